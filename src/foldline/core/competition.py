@@ -1,0 +1,142 @@
+"""The facts of a competition, read from `configs/<comp>/competition.yaml`. Nobody chooses them."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.core.strict import Strict, load_yaml
+
+Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "soft"]
+
+
+class Source(Strict):
+    """Where the raw files come from."""
+
+    kind: str = Field(description="the source: pypi, folder, kaggle ...; an unknown name lists the known ones")
+    name: str = Field("", description="the package, competition slug, dataset id; or the folder or archive")
+    version: str = Field("", description="the version of a package")
+    sha256: str = Field("", description="the expected sha256 of the downloaded file")
+    keep: list[str] = Field(
+        default_factory=list, description="folders or files of the archive to keep; empty: all. Their paths lose this prefix"
+    )
+
+
+class Target(Strict):
+    """How a raw label becomes a class name, a number, or one number for each class."""
+
+    column: str | None = Field(None, description="the column that holds the label")
+    columns: list[str] | None = Field(
+        None, description="one column for each class (one-hot, multi-label, soft votes) or for each number (regression)"
+    )
+    separator: str | None = Field(None, description="what separates the labels of a set in one cell")
+    thresholds: list[float] | None = Field(
+        None, description="a number becomes class i where i thresholds are <= it"
+    )
+    names: dict[str, str] | None = Field(None, description="raw label -> class name; labels not named keep theirs")
+
+
+class Rows(Strict):
+    """How a raw layout becomes rows. A template such as `train/{id}.png` may use any column of the table."""
+
+    reader: str = Field("csv", description="the reader: csv, folders ...; an unknown name lists the known ones")
+    file: str | None = Field(None, description="the table, below input/<comp>")
+    separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
+    columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
+    row_id: str | None = Field(None, description="a column or a template; default: the image's path")
+    image: str | list[str] | None = Field(
+        None, description="a column or a template of the image's path below input/<comp>; several are stacked as channels"
+    )
+    target: str | Target | None = Field(None, description="the label: a column, or how to make it")
+    group: str | None = Field(None, description="a column or a template; rows of one group share a fold")
+    entity: str | None = Field(None, description="a column or a template: what one line of the submission is about")
+    metadata: list[str] = Field(default_factory=list, description="columns that ride along")
+
+
+class Holdout(Strict):
+    """Training rows that become the test rows of a competition that has none."""
+
+    fraction: float = Field(gt=0, lt=1, description="the share of the rows")
+    seed: int = Field(0, description="the seed of the draw")
+    stratify: list[str] = Field(
+        default_factory=lambda: ["target"], description="columns whose joint distribution the draw keeps"
+    )
+
+
+class Folds(Strict):
+    """How the training rows are split."""
+
+    k: int = Field(5, ge=2, description="the number of folds")
+    seed: int = Field(0, description="the seed of the split")
+    splitter: str = Field(
+        "auto", description="plain, stratified, grouped, stratified_grouped, column; auto: by the task and the groups"
+    )
+    stratify: list[str] = Field(
+        default_factory=lambda: ["target"], description="columns whose joint distribution each fold keeps"
+    )
+    column: str | None = Field(None, description="an existing fold column (splitter: column), kept by `metadata`")
+
+
+class Submission(Strict):
+    """What the grader accepts. The sample file is the truth; what stands here helps to read it."""
+
+    sample: str | None = Field(None, description="the sample submission, below input/<comp>; not needed with a holdout")
+    kind: str = Field(
+        "auto",
+        description="probability, probabilities, label, labels, ranked, value, values, long; auto: by the sample and the task",
+    )
+    separator: str = Field(" ", description="what separates the labels of one cell")
+    top_k: int = Field(5, ge=1, description="how many labels a ranked cell holds")
+    bounds: tuple[float, float] | None = Field(None, description="the smallest and the largest value accepted")
+    row_sum: float | None = Field(None, description="what the numbers of each row must add up to; 1 for log loss over classes")
+    aggregate: Literal["mean", "max", "noisy_or"] = Field("mean", description="how the rows of an entity become one line")
+
+
+class Competition(Strict):
+    """One problem: its files, labels, metric and submission format."""
+
+    title: str = Field("", description="what the problem is")
+    url: str = Field("", description="where it is described")
+    licence: str = Field("", description="the licence of the images")
+    source: Source
+    task: Task
+    classes: list[str] | None = Field(
+        None, description="the ordered class names; the last is the positive one of a binary task. Default: found in the labels, sorted"
+    )
+    metric: str = Field(description="the competition's own metric; it ranks runs and picks epochs")
+    metrics: list[str] = Field(default_factory=list, description="further metrics to report")
+    train: Rows
+    test: Rows | None = Field(None, description="how the test rows are read; absent with a holdout")
+    holdout: Holdout | None = None
+    folds: Folds = Field(default_factory=Folds)
+    submission: Submission = Field(default_factory=Submission)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.test is None) == (self.holdout is None):
+            raise ValueError("give either 'test' (how test rows are read) or 'holdout' (a share of the training rows)")
+        if self.train.target is None:
+            raise ValueError("setting 'train.target' is missing")
+        if self.task == "binary" and self.classes is not None and len(self.classes) != 2:
+            raise ValueError("a binary task has two classes: the negative, then the positive one")
+        if self.folds.splitter == "column" and self.folds.column is None:
+            raise ValueError("splitter 'column' needs 'folds.column'")
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """All facts as a JSON value, defaults included: what is hashed."""
+        return self.model_dump(mode="json")
+
+
+def load_competition(layout: Layout, comp: str) -> Competition:
+    """The facts of `comp`; raises FoldlineError that lists the known competitions."""
+    path = layout.competition_config(comp)
+    if not path.is_file():
+        known = sorted(p.parent.name for p in (layout.root / "configs").glob("*/competition.yaml"))
+        raise FoldlineError(
+            f"unknown competition '{comp}'",
+            where=layout.relative(path),
+            next=f"known: {', '.join(known) or 'none'}; or write this file (docs/add-a-competition.md)",
+        )
+    return Competition.parse(load_yaml(path), where=layout.relative(path))

@@ -1,0 +1,74 @@
+"""Where everything lies: one method a file, so that no stage spells a path out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one project folder (the one that holds `configs/`, `input/`, `oof/` ...)."""
+
+    root: Path
+
+    def competition_config(self, comp: str) -> Path:
+        """The facts: `configs/<comp>/competition.yaml`."""
+        return self.root / "configs" / comp / "competition.yaml"
+
+    def run_config(self, comp: str, run: str) -> Path:
+        """The choices: `configs/<comp>/<run>.yaml`."""
+        return self.root / "configs" / comp / f"{run}.yaml"
+
+    def input(self, comp: str) -> Path:
+        """The raw files: `input/<comp>/`."""
+        return self.root / "input" / comp
+
+    def manifest(self, comp: str) -> Path:
+        """What was downloaded: names, bytes, sha256."""
+        return self.input(comp) / "manifest.json"
+
+    def cache(self, comp: str) -> Path:
+        """Decoded images and frozen features: disposable, beside the raw files."""
+        return self.input(comp) / ".cache"
+
+    def weights_cache(self) -> Path:
+        """Pretrained weights fetched from packages, shared by all competitions."""
+        return self.root / "input" / ".weights"
+
+    def folds(self, comp: str) -> Path:
+        """The training rows with their folds: `folds/<comp>.csv`."""
+        return self.root / "folds" / f"{comp}.csv"
+
+    def test_rows(self, comp: str) -> Path:
+        """The test rows: `folds/<comp>.test.csv`."""
+        return self.root / "folds" / f"{comp}.test.csv"
+
+    def folds_meta(self, comp: str) -> Path:
+        """What the folds are: classes, counts, hashes, what the checks found."""
+        return self.root / "folds" / f"{comp}.json"
+
+    def holdout_solution(self, comp: str) -> Path:
+        """The labels of a `holdout`; only `make score` reads them."""
+        return self.root / "folds" / f"{comp}.solution.csv"
+
+    def holdout_sample(self, comp: str) -> Path:
+        """The sample submission made for a `holdout`."""
+        return self.root / "folds" / f"{comp}.sample_submission.csv"
+
+    def run(self, comp: str, run: str) -> Path:
+        """A run's folder: `oof/<comp>/<run>/`."""
+        return self.root / "oof" / comp / run
+
+    def fold(self, comp: str, run: str, fold: int) -> Path:
+        """One fold's folder: weights, meta, log, validation predictions, resume."""
+        return self.run(comp, run) / f"fold_{fold}"
+
+    def submission(self, comp: str, name: str) -> Path:
+        """`submissions/<comp>/<name>.csv`; the ledger entry is the `.json` beside it."""
+        return self.root / "submissions" / comp / f"{name}.csv"
+
+    def relative(self, path: Path) -> str:
+        """A path as people see it: below the project folder, with `/`."""
+        try:
+            return path.relative_to(self.root).as_posix()
+        except ValueError:
+            return path.as_posix()

@@ -1,0 +1,92 @@
+"""Nested progress bars on a terminal, plain lines elsewhere (a log file, CI, a cluster)."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+Item = TypeVar("Item")
+PLAIN_SECONDS = 30.0  # a plain line at most this often for one bar
+
+
+def say(text: str) -> None:
+    """One line for the person, on standard output at once, above any progress bar."""
+    if Progress.active is not None and Progress.active.bars is not None:
+        Progress.active.bars.console.print(text, markup=False, highlight=False)
+    else:
+        print(text, flush=True)
+
+
+class Progress:
+    """A stack of progress bars: `with Progress() as progress: for x in progress.over(items, "epoch 1"): ...`
+
+    `progress.note("loss 0.31")` shows a word at the innermost bar. Without a terminal a bar becomes a
+    plain line every 30 seconds, with the time left.
+    """
+
+    active: "Progress | None" = None
+
+    def __init__(self) -> None:
+        self.bars = None
+        self.tasks: list[object] = []
+        self.words = ""
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and Progress.active is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            self.bars = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[words]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bars.start()
+        Progress.active = Progress.active or self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+        if Progress.active is self:
+            Progress.active = None
+
+    def note(self, words: str) -> None:
+        """Shows a few words at the innermost bar."""
+        self.words = words
+        if self.bars is not None and self.tasks:
+            self.bars.update(self.tasks[-1], words=words)
+
+    def over(self, items: Iterable[Item], title: str, *, total: int, done: int = 0) -> Iterator[Item]:
+        """Yields `items` and moves a bar of `total` steps, of which `done` lie behind already."""
+        if self.bars is None:
+            yield from self._plain(items, title, total, done)
+            return
+        task = self.bars.add_task(title, total=total, completed=done, words="")
+        self.tasks.append(task)
+        try:
+            for item in items:
+                yield item
+                self.bars.advance(task)
+        finally:
+            self.tasks.remove(task)
+            self.bars.remove_task(task)
+
+    def _plain(self, items: Iterable[Item], title: str, total: int, done: int) -> Iterator[Item]:
+        start = last = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            if now - last >= PLAIN_SECONDS:
+                last = now
+                left = (now - start) / count * (total - done - count)
+                print(f"  {title}: {done + count}/{total}, {left:.0f} s left  {self.words}", flush=True)

@@ -1,0 +1,163 @@
+"""The only reader and writer of CSV, Parquet and JSON; every write is whole or absent.
+
+A file is written under a temporary name beside its place, flushed to the disk, and renamed. Whoever
+reads a path therefore sees the old content or the new, never a half.
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foldline.core.errors import FoldlineError, first_few
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it takes the name `path` when the block ends without an error.
+
+    The temporary file is removed when the block raises, so nothing half-written stays behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` survive a power cut; a no-op where folders cannot be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with `\\n` line ends, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises FoldlineError with the line where it is broken."""
+    require_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FoldlineError(f"not valid JSON: {error}", where=str(path)) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` as indented JSON, atomically; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_csv(
+    path: Path,
+    *,
+    required: Sequence[str] = (),
+    separator: str = ",",
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """A table whose every cell is a string, exactly as it stands in the file.
+
+    `000123`, `1e5` and `NA` stay what they are: pandas would read 123.0, 100000.0 and a missing value.
+
+    Args:
+        path: the file; a name that ends in .gz, .zip, .bz2 or .xz is unpacked while reading.
+        required: columns that must be there.
+        separator: one character, or "whitespace" for runs of blanks.
+        columns: names for a file that has no header line.
+    """
+    require_file(path)
+    try:
+        frame = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            na_filter=False,
+            index_col=False,
+            sep=r"\s+" if separator == "whitespace" else separator,
+            header=None if columns else "infer",
+            names=list(columns) if columns else None,
+            encoding="utf-8-sig",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
+        raise FoldlineError(
+            f"cannot be read as a table: {error}", where=str(path), next="open it in an editor and mend it"
+        ) from error
+    missing = [name for name in required if name not in frame.columns]
+    if missing:
+        raise FoldlineError(
+            f"has no column {first_few(missing)}",
+            where=str(path),
+            next=f"its columns are: {first_few(list(frame.columns), 20)}",
+        )
+    return frame
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a table with `\\n` line ends and no index column, atomically."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_parquet(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
+    """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column."""
+    require_file(path)
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise FoldlineError(f"not a Parquet file: {error}", where=str(path)) from error
+    missing = [name for name in required if name not in frame.columns]
+    if missing:
+        raise FoldlineError(f"has no column {first_few(missing)}", where=str(path))
+    return frame
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a table as Parquet without an index, atomically."""
+    with atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def require_file(path: Path, *, next: str = "") -> None:
+    """Raises FoldlineError unless `path` is a file."""
+    if not path.is_file():
+        raise FoldlineError("file not found", where=str(path), next=next)
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(content: Any) -> str:
+    """The sha256 of a JSON value, the same for equal values whatever their keys' order."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_unique(ids: "pd.Series[str]", *, where: str) -> None:
+    """Raises FoldlineError where an id occurs twice, is empty, or is no string."""
+    if (ids == "").any():
+        raise FoldlineError(f"{int((ids == '').sum())} rows have an empty id", where=where)
+    twice = ids[ids.duplicated()].unique().tolist()
+    if twice:
+        raise FoldlineError(f"{len(twice)} ids occur more than once: {first_few(twice)}", where=where)
