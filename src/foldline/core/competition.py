@@ -76,6 +76,12 @@ class Folds(Strict):
         default_factory=lambda: ["target"], description="columns whose joint distribution each fold keeps"
     )
     column: str | None = Field(None, description="an existing fold column (splitter: column), kept by `metadata`")
+    group_duplicates: bool = Field(
+        False, description="rows whose images look the same (perceptual hash) share a fold, as a group does"
+    )
+    allow_missing_class: bool = Field(
+        False, description="accept a fold that lacks a class although the class has rows enough for every fold"
+    )
 
 
 class Submission(Strict):
