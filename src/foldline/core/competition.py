@@ -14,41 +14,108 @@ Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "s
 class Source(Strict):
     """Where the raw files come from."""
 
-    kind: str = Field(description="the source: pypi, folder, kaggle ...; an unknown name lists the known ones")
-    name: str = Field("", description="the package, competition slug, dataset id; or the folder or archive")
-    version: str = Field("", description="the version of a package")
+    kind: str = Field(
+        description="the source: pypi, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
+        "an unknown name lists the known ones"
+    )
+    name: str = Field(
+        "", description="the package, competition slug, owner/dataset, dataset class; or the local folder or archive"
+    )
+    version: str = Field("", description="the version of a package or Kaggle dataset, a Hugging Face revision")
     sha256: str = Field("", description="the expected sha256 of the downloaded file")
     keep: list[str] = Field(
-        default_factory=list, description="folders or files of the archive to keep; empty: all. Their paths lose this prefix"
+        default_factory=list, description="folders or files to keep; empty: all. A folder's files lose this prefix"
     )
+    unpack: bool = Field(True, description="whether archives inside the download are unpacked too, and then removed")
 
 
 class Target(Strict):
     """How a raw label becomes a class name, a number, or one number for each class."""
 
-    column: str | None = Field(None, description="the column that holds the label")
+    column: str | None = Field(None, description="the column or template that holds the label")
     columns: list[str] | None = Field(
         None, description="one column for each class (one-hot, multi-label, soft votes) or for each number (regression)"
     )
     separator: str | None = Field(None, description="what separates the labels of a set in one cell")
+    per: str | None = Field(
+        None, description="for long tables (a line for each row and class): the column that names the line's class"
+    )
     thresholds: list[float] | None = Field(
-        None, description="a number becomes class i where i thresholds are <= it"
+        None, description="a number becomes class i where i thresholds are <= it; `classes` names them"
     )
     names: dict[str, str] | None = Field(None, description="raw label -> class name; labels not named keep theirs")
+    names_file: str | None = Field(
+        None, description="the same in a file: a JSON map, or a table whose first two columns are label and name"
+    )
+
+
+class Join(Strict):
+    """A second table, joined to the lines of the first by id. Columns that both have keep the first table's cell."""
+
+    file: str = Field(description="the table, or a JSON map (its columns are `key` and `value`), below input/<comp>")
+    left: str = Field(description="the column or template of the first table")
+    right: str = Field(description="the column of this table that it must equal")
+    separator: str = Field(",", description="what separates the cells")
+    optional: bool = Field(False, description="lines without a partner stay, with empty cells; else they are an error")
+
+
+class Pixels(Strict):
+    """Pictures that stand as numbers in the cells of a table or JSON. They are written once as `.npy` files."""
+
+    columns: list[str] = Field(
+        description="a channel each, all its numbers in one cell; or one name ending in `*`: a column for each number"
+    )
+    height_width: tuple[int, int] = Field(description="[height, width] of the picture in px, row by row")
+    channels: int = Field(1, ge=1, description="channels inside the one `*` column or cell, the last index of a pixel")
+    separator: str = Field(" ", description="what separates the numbers of a cell; JSON lists need none")
 
 
 class Rows(Strict):
-    """How a raw layout becomes rows. A template such as `train/{id}.png` may use any column of the table."""
+    """How a raw layout becomes rows. A template such as `train/{id}.png` may use any column of the table.
+
+    In a template `{id.stem}` is a path's file name without extension, `{id.name}` with it, `{id.parent}` its folder,
+    `{id:05d}` a zero-padded whole number. In a pattern `{label}/{name}.png` each `{...}` becomes a column, `*` is
+    anything inside one name, `**` any number of folders, and a name that stands twice must be equal in both places.
+    """
 
     reader: str = Field("csv", description="the reader: csv, folders ...; an unknown name lists the known ones")
-    file: str | None = Field(None, description="the table, below input/<comp>")
+    file: str | None = Field(
+        None, description="the table (or folder) below input/<comp>; `*` reads several, one after the other"
+    )
     separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
     columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
-    row_id: str | None = Field(None, description="a column or a template; default: the image's path")
-    image: str | list[str] | None = Field(
-        None, description="a column or a template of the image's path below input/<comp>; several are stacked as channels"
+    pattern: str | None = Field(
+        None, description="reader folders: the pattern of the pictures' paths; default `**/{label}/{name}.{ext}`"
     )
-    target: str | Target | None = Field(None, description="the label: a column, or how to make it")
+    labels: str | None = Field(None, description="reader idx: the file of the labels, which lies beside the pictures'")
+    function: str | None = Field(
+        None, description="reader python: `file.py:name` beside this file, or `module:name`; (Path) -> DataFrame"
+    )
+    pixels: Pixels | None = Field(None, description="pictures inside the cells")
+    encoded: str | None = Field(None, description="the column of a Parquet table that holds whole jpg or png files")
+    extract: dict[str, str] = Field(
+        default_factory=dict, description="column: pattern; makes new columns of the parts of a column's cells"
+    )
+    join: list[Join] = Field(default_factory=list, description="further tables, joined by id")
+    where: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="column: cell or cells; only these lines are rows"
+    )
+    without: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="column: cell or cells; these lines are no rows"
+    )
+    row_id: str | None = Field(None, description="a column or a template; default: the image's path")
+    repeated: Literal["stop", "first", "set"] = Field(
+        "stop", description="several lines with one row_id: an error, the first counts, or their labels make a set"
+    )
+    image: str | list[str] | None = Field(
+        None,
+        description="a column or a template of the image's path below input/<comp>; several are stacked as channels. "
+        "The extension may be missing; `**/` searches all folders below",
+    )
+    missing_images: Literal["stop", "drop"] = Field(
+        "stop", description="a row without its image file: an error, or the row is left out and reported"
+    )
+    target: str | Target | None = Field(None, description="the label: a column or template, or how to make it")
     group: str | None = Field(None, description="a column or a template; rows of one group share a fold")
     entity: str | None = Field(None, description="a column or a template: what one line of the submission is about")
     metadata: list[str] = Field(default_factory=list, description="columns that ride along")
@@ -90,13 +157,18 @@ class Submission(Strict):
     sample: str | None = Field(None, description="the sample submission, below input/<comp>; not needed with a holdout")
     kind: str = Field(
         "auto",
-        description="probability, probabilities, label, labels, ranked, value, values, long; auto: by the sample and the task",
+        description="probability, probabilities, label, labels, ranked, value, values, long; "
+        "auto: by the sample and the task",
     )
     separator: str = Field(" ", description="what separates the labels of one cell")
     top_k: int = Field(5, ge=1, description="how many labels a ranked cell holds")
     bounds: tuple[float, float] | None = Field(None, description="the smallest and the largest value accepted")
-    row_sum: float | None = Field(None, description="what the numbers of each row must add up to; 1 for log loss over classes")
-    aggregate: Literal["mean", "max", "noisy_or"] = Field("mean", description="how the rows of an entity become one line")
+    row_sum: float | None = Field(
+        None, description="what the numbers of each row must add up to; 1 for log loss over classes"
+    )
+    aggregate: Literal["mean", "max", "noisy_or"] = Field(
+        "mean", description="how the rows of an entity become one line"
+    )
 
 
 class Competition(Strict):
@@ -108,7 +180,9 @@ class Competition(Strict):
     source: Source
     task: Task
     classes: list[str] | None = Field(
-        None, description="the ordered class names; the last is the positive one of a binary task. Default: found in the labels, sorted"
+        None,
+        description="the ordered class names; the last is the positive one of a binary task. "
+        "Default: found in the labels, sorted",
     )
     metric: str = Field(description="the competition's own metric; it ranks runs and picks epochs")
     metrics: list[str] = Field(default_factory=list, description="further metrics to report")
