@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,20 +84,32 @@ def read_csv(
         required: columns that must be there.
         separator: one character, or "whitespace" for runs of blanks.
         columns: names for a file that has no header line.
+
+    A row with more cells than the header is refused. A first column without a name (an index
+    that somebody saved) is called "".
     """
     require_file(path)
+    options: dict[str, Any] = {
+        "dtype": str,
+        "keep_default_na": False,
+        "na_filter": False,
+        "index_col": False,
+        "sep": r"\s+" if separator == "whitespace" else separator,
+        "encoding": "utf-8-sig",
+    }
+    header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
     try:
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            na_filter=False,
-            index_col=False,
-            sep=r"\s+" if separator == "whitespace" else separator,
-            header=None if columns else "infer",
-            names=list(columns) if columns else None,
-            encoding="utf-8-sig",
-        )
+        with warnings.catch_warnings():
+            # pandas only warns when a row has more cells than the header, and drops them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame: pd.DataFrame = pd.read_csv(path, **options, **header)
+        if frame.columns[0] == "Unnamed: 0":
+            first_cell = pd.read_csv(path, **options, header=None, nrows=1).iloc[0, 0]
+            frame = frame.rename(columns={"Unnamed: 0": first_cell})
+    except pd.errors.ParserWarning as error:
+        raise FoldlineError(
+            "a row has more cells than the header", where=str(path), next="open it in an editor and mend it"
+        ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise FoldlineError(
             f"cannot be read as a table: {error}", where=str(path), next="open it in an editor and mend it"
