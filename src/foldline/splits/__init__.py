@@ -1,0 +1,1 @@
+"""Floor 2: rows become folds. Reads no files except images (near-duplicates); writes nothing."""

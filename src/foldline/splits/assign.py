@@ -1,0 +1,98 @@
+"""Units (groups, or rows with several labels) to folds, so that every stratum is shared out evenly.
+
+The greedy rule: the hardest unit first, each to the fold where the sum of squared deviations from the wished
+counts, each divided by its wished count (chi-square), grows least. Scarce labels so come first, as in Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label
+data", 2011, https://doi.org/10.1007/978-3-642-23808-6_10.
+Measured on random tables: labels at least as even as iterative-stratification 0.1.9 (20,000 rows, 80 labels: largest
+deviation 1 row instead of 14); groups about as even as scikit-learn's StratifiedGroupKFold, and never an empty fold.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.splits.order import Indices
+from foldline.splits.strata import Floats, Sparse
+
+DIGITS = 9  # scores are compared after rounding: the last bits of a sum differ between processors
+
+
+def assign(units: Sparse, sizes: Floats, share: Floats, ranks: Indices, *, exact: bool = False) -> Indices:
+    """The fold of each unit: [units].
+
+    Args:
+        units: [units, strata] >= 0, sparse: what each unit holds.
+        sizes: [units] its rows.
+        share: [folds] > 0, adds up to 1: the share of all rows that each fold should get.
+        ranks: [units] a random order, which decides between units that are equally hard.
+        exact: units are single rows; the folds then get exactly their share, rounded.
+
+    With equal shares and as many units as folds or more no fold stays empty: an empty fold's score is the lowest.
+    """
+    from scipy.sparse import csr_matrix, hstack
+
+    held = hstack([units, csr_matrix(sizes[:, None])], format="csr")
+    total = np.asarray(held.sum(axis=0)).reshape(-1)
+    weight = 1.0 / np.maximum(total, 1e-12)
+    room = exact_sizes(share, len(sizes)) if exact else np.ones(len(share), dtype=np.int64)
+    excess = -np.outer(total, share)  # [strata + 1, folds]: what each fold has above its wish
+    hardness = np.asarray(held.multiply(held) @ weight).reshape(-1).round(DIGITS)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for unit in np.lexsort((ranks, -hardness)).tolist():
+        part = slice(held.indptr[unit], held.indptr[unit + 1])
+        columns, values = held.indices[part], held.data[part]
+        growth = (excess[columns] + values[:, None] / 2) * (values * weight[columns])[:, None]
+        score = (growth.sum(axis=0) / share).round(DIGITS)
+        fold = int(np.where(room > 0, score, np.inf).argmin())
+        excess[columns, fold] += values
+        room[fold] -= exact
+        fold_of[unit] = fold
+    return fold_of
+
+
+def exact_sizes(share: Floats, rows: int) -> Indices:
+    """[folds] whole numbers that add up to `rows`, each within 1 of its share.
+
+    >>> exact_sizes(np.array([0.25, 0.75]), 10).tolist()
+    [3, 7]
+    """
+    ends = np.floor(np.cumsum(share) * rows + 0.5).astype(np.int64)
+    ends[-1] = rows
+    return np.diff(ends, prepend=0)
+
+
+def cover_classes(units: Sparse, fold_of: Indices, k: int) -> Indices:
+    """`fold_of`, changed so that every fold has every class that k units or more hold, where moves can do it.
+
+    Args:
+        units: [units, classes] sparse: above 0 where a unit holds the class.
+        fold_of: [units].
+
+    A unit moves into a fold that lacks its class, if it leaves no class missing behind; of the possible ones
+    that which holds least, since it disturbs the balance least.
+    """
+    has = units > 0
+    holders = np.asarray(has.sum(axis=0)).reshape(-1)
+    needed = np.flatnonzero(holders >= k)
+    has = has[:, needed].tocsr()
+    fold_of = fold_of.copy()
+    count = np.stack([np.asarray(has[fold_of == fold].sum(axis=0)).reshape(-1) for fold in range(k)])
+    weight = np.asarray(units.sum(axis=1)).reshape(-1)
+    by_class = has.tocsc()
+    for fold, column in np.argwhere(count == 0):
+        if count[fold, column]:  # an earlier move brought it
+            continue
+        candidates = by_class.indices[by_class.indptr[column] : by_class.indptr[column + 1]]
+        movable = [unit for unit in candidates if _can_leave(has, count, fold_of, unit)]
+        if movable:
+            unit = min(movable, key=lambda unit: (weight[unit], unit))
+            held = has.indices[has.indptr[unit] : has.indptr[unit + 1]]
+            count[fold_of[unit], held] -= 1
+            count[fold, held] += 1
+            fold_of[unit] = fold
+    return fold_of
+
+
+def _can_leave(has: Sparse, count: NDArray[np.int64], fold_of: Indices, unit: int) -> bool:
+    """Whether the unit's fold keeps at least one more unit of each class that the unit holds."""
+    held = has.indices[has.indptr[unit] : has.indptr[unit + 1]]
+    return bool((count[fold_of[unit], held] > 1).all())

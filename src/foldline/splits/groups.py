@@ -1,0 +1,51 @@
+"""Several reasons to stay together (group, entity, near-duplicates) become one group a row."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foldline.splits.order import Indices
+
+
+def connected(keys: Sequence[Sequence[str]]) -> Indices:
+    """[rows] a number for each set of rows that are joined, directly or through others, by an equal key.
+
+    Args:
+        keys: one list of [rows] names a reason; an empty name joins nothing.
+
+    >>> connected([["p1", "p1", "p2", ""], ["a", "b", "b", ""]]).tolist()
+    [0, 0, 0, 1]
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    rows = len(keys[0])
+    left, right, nodes = [], [], rows
+    for names in keys:
+        known, code = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
+        filled = np.array(names, dtype=object) != ""
+        left.append(np.flatnonzero(filled))
+        right.append(nodes + code.reshape(-1)[filled])
+        nodes += len(known)
+    start, end = np.concatenate(left), np.concatenate(right)
+    edges = coo_matrix((np.ones(len(start), dtype=np.int8), (start, end)), shape=(nodes, nodes))
+    labels = connected_components(edges, directed=False)[1][:rows]
+    _, first, number = np.unique(labels, return_index=True, return_inverse=True)
+    return first.argsort().argsort()[number.reshape(-1)].astype(np.int64)
+
+
+def joined_groups(ids: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str]:
+    """[rows] the name of each row's group: the smallest key, by the first reason that has one, of all its rows.
+
+    A row that no key names is a group of its own, named by its id.
+
+    >>> joined_groups(["r1", "r2", "r3"], [["p2", "p1", ""], ["a", "a", ""]])
+    ['p1', 'p1', 'r3']
+    """
+    number = connected(keys)
+    name_of: dict[int, tuple[int, str]] = {}
+    for row, group in enumerate(number.tolist()):
+        named = [(reason, names[row]) for reason, names in enumerate(keys) if names[row] != ""]
+        best = min([*named, (len(keys), ids[row])])
+        name_of[group] = min(name_of.get(group, best), best)
+    return [name_of[group][1] for group in number.tolist()]
