@@ -1,0 +1,103 @@
+"""The id-to-file rule: which file a template's path means, where endings, case or folders differ."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import say
+from foldline.readers.templates import split_suffix
+
+
+def list_files(root: Path) -> list[str]:
+    """All files below `root` as paths with `/`, hidden ones and the manifest left out, sorted."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in sorted(names) if not name.startswith(".")]
+    return sorted(path for path in found if path != "manifest.json")
+
+
+@dataclass
+class FileIndex:
+    """The files of a competition, found by exact path, by path without ending and case, and by name."""
+
+    root: Path
+    files: set[str] = field(init=False)
+    loose: dict[str, list[str]] = field(init=False)
+    names: dict[str, list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = set(list_files(self.root))
+        self.loose, self.names = defaultdict(list), defaultdict(list)
+        for path in sorted(self.files):
+            key = split_suffix(path)[0].casefold()
+            self.loose[key].append(path)
+            self.names[key.rpartition("/")[2]].append(path)
+
+    def candidates(self, wanted: str) -> list[str]:
+        """The files that a path may mean; the exact one alone where it exists."""
+        if wanted in self.files:
+            return [wanted]
+        key = split_suffix(wanted)[0].casefold()
+        before, anywhere, after = key.partition("**/")
+        if not anywhere:
+            return self.loose.get(key, [])
+        found = self.names.get(after.rpartition("/")[2], [])
+        hits = [p for p in found if p.casefold().startswith(before) and _ends_with(p, after)]
+        exact = [path for path in hits if path.endswith(wanted.rpartition("**/")[2])]
+        return exact or hits
+
+
+def _ends_with(path: str, tail: str) -> bool:
+    key = "/" + split_suffix(path)[0].casefold()
+    return key.endswith("/" + tail)
+
+
+def clean_path(path: str) -> str:
+    """A table's path in foldline's form.
+
+    >>> clean_path(".\\\\train\\\\a.png")
+    'train/a.png'
+    """
+    path = path.strip().replace("\\", "/")
+    while path.startswith("./"):
+        path = path[2:]
+    return path
+
+
+def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[str]:
+    """The file of each wanted path, or "" where there is none. Differences are reported.
+
+    Raises:
+        FoldlineError: a path leaves the folder, or may mean several files.
+    """
+    found: list[str] = []
+    unclear: list[str] = []
+    for path in wanted:
+        hits = index.candidates(clean_path(path))
+        found.append(hits[0] if hits else "")
+        if len(hits) > 1:
+            unclear.append(f"{path} ({' or '.join(hits[:2])})")
+    if unclear:
+        raise FoldlineError(
+            f"{len(unclear)} image paths may mean several files: {first_few(unclear, 3)}",
+            where=where,
+            next="name the folder or the extension in the template",
+        )
+    _report(wanted, found, where)
+    return found
+
+
+def _report(wanted: list[str], found: list[str], where: str) -> None:
+    """Says how many files are named otherwise than the facts say, unless the facts leave the ending or folder open."""
+    differing = [
+        f"{path} -> {hit}"
+        for path, hit in zip(wanted, found, strict=True)
+        if hit and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
+    ]
+    if differing:
+        say(f"{where}: {len(differing)} image files differ from their ids in case or ending: {first_few(differing, 2)}")

@@ -1,0 +1,71 @@
+"""The lines of a raw table before they are rows: parts of cells as columns, further tables joined, lines chosen."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from foldline.core.competition import Join, Rows
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
+from foldline.readers.tables import raw_path
+from foldline.readers.templates import fill, match
+
+
+def shape_lines(lines: pd.DataFrame, root: Path, rows: Rows, *, where: str) -> pd.DataFrame:
+    """Applies `extract`, `join`, `where` and `without`, in this order."""
+    for column, pattern in rows.extract.items():
+        parts = match(fill(lines, column, where=f"{where}: extract"), pattern, where=f"{where}: extract")
+        lines = lines.assign(**{name: parts[name] for name in parts.columns})
+    for join in rows.join:
+        lines = _joined(lines, root, join, where=where)
+    for column, cells in rows.where.items():
+        lines = lines[_holds(lines, column, cells, where)]
+    for column, cells in rows.without.items():
+        lines = lines[~_holds(lines, column, cells, where)]
+    if lines.empty:
+        raise FoldlineError("no line is left", where=where, next="check `file`, `where` and `without` in the facts")
+    return lines.reset_index(drop=True)
+
+
+def _holds(lines: pd.DataFrame, column: str, cells: str | list[str], where: str) -> "pd.Series[bool]":
+    texts = fill(lines, column, where=f"{where}: where")
+    return texts.isin([cells] if isinstance(cells, str) else cells)
+
+
+def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.DataFrame:
+    """`lines` with the columns of the joined table; the number and order of lines stay."""
+    table = read_lookup(raw_path(root, join.file, where=where), separator=join.separator)
+    if join.right not in table.columns:
+        raise FoldlineError(
+            f"{join.file} has no column '{join.right}'",
+            where=f"{where}: join",
+            next=f"its columns are: {first_few(list(table.columns), 20)}",
+        )
+    require_unique(table[join.right], where=f"{where}: join {join.file}")
+    table = table.set_index(join.right, drop=False)
+    keys = fill(lines, join.left, where=f"{where}: join")
+    lost = keys[~keys.isin(table.index)].unique().tolist()
+    if lost and not join.optional:
+        raise FoldlineError(
+            f"{len(lost)} ids have no line in {join.file}: {first_few(lost)}",
+            where=f"{where}: join {join.left} = {join.right}",
+            next="correct the columns, or set optional: true",
+        )
+    new = [name for name in table.columns if name not in lines.columns]
+    found = table.reindex(keys)[new].fillna("").astype(str)
+    return lines.assign(**{name: found[name].to_numpy() for name in new})
+
+
+def read_lookup(path: Path, *, separator: str = ",") -> pd.DataFrame:
+    """A table, or a JSON map as a table of `key` and `value`, all strings."""
+    require_file(path)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return read_parquet(path).astype(str)
+    if path.suffix.lower() != ".json":
+        return read_csv(path, separator=separator)
+    content = read_json(path)
+    if isinstance(content, dict):
+        return pd.DataFrame({"key": list(content), "value": [str(value) for value in content.values()]}, dtype=str)
+    if isinstance(content, list) and all(isinstance(item, dict) for item in content):
+        return pd.DataFrame(content).fillna("").astype(str)
+    raise FoldlineError("must hold one map, or a list of maps", where=str(path))

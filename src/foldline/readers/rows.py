@@ -1,0 +1,150 @@
+"""Rows of a competition: reads a raw layout by the facts, gives the table that folds are made of.
+
+raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, metadata
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from foldline.core.competition import Competition, Rows
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.progress import say
+from foldline.core.tables import require_unique
+from foldline.readers.files import FileIndex, clean_path, resolve_images
+from foldline.readers.folders import read_folders
+from foldline.readers.lines import shape_lines
+from foldline.readers.tables import read_table
+from foldline.readers.targets import make_targets
+from foldline.readers.templates import fill
+
+Reader = Callable[[Path, Rows], pd.DataFrame]
+
+READERS: dict[str, Reader] = {
+    "csv": read_table,
+    "folders": read_folders,
+}
+
+PICTURE = "picture"  # the column of readers that write the pictures themselves
+PATH = "path"  # the column of the readers of folders
+STACK = "|"  # joins the files of one row
+
+
+def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) -> pd.DataFrame:
+    """The rows of a raw layout.
+
+    Args:
+        root: `input/<comp>`.
+        rows: how to read them: `facts.train` or `facts.test`.
+        facts: the competition, for its task and classes.
+        with_target: whether to make the label columns.
+
+    Returns:
+        Strings only: row_id, image, target or target_<class>..., then group, entity and metadata where the facts name
+        them; one line for each row_id, in the order of the raw table.
+
+    Raises:
+        FoldlineError: something that the facts name is not there, an id stands twice, a label is empty, an image
+            is missing.
+    """
+    where = f"configs/{root.name}/competition.yaml"
+    if rows.reader not in READERS:
+        raise unknown("reader", rows.reader, list(READERS), where=where)
+    lines = shape_lines(READERS[rows.reader](root, rows), root, rows, where=where)
+    images = _image_templates(lines, rows, where)
+    if "image" not in lines.columns:
+        lines = lines.assign(image=images[0])
+    ids = fill(lines, rows.row_id, where=f"{where}: row_id") if rows.row_id else images[0]
+    long = with_target and not isinstance(rows.target, str) and rows.target is not None and rows.target.per is not None
+    if rows.repeated == "stop" and not long:
+        require_unique(ids, where=f"{where}: row_id of {rows.file or rows.reader}")
+    first = ~ids.duplicated()
+    result = pd.DataFrame({"row_id": ids[first], "image": _resolve(root, [s[first] for s in images], where)})
+    if with_target:
+        targets = make_targets(lines, ids, root, rows, facts, where=where)
+        for name in targets.columns:
+            result[name] = result["row_id"].map(targets[name])
+    for name, column in _riders(lines, rows, where).items():
+        result[name] = column[first]
+    return _with_images(result, rows, root).reset_index(drop=True)
+
+
+def _image_templates(lines: pd.DataFrame, rows: Rows, where: str) -> "list[pd.Series[str]]":
+    """The wanted path of each line, a column for each stacked file."""
+    given = [rows.image] if isinstance(rows.image, str) else list(rows.image or [])
+    templates = given or [name for name in (PICTURE, PATH) if name in lines.columns][:1]
+    if not templates:
+        raise FoldlineError(
+            "setting 'image' is missing",
+            where=where,
+            next=f"name a column or a template such as train/{{id}}.png; columns: {first_few(list(lines.columns), 20)}",
+        )
+    return [fill(lines, template, where=f"{where}: image").map(clean_path) for template in templates]
+
+
+def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":
+    """The image cell of each row: its files joined by `|`, or "" where one is missing."""
+    wanted = [path for column in images for path in column]
+    bad = [path for path in wanted if path.startswith("/") or ".." in path.split("/") or STACK in path]
+    if bad:
+        raise FoldlineError(f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}", where=where)
+    if all(path.startswith(".") for path in wanted):  # written by a reader, so they exist
+        found = wanted
+    else:
+        found = resolve_images(FileIndex(root), wanted, where=where)
+    count = len(images[0])
+    stacks = zip(*[found[i * count : (i + 1) * count] for i in range(len(images))], strict=True)
+    cells = [STACK.join(stack) if all(stack) else "" for stack in stacks]
+    return pd.Series(cells, index=images[0].index, dtype=str)
+
+
+def _riders(lines: pd.DataFrame, rows: Rows, where: str) -> "dict[str, pd.Series[str]]":
+    """Group, entity and metadata columns."""
+    riders = {
+        name: fill(lines, template, where=f"{where}: {name}")
+        for name, template in (("group", rows.group), ("entity", rows.entity))
+        if template is not None
+    }
+    for name in rows.metadata:
+        if name in ("row_id", "image", "target", "group", "entity", "fold") or name.startswith("target_"):
+            raise FoldlineError(
+                f"metadata column '{name}' has a name that rows use themselves",
+                where=where,
+                next="give the column another name with `columns` or `extract`",
+            )
+        riders[name] = fill(lines, name, where=f"{where}: metadata")
+    return riders
+
+
+def _with_images(result: pd.DataFrame, rows: Rows, root: Path) -> pd.DataFrame:
+    """Stops at rows without an image file, or leaves them out and says so."""
+    missing = result.loc[result["image"] == "", "row_id"].tolist()
+    if not missing:
+        return result
+    words = f"{len(missing)} of {len(result)} rows have no image file: {first_few(missing)}"
+    if rows.missing_images == "stop" or len(missing) == len(result):
+        raise FoldlineError(
+            words,
+            where=f"image: {rows.image} below {root}",
+            next="correct 'image' in the facts, or set missing_images: drop to leave these rows out",
+        )
+    say(f"{words}; left out")
+    return result[result["image"] != ""]
+
+
+def require_features(train: pd.DataFrame, test: pd.DataFrame, names: list[str]) -> None:
+    """Raises FoldlineError where a metadata column that shall become a feature is not in both tables.
+
+    A column that only the training rows have (a diagnosis, a doctor's note) cannot be used at test time, and often
+    leaks the label.
+    """
+    nowhere = [name for name in names if name not in train.columns]
+    if nowhere:
+        raise FoldlineError(f"no metadata column {first_few(nowhere)}", next="name it in train.metadata in the facts")
+    only_train = [name for name in names if name not in test.columns]
+    if only_train:
+        raise FoldlineError(
+            f"only the training rows have {first_few(only_train)}: it cannot be a feature, since test rows lack it",
+            next="take it out of the features, or name it in test.metadata where the test table has it",
+        )

@@ -1,0 +1,163 @@
+"""Raw labels become the label columns of rows: `target`, or `target_<class>` each."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition, Rows, Target
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tasks import single_label
+from foldline.readers.lines import read_lookup
+from foldline.readers.tables import raw_path
+from foldline.readers.templates import fill
+
+TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
+
+
+def make_targets(
+    lines: pd.DataFrame, ids: "pd.Series[str]", root: Path, rows: Rows, facts: Competition, *, where: str
+) -> pd.DataFrame:
+    """The label columns, one line for each row_id (the index).
+
+    Args:
+        lines: the raw table.
+        ids: the row_id of each line; lines of one row_id are one row.
+        root: `input/<comp>`, for a file of class names.
+        rows: holds the target's facts.
+        facts: task and classes.
+        where: the file of the facts, for messages.
+    """
+    target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
+    names = class_names(root, target, where=where)
+    if target.per is not None:
+        wide = _pivot(lines, ids, target, names, where)
+        return _from_columns(wide, list(wide.columns), facts, where)
+    first = ~ids.duplicated()
+    if target.columns is not None:
+        wide = pd.DataFrame({names.get(c, c): fill(lines, c, where=f"{where}: target") for c in target.columns})
+        return _from_columns(wide[first].set_index(ids[first]), list(wide.columns), facts, where)
+    if target.column is None:
+        raise FoldlineError("give 'target.column' or 'target.columns'", where=where)
+    cells = fill(lines, target.column, where=f"{where}: target")
+    if facts.task == "multilabel":
+        return _from_sets(cells, ids, target, names, facts, where)
+    cells = cells[first].set_axis(ids[first])
+    if facts.task == "soft":
+        raise FoldlineError("a soft task needs 'target.columns', one for each class", where=where)
+    if target.thresholds is not None:
+        cells = _by_threshold(cells, target.thresholds, facts.classes, where)
+    elif facts.task != "regression":
+        cells = cells.map(lambda cell: names.get(cell, cell))
+    _check(cells, facts, where)
+    return pd.DataFrame({"target": cells})
+
+
+def class_names(root: Path, target: Target, *, where: str) -> dict[str, str]:
+    """Raw label -> class name, from the facts and from the file that they name; labels not in it keep theirs."""
+    names: dict[str, str] = {}
+    if target.names_file is not None:
+        table = read_lookup(raw_path(root, target.names_file, where=where))
+        names = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
+    return names | (target.names or {})
+
+
+def _by_threshold(
+    cells: "pd.Series[str]", thresholds: list[float], classes: list[str] | None, where: str
+) -> "pd.Series[str]":
+    """A number becomes class i where i thresholds are <= it."""
+    values = pd.to_numeric(cells, errors="coerce").astype(float)
+    _refuse(values.isna(), "a label that is no number", where)
+    names = classes or [str(i) for i in range(len(thresholds) + 1)]
+    if len(names) != len(thresholds) + 1:
+        raise FoldlineError(
+            f"{len(thresholds)} thresholds make {len(thresholds) + 1} classes, not {len(names)}", where=where
+        )
+    codes = np.searchsorted(np.sort(thresholds), values.to_numpy(), side="right")
+    return pd.Series([names[code] for code in codes], index=cells.index, dtype=str)
+
+
+def _check(cells: "pd.Series[str]", facts: Competition, where: str) -> None:
+    """Every row has a label, and a known one where the facts name the classes."""
+    _refuse(cells.str.strip() == "", "no label", where)
+    if facts.task == "regression":
+        _refuse(pd.to_numeric(cells, errors="coerce").isna(), "a label that is no number", where)
+    elif facts.classes is not None:
+        _refuse(~cells.isin(facts.classes), f"a label that is none of {first_few(facts.classes)}", where)
+
+
+def _from_sets(
+    cells: "pd.Series[str]",
+    ids: "pd.Series[str]",
+    target: Target,
+    names: dict[str, str],
+    facts: Competition,
+    where: str,
+) -> pd.DataFrame:
+    """Sets of labels, in a separated cell or over several lines of one row_id, as 0/1 columns."""
+    labels = cells.str.split(target.separator) if target.separator else cells.map(lambda cell: [cell])
+    pairs = pd.DataFrame({"row_id": ids, "label": labels}).explode("label")
+    pairs["label"] = pairs["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
+    pairs = pairs[pairs["label"] != ""]
+    classes = facts.classes or sorted(pairs["label"].unique())
+    strangers = pairs.loc[~pairs["label"].isin(classes)].set_index("row_id")["label"]
+    _refuse(strangers.notna(), f"a label that is none of {first_few(classes)}", where)
+    table = pd.DataFrame("0", index=pd.Index(ids.unique()), columns=[f"target_{name}" for name in classes])
+    at = table.index.get_indexer(pairs["row_id"]), [classes.index(label) for label in pairs["label"]]
+    values = np.zeros(table.shape, dtype=int)
+    values[at] = 1
+    return pd.DataFrame(values, index=table.index, columns=table.columns).astype(str)
+
+
+def _pivot(
+    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], where: str
+) -> pd.DataFrame:
+    """A long table (a line for each row and class) as one column for each class."""
+    cells = fill(lines, target.column or "", where=f"{where}: target")
+    classes = fill(lines, target.per or "", where=f"{where}: target").map(lambda name: names.get(name, name))
+    pairs = pd.DataFrame({"row_id": ids, "class": classes, "cell": cells}).drop_duplicates()
+    twice = pairs.duplicated(["row_id", "class"])
+    _refuse(twice.set_axis(pairs["row_id"]), "two labels for one class", where)
+    wide = pairs.pivot(index="row_id", columns="class", values="cell").reindex(ids.unique())
+    _refuse(wide.isna().any(axis=1), "no line for one of the classes", where)
+    return wide
+
+
+def _from_columns(wide: pd.DataFrame, found: list[str], facts: Competition, where: str) -> pd.DataFrame:
+    """One column for each class or number; for tasks with one class a row, the column that holds the 1."""
+    classes = found if facts.task == "regression" else (facts.classes or found)
+    missing = [name for name in classes if name not in found]
+    if missing:
+        raise FoldlineError(
+            f"no target column for the classes {first_few(missing)}",
+            where=where,
+            next=f"the columns stand for: {first_few(found, 20)}; name them with target.names",
+        )
+    wide = wide[classes]
+    if facts.task in ("regression", "soft"):
+        bad = wide.apply(pd.to_numeric, errors="coerce").isna().any(axis=1)
+        _refuse(bad, "a label that is no number", where)
+        return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
+    flags = wide.apply(lambda column: column.map(_flag))
+    _refuse((flags < 0).any(axis=1), "a label that is neither 0 nor 1", where)
+    if not single_label(facts.task):
+        return flags.astype(str).set_axis([f"target_{name}" for name in classes], axis=1)
+    _refuse(flags.sum(axis=1) != 1, "not exactly one class", where)
+    return pd.DataFrame({"target": flags.idxmax(axis=1).astype(str)})
+
+
+def _flag(cell: str) -> int:
+    """1, 0, or -1 for a cell that is neither."""
+    word = cell.strip().lower().removesuffix(".0")
+    return 1 if word in TRUE else 0 if word in FALSE else -1
+
+
+def _refuse(bad: "pd.Series[bool]", what: str, where: str) -> None:
+    """Raises FoldlineError that names the first ids (the index) where `bad` holds."""
+    if bad.any():
+        ids = [str(name) for name in bad.index[bad.to_numpy()]]
+        raise FoldlineError(
+            f"{len(ids)} rows have {what}: {first_few(ids)}",
+            where=f"{where}: target",
+            next="mend the facts or the table",
+        )

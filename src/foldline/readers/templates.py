@@ -1,0 +1,133 @@
+"""Templates make text of columns (`train/{id}.png`); patterns make columns of text (`{label}/{name}.png`)."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from string import Formatter
+
+import pandas as pd
+
+from foldline.core.errors import FoldlineError, first_few
+
+# Endings that are taken for pictures. A dotted id such as 1.2.826.0 has none of them.
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".npy",
+    ".dcm",
+    ".dicom",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+)
+
+
+def split_suffix(path: str) -> tuple[str, str]:
+    """A path without and with its picture ending.
+
+    >>> split_suffix("a/b.JPG"), split_suffix("1.2.826.0")
+    (('a/b', '.JPG'), ('1.2.826.0', ''))
+    """
+    suffix = next((s for s in IMAGE_SUFFIXES if path.lower().endswith(s)), "")
+    return path[: len(path) - len(suffix)], path[len(path) - len(suffix) :]
+
+
+PARTS: dict[str, Callable[[str], str]] = {
+    "stem": lambda path: split_suffix(PurePosixPath(path).name)[0],
+    "name": lambda path: PurePosixPath(path).name,
+    "parent": lambda path: str(PurePosixPath(path).parent),
+    "folder": lambda path: PurePosixPath(path).parent.name,
+}
+
+
+def fill(frame: pd.DataFrame, template: str, *, where: str) -> "pd.Series[str]":
+    """One text for each line: a column as it is, or a template filled with columns.
+
+    >>> frame = pd.DataFrame({"id": ["7"], "path": ["a/b.png"]})
+    >>> fill(frame, "{id:03d}_{path.stem}", where="row_id").tolist()
+    ['007_b']
+    """
+    if template in frame.columns:
+        return frame[template].astype(str)
+    if "{" not in template:
+        raise _no_column(template, frame, where)
+    pieces: list[list[str]] = []
+    for literal, field, spec, _ in Formatter().parse(template):
+        pieces.append([literal] * len(frame))
+        if field is not None:
+            pieces.append(_field(frame, field, spec or "", where))
+    return pd.Series(["".join(parts) for parts in zip(*pieces, strict=True)], index=frame.index, dtype=str)
+
+
+def _field(frame: pd.DataFrame, field: str, spec: str, where: str) -> list[str]:
+    """The cells of `column` or `column.part`, formatted."""
+    column, _, part = field.rpartition(".")
+    if field in frame.columns:
+        cells = frame[field].tolist()
+    elif column in frame.columns and part in PARTS:
+        cells = [PARTS[part](cell) for cell in frame[column]]
+    else:
+        raise _no_column(field, frame, where)
+    if not spec:
+        return cells
+    try:
+        return [format(int(cell), spec) for cell in cells]
+    except ValueError as error:
+        raise FoldlineError(f"'{{{field}:{spec}}}' needs whole numbers: {error}", where=where) from error
+
+
+def _no_column(name: str, frame: pd.DataFrame, where: str) -> FoldlineError:
+    return FoldlineError(
+        f"'{name}' is no column" + (f" (a column's parts are {', '.join(PARTS)})" if "." in name else ""),
+        where=where,
+        next=f"the columns are: {first_few(list(frame.columns), 20)}",
+    )
+
+
+def compile_pattern(pattern: str, *, where: str) -> re.Pattern[str]:
+    """A pattern as a regular expression with a group for each `{name}`.
+
+    `*` is anything inside one name, `**/` any number of folders, a name that stands twice must be equal both times.
+    Names take as much as they can: `{who}_{n}.jpg` reads `homer_simpson_3.jpg` as who = homer_simpson.
+
+    >>> compile_pattern("{label}/{label}/{n}.png", where="").fullmatch("a/a/1.png").groupdict()
+    {'label': 'a', 'n': '1'}
+    """
+    text, seen = "", set[str]()
+    for token in re.findall(r"\*\*/|\*|\{[^{}]*\}|[^*{}]+|.", pattern):
+        if token == "**/":  # noqa: S105 - no password
+            text += "(?:[^/]+/)*"
+        elif token == "*":  # noqa: S105
+            text += "[^/]*"
+        elif token.startswith("{") and len(token) > 1:
+            text += _group(token[1:-1], seen, where)
+        else:
+            text += re.escape(token)
+    return re.compile(text)
+
+
+def _group(field: str, seen: set[str], where: str) -> str:
+    """`name` or `name:expression` as a group; the second time as a back reference."""
+    name, _, expression = field.partition(":")
+    if not name.isidentifier():
+        raise FoldlineError(f"'{{{field}}}' is no name for a column", where=where, next="use letters and _")
+    if name in seen:
+        return f"(?P={name})"
+    seen.add(name)
+    return f"(?P<{name}>{expression or '[^/]+'})"
+
+
+def match(texts: "pd.Series[str]", pattern: str, *, where: str) -> pd.DataFrame:
+    """The columns that a pattern finds in each text; raises FoldlineError that names the texts that do not match."""
+    compiled = compile_pattern(pattern, where=where)
+    found = [compiled.fullmatch(text) for text in texts]
+    bad = [text for text, hit in zip(texts, found, strict=True) if hit is None]
+    if bad:
+        raise FoldlineError(f"{len(bad)} cells do not match '{pattern}': {first_few(bad)}", where=where)
+    return pd.DataFrame([hit.groupdict() for hit in found if hit], index=texts.index, columns=list(compiled.groupindex))

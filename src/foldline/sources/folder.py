@@ -1,0 +1,60 @@
+"""A local folder, or a local archive. Reads it, copies it or unpacks it below the destination."""
+
+import shutil
+from pathlib import Path
+
+from foldline.core.competition import Source
+from foldline.core.errors import FoldlineError
+from foldline.core.progress import Progress
+from foldline.core.tables import sha256_file
+from foldline.sources.archives import files_below, keep_only, unpack, unpack_nested
+
+
+def fetch_folder(source: Source, destination: Path) -> None:
+    """Copies the folder `source.name`, or unpacks the archive of that name; `~` is the home folder.
+
+    The user's own files stay as they are: copies are made, since what lies in `input/` becomes read-only.
+    """
+    path = Path(source.name).expanduser()
+    raw = destination.with_name(destination.name + ".raw")
+    try:
+        if not source.name or not path.exists():
+            raise FoldlineError(
+                f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
+            )
+        if path.is_dir():
+            _copy(path, raw)
+        else:
+            check_sha256(path, source.sha256)
+            unpack(path, raw)
+        if source.unpack:
+            unpack_nested(raw)
+        keep_only(raw, source.keep, destination)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+
+
+def _copy(folder: Path, destination: Path) -> None:
+    """Copies all files below a folder; links are followed to files, hidden files stay behind."""
+    files = files_below(folder)
+    if not files:
+        raise FoldlineError("the folder holds no files", where=str(folder))
+    destination.mkdir(parents=True)
+    with Progress() as progress:
+        for path in progress.over(files, f"copy {folder.name}", total=len(files)):
+            place = destination / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raises FoldlineError where a file's sha256 is not the one that the facts state; empty: nothing is checked."""
+    if not expected:
+        return
+    found = sha256_file(path)
+    if found != expected.lower():
+        raise FoldlineError(
+            f"the sha256 of {path.name} is {found}, expected {expected}",
+            where=str(path),
+            next="the file was damaged on its way or exchanged: download it again, or correct sha256",
+        )
