@@ -1,0 +1,93 @@
+"""Several rows become one line of the submission. Reads a predictions table, returns one row for each entity."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.tasks import ACTIVATION, Array, prediction_columns
+
+Starts = NDArray[np.int64]
+
+
+def _mean(values: Array, starts: Starts) -> Array:
+    size = np.diff(np.append(starts, len(values)))
+    mean: Array = np.add.reduceat(values, starts, axis=0) / size[:, None]
+    return mean
+
+
+def _max(values: Array, starts: Starts) -> Array:
+    largest: Array = np.maximum.reduceat(values, starts, axis=0)
+    return largest
+
+
+def _noisy_or(values: Array, starts: Starts) -> Array:
+    """1 - product of (1 - p): the entity is positive where any of its rows is, taken as independent."""
+    with np.errstate(divide="ignore"):  # log(0) is -inf, which is right for p = 1
+        logs = np.log1p(-np.clip(values, 0.0, 1.0))
+    return 1.0 - np.exp(np.add.reduceat(logs, starts, axis=0))
+
+
+AGGREGATES: dict[str, Callable[[Array, Starts], Array]] = {"mean": _mean, "max": _max, "noisy_or": _noisy_or}
+
+
+def aggregate(
+    frame: pd.DataFrame,
+    entity: str,
+    how: str,
+    *,
+    task: Task,
+    outputs: Sequence[str],
+    keep: Sequence[str] = (),
+    where: str = "",
+) -> pd.DataFrame:
+    """One row for each entity, in the order in which entities first appear.
+
+    Binary tasks aggregate the positive class and keep the columns complementary. With more classes each
+    column is aggregated and the row divided by its sum.
+
+    Args:
+        frame: a predictions table, with the columns of `core.tasks.prediction_columns`.
+        entity: the column that names each row's entity.
+        how: an entry of AGGREGATES.
+        keep: further columns (labels, fold), which must be the same in all rows of an entity.
+
+    Raises:
+        FoldlineError: unknown `how`; noisy_or of numbers; an entity with two values in a `keep` column.
+    """
+    if how not in AGGREGATES:
+        raise unknown("aggregate", how, list(AGGREGATES), where=where)
+    if how == "noisy_or" and task == "regression":
+        raise FoldlineError("noisy_or is for probabilities", where=where, next="use mean or max")
+    columns = prediction_columns(task, outputs)
+    code, names = pd.factorize(frame[entity], sort=False)
+    order = np.argsort(code, kind="stable")
+    starts = np.searchsorted(code[order], np.arange(len(names))).astype(np.int64)
+    values = _combine(frame[columns].to_numpy(dtype=np.float64)[order], starts, how, task)
+    result = pd.DataFrame({entity: names})
+    for column in keep:
+        result[column] = _constant(frame, entity, column, order[starts], where)
+    return pd.concat([result, pd.DataFrame(values, columns=columns)], axis=1)
+
+
+def _combine(values: Array, starts: Starts, how: str, task: Task) -> Array:
+    if len(starts) == 0:
+        return values
+    if task == "binary":
+        positive = AGGREGATES[how](values[:, 1:], starts)
+        return np.concatenate([1 - positive, positive], axis=1)
+    combined = AGGREGATES[how](values, starts)
+    return combined / combined.sum(axis=1, keepdims=True) if ACTIVATION[task] == "softmax" else combined
+
+
+def _constant(frame: pd.DataFrame, entity: str, column: str, first: Starts, where: str) -> "pd.Series[Any]":
+    """The one value of a column for each entity, read from its first row."""
+    differing = frame.groupby(entity, sort=False)[column].nunique(dropna=False) > 1
+    if differing.any():
+        names = [str(name) for name in differing.index[differing]]
+        raise FoldlineError(f"column '{column}' differs inside the entities {first_few(names)}", where=where)
+    return frame[column].iloc[first].reset_index(drop=True)
