@@ -60,14 +60,17 @@ class Join(Strict):
 
 
 class Pixels(Strict):
-    """Pictures that stand as numbers in the cells of a table or JSON. They are written once as `.npy` files."""
+    """Pictures that stand as numbers in the cells of a table or JSON. They are written once as picture files."""
 
     columns: list[str] = Field(
         description="a channel each, all its numbers in one cell; or one name ending in `*`: a column for each number"
     )
     height_width: tuple[int, int] = Field(description="[height, width] of the picture in px, row by row")
-    channels: int = Field(1, ge=1, description="channels inside the one `*` column or cell, the last index of a pixel")
+    channels: int = Field(1, ge=1, description="channels inside one cell or `*` column, the last index of a pixel")
     separator: str = Field(" ", description="what separates the numbers of a cell; JSON lists need none")
+    range: tuple[float, float] | None = Field(
+        None, description="the numbers that become 0 and 255, for floats; absent: the numbers are 0 to 255 already"
+    )
 
 
 class Rows(Strict):
@@ -87,7 +90,10 @@ class Rows(Strict):
     pattern: str | None = Field(
         None, description="reader folders: the pattern of the pictures' paths; default `**/{label}/{name}.{ext}`"
     )
-    labels: str | None = Field(None, description="reader idx: the file of the labels, which lies beside the pictures'")
+    labels: str | None = Field(
+        None,
+        description="reader arrays: the array of the labels (IDX, .npy or `file.npz:name`); `file` is the pictures'",
+    )
     function: str | None = Field(
         None, description="reader python: `file.py:name` beside this file, or `module:name`; (Path) -> DataFrame"
     )

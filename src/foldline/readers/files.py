@@ -1,13 +1,53 @@
-"""The id-to-file rule: which file a template's path means, where endings, case or folders differ."""
+"""Files below `input/<comp>`: those that the facts name, and the id-to-file rule.
+
+The rule says which file a template's path means where endings, case or folders differ.
+"""
 
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from foldline.core.competition import Rows
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.readers.templates import split_suffix
+
+
+def raw_path(root: Path, name: str, *, where: str) -> Path:
+    """A path below `root` that facts or a table name; raises FoldlineError where it leaves `root`."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise FoldlineError(f"the path leaves the folder of the raw files: '{name}'", where=where)
+    return root / path
+
+
+def raw_files(root: Path, rows: Rows) -> list[Path]:
+    """The files that `rows.file` names, sorted; `*` stands for several."""
+    if not rows.file:
+        raise FoldlineError("setting 'file' is missing", where=f"reader {rows.reader}", next="name the table to read")
+    path = raw_path(root, rows.file, where="file")
+    if "*" not in rows.file:
+        if not path.exists():
+            raise _missing(root, path)
+        return [path]
+    found = sorted(hit for hit in root.glob(rows.file) if hit.is_file())
+    if not found:
+        raise _missing(root, path)
+    return found
+
+
+def _missing(root: Path, path: Path) -> FoldlineError:
+    """Names what does lie there: the folder that holds it, or the first one that exists."""
+    folder = path.parent
+    while not folder.is_dir() and folder != root:
+        folder = folder.parent
+    held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    return FoldlineError(
+        f"no such file: {path.relative_to(root).as_posix()}",
+        where=str(folder),
+        next=f"it holds: {', '.join(held[:20]) or 'nothing'}; correct 'file' in the facts",
+    )
 
 
 def list_files(root: Path) -> list[str]:

@@ -9,8 +9,7 @@ import pandas as pd
 
 from foldline.core.competition import Rows
 from foldline.core.errors import FoldlineError, first_few
-from foldline.readers.files import list_files
-from foldline.readers.tables import raw_files
+from foldline.readers.files import list_files, raw_files
 from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, split_suffix
 
 DEFAULT_PATTERN = "**/{label}/{name}.{ext}"
@@ -43,6 +42,5 @@ def read_folders(root: Path, rows: Rows) -> pd.DataFrame:
 
 def _is_picture(path: str, pattern: str) -> bool:
     spelled = "." + pattern.rpartition(".")[2]
-    return split_suffix(path)[1] != "" or (
-        spelled not in IMAGE_SUFFIXES and "{" not in spelled and path.endswith(spelled)
-    )
+    is_other = "{" not in spelled and "*" not in spelled and spelled not in IMAGE_SUFFIXES
+    return split_suffix(path)[1] != "" or (is_other and path.endswith(spelled))

@@ -7,7 +7,7 @@ import pandas as pd
 from foldline.core.competition import Join, Rows
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
-from foldline.readers.tables import raw_path
+from foldline.readers.files import raw_path
 from foldline.readers.templates import fill, match
 
 

@@ -12,9 +12,15 @@ from foldline.core.competition import Competition, Rows
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.progress import say
 from foldline.core.tables import require_unique
+from foldline.readers.arrays import read_arrays
+from foldline.readers.bson import read_bson
+from foldline.readers.cifar import read_cifar
 from foldline.readers.files import FileIndex, clean_path, resolve_images
 from foldline.readers.folders import read_folders
+from foldline.readers.hook import read_hook
+from foldline.readers.json import read_coco, read_json_table
 from foldline.readers.lines import shape_lines
+from foldline.readers.pictures import PICTURE, write_pixels
 from foldline.readers.tables import read_table
 from foldline.readers.targets import make_targets
 from foldline.readers.templates import fill
@@ -22,11 +28,18 @@ from foldline.readers.templates import fill
 Reader = Callable[[Path, Rows], pd.DataFrame]
 
 READERS: dict[str, Reader] = {
+    "arrays": read_arrays,
+    "bson": read_bson,
+    "cifar": read_cifar,
+    "coco": read_coco,
     "csv": read_table,
     "folders": read_folders,
+    "json": read_json_table,
+    "parquet": read_table,
+    "python": read_hook,
+    "tsv": read_table,
 }
 
-PICTURE = "picture"  # the column of readers that write the pictures themselves
 PATH = "path"  # the column of the readers of folders
 STACK = "|"  # joins the files of one row
 
@@ -51,7 +64,10 @@ def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) 
     where = f"configs/{root.name}/competition.yaml"
     if rows.reader not in READERS:
         raise unknown("reader", rows.reader, list(READERS), where=where)
-    lines = shape_lines(READERS[rows.reader](root, rows), root, rows, where=where)
+    lines = READERS[rows.reader](root, rows)
+    if rows.pixels is not None:
+        lines = write_pixels(lines, root, rows, rows.pixels, where=f"{where}: pixels")
+    lines = shape_lines(lines, root, rows, where=where)
     images = _image_templates(lines, rows, where)
     if "image" not in lines.columns:
         lines = lines.assign(image=images[0])

@@ -8,8 +8,9 @@ import pandas as pd
 from foldline.core.competition import Competition, Rows, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tasks import single_label
+from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
-from foldline.readers.tables import raw_path
+from foldline.readers.outputs import sorted_classes
 from foldline.readers.templates import fill
 
 TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
@@ -41,7 +42,10 @@ def make_targets(
         raise FoldlineError("give 'target.column' or 'target.columns'", where=where)
     cells = fill(lines, target.column, where=f"{where}: target")
     if facts.task == "multilabel":
-        return _from_sets(cells, ids, target, names, facts, where)
+        sets = cells.str.split(target.separator) if target.separator else cells.map(lambda cell: [cell])
+        labels = pd.DataFrame({"row_id": ids, "label": sets}).explode("label")
+        labels["label"] = labels["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
+        return _from_sets(labels, ids[first].tolist(), facts, where)
     cells = cells[first].set_axis(ids[first])
     if facts.task == "soft":
         raise FoldlineError("a soft task needs 'target.columns', one for each class", where=where)
@@ -86,27 +90,24 @@ def _check(cells: "pd.Series[str]", facts: Competition, where: str) -> None:
         _refuse(~cells.isin(facts.classes), f"a label that is none of {first_few(facts.classes)}", where)
 
 
-def _from_sets(
-    cells: "pd.Series[str]",
-    ids: "pd.Series[str]",
-    target: Target,
-    names: dict[str, str],
-    facts: Competition,
-    where: str,
-) -> pd.DataFrame:
-    """Sets of labels, in a separated cell or over several lines of one row_id, as 0/1 columns."""
-    labels = cells.str.split(target.separator) if target.separator else cells.map(lambda cell: [cell])
-    pairs = pd.DataFrame({"row_id": ids, "label": labels}).explode("label")
-    pairs["label"] = pairs["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
-    pairs = pairs[pairs["label"] != ""]
-    classes = facts.classes or sorted(pairs["label"].unique())
-    strangers = pairs.loc[~pairs["label"].isin(classes)].set_index("row_id")["label"]
-    _refuse(strangers.notna(), f"a label that is none of {first_few(classes)}", where)
-    table = pd.DataFrame("0", index=pd.Index(ids.unique()), columns=[f"target_{name}" for name in classes])
-    at = table.index.get_indexer(pairs["row_id"]), [classes.index(label) for label in pairs["label"]]
-    values = np.zeros(table.shape, dtype=int)
-    values[at] = 1
-    return pd.DataFrame(values, index=table.index, columns=table.columns).astype(str)
+def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: str) -> pd.DataFrame:
+    """Sets of labels as 0/1 columns.
+
+    Args:
+        labels: row_id and label, one line for each label; an empty label is none.
+        ids: all row_ids, once each.
+        facts: the classes, where the competition names them.
+        where: for messages.
+    """
+    labels = labels[labels["label"] != ""]
+    classes = facts.classes or sorted_classes(labels["label"].unique().tolist())
+    strange = ~labels["label"].isin(classes)
+    _refuse(strange.set_axis(labels["row_id"]), f"a label that is none of {first_few(classes)}", where)
+    row = {name: i for i, name in enumerate(ids)}
+    column = {name: i for i, name in enumerate(classes)}
+    values = np.zeros((len(ids), len(classes)), dtype=int)
+    values[labels["row_id"].map(row), labels["label"].map(column)] = 1
+    return pd.DataFrame(values, index=pd.Index(ids), columns=[f"target_{name}" for name in classes]).astype(str)
 
 
 def _pivot(
@@ -120,7 +121,7 @@ def _pivot(
     _refuse(twice.set_axis(pairs["row_id"]), "two labels for one class", where)
     wide = pairs.pivot(index="row_id", columns="class", values="cell").reindex(ids.unique())
     _refuse(wide.isna().any(axis=1), "no line for one of the classes", where)
-    return wide
+    return pd.DataFrame(wide)
 
 
 def _from_columns(wide: pd.DataFrame, found: list[str], facts: Competition, where: str) -> pd.DataFrame:
@@ -133,12 +134,12 @@ def _from_columns(wide: pd.DataFrame, found: list[str], facts: Competition, wher
             where=where,
             next=f"the columns stand for: {first_few(found, 20)}; name them with target.names",
         )
-    wide = wide[classes]
+    wide = pd.DataFrame(wide[classes])
     if facts.task in ("regression", "soft"):
         bad = wide.apply(pd.to_numeric, errors="coerce").isna().any(axis=1)
         _refuse(bad, "a label that is no number", where)
         return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
-    flags = wide.apply(lambda column: column.map(_flag))
+    flags = pd.DataFrame({name: wide[name].map(_flag) for name in classes})
     _refuse((flags < 0).any(axis=1), "a label that is neither 0 nor 1", where)
     if not single_label(facts.task):
         return flags.astype(str).set_axis([f"target_{name}" for name in classes], axis=1)

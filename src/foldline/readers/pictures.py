@@ -1,0 +1,182 @@
+"""Pictures that stand inside tables, arrays and databases are written once, as files, below `.pictures`.
+
+Reads pixels or encoded bytes, writes `input/<comp>/.pictures/<key>/<shard>/<number>.png` (`.npy` for pictures of
+2 or more than 3 channels). A picture folder takes its name when it is whole, so a half-written one is never used.
+"""
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.competition import Pixels, Rows
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import Progress
+from foldline.core.tables import sha256_json
+from foldline.readers.files import raw_files
+
+PICTURE = "picture"  # the column that holds the written picture's path
+FOLDER = ".pictures"
+SHARD = 1000  # files a folder
+MAGIC = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
+
+
+class PictureFolder:
+    """`with PictureFolder(root, files, settings) as pictures: path = pictures.add(array or bytes)`
+
+    Pictures are numbered in the order in which they come. Where the folder exists already, made of the same files by
+    the same settings, nothing is written and the same paths come back.
+    """
+
+    def __init__(self, root: Path, files: list[Path], settings: Any) -> None:
+        sizes = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
+        key = f"{files[0].name.partition('.')[0].strip('*') or 'pictures'}-{sha256_json([sizes, settings])[:8]}"
+        self.place = root / FOLDER / key
+        self.part = root / FOLDER / f"{key}.part"
+        self.done = self.place.is_dir()
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        if not self.done:
+            shutil.rmtree(self.part, ignore_errors=True)
+            self.part.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.done:
+            return
+        if error is None:
+            self.part.rename(self.place)
+        shutil.rmtree(self.part, ignore_errors=True)
+
+    def add(self, picture: NDArray[np.uint8] | bytes) -> str:
+        """Writes one picture ([height, width, channels] or [height, width], RGB; or an encoded file).
+
+        Returns:
+            Its path below `input/<comp>`.
+        """
+        suffix = _suffix(picture)
+        name = f"{self.count // SHARD:04d}/{self.count:07d}{suffix}"
+        self.count += 1
+        if not self.done:
+            path = self.part / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(picture) if isinstance(picture, bytes) else _write(path, picture)
+        return f"{FOLDER}/{self.place.name}/{name}"
+
+
+def _suffix(picture: NDArray[np.uint8] | bytes) -> str:
+    if not isinstance(picture, bytes):
+        return ".png" if picture.ndim == 2 or picture.shape[2] in (1, 3) else ".npy"
+    if picture[8:12] == b"WEBP":
+        return ".webp"
+    suffix = next((name for magic, name in MAGIC.items() if picture.startswith(magic)), None)
+    if suffix is None:
+        raise FoldlineError(f"a cell holds no jpg, png, gif, bmp, tif or webp picture: it begins with {picture[:8]!r}")
+    return suffix
+
+
+def _write(path: Path, picture: NDArray[np.uint8]) -> None:
+    import cv2
+
+    if path.suffix == ".npy":
+        np.save(path, picture, allow_pickle=False)
+        return
+    coloured = picture.ndim == 3 and picture.shape[2] == 3
+    done, content = cv2.imencode(".png", picture[:, :, ::-1] if coloured else picture)
+    assert done, "a png of uint8 pixels can always be made"
+    path.write_bytes(content.tobytes())
+
+
+def write_pixels(lines: pd.DataFrame, root: Path, rows: Rows, pixels: Pixels, *, where: str) -> pd.DataFrame:
+    """Replaces the cells that hold pixels by the column `picture`, the path of the written file."""
+    columns = _pixel_columns(lines, pixels, where)
+    cells = lines[columns].to_numpy(dtype=object)
+    settings = pixels.model_dump(mode="json")
+    paths = []
+    with PictureFolder(root, raw_files(root, rows), settings) as folder, Progress() as progress:
+        for number, line in enumerate(progress.over(cells, "write pictures", total=len(cells)), 1):
+            paths.append(folder.add(_picture(line, pixels, f"{where}, line {number}")))
+    return lines.drop(columns=columns).assign(**{PICTURE: paths})
+
+
+def _pixel_columns(lines: pd.DataFrame, pixels: Pixels, where: str) -> list[str]:
+    """The named columns; `pixel*` means pixel0, pixel1 ... in the order of their numbers."""
+    found: list[str] = []
+    for name in pixels.columns:
+        prefix = name.removesuffix("*")
+        if not name.endswith("*"):
+            found += [name] if name in lines.columns else []
+            continue
+        numbered = [c for c in lines.columns if c.startswith(prefix) and c[len(prefix) :].isdigit()]
+        found += sorted(numbered, key=lambda c: int(c[len(prefix) :]))
+    if not found:
+        raise FoldlineError(
+            f"no pixel column {first_few(pixels.columns)}",
+            where=where,
+            next=f"the columns are: {first_few([str(name) for name in lines.columns], 20)}",
+        )
+    return found
+
+
+def _picture(line: NDArray[Any], pixels: Pixels, where: str) -> NDArray[np.uint8]:
+    """The picture of one line: [height, width, channels] uint8."""
+    height, width = pixels.height_width
+    if pixels.columns[0].endswith("*"):
+        channels = [_numbers(list(line), where)]
+    else:
+        channels = [_numbers(_split(cell, pixels.separator), where) for cell in line]
+    expected = height * width * pixels.channels
+    for values in channels:
+        if len(values) != expected:
+            raise FoldlineError(
+                f"{len(values)} numbers, expected {height} x {width} x {pixels.channels} = {expected}",
+                where=where,
+                next="correct pixels.height_width, channels or separator",
+            )
+    image = np.concatenate([values.reshape(height, width, pixels.channels) for values in channels], axis=2)
+    return _to_bytes(image, pixels, where)
+
+
+def _split(cell: Any, separator: str) -> list[Any]:
+    if not isinstance(cell, str):
+        return list(cell)
+    return cell.strip("[] ").split(None if separator in (" ", "whitespace") else separator)
+
+
+def _numbers(cells: list[Any], where: str) -> NDArray[np.float64]:
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError as error:
+        raise FoldlineError(f"a pixel is no number: {error}", where=where) from error
+
+
+def _to_bytes(image: NDArray[np.float64], pixels: Pixels, where: str) -> NDArray[np.uint8]:
+    """Scales `range` to 0..255; without it the numbers must be whole and lie there already."""
+    if pixels.range is not None:
+        low, high = pixels.range
+        image = np.rint((np.nan_to_num(image, nan=low) - low) / (high - low) * 255).clip(0, 255)
+    elif not ((image >= 0) & (image <= 255) & (image == np.rint(image))).all():
+        raise FoldlineError(
+            f"the numbers run from {image.min():g} to {image.max():g}: no whole numbers of 0 to 255",
+            where=where,
+            next=f"set pixels.range, for example [{image.min():g}, {image.max():g}]",
+        )
+    return image.astype(np.uint8)
+
+
+def write_encoded(table: pd.DataFrame, frame: pd.DataFrame, root: Path, path: Path, column: str) -> pd.DataFrame:
+    """`table` with the column `picture`, for `frame[column]` that holds whole files (bytes, or a map with `bytes`)."""
+    if column not in frame.columns:
+        raise FoldlineError(
+            f"has no column '{column}'", where=str(path), next=f"its columns are: {first_few(list(frame.columns), 20)}"
+        )
+    with PictureFolder(root, [path], {"encoded": column}) as folder:
+        cells = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[column]]
+        return table.assign(**{PICTURE: [folder.add(bytes(cell)) for cell in cells]})
