@@ -1,0 +1,119 @@
+"""The folds of a competition as the later stages read them, checked on the way in.
+
+Reads `folds/<comp>.csv`, `folds/<comp>.test.csv` and `folds/<comp>.json`; writes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import Layout
+from foldline.core.tables import read_csv, read_json, require_unique, sha256_file
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The rows of a competition and their folds.
+
+    Attributes:
+        frame: the training rows: row_id, image, target columns, [group], [entity], [metadata], fold. All
+            strings, except `fold`: int64, 0..k-1.
+        test: the test rows: the same columns without target and fold.
+        outputs: the ordered class names, or the names of the numbers of a regression.
+        task: the task of the facts.
+        k: the number of folds.
+        sha256: of `folds/<comp>.csv`; runs with another one were made on other folds.
+    """
+
+    frame: pd.DataFrame
+    test: pd.DataFrame
+    outputs: list[str]
+    task: Task
+    k: int
+    sha256: str
+
+
+def load_folds(layout: Layout, comp: str) -> Folds:
+    """The folds that `make folds` wrote.
+
+    Raises:
+        FoldlineError: a file is missing, was edited, or holds folds that must not be trained on.
+    """
+    meta = read_folds_meta(layout, comp)
+    for kind, path in (("folds", layout.folds(comp)), ("test", layout.test_rows(comp))):
+        if not path.is_file():
+            raise FoldlineError("file not found", where=layout.relative(path), next=f"make folds COMP={comp}")
+        if sha256_file(path) != meta["sha256"][kind]:
+            raise edited(layout, comp, layout.relative(path))
+    where = layout.relative(layout.folds(comp))
+    frame = read_csv(layout.folds(comp), required=("row_id", "image", "fold"))
+    frame = frame.assign(fold=fold_numbers(frame, where=where))
+    require_sound(frame, meta["k"], where=where)
+    test = read_csv(layout.test_rows(comp), required=("row_id", "image"))
+    return Folds(frame, test, meta["outputs"], meta["task"], meta["k"], meta["sha256"]["folds"])
+
+
+def read_folds_meta(layout: Layout, comp: str) -> dict[str, Any]:
+    """The content of `folds/<comp>.json`."""
+    path = layout.folds_meta(comp)
+    if not path.is_file():
+        raise FoldlineError("file not found", where=layout.relative(path), next=f"make folds COMP={comp}")
+    meta: dict[str, Any] = read_json(path)
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+        raise FoldlineError(
+            f"is no folds file of schema {SCHEMA}", where=layout.relative(path), next=way_to_new_folds(layout, comp)
+        )
+    return meta
+
+
+def edited(layout: Layout, comp: str, where: str) -> FoldlineError:
+    """The error for a folds file whose content is not what the JSON beside it says."""
+    return FoldlineError(
+        "the file was changed by hand, or the JSON beside it belongs to another one (sha256 differs)",
+        where=where,
+        next=f"{way_to_new_folds(layout, comp)}; for folds of your own put a fold column into the table that "
+        "train.file names and set folds.splitter: column, folds.column and train.metadata",
+    )
+
+
+def way_to_new_folds(layout: Layout, comp: str) -> str:
+    """What to type for new folds, and what that means for runs that exist."""
+    files = f"{layout.relative(layout.folds(comp))} {layout.relative(layout.folds_meta(comp))}"
+    return (
+        f"rm {files} && make folds COMP={comp} (runs in {layout.relative(layout.run(comp, ''))} "
+        "that were made on the old folds cannot be blended with runs on new ones)"
+    )
+
+
+def fold_numbers(frame: pd.DataFrame, *, where: str) -> "pd.Series[int]":
+    """The column `fold` as int64; raises FoldlineError where a cell is no whole number."""
+    whole = frame["fold"].str.fullmatch(r"\d+").astype(bool)
+    if not whole.all():
+        ids = frame.loc[~whole, "row_id"].tolist()
+        raise FoldlineError(f"{len(ids)} rows have no fold number: {first_few(ids)}", where=where)
+    return frame["fold"].astype("int64")
+
+
+def require_sound(frame: pd.DataFrame, k: int, *, where: str) -> None:
+    """Raises FoldlineError for an id twice, a fold outside 0..k-1 or without rows, or a group in two folds."""
+    require_unique(frame["row_id"], where=where)
+    present = set(frame["fold"].tolist())
+    if present - set(range(k)):
+        raise FoldlineError(f"has folds outside 0..{k - 1}: {sorted(present - set(range(k)))[:5]}", where=where)
+    empty = [str(fold) for fold in range(k) if fold not in present]
+    if empty:
+        raise FoldlineError(f"fold {first_few(empty)} has no rows", where=where, next="choose fewer folds")
+    if "group" in frame.columns:
+        per_group = frame.groupby("group", sort=True)["fold"].nunique()
+        torn = per_group.index[per_group > 1].tolist()
+        if torn:
+            raise FoldlineError(
+                f"{len(torn)} groups are in two folds: {first_few(torn)}",
+                where=where,
+                next="set folds.splitter: auto (or grouped, stratified_grouped)",
+            )

@@ -1,0 +1,185 @@
+"""What every split must hold, and what a person should know about it.
+
+Reads tables in memory; writes nothing. Broken folds raise; findings are returned as lines of text.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import require_sound
+from foldline.core.tasks import target_columns, truth_array
+from foldline.splits.order import Indices
+from foldline.splits.strata import Floats, class_matrix
+
+LARGE_GROUP = 0.5  # of a fold's share of the rows: from here on one group decides what its fold looks like
+
+
+def check_folds(
+    frame: pd.DataFrame,
+    test: pd.DataFrame,
+    task: Task,
+    outputs: Sequence[str],
+    k: int,
+    *,
+    where: str,
+    hashes: Mapping[str, str],
+    held_out: bool = False,
+    allow_missing_class: bool = False,
+) -> list[str]:
+    """The findings about a split, in plain words.
+
+    Args:
+        frame: the training rows with an int column `fold`.
+        test: the test rows.
+        task, outputs: what the target columns mean.
+        k: the number of folds.
+        where: the file, for errors.
+        hashes: the sha256 of each image file, by its path below `input/<comp>`; files not named are taken by path.
+        held_out: the test rows were drawn from the same table, so they must share no id and no group.
+        allow_missing_class: report a class that a fold lacks, instead of raising.
+
+    Raises:
+        FoldlineError: an id twice, a group in two folds or on both sides of a holdout, an empty fold, a broken label,
+            or a fold without a class that k rows or more (k groups, where there are groups) have.
+    """
+    require_sound(frame, k, where=where)
+    shared = _shared_with_test(frame, test, held_out, where)
+    truth = truth_array(frame, task, outputs, where=where)
+    findings = [_sizes(frame, k)]
+    if task == "regression":
+        findings += _values(truth.reshape(len(frame), -1), outputs, frame["fold"].to_numpy(), k)
+    else:
+        counts = class_counts(frame, task, outputs, k, where=where)
+        units = _units_per_class(frame, truth, task, len(outputs))
+        kind = "groups" if "group" in frame.columns else "rows"
+        findings += _missing_classes(counts, units, outputs, kind=kind, allow=allow_missing_class, where=where)
+        findings += _balance(counts, frame, outputs)
+    findings += _group_findings(frame, k) + shared
+    return findings + duplicate_findings(frame, test, target_columns(task, outputs), hashes)
+
+
+def class_counts(frame: pd.DataFrame, task: Task, outputs: Sequence[str], k: int, *, where: str) -> Indices:
+    """[k, classes] the rows of each class in each fold; a soft label counts for its largest class."""
+    classes = class_matrix(truth_array(frame, task, outputs, where=where), task, len(outputs))
+    fold = frame["fold"].to_numpy()
+    return np.stack([np.asarray(classes[fold == i].sum(axis=0)).reshape(-1) for i in range(k)]).astype(np.int64)
+
+
+def _units_per_class(frame: pd.DataFrame, truth: Floats, task: Task, classes: int) -> Indices:
+    """[classes] the groups that hold each class, or its rows where there are no groups."""
+    held = class_matrix(truth, task, classes).tocoo()
+    held_rows, held_columns = held.row[held.data > 0], held.col[held.data > 0]
+    unit = pd.factorize(frame["group"] if "group" in frame.columns else frame["row_id"])[0].astype(np.int64)
+    pairs = np.unique(unit[held_rows] * classes + held_columns)
+    return np.bincount(pairs % classes, minlength=classes)
+
+
+def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, where: str) -> list[str]:
+    """Ids and groups on both sides. A holdout must share none; given test rows may repeat names by chance."""
+    findings = []
+    for name in ("row_id", "group"):
+        if name not in frame.columns or name not in test.columns:
+            continue
+        shared = sorted(set(frame[name]) & set(test[name]) - {""})
+        text = f"{len(shared)} values of {name} are in both training and test rows: {first_few(shared)}"
+        if shared and held_out:
+            raise FoldlineError(text, where=where, next="this is a fault of the split: please report it")
+        findings += [text] if shared else []
+    return findings
+
+
+def _sizes(frame: pd.DataFrame, k: int) -> str:
+    sizes = np.bincount(frame["fold"], minlength=k)
+    return f"{len(frame)} rows in {k} folds of {sizes.min()} to {sizes.max()} rows"
+
+
+def _missing_classes(
+    counts: Indices, units: Indices, outputs: Sequence[str], *, kind: str, allow: bool, where: str
+) -> list[str]:
+    findings, k = [], len(counts)
+    none = [outputs[i] for i in np.flatnonzero(counts.sum(axis=0) == 0).tolist()]
+    if none:
+        findings.append(f"{len(none)} classes have no training rows at all: {first_few(none)}")
+    rare = [f"{outputs[i]} ({units[i]})" for i in np.argsort(units, kind="stable").tolist() if 0 < units[i] < k]
+    if rare:
+        findings.append(f"{len(rare)} classes have fewer {kind} than folds, so some folds lack them: {first_few(rare)}")
+    lacking = [(fold, i) for fold, i in np.argwhere(counts == 0).tolist() if units[i] >= k]
+    if lacking:
+        text = first_few([f"fold {fold} lacks '{outputs[i]}' ({units[i]} {kind})" for fold, i in lacking])
+        if not allow:
+            raise FoldlineError(
+                f"folds lack classes that have {k} {kind} or more: {text}",
+                where=where,
+                next="set folds.splitter: auto, or fewer folds; to accept it: folds.allow_missing_class: true",
+            )
+        findings.append(f"accepted by folds.allow_missing_class: {text}")
+    return findings
+
+
+def _balance(counts: Indices, frame: pd.DataFrame, outputs: Sequence[str]) -> list[str]:
+    """The smallest class, and the class whose share differs most between folds."""
+    share = counts / np.bincount(frame["fold"], minlength=len(counts))[:, None]
+    spread = share.max(axis=0) - share.min(axis=0)
+    worst, total = int(spread.argmax()), counts.sum(axis=0)
+    least = int(np.where(total > 0, total, total.max() + 1).argmin())
+    low, high = 100 * share[:, worst].min(), 100 * share[:, worst].max()
+    return [
+        f"smallest class: '{outputs[least]}' with {total[least]} rows",
+        f"most uneven class: '{outputs[worst]}', {low:.2f} % to {high:.2f} % of a fold's rows",
+    ]
+
+
+def _values(truth: Floats, outputs: Sequence[str], fold: NDArray[np.int64], k: int) -> list[str]:
+    means = np.stack([truth[fold == i].mean(axis=0) for i in range(k)])
+    return [
+        f"mean of {name or 'the target'}: {means[:, i].min():.4g} to {means[:, i].max():.4g} over the folds "
+        f"(standard deviation of the rows {truth[:, i].std():.4g})"
+        for i, name in enumerate(outputs)
+    ]
+
+
+def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
+    if "group" not in frame.columns:
+        return []
+    sizes = frame["group"].value_counts()
+    findings = [f"{len(sizes)} groups; the largest has {sizes.iloc[0]} rows"]
+    if sizes.iloc[0] > LARGE_GROUP * len(frame) / k:
+        findings.append(f"group '{sizes.index[0]}' alone is {sizes.iloc[0] * k / len(frame):.0%} of an average fold")
+    return findings
+
+
+def duplicate_findings(
+    frame: pd.DataFrame, test: pd.DataFrame, targets: Sequence[str], hashes: Mapping[str, str]
+) -> list[str]:
+    """What byte-identical images tell: in two folds, with different labels, in training and test rows."""
+    rows = frame.assign(content=[_content(image, hashes) for image in frame["image"]])
+    repeated = rows[rows["content"].duplicated(keep=False)].groupby("content", sort=True)
+    torn = repeated["fold"].nunique() > 1
+    first_image = repeated["image"].first()
+    findings = []
+    if torn.any():
+        findings.append(
+            f"warning: {int(torn.sum())} images occur byte for byte in two folds "
+            f"({first_few(first_image[torn].tolist(), 3)}): the score will be too good; "
+            "set folds.group_duplicates: true"
+        )
+    disagree = (repeated[list(targets)].nunique() > 1).any(axis=1)
+    if disagree.any():
+        findings.append(
+            f"warning: {int(disagree.sum())} images occur twice with different labels: "
+            f"{first_few(first_image[disagree].tolist(), 3)}"
+        )
+    known = set(rows["content"])
+    both = [image for image in test["image"] if _content(image, hashes) in known]
+    if both:
+        findings.append(f"warning: {len(both)} test images are byte for byte training images: {first_few(both, 3)}")
+    return findings
+
+
+def _content(image: str, hashes: Mapping[str, str]) -> str:
+    return "|".join(hashes.get(file, file) for file in image.split("|"))

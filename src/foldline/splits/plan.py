@@ -1,0 +1,162 @@
+"""All steps from rows to folds: groups, holdout, split, checks.
+
+Reads tables in memory, and image files where near-duplicates are wanted; writes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import require_unique
+from foldline.core.tasks import target_columns
+from foldline.splits.checks import check_folds, class_counts
+from foldline.splits.groups import joined_groups
+from foldline.splits.holdout import draw_holdout
+from foldline.splits.samples import sample_submission, solution
+from foldline.splits.splitters import ToSplit, choose_splitter, split
+from foldline.splits.strata import make_strata
+
+FindDuplicates = Callable[[pd.DataFrame], list[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A split.
+
+    Attributes:
+        tables: `folds` (training rows with their fold), `test`; with a holdout `solution` and `sample` too.
+        outputs: the ordered class names, or the names of the numbers.
+        splitter: the splitter's name.
+        counts: the rows of each class in each fold; empty for a regression.
+        findings: what the checks found, in plain words.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    outputs: list[str]
+    splitter: str
+    counts: dict[str, dict[str, int]]
+    findings: list[str]
+
+
+def make_plan(
+    frame: pd.DataFrame,
+    test: pd.DataFrame | None,
+    facts: Competition,
+    outputs: Sequence[str],
+    *,
+    hashes: Mapping[str, str],
+    find_duplicates: FindDuplicates,
+    where: str,
+) -> Plan:
+    """The folds of the training rows, and the test rows.
+
+    Args:
+        frame: the training rows, in any order.
+        test: the test rows; None with a holdout.
+        facts: the facts of the competition.
+        outputs: the ordered class names, or names of the numbers.
+        hashes: the sha256 of each image file.
+        find_duplicates: rows -> [rows] a name for rows whose images look the same, "" for all others; called
+            only where the facts want it.
+        where: the file, for errors.
+
+    Raises:
+        FoldlineError: something that the facts name is not there, or the folds fail a check.
+    """
+    frame = _by_id(frame, f"{where}, training rows")
+    own = _own_folds(frame, facts)
+    frame = _with_groups(frame, facts, find_duplicates)
+    if facts.holdout is None:
+        assert test is not None
+        tables = {"test": _by_id(test, f"{where}, test rows")}
+    else:
+        frame, own, tables = _hold_out(frame, own, facts, outputs)
+    rows = _to_split(frame, own, facts, outputs, facts.folds.stratify)
+    has_groups, stratify = rows.groups is not None, bool(facts.folds.stratify)
+    splitter = choose_splitter(facts.folds.splitter, has_groups=has_groups, stratify=stratify)
+    frame = frame.assign(fold=split(rows, splitter, facts.folds.k, facts.folds.seed))
+    findings = check_folds(
+        frame,
+        tables["test"],
+        facts.task,
+        outputs,
+        facts.folds.k,
+        where=where,
+        hashes=hashes,
+        held_out=facts.holdout is not None,
+        allow_missing_class=facts.folds.allow_missing_class,
+    )
+    return Plan({"folds": frame, **tables}, list(outputs), splitter, _counts(frame, facts, outputs, where), findings)
+
+
+def _by_id(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The rows sorted by id, so that the order of the raw table changes nothing."""
+    require_unique(frame["row_id"], where=where)
+    ids = frame["row_id"].tolist()
+    return frame.iloc[sorted(range(len(ids)), key=ids.__getitem__)].reset_index(drop=True)
+
+
+def _own_folds(frame: pd.DataFrame, facts: Competition) -> list[str] | None:
+    """The cells of the user's own fold column, where the facts want it."""
+    if facts.folds.splitter != "column":
+        return None
+    name = facts.folds.column or ""
+    if name not in frame.columns:
+        raise FoldlineError(
+            f"the rows have no column '{name}'",
+            where="folds.column",
+            next=f"name it in train.metadata too; the rows have: {first_few(list(frame.columns), 20)}",
+        )
+    return frame[name].tolist()
+
+
+def _with_groups(frame: pd.DataFrame, facts: Competition, find_duplicates: FindDuplicates) -> pd.DataFrame:
+    """`frame` with its columns in the order of the contract, and a `group` for rows that must stay together.
+
+    A group and an entity must not be torn; a row whose group is empty stands alone.
+    """
+    frame = frame.drop(columns="fold", errors="ignore")
+    keys = [frame[name].tolist() for name in ("group", "entity") if name in frame.columns]
+    if facts.folds.group_duplicates:
+        keys.append(find_duplicates(frame))
+    if keys:
+        frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
+    targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
+    first = ["row_id", "image", *targets, *[name for name in ("group", "entity") if name in frame.columns]]
+    return frame[first + [name for name in frame.columns if name not in first]]
+
+
+def _to_split(
+    frame: pd.DataFrame, own: list[str] | None, facts: Competition, outputs: Sequence[str], stratify: Sequence[str]
+) -> ToSplit:
+    """What the splitters look at. Groups of one row each are no groups, unless the facts ask for a grouped split."""
+    groups = frame["group"].tolist() if "group" in frame.columns else None
+    if groups and len(set(groups)) == len(groups) and "grouped" not in facts.folds.splitter:
+        groups = None
+    return ToSplit(frame["row_id"].tolist(), make_strata(frame, facts.task, outputs, stratify), groups, own)
+
+
+def _hold_out(
+    frame: pd.DataFrame, own: list[str] | None, facts: Competition, outputs: Sequence[str]
+) -> tuple[pd.DataFrame, list[str] | None, dict[str, pd.DataFrame]]:
+    """The rows that stay for training, and the tables of those that are held out."""
+    assert facts.holdout is not None
+    rows = _to_split(frame, own, facts, outputs, facts.holdout.stratify)
+    drawn = draw_holdout(rows, facts.holdout.fraction, facts.holdout.seed)
+    held, rest = frame[drawn].reset_index(drop=True), frame[~drawn].reset_index(drop=True)
+    kept_own = None if own is None else [cell for cell, out in zip(own, drawn, strict=True) if not out]
+    targets = target_columns(facts.task, outputs)
+    test = held.drop(columns=targets)
+    form = facts.submission
+    sample = sample_submission(test, facts.task, outputs, form.kind, form.separator)
+    return rest, kept_own, {"test": test, "solution": solution(held, targets), "sample": sample}
+
+
+def _counts(frame: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, dict[str, int]]:
+    if facts.task == "regression":
+        return {str(fold): {} for fold in range(facts.folds.k)}
+    table = class_counts(frame, facts.task, outputs, facts.folds.k, where=where).tolist()
+    return {str(fold): dict(zip(outputs, row, strict=True)) for fold, row in enumerate(table)}

@@ -1,0 +1,180 @@
+"""Raw files and facts become folds.
+
+Reads `input/<comp>/` (with its manifest) and `configs/<comp>/competition.yaml`; writes `folds/<comp>.csv`,
+`.test.csv` and `.json`, and for a holdout `.solution.csv` and `.sample_submission.csv`. The CSV is written last,
+so where it is, the other files are whole.
+"""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import SCHEMA, edited, read_folds_meta, way_to_new_folds
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.run import differing_keys
+from foldline.core.tables import (
+    read_json,
+    require_file,
+    sha256_file,
+    sha256_json,
+    write_csv,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from foldline.splits.plan import Plan
+
+# The facts that decide the folds. The others (title, metric ...) may change and the folds stay valid.
+SHAPING = {"task", "classes", "train", "test", "holdout", "folds"}
+
+
+def folds(layout: Layout, comp: str) -> None:
+    """Writes the folds of `comp`, unless valid ones are there.
+
+    Raises:
+        FoldlineError: nothing is downloaded; the facts or raw files changed, or a file was edited, since folds were
+            made; a row, label or image is broken or missing; the split fails its checks.
+    """
+    facts = load_competition(layout, comp)
+    require_file(layout.manifest(comp), next=f"make download COMP={comp}")
+    exists = layout.folds(comp).is_file()
+    if exists and _is_current(layout, comp, facts):
+        meta = read_folds_meta(layout, comp)
+        say(f"folds/{comp}.csv is up to date: {meta['rows']} rows in {meta['k']} folds, {meta['test_rows']} test rows")
+        return
+    plan = _make(layout, comp, facts)
+    hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
+    if exists:
+        _require_same(layout, comp, hashes)
+    paths = _paths(layout, comp)
+    for kind in sorted(plan.tables.keys() - {"folds"}):
+        write_csv(paths[kind], plan.tables[kind])
+    write_json(layout.folds_meta(comp), _meta(layout, comp, facts, plan, hashes))
+    write_csv(paths["folds"], plan.tables["folds"])
+    say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
+    for finding in plan.findings:
+        say(f"  {finding}")
+
+
+def _paths(layout: Layout, comp: str) -> dict[str, Path]:
+    return {
+        "folds": layout.folds(comp),
+        "test": layout.test_rows(comp),
+        "solution": layout.holdout_solution(comp),
+        "sample": layout.holdout_sample(comp),
+    }
+
+
+def _is_current(layout: Layout, comp: str, facts: Competition) -> bool:
+    """Whether the files are whole and belong to these facts and raw files; raises where they belong to others."""
+    if not layout.folds_meta(comp).is_file():
+        raise edited(layout, comp, layout.relative(layout.folds(comp)))
+    meta = read_folds_meta(layout, comp)
+    if sha256_file(layout.folds(comp)) != meta["sha256"]["folds"]:
+        raise edited(layout, comp, layout.relative(layout.folds(comp)))
+    if _shaping(facts) != meta["facts"]:
+        changes = differing_keys(meta["facts"], _shaping(facts))
+        raise FoldlineError(
+            f"the facts changed since the folds were made: {first_few(changes)}",
+            where=layout.relative(layout.competition_config(comp)),
+            next=f"put the facts back, or {way_to_new_folds(layout, comp)}",
+        )
+    paths = {kind: path for kind, path in _paths(layout, comp).items() if kind in meta["sha256"]}
+    whole = all(path.is_file() and sha256_file(path) == meta["sha256"][kind] for kind, path in paths.items())
+    return whole and meta["made_from"] == _made_from(layout, comp, facts)
+
+
+def _shaping(facts: Competition) -> dict[str, Any]:
+    """The facts that decide the folds, without defaults: a new setting in a later version changes nothing."""
+    return facts.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
+
+
+def _made_from(layout: Layout, comp: str, facts: Competition) -> dict[str, Any]:
+    """What the files were made from besides the shaping facts; where it differs they are made again and compared."""
+    submission = facts.submission.model_dump(mode="json", exclude_defaults=True)
+    return {"manifest_sha256": sha256_file(layout.manifest(comp)), "submission": submission}
+
+
+def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
+    """Raises where raw files that changed lead to other folds than those that are there."""
+    if hashes["folds"] != read_folds_meta(layout, comp)["sha256"]["folds"]:
+        raise FoldlineError(
+            "the raw files changed since the folds were made, and lead to other folds now",
+            where=layout.relative(layout.manifest(comp)),
+            next=f"put the files back, or {way_to_new_folds(layout, comp)}",
+        )
+
+
+def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
+    """Reads the rows and splits them."""
+    from foldline.readers import find_outputs, read_rows
+    from foldline.splits.plan import make_plan
+
+    root = layout.input(comp)
+    frame = read_rows(root, facts.train, facts, with_target=True)
+    test = None if facts.test is None else read_rows(root, facts.test, facts, with_target=False)
+    for table, what in ((frame, "train"), (test, "test")):
+        if table is not None:
+            _require_images(root, table, what)
+    return make_plan(
+        frame,
+        test,
+        facts,
+        find_outputs(frame, facts),
+        hashes=_image_hashes(layout, comp),
+        find_duplicates=partial(_find_duplicates, root),
+        where=layout.relative(layout.folds(comp)),
+    )
+
+
+def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:
+    from foldline.splits.duplicates import duplicate_keys
+
+    return duplicate_keys(frame["row_id"].tolist(), [root / image.split("|")[0] for image in frame["image"]])
+
+
+def _require_images(root: Path, frame: pd.DataFrame, what: str) -> None:
+    files = dict.fromkeys(file for image in frame["image"] for file in image.split("|"))
+    missing = [file or "(no name)" for file in files if file == "" or not (root / file).is_file()]
+    if missing:
+        raise FoldlineError(
+            f"{len(missing)} images are missing: {first_few(missing)}",
+            where=str(root),
+            next=f"mend {what}.image in the facts, or download again",
+        )
+
+
+def _image_hashes(layout: Layout, comp: str) -> dict[str, str]:
+    return {entry["path"]: entry["sha256"] for entry in read_json(layout.manifest(comp))["files"]}
+
+
+def _sha256(table: pd.DataFrame) -> str:
+    """The sha256 of the file that write_csv makes of `table`."""
+    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: dict[str, str]) -> dict[str, Any]:
+    """The content of `folds/<comp>.json`."""
+    return {
+        "schema": SCHEMA,
+        "comp": comp,
+        "task": facts.task,
+        "k": facts.folds.k,
+        "seed": facts.folds.seed,
+        "splitter": plan.splitter,
+        "outputs": plan.outputs,
+        "counts": plan.counts,
+        "rows": len(plan.tables["folds"]),
+        "test_rows": len(plan.tables["test"]),
+        "sha256": hashes,
+        "facts_sha256": sha256_json(_shaping(facts)),
+        "facts": _shaping(facts),
+        "made_from": _made_from(layout, comp, facts),
+        "checks": plan.findings,
+    }
