@@ -247,6 +247,19 @@ def parking(destination: Path) -> Path:
     return destination.with_name(destination.name + ".archives")
 
 
+def unpack_all(archive: Path, destination: Path, *, keep: list[str], nested: bool) -> None:
+    """Unpacks a downloaded archive below `destination`: nested archives too, and only what `keep` names."""
+    raw = destination.with_name(destination.name + ".raw")
+    shutil.rmtree(raw, ignore_errors=True)
+    try:
+        unpack(archive, raw)
+        if nested:
+            unpack_nested(raw)
+        keep_only(raw, keep, destination)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+
+
 def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
     """Moves the kept folders' content and the kept files from `folder` to `destination`; all of it when none is named.
 

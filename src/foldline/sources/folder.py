@@ -7,7 +7,7 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.core.tables import sha256_file
-from foldline.sources.archives import files_below, keep_only, unpack, unpack_nested
+from foldline.sources.archives import files_below, keep_only, unpack_all, unpack_nested
 
 
 def fetch_folder(source: Source, destination: Path) -> None:
@@ -16,17 +16,18 @@ def fetch_folder(source: Source, destination: Path) -> None:
     The user's own files stay as they are: copies are made, since what lies in `input/` becomes read-only.
     """
     path = Path(source.name).expanduser()
+    path = Path(source.name).expanduser()
+    if not source.name or not path.exists():
+        raise FoldlineError(
+            f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
+        )
+    if not path.is_dir():
+        check_sha256(path, source.sha256)
+        unpack_all(path, destination, keep=source.keep, nested=source.unpack)
+        return
     raw = destination.with_name(destination.name + ".raw")
     try:
-        if not source.name or not path.exists():
-            raise FoldlineError(
-                f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
-            )
-        if path.is_dir():
-            _copy(path, raw)
-        else:
-            check_sha256(path, source.sha256)
-            unpack(path, raw)
+        _copy(path, raw)
         if source.unpack:
             unpack_nested(raw)
         keep_only(raw, source.keep, destination)

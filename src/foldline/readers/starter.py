@@ -1,0 +1,208 @@
+"""A first `competition.yaml`, made by looking at the raw files and the sample submission; a person confirms it.
+
+Reads the files below `input/<comp>`, writes nothing: the download stage writes the text.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from foldline.core.competition import Source
+from foldline.core.errors import FoldlineError
+from foldline.core.tables import read_csv
+from foldline.readers.files import FileIndex
+from foldline.readers.templates import split_suffix
+
+HEAD_LINES = 5000  # lines of a table that are looked at to guess what a label is
+CLASSES_LIMIT = 1000  # whole numbers with more values than this are taken for measurements
+METRICS = {"binary": "auc", "multiclass": "accuracy", "multilabel": "mean_column_auc", "regression": "rmse"}
+GROUP_WORDS = ("patient", "subject", "group", "location", "person", "site")
+
+
+@dataclass
+class Starter:
+    """What was found: facts, and remarks that become comments."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def starter_facts(root: Path, source: Source) -> str:
+    """The text of a starter `competition.yaml` for the raw files below `root`.
+
+    The id column, the kind of submission, the layout and the task are guessed; the metric cannot be, and is left for
+    the person to confirm.
+    """
+    index = FileIndex(root)
+    tables = {name: _head(root / name) for name in sorted(index.files) if _is_table(name)}
+    sample = next((name for name in tables if "sample" in PurePosixPath(name).name.lower()), None)
+    found = Starter()
+    labels = tables[sample].columns[1:].tolist() if sample else []
+    id_column = str(tables[sample].columns[0]) if sample else ""
+    train = _train_table(tables, sample, id_column, labels)
+    if train is not None:
+        _from_table(found, index, train, tables[train], [id_column, *labels])
+    else:
+        _from_paths(found, index)
+    _test_rows(found, index, tables, sample, id_column)
+    if sample:
+        found.facts["submission"] = {"sample": sample}
+    return _text(found, source, root.name)
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith((".csv", ".tsv", ".csv.gz"))
+
+
+def _head(path: Path) -> pd.DataFrame:
+    """The first lines of a table; an empty table where it cannot be read as one."""
+    try:
+        return read_csv(path, separator="\t" if ".tsv" in path.name.lower() else ",").head(HEAD_LINES)
+    except FoldlineError:
+        return pd.DataFrame()
+
+
+def _train_table(tables: dict[str, pd.DataFrame], sample: str | None, id_column: str, labels: list[str]) -> str | None:
+    """The table that most likely holds the labels: it has the sample's columns, and `train` or `label` in its name."""
+
+    def score(name: str) -> int:
+        columns, word = set(tables[name].columns), PurePosixPath(name).name.lower()
+        return 2 * bool(columns & set(labels)) + (id_column in columns) + ("train" in word) + ("label" in word)
+
+    names = [n for n in tables if n != sample and "test" not in n.lower() and len(tables[n].columns) > 1]
+    best = max(names, key=score, default=None)
+    return best if best is not None and score(best) > 0 else None
+
+
+def _from_table(found: Starter, index: FileIndex, name: str, table: pd.DataFrame, sample: list[str]) -> None:
+    """Facts of a table with ids and labels; `sample` holds the columns of the sample submission, its id first."""
+    id_column, labels = sample[0], sample[1:]
+    row_id = id_column if id_column in table.columns else str(table.columns[0])
+    train: dict[str, Any] = {"reader": "csv", "file": name, "row_id": row_id}
+    train["image"] = _image_template(index, table, row_id, prefer="train") or _ask(found, "image", "train/{id}.png")
+    columns = [label for label in labels if label in table.columns]
+    if len(columns) > 1:
+        train["target"] = {"columns": columns}
+        found.facts["task"], found.facts["classes"] = _task_of_columns(table[columns]), columns
+    else:
+        target = columns[0] if columns else str(table.columns[-1])
+        found.facts["task"] = _task_of_cells(table[target])
+        several = found.facts["task"] == "multilabel"
+        train["target"] = {"column": target, "separator": " "} if several else target
+        if not columns:
+            found.remarks.append(f"target: the sample's label column is not in {name}; '{target}' is a guess")
+    groups = [c for c in table.columns if any(word in c.lower() for word in GROUP_WORDS) and c != row_id]
+    if groups:
+        train["group"] = groups[0]
+        found.remarks.append(f"group: rows of one {groups[0]} stay in one fold; remove it if that is not wanted")
+    found.facts["train"] = train
+
+
+def _from_paths(found: Starter, index: FileIndex) -> None:
+    """Facts of a layout without a table: the label is a folder's name, or the beginning of the file's name."""
+    pictures = [path for path in sorted(index.files) if split_suffix(path)[1] and "test" not in path.lower()]
+    parents = {str(PurePosixPath(path).parent) for path in pictures}
+    train: dict[str, Any] = {"reader": "folders", "row_id": "path", "target": "label"}
+    if len(parents) > 1:
+        grand = {str(PurePosixPath(parent).parent) for parent in parents}
+        base = grand.pop() if len(grand) == 1 else "."
+        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}/{name}.{ext}"
+    else:
+        base = parents.pop() if parents else "train"
+        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
+        found.remarks.append("pattern: the label is taken from the file's name; check it")
+    found.facts["train"], found.facts["task"] = train, "multiclass"
+
+
+def _test_rows(
+    found: Starter, index: FileIndex, tables: dict[str, pd.DataFrame], sample: str | None, id_column: str
+) -> None:
+    """Test rows from a table of its own, else from the sample, else a holdout."""
+    name = next((n for n in tables if "test" in n.lower() and id_column in tables[n].columns and n != sample), sample)
+    if name is None:
+        found.facts["holdout"] = {"fraction": 0.2}
+        found.remarks.append("holdout: no test rows were found, so a fifth of the training rows is held out")
+        return
+    image = _image_template(index, tables[name], id_column, prefer="test") or _ask(found, "image", "test/{id}.png")
+    found.facts["test"] = {"reader": "csv", "file": name, "row_id": id_column, "image": image}
+
+
+def _ask(found: Starter, setting: str, example: str) -> str:
+    found.remarks.append(f"{setting}: no picture was found for the first ids; correct the template '{example}'")
+    return example
+
+
+def _image_template(index: FileIndex, table: pd.DataFrame, row_id: str, *, prefer: str) -> str | None:
+    """A template for the pictures of a table, learned from the first lines whose file is found by name."""
+    columns = [row_id, *[name for name in table.columns if name != row_id]]
+    for _, line in table.head(20).iterrows():
+        for column in columns:
+            cell = str(line[column])
+            hits = index.names.get(split_suffix(PurePosixPath(cell).name)[0].casefold(), []) if cell else []
+            hits = sorted(hits, key=lambda path: prefer not in path.lower())
+            if hits and split_suffix(hits[0])[1]:
+                return _generalise(hits[0], line, column)
+    return None
+
+
+def _generalise(path: str, line: "pd.Series[Any]", column: str) -> str:
+    """A path with the cells of its line replaced by their columns' names."""
+    cell = str(line[column])
+    if path.endswith(cell):
+        head, tail = path[: len(path) - len(cell)], f"{{{column}}}"
+    else:
+        stem, suffix = split_suffix(path)
+        head = stem[: len(stem) - len(split_suffix(cell)[0])]
+        tail = f"{{{column}.stem}}{suffix}" if split_suffix(cell)[1] else f"{{{column}}}{suffix}"
+    others = {str(line[name]): str(name) for name in reversed(line.index) if str(line[name]) and name != column}
+    parts = [f"{{{others[part]}}}" if part in others and len(part) > 1 else part for part in head.split("/")]
+    return "/".join(parts) + tail
+
+
+def _task_of_cells(cells: "pd.Series[str]") -> str:
+    """A guess from the labels of one column."""
+    values = cells[cells != ""].unique().tolist()
+    numbers = pd.to_numeric(pd.Series(values), errors="coerce")
+    if numbers.isna().any():
+        words = {word for value in values for word in value.split(" ")}
+        separated = any(" " in value for value in values) and len(words) < len(values)
+        return "multilabel" if separated else "binary" if len(values) == 2 else "multiclass"
+    if len(values) == 2:
+        return "binary"
+    whole = (numbers % 1 == 0).all() and not any("." in value for value in values)
+    return "multiclass" if whole and len(values) <= CLASSES_LIMIT else "regression"
+
+
+def _task_of_columns(cells: pd.DataFrame) -> str:
+    """A guess from several label columns."""
+    numbers = cells.apply(pd.to_numeric, errors="coerce")
+    if not numbers.isin([0, 1]).all().all():
+        whole = (numbers.dropna() % 1 == 0).all().all() and (numbers.dropna() >= 0).all().all()
+        return "soft" if whole else "regression"
+    return "multiclass" if (numbers.sum(axis=1) == 1).all() else "multilabel"
+
+
+def _text(found: Starter, source: Source, comp: str) -> str:
+    """The file: what must be confirmed stands in comments above."""
+    task = found.facts["task"]
+    page = f"https://www.kaggle.com/competitions/{source.name}" if source.kind == "kaggle" else ""
+    facts: dict[str, Any] = {
+        "title": comp,
+        "url": page,
+        "source": {key: value for key, value in source.model_dump(mode="json").items() if value not in ("", [], True)},
+        "task": task,
+        **({"classes": found.facts["classes"]} if "classes" in found.facts and task != "regression" else {}),
+        "metric": METRICS.get(task, "log_loss"),
+        **{key: found.facts[key] for key in ("train", "test", "holdout", "submission") if key in found.facts},
+    }
+    lines = [
+        f"# Facts of {comp}, guessed from its files. Confirm each line against the competition's page, above all",
+        f"#   metric: '{facts['metric']}' is only what usually fits the task; take the competition's own",
+        f"#   task: '{task}' (binary, multiclass, multilabel, ordinal, regression or soft)",
+        *[f"#   {remark}" for remark in found.remarks],
+    ]
+    body = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return "\n".join(lines) + "\n" + body

@@ -1,0 +1,57 @@
+"""A data set of the Hugging Face hub: all files of its repository, as they lie there (Parquet, archives, pictures)."""
+
+import shutil
+from pathlib import Path
+
+from foldline.core.competition import Source
+from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
+from foldline.sources.archives import keep_only, parking, unpack_nested
+
+
+def fetch_huggingface(source: Source, destination: Path) -> None:
+    """Downloads the data set `source.name` (owner/name) at revision `source.version`.
+
+    Only what `source.keep` names is downloaded. A broken download goes on where it stopped. `HF_TOKEN` and `HF_HOME`
+    apply. timm brings the client, so no extra is needed.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    page = f"https://huggingface.co/datasets/{source.name}"
+    say(f"downloading the data set {source.name} from Hugging Face")
+    parked = parking(destination)
+    try:
+        snapshot_download(
+            source.name,
+            repo_type="dataset",
+            revision=source.version or None,
+            local_dir=parked,
+            allow_patterns=[part for name in source.keep for part in (name, f"{name}/*")] or None,
+        )
+    except GatedRepoError as error:
+        raise FoldlineError(
+            "the data set is gated", where=page, next="accept its terms there, set HF_TOKEN and run the command again"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise FoldlineError(
+            "no such data set or revision", where=page, next="correct source.name or version"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise FoldlineError(
+            f"the hub cannot be reached or refuses: {str(error).splitlines()[0]}",
+            where=page,
+            next="check the network and run the command again; a download goes on where it stopped",
+        ) from error
+    shutil.rmtree(parked / ".cache", ignore_errors=True)
+    if source.unpack:
+        unpack_nested(parked)
+    keep_only(parked, source.keep, destination)

@@ -1,0 +1,162 @@
+"""Kaggle's own client, run as a process of its own: downloads, and the calls that the submit stage needs.
+
+The client is not imported: its import signs in, makes a folder and may print. Its failures come as text, and a failed
+upload even with exit code 0, so the text is read.
+"""
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from foldline.core.competition import Source
+from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
+from foldline.sources.archives import parking, unpack_all
+from foldline.sources.folder import check_sha256
+
+SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+SITE = "https://www.kaggle.com"
+UPLOAD_FAILED = "Could not submit to competition"  # printed with exit code 0
+PARTIAL = ".kaggle-partial"  # the client's mark beside an archive that is not whole
+
+# What the client prints -> what is wrong, and what to do next. The first line that fits wins: a broken connection
+# may name a URL or a number that looks like another failure. `{page}` is the page of the competition or data set.
+FAILURES = (
+    (r"No module named '?kaggle", "the Kaggle client is missing", "pip install kaggle six"),
+    (r"No space left", "the disk is full", "make room and run the command again; what was downloaded is kept"),
+    (
+        r"ProxyError|NewConnectionError|NameResolution|Max retries|ConnectTimeout|ReadTimeout|ConnectionError"
+        r"|ChunkedEncodingError|IncompleteRead|Connection (aborted|broken|refused|reset)|network is unreachable",
+        "Kaggle cannot be reached, or the connection broke",
+        "check the network and run the command again; a download goes on where it stopped",
+    ),
+    (
+        r"Authentication required|Unauthenticated|Unauthorized|\b401\b|must authenticate|Could not find kaggle\.json",
+        "no valid Kaggle credentials",
+        f"make a token at {SITE}/settings/api and put it into ~/.kaggle/access_token, or run `kaggle auth login`",
+    ),
+    (
+        r"(daily|submission)s? (submission )?limit|submissions? (allowed )?(per|a|today)|maximum number of submissions"
+        r"|no submissions remaining",
+        "Kaggle's daily limit of submissions is reached",
+        "submit again after midnight UTC; the file stays where it is",
+    ),
+    (
+        r"\b429\b|too many requests|throttl|rate limit",
+        "Kaggle throttles requests (429)",
+        "wait a few minutes, run again",
+    ),
+    (
+        r"\b403\b|accept.{0,40}rules|forbidden|permission|not allowed",
+        "Kaggle refuses access (403): most likely the rules are not accepted yet",
+        "open {page}/rules in a browser, accept the rules, and run the command again",
+    ),
+    (r"\b404\b|not found|Could not find", "Kaggle knows no such competition or data set", "correct the name: {page}"),
+    (
+        UPLOAD_FAILED,
+        "the upload failed, nothing was submitted",
+        "run the command again; the daily slot is not spent",
+    ),
+)
+
+
+def run_client(arguments: list[str], *, page: str) -> str:
+    """What the client prints for one command.
+
+    Args:
+        arguments: such as ["competitions", "submissions", "-c", "titanic"].
+        page: the page of the competition or data set, for messages.
+
+    Raises:
+        FoldlineError: the client failed; the message says why in plain words and holds the client's own last line.
+    """
+    command = [sys.executable, "-P", "-m", "kaggle", "-W", *arguments]  # -P: nothing in this folder can pose as it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603 - no shell
+        assert process.stdout is not None
+        assert process.stderr is not None
+        errors: list[bytes] = []
+        reader = threading.Thread(target=_pump, args=(process.stderr, errors))
+        reader.start()
+        output = process.stdout.read().decode(errors="replace")
+        reader.join()
+    error = b"".join(errors).decode(errors="replace")
+    if process.returncode != 0 or UPLOAD_FAILED in output:
+        raise client_error(f"{output}\n{error}", page=page)
+    return output
+
+
+def _pump(stream: IO[bytes], parts: list[bytes]) -> None:
+    """Keeps what the client says, and shows its progress bar where a person watches."""
+    while chunk := stream.read1(4096) if hasattr(stream, "read1") else stream.read(1):
+        parts.append(chunk)
+        if sys.stderr.isatty():
+            sys.stderr.write(chunk.decode(errors="replace"))
+            sys.stderr.flush()
+
+
+def client_error(text: str, *, page: str) -> FoldlineError:
+    """The client's output as an error in the user's words.
+
+    >>> print(client_error("429 Client Error: Too Many Requests", page="https://www.kaggle.com/c/x"))
+    Kaggle throttles requests (429)
+      where: https://www.kaggle.com/c/x: 429 Client Error: Too Many Requests
+      next:  wait a few minutes, run again
+    """
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip() and "B/s]" not in line]
+    last = lines[-1] if lines else "no message"
+    for pattern, what, following in FAILURES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return FoldlineError(what, where=f"{page}: {last[:300]}", next=following.format(page=page))
+    return FoldlineError(f"the Kaggle client failed: {last[:300]}", where=page)
+
+
+def competition_page(slug: str) -> str:
+    """The page of a competition; raises FoldlineError where the slug is none.
+
+    >>> competition_page("titanic")
+    'https://www.kaggle.com/competitions/titanic'
+    """
+    if not re.fullmatch(SLUG, slug):
+        raise FoldlineError(
+            f"'{slug}' is no Kaggle competition's name",
+            where="source.name",
+            next="it is the last part of the address kaggle.com/competitions/NAME",
+        )
+    return f"{SITE}/competitions/{slug}"
+
+
+def fetch_kaggle(source: Source, destination: Path) -> None:
+    """Downloads all files of the competition `source.name` and unpacks them, nested archives too."""
+    page = competition_page(source.name)
+    say(f"downloading the competition {source.name} from Kaggle")
+    _fetch(["competitions", "download", "-c", source.name], source, destination, page)
+
+
+def fetch_kaggle_dataset(source: Source, destination: Path) -> None:
+    """Downloads the data set `source.name` (owner/name), of version `source.version` where one is given."""
+    if not re.fullmatch(f"{SLUG}/{SLUG}", source.name) or not re.fullmatch(r"\d*", source.version):
+        raise FoldlineError(
+            f"'{source.name}' is no Kaggle data set, or '{source.version}' no version number",
+            where="source",
+            next="write owner/name, as in the address kaggle.com/datasets/OWNER/NAME",
+        )
+    say(f"downloading the data set {source.name} from Kaggle")
+    name = f"{source.name}/{source.version}" if source.version else source.name
+    _fetch(["datasets", "download", name], source, destination, f"{SITE}/datasets/{source.name}")
+
+
+def _fetch(arguments: list[str], source: Source, destination: Path, page: str) -> None:
+    """Runs a download into the parking folder, where a broken one waits for the next try, and unpacks it."""
+    parked = parking(destination)
+    parked.mkdir(parents=True, exist_ok=True)
+    run_client([*arguments, "-p", str(parked)], page=page)
+    archive = parked / f"{source.name.rpartition('/')[2]}.zip"
+    if not archive.is_file() or archive.with_name(archive.name + PARTIAL).exists():
+        raise FoldlineError(
+            "the Kaggle client brought no whole archive", where=page, next="run the command again, it goes on"
+        )
+    check_sha256(archive, source.sha256)
+    unpack_all(archive, destination, keep=source.keep, nested=source.unpack)

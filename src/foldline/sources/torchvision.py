@@ -1,0 +1,52 @@
+"""A data set that torchvision can download (CIFAR10, MNIST, Flowers102 ...): its raw files, not its tensors."""
+
+import inspect
+import shutil
+import zipfile
+from pathlib import Path
+from urllib.error import URLError
+
+from foldline.core.competition import Source
+from foldline.core.errors import FoldlineError, unknown
+from foldline.core.progress import say
+from foldline.sources.archives import is_archive, keep_only
+
+
+def fetch_torchvision(source: Source, destination: Path) -> None:
+    """Lets torchvision download and unpack the data set class `source.name`; its archives are removed.
+
+    torchvision checks the files by their md5. Data sets that must be downloaded by hand (ImageNet) are refused by it.
+    """
+    import torchvision.datasets as known
+
+    names = [name for name in known.__all__ if "download" in inspect.signature(getattr(known, name)).parameters]
+    if source.name not in names:
+        raise unknown("torchvision data set", source.name, names, where="source.name")
+    say(f"downloading the data set {source.name} with torchvision")
+    raw = destination.with_name(destination.name + ".raw")
+    shutil.rmtree(raw, ignore_errors=True)
+    try:
+        _download(getattr(known, source.name), raw)
+        for path in [path for path in raw.rglob("*") if path.is_file() and is_archive(path)]:
+            path.unlink()
+        keep_only(raw, source.keep, destination)
+    except (URLError, RuntimeError, zipfile.BadZipFile) as error:
+        raise FoldlineError(
+            f"torchvision could not download it: {error}", where=f"source {source.name}", next="check the network"
+        ) from error
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+
+
+def _download(dataset: type, root: Path) -> None:
+    """Asks for each part of a data set that comes in parts (`train`, or `split`)."""
+    parameters = inspect.signature(dataset).parameters
+    if "train" in parameters:
+        parts: list[dict[str, object]] = [{"train": True}, {"train": False}]
+    elif "split" in parameters:
+        parts = [{"split": "train"}, {"split": "test"}]
+    else:
+        parts = [{}]
+    root.mkdir(parents=True)
+    for part in parts:
+        dataset(root=str(root), download=True, **part)
