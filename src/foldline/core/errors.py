@@ -49,6 +49,4 @@ def unknown(kind: str, name: str, known: "list[str]", *, where: str = "") -> Fol
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return FoldlineError(
-        f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {', '.join(sorted(known))}"
-    )
+    return FoldlineError(f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {', '.join(sorted(known))}")

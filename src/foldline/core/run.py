@@ -15,7 +15,9 @@ class Weights(Strict):
     source: Literal["hub", "file", "pypi", "none"] = Field(
         "hub", description="timm's hub, a local file, a package, or none (random weights)"
     )
-    file: str = Field("", description="the file (source: file), or its path inside the package; safetensors or a state dict")
+    file: str = Field(
+        "", description="the file (source: file), or its path inside the package; safetensors or a state dict"
+    )
     name: str = Field("", description="the package (source: pypi)")
     version: str = Field("", description="the package's version")
     sha256: str = Field("", description="the expected sha256 of the weights file")
@@ -37,7 +39,8 @@ class Data(Strict):
     image_size: int | tuple[int, int] = Field(224, description="side in px, or [height, width]")
     channels: Literal[1, 3] = Field(3, description="1 for gray pictures, 3 for colour")
     bad_images: Literal["stop", "skip"] = Field(
-        "stop", description="an image that cannot be decoded: stop with the list of all of them, or leave its row out and report it"
+        "stop",
+        description="an image that cannot be decoded: stop with the list of all of them, or leave its row out and report it",
     )
     workers: int = Field(0, ge=0, description="processes that augment; the result is the same for any number")
 
@@ -103,7 +106,8 @@ class Train(Strict):
     )
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no moving average of the weights")
     select: Literal["last", "best"] = Field(
-        "last", description="the epoch whose weights predict; best is picked by the fold's own rows and makes OOF optimistic"
+        "last",
+        description="the epoch whose weights predict; best is picked by the fold's own rows and makes OOF optimistic",
     )
     patience: int = Field(0, ge=0, description="stop after so many epochs without a better metric; 0: never")
     checkpoint_minutes: float = Field(5.0, gt=0, description="how often a resume point is written inside an epoch")

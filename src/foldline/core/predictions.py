@@ -1,0 +1,67 @@
+"""Tables of predictions: `oof.parquet`, `test.parquet`, `valid.parquet`. Checked when written and when read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import read_parquet, require_unique, write_parquet
+from foldline.core.tasks import ACTIVATION, prediction_columns
+
+ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
+
+
+def predictions_table(
+    rows: pd.DataFrame, found: NDArray[np.float64], task: Task, outputs: Sequence[str], *, keep: Sequence[str] = ()
+) -> pd.DataFrame:
+    """`row_id`, the columns `keep` of `rows`, and one float32 column for each output.
+
+    Args:
+        rows: the rows table, in the order of `found`.
+        found: [rows, outputs] probabilities or values.
+    """
+    columns = prediction_columns(task, outputs)
+    table = rows[["row_id", *keep]].reset_index(drop=True)
+    return pd.concat([table, pd.DataFrame(found.astype(np.float32), columns=columns)], axis=1)
+
+
+def check_predictions(
+    table: pd.DataFrame, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]", where: str, sums: bool = True
+) -> None:
+    """Raises FoldlineError unless every id is there once, every number finite, and softmax rows sum to 1.
+
+    Args:
+        ids: the ids that must be there, in any order.
+        sums: whether rows of softmax tasks must sum to 1 (rank means do not).
+    """
+    require_unique(table["row_id"], where=where)
+    odd = sorted(set(table["row_id"]) ^ set(ids))
+    if odd:
+        raise FoldlineError(f"{len(odd)} ids are missing or unknown: {first_few(odd)}", where=where)
+    values = table[prediction_columns(task, outputs)].to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()
+        raise FoldlineError(f"{len(bad)} rows hold no finite number: {first_few(bad)}", where=where)
+    if sums and ACTIVATION[task] == "softmax" and len(values):
+        off = np.abs(values.sum(axis=1) - 1)
+        if off.max() > ROW_SUM_TOLERANCE:
+            raise FoldlineError(f"probabilities of a row sum to {1 + off.max():.6f}, not 1", where=where)
+
+
+def read_predictions(path: Path, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]") -> pd.DataFrame:
+    """A table of predictions in the order of `ids`, checked."""
+    table = read_parquet(path, required=("row_id", *prediction_columns(task, outputs)))
+    check_predictions(table, task, outputs, ids=ids, where=str(path), sums=False)
+    return table.set_index("row_id").loc[ids].reset_index()
+
+
+def write_predictions(
+    path: Path, table: pd.DataFrame, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]", sums: bool = True
+) -> None:
+    """Writes a table of predictions after the checks of `check_predictions`."""
+    check_predictions(table, task, outputs, ids=ids, where=str(path), sums=sums)
+    write_parquet(path, table)

@@ -1,0 +1,62 @@
+"""A run's folder and what it was made from: the same command twice continues, another config is refused."""
+
+from typing import Any
+
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.core.run import Run, differing_keys, load_run
+from foldline.core.tables import read_json, sha256_json, write_json
+
+
+def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, Run]:
+    """The run's name and choices, from its YAML with `overrides`, or from the folder of an earlier training.
+
+    Args:
+        run: the YAML's name, `configs/<comp>/<run>.yaml`, or the name of a folder that exists.
+        name: the folder's name below `oof/<comp>/`; empty: as `run`. Needed where `overrides` change the run.
+
+    Raises:
+        FoldlineError: overrides without a name; or the folder was made by other choices: the keys are named.
+    """
+    if overrides and name in ("", run):
+        raise FoldlineError(
+            f"SET changes the run '{run}': a changed run needs a name of its own",
+            where=f"SET={' '.join(overrides)}",
+            next=f"add NAME=<new name>, for example NAME={run}-2",
+        )
+    name = name or run
+    stored_path = layout.run(comp, name) / "run.json"
+    stored = Run.parse(read_json(stored_path), where=layout.relative(stored_path)) if stored_path.is_file() else None
+    if stored is not None and not overrides and (name != run or not layout.run_config(comp, run).is_file()):
+        return name, stored
+    wanted = load_run(layout, comp, run, overrides)
+    if stored is not None:
+        _refuse_other_choices(layout, comp, name, stored, wanted)
+    return name, wanted
+
+
+def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wanted: Run) -> None:
+    different = differing_keys(training_choices(stored), training_choices(wanted))
+    if different:
+        raise FoldlineError(
+            f"the run '{name}' was trained with other choices: {'; '.join(different)}",
+            where=layout.relative(layout.run(comp, name)),
+            next="give the changed run another name (NAME=...), or delete this folder to train it anew",
+        )
+
+
+def training_choices(run: Run) -> dict[str, Any]:
+    """The choices that trained weights depend on: all but those of prediction."""
+    return {key: value for key, value in run.choices().items() if key != "predict"}
+
+
+def run_sha256(run: Run) -> str:
+    """The hash of a run's training choices: the same for all folds, whatever views predict."""
+    return sha256_json(training_choices(run))
+
+
+def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
+    """Writes the run's choices into its folder, unless they stand there already."""
+    path = layout.run(comp, name) / "run.json"
+    if not path.is_file() or read_json(path) != run.choices():
+        write_json(path, run.choices())

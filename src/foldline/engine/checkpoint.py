@@ -1,0 +1,101 @@
+"""A fold's files: weights, meta, and the resume point. safetensors and JSON only, written whole or not at all.
+
+`resume` is one safetensors file; what is no tensor stands as JSON in its header. It holds the position in
+training and everything that the next step depends on. Nothing random is in it: what is random in a step
+is a function of (seed, fold, step).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import atomic_path, require_file
+
+State = dict[str, Tensor]
+
+
+def cpu_copy(state: State) -> State:
+    """A copy of a state dict in main memory, which later steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+
+
+def save_weights(path: Path, state: State) -> None:
+    """Writes a state dict as safetensors."""
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fills a freshly built network; raises FoldlineError where the keys are not the same."""
+    require_file(path)
+    state = load_file(path)
+    own = model.state_dict()
+    odd = sorted(state.keys() ^ own.keys()) or [name for name in own if own[name].shape != state[name].shape]
+    if odd:
+        raise FoldlineError(
+            f"these weights are of another network: {first_few(odd)}",
+            where=str(path),
+            next="delete this fold's folder and train it again",
+        )
+    model.load_state_dict(state)
+
+
+def save_resume(path: Path, tensors: dict[str, State], optimizer: Optimizer, position: dict[str, Any]) -> None:
+    """Writes a resume point.
+
+    Args:
+        tensors: named state dicts: model, and where used ema and best.
+        position: a JSON value: where training stands.
+    """
+    state = optimizer.state_dict()
+    flat = {f"{part}/{name}": tensor for part, content in tensors.items() for name, tensor in content.items()}
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                flat[f"optimizer/{index}/{name}"] = value
+            else:
+                numbers.setdefault(str(index), {})[name] = value
+    header = {"position": position, "optimizer": {"numbers": numbers, "groups": state["param_groups"]}}
+    with atomic_path(path) as temporary:
+        save_file(cpu_copy(flat), temporary, metadata={"foldline": json.dumps(header)})
+
+
+def load_resume(path: Path, optimizer: Optimizer) -> tuple[dict[str, State], dict[str, Any]]:
+    """Fills the optimizer; returns the named state dicts and the position.
+
+    Raises:
+        FoldlineError: the file is broken (it can be deleted; the fold then starts anew).
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as handle:
+            header = json.loads(handle.metadata()["foldline"])
+            flat = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, KeyError, TypeError, OSError) as error:
+        raise FoldlineError(
+            f"the resume point cannot be read: {error}", where=str(path), next="delete this file: the fold starts anew"
+        ) from error
+    parts: dict[str, State] = {}
+    values: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in header["optimizer"]["numbers"].items()}
+    for key, tensor in flat.items():
+        part, _, name = key.partition("/")
+        if part == "optimizer":
+            index, _, slot = name.partition("/")
+            values.setdefault(int(index), {})[slot] = tensor
+        else:
+            parts.setdefault(part, {})[name] = tensor
+    optimizer.load_state_dict({"state": values, "param_groups": header["optimizer"]["groups"]})
+    return parts, header["position"]
+
+
+def load_state(model: nn.Module, state: State) -> None:
+    """Fills a network from a state dict in main memory."""
+    with torch.no_grad():
+        model.load_state_dict(state)

@@ -1,0 +1,103 @@
+"""Mixed precision: which number format a training step computes in, and the choice between them.
+
+On a CPU nothing but a measurement tells: convolutions of a ResNet gain from bf16 where the CPU has the
+instructions, depthwise convolutions lose. So a few steps of both are timed, and the choice is written to
+the run's folder, where all folds and every resume find it.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
+from foldline.core.tables import read_json, write_json
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The choice ("fp32", "bf16" or "fp16"), the device it was made on, and what was measured."""
+
+    choice: str
+    device: str
+    images_per_second: dict[str, float]
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        """The context in which the network is run forward."""
+        return torch.autocast(device.type, dtype=DTYPES[self.choice], enabled=self.choice != "fp32")
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Gradient scaling, which fp16 needs for its small range; it does nothing for the others."""
+        return torch.amp.GradScaler(device.type, enabled=self.choice == "fp16")
+
+
+def choose_precision(
+    requested: str,
+    device: torch.device,
+    device_name: str,
+    path: Path,
+    make_step: Callable[[Precision], tuple[Callable[[], None], int]],
+) -> Precision:
+    """The precision of a run: as requested, as an earlier fold found, or measured now.
+
+    Args:
+        requested: "auto", "fp32", "bf16" or "fp16".
+        path: where the choice is kept for the other folds, `oof/<comp>/<run>/precision.json`.
+        make_step: gives a function that does one training step, and how many images a step has.
+    """
+    if requested != "auto":
+        return Precision(requested, device_name, {})
+    if path.is_file():
+        known = Precision(**read_json(path))
+        if known.device == device_name:
+            return known
+    if device.type == "cuda":
+        found = Precision(
+            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device_name, {}
+        )
+    elif device.type == "cpu":
+        found = _measure(device_name, make_step)
+    else:
+        found = Precision("fp32", device_name, {})
+    write_json(path, asdict(found))
+    return found
+
+
+def _measure(device_name: str, make_step: Callable[[Precision], tuple[Callable[[], None], int]]) -> Precision:
+    speeds = {}
+    for name in ("fp32", "bf16"):
+        step, images = make_step(Precision(name, device_name, {}))
+        step()  # the first one allocates memory and picks kernels
+        start = time.perf_counter()
+        for _ in range(_TIMED_STEPS):
+            step()
+        speeds[name] = round(_TIMED_STEPS * images / (time.perf_counter() - start), 1)
+    choice = max(speeds, key=lambda name: speeds[name])
+    say(f"precision: {choice}, by images/s of a training step: {speeds}")
+    return Precision(choice, device_name, speeds)
+
+
+def require_finite(loss: Tensor, *, where: str) -> None:
+    """Raises FoldlineError when a loss is no finite number: going on would only waste the night."""
+    if not bool(torch.isfinite(loss).all()):
+        raise FoldlineError(
+            f"the training loss became {float(loss)}",
+            where=where,
+            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip_norm=1)",
+        )
+
+
+def set_batch_norm(model: nn.Module, mode: str) -> None:
+    """After `model.train()`: batch-norm layers keep their running statistics when `mode` is "frozen"."""
+    if mode == "frozen":
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

@@ -1,0 +1,177 @@
+"""Every image decoded and resized once, into one uint8 memory map that all folds and runs share.
+
+Reads the raw files and their hashes in `manifest.json`; writes `input/<comp>/.cache/images-<key>.npy`
+and `.json`. The key is made of the files' contents and of the size, so that a changed file or another
+size makes another cache. Everything here can be deleted at any time.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import Progress, say
+from foldline.core.tables import atomic_path, read_json, sha256_json, write_json, write_text
+from foldline.images.decode import BadImage, Pixels, decode_bytes, resize
+
+VERSION = 1  # raise it whenever decode or resize gives other pixels
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Decoded pictures: `pixels` is [images, height, width, channels] uint8, read-only."""
+
+    key: str
+    pixels: NDArray[np.uint8]
+    position: dict[str, int]
+    bad: dict[str, str]
+
+    def rows(self, images: Sequence[str]) -> NDArray[np.int64]:
+        """The positions in `pixels` of the named images; [images] int64."""
+        return np.array([self.position[name] for name in images], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """What a cache holds: which pictures, at which size."""
+
+    images: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def bytes(self) -> int:
+        """The size of the memory map."""
+        return len(self.images) * self.height * self.width * self.channels
+
+
+def open_cache(
+    root: Path,
+    folder: Path,
+    images: Sequence[str],
+    height_width: tuple[int, int],
+    channels: int,
+    *,
+    bad_images: str = "stop",
+) -> ImageCache:
+    """The cache for `images`; builds it when it is not there.
+
+    Args:
+        root: `input/<comp>`, below which the images lie.
+        folder: where the cache lies.
+        images: paths below `root`; several files joined by `|` are stacked as channels.
+        height_width: the size in px.
+        channels: 1 or 3 for each file.
+        bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
+    """
+    spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images))
+    hashes = _manifest_hashes(root)
+    key = _key(spec, hashes)
+    data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"
+    if not (data_path.is_file() and index_path.is_file()):
+        bad = _build(root, spec, hashes, data_path)
+        write_json(index_path, {"schema": 1, "bad": bad})
+    bad = read_json(index_path)["bad"]
+    _report_bad(bad, bad_images, folder / "bad_images.csv")
+    pixels = np.load(data_path, mmap_mode="r")
+    return ImageCache(key, pixels, {name: i for i, name in enumerate(spec.images)}, bad)
+
+
+def _files_per_image(images: Sequence[str]) -> int:
+    return images[0].count("|") + 1 if len(images) else 1
+
+
+def _manifest_hashes(root: Path) -> dict[str, str]:
+    manifest = root / "manifest.json"
+    if not manifest.is_file():
+        return {}
+    return {entry["path"]: entry["sha256"] for entry in read_json(manifest)["files"]}
+
+
+def _key(spec: CacheSpec, hashes: dict[str, str]) -> str:
+    content = [[hashes.get(file, "") for file in name.split("|")] + [name] for name in spec.images]
+    return sha256_json([VERSION, spec.height, spec.width, spec.channels, content])[:16]
+
+
+def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> dict[str, str]:
+    """Writes the memory map; returns the bad images and what is wrong with them."""
+    _require_space(path.parent, spec.bytes)
+    bad: dict[str, str] = {}
+    with atomic_path(path) as temporary:
+        shape = (len(spec.images), spec.height, spec.width, spec.channels)
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        title = f"decoding images to {spec.height} x {spec.width} px"
+        with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = _in_order(pool, lambda name: _load(root, name, spec, hashes), spec.images)
+            for i, loaded in enumerate(progress.over(results, title, total=len(spec.images))):
+                if isinstance(loaded, str):
+                    bad[spec.images[i]] = loaded
+                else:
+                    pixels[i] = loaded
+        pixels.flush()
+        del pixels
+    return bad
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, load: Callable[[str], Pixels | str], names: Sequence[str], ahead: int = 256
+) -> Iterator[Pixels | str]:
+    """`pool.map` that holds only `ahead` decoded pictures at a time."""
+    for start in range(0, len(names), ahead):
+        yield from pool.map(load, names[start : start + ahead])
+
+
+def _load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pixels | str:
+    """The resized picture, or what is wrong with it."""
+    files = name.split("|")
+    try:
+        parts = [_load_file(root / file, hashes.get(file), spec.channels // len(files)) for file in files]
+    except BadImage as error:
+        return str(error)
+    return np.concatenate([resize(part, spec.height, spec.width) for part in parts], axis=2)
+
+
+def _load_file(path: Path, sha256: str | None, channels: int) -> Pixels:
+    """Decodes one file. Most damaged bytes decode without an error to other pixels: only the hash notices."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadImage(error.strerror or "cannot be read") from error
+    pixels = decode_bytes(content, channels)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise BadImage("the file changed since the download: its sha256 is not the one in manifest.json")
+    return pixels
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise FoldlineError(
+            f"the image cache needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
+            where=str(folder),
+            next="free some space, delete old caches in this folder, or choose a smaller data.image_size",
+        )
+
+
+def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:
+    if not bad:
+        return
+    lines = [f"{name}: {why}" for name, why in bad.items()]
+    if policy == "skip":
+        say(f"warning: {len(bad)} bad images are left out: {first_few(lines, 3)}")
+        return
+    write_text(path, "image,problem\n" + "".join(f'"{name}","{why}"\n' for name, why in bad.items()))
+    raise FoldlineError(
+        f"{len(bad)} images cannot be used:\n    " + "\n    ".join(lines[:20]),
+        where=f"the whole list: {path}",
+        next="mend or download these files again, or leave their rows out with SET=data.bad_images=skip",
+    )

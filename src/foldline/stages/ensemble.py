@@ -1,0 +1,159 @@
+"""Stage ensemble: one or more runs become one submission that the grader accepts.
+
+Reads the members' `oof.parquet`, `test.parquet` and `cv.json`; writes, for two members or more, a run folder of
+its own with the same three files; and `submissions/<comp>/<name>.csv` with its ledger entry `.json`.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_csv, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def ensemble(layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean") -> tuple[str, bool]:
+    """Blends the members and writes the submission.
+
+    Args:
+        runs: the members; one is its own ensemble.
+        name: the ensemble's name; default: the members' names joined by `+`.
+        blend: an entry of `scoring.blend.BLENDS`.
+
+    Returns:
+        The name of the run that the submission is of, and whether anything was written.
+
+    Raises:
+        FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate.
+    """
+    if len(set(runs)) != len(runs):
+        raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
+    facts, folds = load_competition(layout, comp), load_folds(layout, comp)
+    records = {run: _record(layout, comp, run, folds) for run in runs}
+    name = name if len(runs) > 1 and name not in ("", *runs) else "+".join(runs)
+    hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
+    made_from = {"folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None}
+    path = layout.submission(comp, name)
+    if _is_current(layout, comp, name, path, made_from):
+        say(f"{layout.relative(path)} is up to date")
+        return name, False
+    if len(runs) > 1:
+        _write_blend(layout, comp, name, runs, records, blend, facts, folds, made_from)
+    _write_submission(layout, comp, name, facts, folds, made_from)
+    return name, True
+
+
+def _record(layout: Layout, comp: str, run: str, folds: Folds) -> dict[str, Any]:
+    """A member's `cv.json`, checked to be of these folds."""
+    path = layout.run(comp, run) / "cv.json"
+    require_file(path, next=f"make predict COMP={comp} RUN={run}")
+    record: dict[str, Any] = read_json(path)
+    if record["sha256"]["folds"] != folds.sha256:
+        raise FoldlineError(
+            f"run '{run}' was made on other folds: {record['sha256']['folds'][:12]}, "
+            f"and folds/{comp}.csv is {folds.sha256[:12]}",
+            where=layout.relative(path),
+            next="runs on different folds cannot be blended or compared: train it anew under another NAME",
+        )
+    return record
+
+
+def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dict[str, Any]) -> bool:
+    ledger = path.with_suffix(".json")
+    if not (path.is_file() and ledger.is_file() and (layout.run(comp, name) / "cv.json").is_file()):
+        return False
+    entry = read_json(ledger)
+    return bool(entry["made_from"] == made_from and entry["sha256"] == sha256_file(path))
+
+
+def _write_blend(
+    layout: Layout, comp: str, name: str, runs: list[str], records: dict[str, Any], how: str,
+    facts: Competition, folds: Folds, made_from: dict[str, Any],
+) -> None:  # fmt: skip
+    """The run folder of an ensemble: the same three files as a trained run's."""
+    from foldline.core.predictions import write_predictions
+    from foldline.scoring.blend import rows_sum_to_one
+    from foldline.scoring.cv import cross_validation
+
+    folder = layout.run(comp, name)
+    sums = rows_sum_to_one(how, folds.task, len(folds.outputs))
+    oof = _blend(layout, comp, runs, "oof.parquet", how, folds)
+    test = _blend(layout, comp, runs, "test.parquet", how, folds)
+    write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=oof["row_id"], sums=sums)
+    write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"], sums=sums)
+    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
+    record |= cross_validation(oof, facts, folds.outputs)
+    record |= {
+        "views": sorted({view for member in records.values() for view in member["views"]}),
+        "members": runs,
+        "blend": how,
+        "sha256": {"folds": folds.sha256, "run": None, "members": made_from["members"]},
+        "optimistic": sorted({reason for member in records.values() for reason in member["optimistic"]}),
+        "below_probe": [],
+        "seconds": {
+            part: round(sum(member["seconds"][part] for member in records.values()), 1) for part in ("train", "predict")
+        },
+        "device": "; ".join(sorted({member["device"] for member in records.values()})),
+    }
+    write_json(folder / "cv.json", record)
+    say(f"{name}: OOF {record['metric']} {record['pooled']:.4f}; its members: {_members_in_words(records)}")
+
+
+def _members_in_words(records: dict[str, Any]) -> str:
+    return ", ".join(f"{run} {record['pooled']:.4f}" for run, record in records.items())
+
+
+def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> "pd.DataFrame":
+    """The members' predictions, joined by id and blended; ids that a member lacks are an error."""
+    from foldline.core.predictions import predictions_table, read_predictions
+    from foldline.core.tables import read_parquet
+    from foldline.core.tasks import prediction_columns
+    from foldline.scoring.blend import blend
+
+    columns = prediction_columns(folds.task, folds.outputs)
+    first = read_parquet(layout.run(comp, runs[0]) / file, required=("row_id", *columns))
+    ids = first["row_id"]
+    tables = [read_predictions(layout.run(comp, run) / file, folds.task, folds.outputs, ids=ids) for run in runs]
+    values = blend(how, [table[columns].to_numpy(dtype="float64") for table in tables], folds.task)
+    keep = [name for name in first.columns if name not in ("row_id", *columns)]
+    return predictions_table(first, values, folds.task, folds.outputs, keep=keep)
+
+
+def _write_submission(
+    layout: Layout, comp: str, name: str, facts: Competition, folds: Folds, made_from: dict[str, Any]
+) -> None:
+    """The CSV, through the gate, and its ledger entry."""
+    from foldline.core.predictions import read_predictions
+    from foldline.scoring.entities import aggregate
+    from foldline.scoring.gate import check_submission
+    from foldline.scoring.submission import build_submission
+
+    sample_path = layout.sample(comp, facts)
+    sample = read_csv(sample_path)
+    test = read_predictions(
+        layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
+    )
+    if "entity" in test.columns:
+        test = aggregate(test, "entity", facts.submission.aggregate, task=folds.task, outputs=folds.outputs)
+    predictions = test.rename(columns={"entity": "id", "row_id": "id"})
+    where = layout.relative(sample_path)
+    frame = build_submission(sample, predictions, facts, folds.outputs, where=where)
+    path = layout.submission(comp, name)
+    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path))
+    record = read_json(layout.run(comp, name) / "cv.json")
+    write_csv(path, frame)
+    write_json(path.with_suffix(".json"), {
+        "schema": 1, "comp": comp, "run": name, "name": name, "file": path.name, "sha256": sha256_file(path),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "metric": record["metric"],
+        "cv": {"pooled": record["pooled"], "mean": record["mean"], "std": record["std"]},
+        "folds_sha256": folds.sha256, "members": list(made_from["members"]), "made_from": made_from,
+        "message": None, "kaggle": None, "public": None, "private": None,
+    })  # fmt: skip
+    say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate")

@@ -1,0 +1,181 @@
+"""Stage predict: K models, T views, one decode. Reads the folds' weights and `meta.json`; writes `oof.parquet`,
+`test.parquet` and `cv.json` into the run's folder.
+
+A row's OOF prediction comes from the one model that did not see it; a test row's is the mean of all.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.predictions import predictions_table, write_predictions
+from foldline.core.progress import say
+from foldline.core.run import Run
+from foldline.core.run_folder import resolve_run, run_sha256
+from foldline.core.tables import read_json, read_parquet, write_json
+from foldline.core.tasks import prediction_columns, target_columns
+
+
+def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> None:
+    """Predicts training rows (OOF) and test rows with the folds' models, unless that is done already.
+
+    Raises:
+        FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
+    """
+    name, choices = resolve_run(layout, comp, run, name, overrides)
+    folds = load_folds(layout, comp)
+    metas = [_meta(layout, comp, name, k, choices, folds) for k in range(folds.k)]
+    record = layout.run(comp, name) / "cv.json"
+    hashes = _hashes(metas)
+    if record.is_file() and _is_current(read_json(record), hashes, choices):
+        say(f"predictions of {comp}/{name} are up to date")
+        return
+    start = time.monotonic()
+    oof, test, device_name = _predict_all(layout, comp, name, choices, folds, metas, device)
+    _write(layout, comp, name, choices, folds, metas, oof, test, device_name, time.monotonic() - start)
+
+
+def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
+    folder = layout.fold(comp, name, fold)
+    if not (folder / "meta.json").is_file():
+        raise FoldlineError(
+            f"fold {fold} of run '{name}' is not trained",
+            where=layout.relative(folder),
+            next=f"make train COMP={comp} RUN={name} FOLD={fold}, or make train-all",
+        )
+    meta: dict[str, Any] = read_json(folder / "meta.json")
+    if meta["sha256"]["folds"] != folds.sha256 or meta["sha256"]["run"] != run_sha256(run):
+        raise FoldlineError(
+            f"fold {fold} of run '{name}' was trained on other folds or with other choices than now",
+            where=layout.relative(folder),
+            next="delete this run's folder and train it again, or give the changed run a NAME",
+        )
+    return meta
+
+
+def _hashes(metas: list[dict[str, Any]]) -> dict[str, Any]:
+    first = metas[0]["sha256"]
+    return {
+        "folds": first["folds"],
+        "run": first["run"],
+        "weights": [meta["sha256"]["weights"] for meta in metas],
+        "members": {},
+    }
+
+
+def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> bool:
+    return bool(record["sha256"] == hashes and record["views"] == run.predict.views)
+
+
+def _predict_all(
+    layout: Layout, comp: str, name: str, run: Run, folds: Folds, metas: list[dict[str, Any]], device_name: str
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """The OOF table, the test table, and the device in words."""
+    from foldline.engine.device import describe, pick_device, prepare_device
+    from foldline.engine.prepare import open_problem
+
+    device = pick_device(device_name)
+    prepare_device(device)
+    problem = open_problem(layout, comp, run, device)
+    models = [_load_model(layout, comp, name, meta, device) for meta in metas]
+    oof = pd.concat([_oof_part(problem, name, meta, model) for meta, model in zip(metas, models, strict=True)])
+    positions = problem.cache.rows(folds.test["image"].tolist())
+    found = _predict(problem, metas[0], models, positions, "test rows, all folds") if len(positions) else None
+    values = np.zeros((0, len(folds.outputs))) if found is None else found.mean(axis=0)
+    keep = ["entity"] if "entity" in folds.test.columns else []
+    test = predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
+    return oof, test, describe(device)
+
+
+def _load_model(layout: Layout, comp: str, name: str, meta: dict[str, Any], device: Any) -> Any:
+    """A fold's network from its folder alone: meta and weights, no YAML."""
+    from foldline.engine.checkpoint import load_weights
+    from foldline.models.backbone import Architecture, build
+
+    model = build(Architecture(**meta["architecture"]))
+    load_weights(layout.fold(comp, name, meta["fold"]) / "model.safetensors", model)
+    return model.to(device)
+
+
+def _oof_part(problem: Any, name: str, meta: dict[str, Any], model: Any) -> pd.DataFrame:
+    """The fold's own rows by the fold's own model; what training wrote is taken when its views are the same."""
+    fold, folds = meta["fold"], problem.folds
+    frame = folds.frame.iloc[problem.rows_of(fold, train=False)]
+    stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
+    columns = prediction_columns(folds.task, folds.outputs)
+    if meta["views"] == problem.run.predict.views and stored.is_file():
+        values = read_parquet(stored, required=("row_id", *columns)).set_index("row_id").loc[frame["row_id"], columns]
+        found = values.to_numpy(dtype=np.float64)
+    else:
+        positions = problem.cache.rows(frame["image"].tolist())
+        found = _predict(problem, meta, [model], positions, f"own rows of fold {fold}")[0]
+    keep = [name for name in ("fold", "group", "entity") if name in frame.columns]
+    keep += target_columns(folds.task, folds.outputs)
+    return predictions_table(frame, found, folds.task, folds.outputs, keep=keep)
+
+
+def _predict(problem: Any, meta: dict[str, Any], models: list[Any], positions: Any, title: str) -> Any:
+    from foldline.engine.infer import predict as infer
+    from foldline.engine.precision import Precision
+    from foldline.models.backbone import Preprocessing
+
+    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
+    choice = (
+        meta["precision"]["choice"]
+        if meta["precision"]["choice"] != "fp16" or problem.device.type == "cuda"
+        else "fp32"
+    )
+    return infer(
+        models, problem.cache.pixels, positions, prepare, problem.device, Precision(choice, meta["device"], {}),
+        views=problem.run.predict.views, activation=meta["activation"], batch_size=problem.run.predict.batch_size,
+        title=title,
+    )  # fmt: skip
+
+
+def _write(
+    layout: Layout, comp: str, name: str, run: Run, folds: Folds, metas: list[dict[str, Any]],
+    oof: pd.DataFrame, test: pd.DataFrame, device: str, seconds: float,
+) -> None:  # fmt: skip
+    """The three files; `cv.json` last, so that it stands for all of them."""
+    from foldline.scoring.cv import cross_validation
+
+    facts = load_competition(layout, comp)
+    folder = layout.run(comp, name)
+    order = folds.frame["row_id"][folds.frame["row_id"].isin(oof["row_id"])]
+    oof = oof.set_index("row_id").loc[order].reset_index()
+    write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
+    write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"])
+    optimistic = []
+    if run.train.select == "best":
+        optimistic = ["each fold's epoch was picked by the score on the fold's own rows"]
+    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
+    record |= cross_validation(oof, facts, folds.outputs)
+    record |= {
+        "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas), "optimistic": optimistic,
+        "below_probe": [meta["fold"] for meta in metas if meta["below_probe"]],
+        "seconds": {"train": round(sum(meta["seconds"] for meta in metas), 1), "predict": round(seconds, 1)},
+        "device": device,
+    }  # fmt: skip
+    write_json(folder / "cv.json", record)
+    say(cv_line(record))
+
+
+def cv_line(record: dict[str, Any]) -> str:
+    """The record's scores in one line."""
+    low, high = record["interval"]
+    folds = ", ".join("undefined" if value is None else f"{value:.4f}" for value in record["per_fold"])
+    spread = "" if record["std"] is None else f" ± {record['std']:.4f}"
+    return (
+        f"OOF {record['metric']} {_show(record['pooled'])} (95 % interval {_show(low)} to {_show(high)}); "
+        f"folds {folds}; mean {_show(record['mean'])}{spread}"
+    )
+
+
+def _show(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
