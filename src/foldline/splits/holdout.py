@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.splits.assign import assign
-from foldline.splits.order import Indices, shuffle_ranks
+from foldline.splits.order import Indices, random_number, shuffle_ranks
 from foldline.splits.splitters import ToSplit, group_units, sum_by_unit
 
 
@@ -33,18 +33,21 @@ def draw_holdout(rows: ToSplit, fraction: float, seed: int) -> NDArray[np.bool_]
         )
     ranks = shuffle_ranks(rows.ids, seed, "holdout")
     if rows.strata.codes is not None:
-        return _every_nth(np.lexsort((ranks, rows.strata.codes)), count)
+        return _every_nth(np.lexsort((ranks, rows.strata.codes)), count, random_number(total, seed, "holdout"))
     share = np.array([total - count, count]) / total
     part: Indices = assign(rows.strata.matrix, np.ones(total), share, ranks, exact=True)
     return np.asarray(part == 1)
 
 
-def _every_nth(order: Indices, count: int) -> NDArray[np.bool_]:
-    """`count` rows, evenly spaced along `order`: any stretch of it gives its share, rounded up or down."""
+def _every_nth(order: Indices, count: int, start: int) -> NDArray[np.bool_]:
+    """`count` rows, evenly spaced along `order`: any stretch of it gives its share, rounded up or down.
+
+    `start` (0..rows-1) shifts the grid; were it fixed, the only row of a stratum would be drawn always or never.
+    """
     total = len(order)
-    ends = np.arange(1, total + 1) * count // total
+    passed = (np.arange(total + 1) * count + start) // total
     drawn = np.zeros(total, dtype=bool)
-    drawn[order] = np.diff(ends, prepend=0) == 1
+    drawn[order] = np.diff(passed) == 1
     return drawn
 
 

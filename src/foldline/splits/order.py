@@ -29,6 +29,15 @@ def shuffle_ranks(names: Sequence[str], seed: int, purpose: str) -> Indices:
     return ranks
 
 
+def random_number(below: int, seed: int, purpose: str) -> int:
+    """A whole number 0..below-1 that depends on seed and purpose alone.
+
+    >>> random_number(1, seed=5, purpose="doc")
+    0
+    """
+    return int.from_bytes(hashlib.blake2b(f"{purpose}\0{seed}".encode(), digest_size=8).digest(), "big") % below
+
+
 def _digest(start: "hashlib.blake2b", name: str) -> bytes:
     hasher = start.copy()
     hasher.update(name.encode())

@@ -1,0 +1,154 @@
+"""The checks let sound folds pass and stop every broken splitter: each rule has a negative control."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.splits.checks import check_folds
+
+NO_TEST = pd.DataFrame({"row_id": pd.Series(dtype=str), "image": pd.Series(dtype=str)})
+
+
+def sound(rows: int = 60, groups: bool = False) -> pd.DataFrame:
+    """Two classes, the second in every third row; folds dealt in turn inside each class."""
+    target = ["b" if i % 3 == 0 else "a" for i in range(rows)]
+    frame = pd.DataFrame({"row_id": [f"r{i}" for i in range(rows)], "image": [f"{i}.png" for i in range(rows)]})
+    frame["target"] = target
+    frame["fold"] = frame.groupby("target").cumcount() % 5
+    if groups:
+        frame["group"] = frame["row_id"] + "g"
+    return frame
+
+
+def check(frame: pd.DataFrame, test: pd.DataFrame = NO_TEST, **options: Any) -> list[str]:
+    task, outputs = options.pop("task", "binary"), options.pop("outputs", ["a", "b"])
+    return check_folds(frame, test, task, outputs, 5, where="folds/x.csv", **{"hashes": {}, **options})
+
+
+def test_sound_folds_pass_and_are_described() -> None:
+    findings = check(sound(groups=True))
+    assert findings[0] == "60 rows in 5 folds of 12 to 12 rows"
+    assert "smallest class: 'b' with 20 rows" in findings
+    assert "60 groups; the largest has 1 rows" in findings
+    assert not [line for line in findings if line.startswith("warning")]
+
+
+def test_an_id_twice() -> None:
+    frame = sound()
+    frame.loc[7, "row_id"] = "r3"
+    with pytest.raises(FoldlineError, match="1 ids occur more than once: r3"):
+        check(frame)
+
+
+def test_a_group_in_two_folds() -> None:
+    frame = sound(groups=True)
+    frame.loc[[0, 3], "group"] = "torn"
+    assert frame["fold"][0] != frame["fold"][3]
+    with pytest.raises(FoldlineError, match="1 groups are in two folds: torn"):
+        check(frame)
+
+
+def test_an_empty_fold() -> None:
+    frame = sound()
+    frame.loc[frame["fold"] == 2, "fold"] = 1
+    with pytest.raises(FoldlineError, match="fold 2 has no rows"):
+        check(frame)
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_a_fold_out_of_range(fold: int) -> None:
+    frame = sound()
+    frame.loc[0, "fold"] = fold
+    with pytest.raises(FoldlineError, match=r"folds outside 0\.\.4"):
+        check(frame)
+
+
+def lacking() -> pd.DataFrame:
+    frame = sound()
+    frame.loc[(frame["target"] == "b") & (frame["fold"] == 3), "fold"] = 1
+    return frame
+
+
+def test_a_fold_without_a_class() -> None:
+    with pytest.raises(FoldlineError, match=r"fold 3 lacks 'b' \(20 rows\)"):
+        check(lacking())
+    findings = check(lacking(), allow_missing_class=True)
+    assert any("accepted by folds.allow_missing_class: fold 3 lacks 'b'" in line for line in findings)
+
+
+def test_a_fold_without_a_multilabel_class() -> None:
+    frame = lacking().rename(columns={"target": "target_b"})
+    frame["target_b"] = (frame["target_b"] == "b").map({True: "1", False: "0"})
+    with pytest.raises(FoldlineError, match="fold 3 lacks 'b'"):
+        check(frame, task="multilabel", outputs=["b"])
+
+
+def test_a_class_in_fewer_groups_than_folds_cannot_be_everywhere() -> None:
+    """20 rows of class b, but all in 4 patients: no split into 5 has it everywhere. With 5 patients it is an error."""
+    frame = sound(groups=True)
+    rare = frame["target"] == "b"
+    frame.loc[rare, "group"] = [f"p{i % 4}" for i in range(int(rare.sum()))]
+    frame.loc[rare, "fold"] = frame.loc[rare, "group"].str[1:].astype(int)
+    assert any(
+        "1 classes have fewer groups than folds, so some folds lack them: b (4)" in line for line in check(frame)
+    )
+    frame.loc[frame.index[rare][0], "group"] = "p9"
+    with pytest.raises(FoldlineError, match=r"fold 4 lacks 'b' \(5 groups\)"):
+        check(frame)
+
+
+def test_a_class_rarer_than_k_is_reported() -> None:
+    frame = sound()
+    frame["target"] = ["b"] * 3 + ["a"] * 57
+    frame["fold"] = [i % 5 for i in range(60)]
+    assert "1 classes have fewer rows than folds, so some folds lack them: b (3)" in check(frame)
+    assert "1 classes have no training rows at all: c" in check(frame, task="multiclass", outputs=["a", "b", "c"])
+
+
+def test_a_broken_label() -> None:
+    frame = sound()
+    frame.loc[4, "target"] = ""
+    with pytest.raises(FoldlineError, match="a label that is empty or no known class: r4"):
+        check(frame)
+
+
+@pytest.mark.parametrize("column", ["row_id", "group"])
+def test_a_holdout_shares_no_id_and_no_group(column: str) -> None:
+    frame = sound(groups=True)
+    test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "group": ["tg"]})
+    assert check(frame, test, held_out=True)
+    test[column] = frame[column].tolist()[5]
+    with pytest.raises(FoldlineError, match=f"1 values of {column} are in both training and test rows"):
+        check(frame, test, held_out=True)
+    assert any(f"values of {column} are in both" in line for line in check(frame, test))
+
+
+def test_byte_identical_images_are_reported() -> None:
+    frame = sound()
+    hashes = {image: f"hash of {image}" for image in frame["image"]}
+    same = frame.index[(frame["target"] == "a") & (frame["fold"] == 0)][:2]
+    hashes[frame.loc[same[0], "image"]] = hashes[frame.loc[same[1], "image"]] = "same"
+    assert not [line for line in check(frame, hashes=hashes) if "two folds" in line]
+    frame.loc[same[0], "fold"] = 1
+    assert any("1 images occur byte for byte in two folds" in line for line in check(frame, hashes=hashes))
+    assert not [line for line in check(frame, hashes=hashes) if "different labels" in line]
+    frame.loc[same[0], "target"] = "b"
+    assert any("1 images occur twice with different labels" in line for line in check(frame, hashes=hashes))
+    test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"]})
+    hashes["t.png"] = "same"
+    assert any(
+        "1 test images are byte for byte training images: t.png" in line for line in check(frame, test, hashes=hashes)
+    )
+
+
+def test_a_group_that_is_most_of_a_fold_is_reported() -> None:
+    frame = sound(groups=True)
+    frame.loc[frame["fold"] == 2, "group"] = "big"
+    assert "group 'big' alone is 100% of an average fold" in check(frame)
+
+
+def test_values_of_a_regression_are_described() -> None:
+    frame = sound().assign(target=[str(i / 10) for i in range(60)])
+    assert check(frame, task="regression", outputs=[""])[1].startswith("mean of the target: ")
