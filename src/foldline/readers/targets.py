@@ -30,7 +30,7 @@ def make_targets(
         where: the file of the facts, for messages.
     """
     target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
-    names = class_names(root, target, where=where)
+    names = _names(root, target, where)
     if target.per is not None:
         wide = _pivot(lines, ids, target, names, where)
         return _from_columns(wide, list(wide.columns), facts, where)
@@ -57,8 +57,13 @@ def make_targets(
     return pd.DataFrame({"target": cells})
 
 
-def class_names(root: Path, target: Target, *, where: str) -> dict[str, str]:
-    """Raw label -> class name, from the facts and from the file that they name; labels not in it keep theirs."""
+def class_names(root: Path, facts: Competition) -> dict[str, str]:
+    """Raw label -> class name, from the facts and from the file that they name; empty where labels keep their names."""
+    target = facts.train.target
+    return _names(root, target, f"configs/{root.name}/competition.yaml") if isinstance(target, Target) else {}
+
+
+def _names(root: Path, target: Target, where: str) -> dict[str, str]:
     names: dict[str, str] = {}
     if target.names_file is not None:
         table = read_lookup(raw_path(root, target.names_file, where=where))
