@@ -157,7 +157,7 @@ def duplicate_findings(
     frame: pd.DataFrame, test: pd.DataFrame, targets: Sequence[str], hashes: Mapping[str, str]
 ) -> list[str]:
     """What byte-identical images tell: in two folds, with different labels, in training and test rows."""
-    rows = frame.assign(content=[_content(image, hashes) for image in frame["image"]])
+    rows = frame.assign(content=[content(image, hashes) for image in frame["image"]])
     repeated = rows[rows["content"].duplicated(keep=False)].groupby("content", sort=True)
     torn = repeated["fold"].nunique() > 1
     first_image = repeated["image"].first()
@@ -175,11 +175,12 @@ def duplicate_findings(
             f"{first_few(first_image[disagree].tolist(), 3)}"
         )
     known = set(rows["content"])
-    both = [image for image in test["image"] if _content(image, hashes) in known]
+    both = [image for image in test["image"] if content(image, hashes) in known]
     if both:
         findings.append(f"warning: {len(both)} test images are byte for byte training images: {first_few(both, 3)}")
     return findings
 
 
-def _content(image: str, hashes: Mapping[str, str]) -> str:
+def content(image: str, hashes: Mapping[str, str]) -> str:
+    """What an image cell holds: the sha256 of its files; the path of a file that has none."""
     return "|".join(hashes.get(file, file) for file in image.split("|"))

@@ -12,7 +12,7 @@ from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
 from foldline.core.tasks import target_columns
-from foldline.splits.checks import check_folds, class_counts
+from foldline.splits.checks import check_folds, class_counts, content
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
 from foldline.splits.samples import sample_submission, solution
@@ -68,7 +68,7 @@ def make_plan(
     """
     frame = _by_id(frame, f"{where}, training rows")
     own = _own_folds(frame, facts)
-    frame = _with_groups(frame, facts, find_duplicates)
+    frame = _with_groups(frame, facts, hashes, find_duplicates)
     if facts.holdout is None:
         assert test is not None
         tables = {"test": _by_id(test, f"{where}, test rows")}
@@ -113,7 +113,9 @@ def _own_folds(frame: pd.DataFrame, facts: Competition) -> list[str] | None:
     return frame[name].tolist()
 
 
-def _with_groups(frame: pd.DataFrame, facts: Competition, find_duplicates: FindDuplicates) -> pd.DataFrame:
+def _with_groups(
+    frame: pd.DataFrame, facts: Competition, hashes: Mapping[str, str], find_duplicates: FindDuplicates
+) -> pd.DataFrame:
     """`frame` with its columns in the order of the contract, and a `group` for rows that must stay together.
 
     A group and an entity must not be torn; a row whose group is empty stands alone.
@@ -121,7 +123,8 @@ def _with_groups(frame: pd.DataFrame, facts: Competition, find_duplicates: FindD
     frame = frame.drop(columns="fold", errors="ignore")
     keys = [frame[name].tolist() for name in ("group", "entity") if name in frame.columns]
     if facts.folds.group_duplicates:
-        keys.append(find_duplicates(frame))
+        same = pd.Series([content(image, hashes) for image in frame["image"]])
+        keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]
     if keys:
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
     targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
