@@ -1,0 +1,67 @@
+"""A submission read back into predictions, to grade it as a leaderboard would. Reads tables, returns an array.
+
+The other direction of `scoring.submission`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.tasks import Array
+from foldline.scoring.sample import Shape, read_shape, split_long
+
+
+def read_answers(
+    frame: pd.DataFrame,
+    sample: pd.DataFrame,
+    facts: Competition,
+    outputs: Sequence[str],
+    *,
+    names: Mapping[str, str] | None = None,
+) -> tuple[list[str], Array]:
+    """The ids (of entities for long rows), and what was answered as predictions [ids, outputs].
+
+    A label becomes probability 1 of its class, a set 1 for each of its labels, a ranked list 1, 1/2, 1/3 ...;
+    one number of an ordinal task stays one column. Check the file with `check_submission` before.
+    """
+    shape = read_shape(sample, facts, outputs, names=names)
+    ids = frame[shape.id].tolist()
+    cells = frame[shape.columns[0]]
+    if shape.kind == "long":
+        return _from_long(ids, cells, shape, len(outputs))
+    if shape.kind in ("probabilities", "values"):
+        values = np.zeros((len(frame), len(outputs)))
+        for column in shape.columns:
+            values[:, shape.words.index(column)] = frame[column].astype(np.float64)
+        return ids, values
+    if shape.kind in ("probability", "value") or facts.task == "regression":
+        return ids, _from_number(cells.to_numpy(dtype=np.float64), shape, facts)
+    return ids, _from_words(cells.tolist(), shape)
+
+
+def _from_number(number: Array, shape: Shape, facts: Competition) -> Array:
+    if facts.task != "binary":
+        return number[:, None]
+    first = shape.columns[0] == shape.words[0]  # the column is called after the negative class
+    return np.stack([number, 1 - number] if first else [1 - number, number], axis=1)
+
+
+def _from_words(cells: list[str], shape: Shape) -> Array:
+    place = {word: j for j, word in enumerate(shape.words)}
+    values = np.zeros((len(cells), len(shape.words)))
+    for i, cell in enumerate(cells):
+        words = [cell] if shape.kind == "label" else [word for word in cell.split(shape.separator) if word]
+        for rank, word in enumerate(words):
+            values[i, place[word]] = 1 / (rank + 1) if shape.kind == "ranked" else 1.0
+    return values
+
+
+def _from_long(ids: list[str], cells: "pd.Series[str]", shape: Shape, outputs: int) -> tuple[list[str], Array]:
+    known = {word: j for j, word in enumerate(shape.words)}
+    parts = [part for text in ids if (part := split_long(text, set(known)))]
+    row = {entity: i for i, entity in enumerate(dict.fromkeys(entity for entity, _ in parts))}
+    values = np.zeros((len(row), outputs))
+    values[[row[entity] for entity, _ in parts], [known[word] for _, word in parts]] = cells.astype(np.float64)
+    return list(row), values

@@ -1,0 +1,206 @@
+"""The writer: predictions become the sample file with answers in it. Reads tables, returns a table of text.
+
+Header, ids, order and index column are the sample's; joins are by id.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import require_unique
+from foldline.core.tasks import Array, prediction_columns
+from foldline.scoring.decide import Decision, decide, default_decision, expected_index, top_k
+from foldline.scoring.digits import text_column, to_units, to_units_with_sum
+from foldline.scoring.sample import Shape, read_shape, split_long
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a writer of cells gets: predictions [rows, outputs] in the sample's order, and what they mean."""
+
+    shape: Shape
+    facts: Competition
+    outputs: list[str]
+    values: Array
+    decision: Decision
+
+
+Cells = dict[str, "pd.Series[str]"]
+
+
+def build_submission(
+    sample: pd.DataFrame,
+    predictions: pd.DataFrame,
+    facts: Competition,
+    outputs: Sequence[str],
+    *,
+    decision: Decision | None = None,
+    names: Mapping[str, str] | None = None,
+    where: str = "the sample submission",
+) -> pd.DataFrame:
+    """The submission, every cell a string; write it with `core.tables.write_csv`.
+
+    Args:
+        sample: the sample submission, every cell a string.
+        predictions: `id` (the row's or the entity's) and the columns of `core.tasks.prediction_columns`.
+            Ids that the sample does not hold are left out.
+        decision: how labels are decided; default: the largest probability, or >= 0.5 for sets.
+        names: raw label -> class name, where they come from a file.
+        where: how errors call the sample.
+
+    Raises:
+        FoldlineError: an id without a prediction, two predictions for one id, a prediction that is not finite, or
+            a sample that cannot be understood.
+    """
+    outputs = list(outputs)
+    shape = read_shape(sample, facts, outputs, names=names, where=where)
+    ids = sample[shape.id].tolist()
+    by_entity = shape.kind == "long"
+    wanted = list(dict.fromkeys(_entities(ids, shape, where))) if by_entity else ids
+    values = _aligned(wanted, predictions, prediction_columns(facts.task, outputs), where)
+    answers = Answers(shape, facts, outputs, values, decision or default_decision(facts.task, len(outputs)))
+    cells = _long(answers, ids, wanted) if by_entity else WRITERS[shape.kind](answers)
+    columns = {name: cells.get(name, sample[name].reset_index(drop=True)) for name in sample.columns}
+    return pd.DataFrame(columns, columns=sample.columns)
+
+
+def _aligned(ids: list[str], predictions: pd.DataFrame, columns: list[str], where: str) -> Array:
+    """[ids, outputs] each id's predictions, in the order of `ids`."""
+    require_unique(predictions["id"], where="the predictions")
+    place = pd.Index(predictions["id"]).get_indexer(pd.Index(ids))
+    missing = [ids[i] for i in np.flatnonzero(place < 0)[:100]]
+    if missing:
+        raise FoldlineError(
+            f"{int((place < 0).sum())} of its {len(ids)} ids have no prediction: {first_few(missing)}",
+            where=where,
+            next=f"predictions are for {first_few(predictions['id'].tolist())}; see test.row_id and test.entity",
+        )
+    values: Array = predictions[columns].to_numpy(dtype=np.float64)[place]
+    if not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise FoldlineError(f"{len(bad)} predictions are not finite: {first_few([ids[i] for i in bad])}")
+    return values
+
+
+def _entities(ids: list[str], shape: Shape, where: str) -> list[str]:
+    words = set(shape.words)
+    parts = [split_long(text, words) for text in ids]
+    bad = [text for text, part in zip(ids, parts, strict=True) if part is None]
+    if bad:
+        raise FoldlineError(f"ids that end with no output's name: {first_few(bad)}", where=where)
+    return [part[0] for part in parts if part]
+
+
+def _column_of(answers: Answers, column: str) -> int:
+    """The output that a column is called after; else the positive class, or the only output."""
+    for words in (answers.shape.words, answers.outputs):
+        if column in words:
+            return list(words).index(column)
+    if answers.facts.task == "binary" or len(answers.outputs) == 1:
+        return len(answers.outputs) - 1
+    raise FoldlineError(
+        f"one column '{column}' cannot hold {len(answers.outputs)} numbers ({first_few(answers.outputs)})",
+        where="the sample submission",
+        next="set submission.kind in the facts",
+    )
+
+
+def _texts(texts: list[str]) -> "pd.Series[str]":
+    return pd.Series(texts, dtype=str)
+
+
+def _numbers(values: Array, bounds: tuple[float, float] | None) -> "pd.Series[str]":
+    """The shortest text of each number, clipped to the bounds: the grader would refuse the file for one of them."""
+    inside = values if bounds is None else np.clip(values, *bounds)
+    return _texts([repr(number) for number in inside.tolist()])
+
+
+def _probability_texts(prob: Array, bounds: tuple[float, float] | None) -> "pd.Series[str]":
+    low, high = bounds or (0.0, 1.0)
+    return text_column(to_units(np.clip(prob, low, high)))
+
+
+def _probability(answers: Answers) -> Cells:
+    column = answers.shape.columns[0]
+    if answers.facts.task == "regression":
+        return {column: _numbers(answers.values[:, 0], answers.shape.bounds)}
+    return {column: _probability_texts(answers.values[:, _column_of(answers, column)], answers.shape.bounds)}
+
+
+def _probabilities(answers: Answers) -> Cells:
+    shape = answers.shape
+    prob = answers.values[:, [shape.words.index(column) for column in shape.columns]]
+    if shape.row_sum is None:
+        return {name: _probability_texts(prob[:, j], shape.bounds) for j, name in enumerate(shape.columns)}
+    units = to_units_with_sum(np.clip(prob, 0.0, None), shape.row_sum)
+    return {column: text_column(units[:, j]) for j, column in enumerate(shape.columns)}
+
+
+def _label(answers: Answers) -> Cells:
+    labels = decide(answers.decision, answers.values)
+    if answers.facts.task == "regression":
+        low, high = answers.shape.bounds or (-np.inf, np.inf)
+        return {answers.shape.columns[0]: _texts([str(int(n)) for n in np.clip(labels, low, high).tolist()])}
+    words = answers.shape.words
+    return {answers.shape.columns[0]: _texts([words[int(label)] for label in labels.tolist()])}
+
+
+def _joined(answers: Answers, rows: list[list[int]]) -> Cells:
+    """Cells of several words; refuses words that hold the separator, since nobody could take them apart."""
+    words, separator = answers.shape.words, answers.shape.separator
+    broken = [word for word in words if separator in word]
+    if broken:
+        raise FoldlineError(
+            f"class names hold the separator '{separator}': {first_few(broken)}", where="setting 'submission.separator'"
+        )
+    return {answers.shape.columns[0]: _texts([separator.join(words[i] for i in row) for row in rows])}
+
+
+def _labels(answers: Answers) -> Cells:
+    labels = decide(answers.decision, answers.values)
+    if labels.ndim == 1:
+        return _joined(answers, [[int(label)] for label in labels.tolist()])
+    return _joined(answers, [np.flatnonzero(row).tolist() for row in labels])
+
+
+def _ranked(answers: Answers) -> Cells:
+    return _joined(answers, top_k(answers.values, answers.shape.top_k).tolist())
+
+
+def _value(answers: Answers) -> Cells:
+    column, task = answers.shape.columns[0], answers.facts.task
+    if task == "ordinal":
+        return {column: _numbers(expected_index(answers.values), answers.shape.bounds)}
+    return {column: _numbers(answers.values[:, _column_of(answers, column)], answers.shape.bounds)}
+
+
+def _values(answers: Answers) -> Cells:
+    places = {column: answers.shape.words.index(column) for column in answers.shape.columns}
+    return {column: _numbers(answers.values[:, j], answers.shape.bounds) for column, j in places.items()}
+
+
+WRITERS: dict[str, Callable[[Answers], Cells]] = {
+    "probability": _probability,
+    "probabilities": _probabilities,
+    "label": _label,
+    "labels": _labels,
+    "ranked": _ranked,
+    "value": _value,
+    "values": _values,
+}
+
+
+def _long(answers: Answers, ids: list[str], entities: list[str]) -> Cells:
+    """One number for each long id."""
+    shape = answers.shape
+    row = {entity: i for i, entity in enumerate(entities)}
+    column = {word: j for j, word in enumerate(shape.words)}
+    parts = [part for text in ids if (part := split_long(text, set(column)))]
+    found = answers.values[[row[entity] for entity, _ in parts], [column[word] for _, word in parts]]
+    if answers.facts.task == "regression":
+        return {shape.columns[0]: _numbers(found, shape.bounds)}
+    return {shape.columns[0]: _probability_texts(found, shape.bounds)}
