@@ -4,10 +4,14 @@ Nothing in an archive is trusted. A member is refused when its path is absolute 
 link or a device, and when the whole unpacks to far more than an archive of its size honestly holds.
 """
 
+import errno
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -20,6 +24,31 @@ RATIO_LIMIT = 200  # pictures and tables unpack to less than 50 times their arch
 FREE_BYTES = 1 << 30  # up to this size the ratio does not matter
 DEPTH_LIMIT = 3  # archives inside archives
 CHUNK = 1 << 20
+# What the standard readers raise for bytes that are not what they should be.
+BROKEN: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    UnicodeDecodeError,
+    OSError,
+)
+BROKEN_7Z: tuple[type[Exception], ...] = (
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 
 
 def is_archive(path: Path) -> bool:
@@ -75,7 +104,9 @@ def unpack(archive: Path, folder: Path) -> None:
             _unpack_7z(archive, folder)
         else:
             _unpack_tar(archive, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # a full disk, say; EINVAL is a broken zip's jump before its own beginning
         raise FoldlineError(
             f"the archive is broken or of an unknown kind: {error}",
             where=str(archive),
@@ -210,6 +241,7 @@ def _unpack_7z(archive: Path, folder: Path) -> None:
         raise FoldlineError(
             "a .7z archive needs the package py7zr", where=str(archive), next="pip install 'foldline[archives]'"
         ) from error
+    broken: tuple[type[Exception], ...] = (*BROKEN_7Z, py7zr.exceptions.ArchiveError)
     try:
         with py7zr.SevenZipFile(archive) as content:
             budget = _Budget(archive, folder)
@@ -220,8 +252,8 @@ def _unpack_7z(archive: Path, folder: Path) -> None:
                     raise _link(member.filename, archive)
                 safe_member(member.filename, archive)
             content.extractall(folder)  # noqa: S202 - every path was checked
-    except (py7zr.exceptions.ArchiveError, ValueError) as error:
-        raise FoldlineError(f"the archive is broken: {error}", where=str(archive)) from error
+    except broken as error:
+        raise FoldlineError(f"the archive is broken: {error!r}", where=str(archive)) from error
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
         raise _link(links[0].name, archive)

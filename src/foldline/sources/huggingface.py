@@ -1,5 +1,6 @@
 """A data set of the Hugging Face hub: all files of its repository, as they lie there (Parquet, archives, pictures)."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
         RevisionNotFoundError,
     )
 
+    if not re.fullmatch(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", source.name):
+        raise FoldlineError(
+            f"'{source.name}' is no Hugging Face data set",
+            where="source.name",
+            next="write owner/name, as in its address",
+        )
     page = f"https://huggingface.co/datasets/{source.name}"
     say(f"downloading the data set {source.name} from Hugging Face")
     parked = parking(destination)

@@ -50,7 +50,17 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
     """
     requirement = _requirement(name, version)
     say(f"downloading the package {requirement}")
-    command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-deps",
+        "-v",
+    ]
     command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if result.returncode != 0:
@@ -101,7 +111,7 @@ def _requirement(name: str, version: str) -> str:
     """`name==version`; refuses what pip could take for an option, a URL or a path."""
     for word, text in (("package", name), ("version", version)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]*", text) and (text or word == "package"):
-            raise FoldlineError(f"'{text}' is no {word} name" if word == "package" else f"'{text}' is no version")
+            raise FoldlineError(f"'{text}' is no name of a {word}", where="source.name", next="correct it in the facts")
     return f"{name}=={version}" if version else name
 
 
@@ -113,18 +123,18 @@ def _pip_error(requirement: str, output: str) -> FoldlineError:
         return FoldlineError(
             "pip is missing from this Python", where=sys.executable, next=f"{sys.executable} -m ensurepip"
         )
-    if NO_NETWORK.search(output):
-        return FoldlineError(
-            f"the package index cannot be reached: {last}",
-            where=where,
-            next="check the network and pip's settings (`pip config list`), then run the command again",
-        )
     if "No space left" in output:
         return FoldlineError("the disk is full", where=where, next="make room and run the command again")
     versions = re.search(r"from versions: ([^)]*)\)", output)
     if versions and versions[1] != "none":
         return FoldlineError(
             f"the package index has no such version: {requirement}", where=where, next=f"it has: {versions[1]}"
+        )
+    if NO_NETWORK.search(output):
+        return FoldlineError(
+            f"the package index cannot be reached: {last}",
+            where=where,
+            next="check the network and pip's settings (`pip config list`), then run the command again",
         )
     if "No matching distribution" in output:
         return FoldlineError(

@@ -1,0 +1,184 @@
+import io
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.sources import archives
+from foldline.sources.archives import keep_only, unpack, unpack_nested
+from sources.trees import Tree, harvest, plant, seven_zipped, tarred, zipped
+
+TREE: Tree = {"train/a.txt": "a", "train/deep/b.txt": "b", "labels.csv": "id,x\n"}
+HONEST = {
+    "a.zip": zipped(TREE),
+    "plain.tar.gz": tarred(TREE),  # a plain tar that calls itself .tar.gz
+    "real.tar.gz": tarred(TREE, "w:gz"),
+    "a.tar.xz": tarred(TREE, "w:xz"),
+    "zip_called.tar": zipped(TREE),
+    "a.7z": seven_zipped(TREE),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_archives_of_all_kinds_unpack_whatever_their_name(name: str, tmp_path: Path) -> None:
+    plant(tmp_path, {name: HONEST[name]})
+    unpack(tmp_path / name, tmp_path / "out")
+    assert harvest(tmp_path / "out") == TREE
+
+
+def test_nested_archives_are_unpacked_and_removed(tmp_path: Path) -> None:
+    same: Tree = {"1.txt": "in train", "2.txt": "x"}
+    tree: Tree = {
+        "labels.csv.zip": zipped({"labels.csv": "id\n"}),
+        "train.zip": zipped({f"train/{name}": content for name, content in same.items()}),
+        "flat.zip": zipped(same),
+        "other.zip": zipped({"1.txt": "in other", "2.txt": "y"}),
+        "data.json.7z": seven_zipped({"deep/down/data.json": "[]"}),
+        "outer.tar.gz": tarred({"outer/inner.zip": zipped({"c.txt": "c", "d.txt": "d"})}),
+    }
+    plant(tmp_path, tree)
+    unpack_nested(tmp_path)
+    assert harvest(tmp_path) == {
+        "labels.csv": "id\n",
+        "train/1.txt": "in train",
+        "train/2.txt": "x",
+        "flat/1.txt": "in train",
+        "flat/2.txt": "x",
+        "other/1.txt": "in other",
+        "other/2.txt": "y",
+        "data.json": "[]",
+        "outer/inner/c.txt": "c",
+        "outer/inner/d.txt": "d",
+    }
+
+
+def test_nested_archives_that_collide_are_refused(tmp_path: Path) -> None:
+    plant(tmp_path, {"a.csv": "mine", "a.csv.zip": zipped({"a.csv": "other"})})
+    with pytest.raises(FoldlineError, match="same path"):
+        unpack_nested(tmp_path)
+    assert (tmp_path / "a.csv").read_text() == "mine"
+
+
+def test_archives_nested_too_deep_are_refused(tmp_path: Path) -> None:
+    content = zipped({"a.txt": "a"})
+    for depth in range(archives.DEPTH_LIMIT):
+        content = zipped({f"{depth}.zip": content})
+    plant(tmp_path, {"outer.zip": content})
+    with pytest.raises(FoldlineError, match="deep"):
+        unpack_nested(tmp_path)
+
+
+LEAVING = ["../out.txt", "a/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt", "C:/out.txt"]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_paths_that_leave_the_folder_are_refused(name: str, make: Callable[[Tree], bytes], tmp_path: Path) -> None:
+    plant(tmp_path, {"a.zip": make({"fine.txt": "x", name: "evil"})})
+    with pytest.raises(FoldlineError, match="leaves its folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("out.txt"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        member = tarfile.TarInfo("link")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(FoldlineError, match="link or a device"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert harvest(tmp_path / "out") == {}
+
+
+def test_links_in_a_zip_and_a_7z_are_refused(tmp_path: Path) -> None:
+    import py7zr
+
+    member = zipfile.ZipInfo("link")
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(member, "/etc/passwd")
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w") as seven:
+        seven.write(tmp_path / "link", "link")
+    for name in ("a.zip", "a.7z"):
+        with pytest.raises(FoldlineError, match="link"):
+            unpack(tmp_path / name, tmp_path / f"out-{name}")
+
+
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz", "bomb.7z"])
+def test_bombs_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "FREE_BYTES", 1 << 20)
+    zeros: Tree = {f"{i}.bin": bytes(4 << 20) for i in range(4)}
+    made = {"bomb.zip": zipped, "bomb.tar.gz": lambda tree: tarred(tree, "w:gz"), "bomb.7z": seven_zipped}[name](zeros)
+    plant(tmp_path, {name: made})
+    with pytest.raises(FoldlineError, match="bomb"):
+        unpack(tmp_path / name, tmp_path / "out")
+    assert sum(len(text) for text in harvest(tmp_path / "out").values()) <= 8 << 20
+
+
+def test_a_full_disk_is_seen_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1})()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    plant(tmp_path, {"a.zip": zipped(TREE)})
+    with pytest.raises(FoldlineError, match="disk is too full"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert harvest(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 broken", b"7z\xbc\xaf\x27\x1c broken", b"\x1f\x8b broken", b"text"]
+)
+def test_broken_archives_are_named(content: bytes, tmp_path: Path) -> None:
+    plant(tmp_path, {"a.zip": content})
+    with pytest.raises(FoldlineError) as caught:
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert "a.zip" in caught.value.where
+
+
+@pytest.mark.parametrize("name", ["a.zip", "real.tar.gz", "a.7z"])
+def test_a_truncated_archive_is_refused(name: str, tmp_path: Path) -> None:
+    plant(tmp_path, {name: HONEST[name][: len(HONEST[name]) * 2 // 3]})
+    with pytest.raises(FoldlineError):
+        unpack(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_a_damaged_archive_gives_its_files_or_an_error_in_words(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(25):
+        content = bytearray(HONEST[name])
+        content[int(rng.integers(len(content)))] ^= int(rng.integers(1, 256))
+        plant(tmp_path, {name: bytes(content)})
+        try:
+            unpack(tmp_path / name, tmp_path / f"out{trial}")
+        except FoldlineError as error:
+            assert name in error.where  # noqa: PT017 - either outcome is right
+
+
+def test_one_path_twice_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO(tarred({"a.txt": "1"}))
+    with tarfile.open(fileobj=buffer, mode="a") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+    plant(tmp_path, {"a.tar": buffer.getvalue()})
+    with pytest.raises(FoldlineError, match="twice"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_kept_folders_lose_their_prefix(tmp_path: Path) -> None:
+    plant(tmp_path / "raw", {"pkg/data/images/a.png": "a", "pkg/labels.csv": "l", "pkg/code.py": "c"})
+    keep_only(tmp_path / "raw", ["pkg/data", "pkg/labels.csv"], tmp_path / "out")
+    assert harvest(tmp_path / "out") == {"images/a.png": "a", "labels.csv": "l"}
+
+
+def test_keeping_what_is_not_there_names_what_is(tmp_path: Path) -> None:
+    plant(tmp_path / "raw", {"pkg/a.txt": "a"})
+    with pytest.raises(FoldlineError) as caught:
+        keep_only(tmp_path / "raw", ["nothing"], tmp_path / "out")
+    assert "pkg" in caught.value.next
