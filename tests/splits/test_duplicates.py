@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foldline.splits.duplicates import duplicate_groups, duplicate_keys, near_pairs
+from foldline.splits.duplicates import _same_key, duplicate_groups, duplicate_keys, near_pairs
 from foldline.splits.groups import connected, joined_groups
 
 
@@ -68,6 +68,11 @@ def test_no_near_pair_is_lost(distance: int) -> None:
     assert (found <= wanted).all(), "a pair that is not near"
     reach = np.linalg.matrix_power(found.astype(float), 8) > 0  # equal hashes are joined through their first
     assert (wanted <= reach).all(), "a near pair was lost"
+
+
+def test_all_pairs_of_a_bucket_are_compared() -> None:
+    pairs = [(left.tolist(), right.tolist()) for left, right in _same_key(np.array([0, 0, 0, 1, 2, 2]))]
+    assert pairs == [([0, 1, 4], [1, 2, 5]), ([0], [2])]
 
 
 def test_no_images_at_all() -> None:

@@ -106,6 +106,7 @@ def test_the_files_of_the_contract(layout: Layout) -> None:
     assert (meta["k"], meta["seed"], meta["splitter"], meta["outputs"]) == (4, 0, "stratified", ["intact", "broken"])
     assert meta["sha256"]["folds"] == made(layout)["tiny.csv"]
     assert sum(fold["broken"] for fold in meta["counts"].values()) == (frame["target"] == "broken").sum()
+    assert meta["facts"]["folds"] == {"k": 4, "stratify": ["target", "kind"]}, "a default is no fact of this file"
     assert meta["checks"][0] == "60 rows in 4 folds of 15 to 15 rows"
 
 
