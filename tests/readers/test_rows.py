@@ -1,0 +1,210 @@
+"""The way from raw lines to rows: parts of cells, joins, filters, and the id-to-file rule."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError
+from foldline.readers import read_rows, require_features
+from foldline.readers.templates import compile_pattern, fill, match
+from readers.layouts import facts, plant
+
+TABLE = "id,label,patient,age\n01,a,p1,7\n02,b,p1,8\n03,a,p2,9\n"
+IMAGES: dict[str, str | bytes] = {f"train/{i}.png": "" for i in ("01", "02", "03")}
+TRAIN = {"file": "t.csv", "row_id": "id", "image": "train/{id}.png", "target": "label"}
+
+
+def rows(root: Path, more: dict[str, Any], task: str = "binary", **rest: Any) -> pd.DataFrame:
+    known: Competition = facts({**TRAIN, **more}, task, **rest)
+    return read_rows(root, known.train, known, with_target=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return plant(tmp_path / "input" / "toy", {"t.csv": TABLE, **IMAGES})
+
+
+def test_group_entity_and_metadata_ride_along_in_this_order(root: Path) -> None:
+    frame = rows(root, {"group": "patient", "entity": "{patient}_x", "metadata": ["age"]})
+    assert frame.columns.tolist() == ["row_id", "image", "target", "group", "entity", "age"]
+    assert frame.iloc[1].tolist() == ["02", "train/02.png", "b", "p1", "p1_x", "8"]
+
+
+def test_lines_are_chosen_by_cells(root: Path) -> None:
+    assert rows(root, {"where": {"patient": "p1"}})["row_id"].tolist() == ["01", "02"]
+    assert rows(root, {"without": {"id": ["01", "03"]}})["row_id"].tolist() == ["02"]
+    with pytest.raises(FoldlineError, match="no line is left"):
+        rows(root, {"where": {"patient": "p9"}})
+
+
+def test_several_tables_are_read_one_after_the_other(root: Path) -> None:
+    plant(root, {"t2.csv": "id,label,patient,age\n04,b,p3,1\n", "train/04.png": ""})
+    assert rows(root, {"file": "t*.csv"})["row_id"].tolist() == ["01", "02", "03", "04"]
+    plant(root, {"t3.csv": "id,label\n05,b\n"})
+    with pytest.raises(FoldlineError, match="different columns"):
+        rows(root, {"file": "t*.csv"})
+
+
+def test_a_joined_table_adds_its_columns_by_id_not_by_position(root: Path) -> None:
+    plant(root, {"names.csv": "key,file\n03,train/03.png\n01,train/01.png\n02,train/02.png\n"})
+    join = [{"file": "names.csv", "left": "id", "right": "key"}]
+    assert rows(root, {"join": join, "image": "file"})["image"].tolist() == [f"train/0{i}.png" for i in (1, 2, 3)]
+
+
+def test_a_json_map_is_a_lookup_table(root: Path) -> None:
+    plant(root, {"map.json": json.dumps({"01": "train/03.png", "02": "train/01.png"})})
+    join = {"file": "map.json", "left": "id", "right": "key"}
+    with pytest.raises(FoldlineError, match=r"1 ids have no line in map\.json: 03"):
+        rows(root, {"join": [join], "image": "value"})
+    frame = rows(root, {"join": [{**join, "optional": True}], "where": {"label": "a"}, "metadata": ["value"]})
+    assert frame["value"].tolist() == ["train/03.png", ""]
+
+
+def test_parts_of_a_cell_become_columns(root: Path) -> None:
+    plant(root, {"t.csv": "key,label\n01_left,a\n02_right,b\n"})
+    frame = rows(root, {"extract": {"key": "{id}_{side}"}, "metadata": ["side"]})
+    assert frame["side"].tolist() == ["left", "right"]
+    with pytest.raises(FoldlineError, match="do not match"):
+        rows(root, {"extract": {"key": "{id}-{side}"}})
+
+
+def test_ids_that_stand_twice(root: Path) -> None:
+    plant(root, {"t.csv": "id,label\n01,a\n01,b\n02,b\n"})
+    with pytest.raises(FoldlineError, match="more than once: 01"):
+        rows(root, {})
+    assert rows(root, {"repeated": "first"})["target"].tolist() == ["a", "b"]
+    several = rows(root, {"repeated": "set"}, "multilabel")
+    assert several[["target_a", "target_b"]].to_numpy().tolist() == [["1", "1"], ["0", "1"]]
+
+
+@pytest.mark.parametrize("name", ["row_id", "image", "target", "group", "fold", "target_x"])
+def test_metadata_may_not_take_a_row_column(name: str, root: Path) -> None:
+    plant(root, {"t.csv": f"id,label,{name}\n01,a,1\n"})
+    with pytest.raises(FoldlineError, match="use themselves"):
+        rows(root, {"metadata": [name]})
+
+
+def test_the_template_may_leave_the_ending_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rows(root, {"image": "train/{id}"})["image"].tolist() == list(IMAGES)
+    assert capsys.readouterr().out == ""
+
+
+def test_other_endings_and_cases_are_found_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = plant(tmp_path, {"t.csv": TABLE, "Train/01.PNG": "", "Train/02.jpeg": "", "Train/03.png": ""})
+    assert rows(root, {})["image"].tolist() == ["Train/01.PNG", "Train/02.jpeg", "Train/03.png"]
+    assert "3 image files differ" in capsys.readouterr().out
+
+
+def test_a_picture_is_found_in_any_folder_below(tmp_path: Path) -> None:
+    root = plant(
+        tmp_path, {"t.csv": TABLE, "tr/a/b/01.png": "", "tr/c/02.png": "", "tr/03.png": "", "other/01.png": ""}
+    )
+    frame = rows(root, {"image": "tr/**/{id}.png"})
+    assert frame["image"].tolist() == ["tr/a/b/01.png", "tr/c/02.png", "tr/03.png"]
+
+
+def test_a_path_that_may_mean_two_files_is_refused(root: Path) -> None:
+    plant(root, {"train/01.jpg": ""})
+    assert rows(root, {})["image"][0] == "train/01.png"  # the exact path wins
+    with pytest.raises(FoldlineError, match="may mean several files"):
+        rows(root, {"image": "train/{id}"})
+
+
+def test_dotted_ids_have_no_ending(tmp_path: Path) -> None:
+    root = plant(
+        tmp_path, {"t.csv": "id,label\n1.2.826,a\n1.2.827,b\n", "train/1.2.826.png": "", "train/1.2.827.png": ""}
+    )
+    assert rows(root, {"image": "train/{id}"})["image"].tolist() == ["train/1.2.826.png", "train/1.2.827.png"]
+
+
+def test_missing_pictures_stop_or_are_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "train/02.png").unlink()
+    with pytest.raises(FoldlineError, match="1 of 3 rows have no image file: 02"):
+        rows(root, {})
+    assert rows(root, {"missing_images": "drop"})["row_id"].tolist() == ["01", "03"]
+    assert "left out" in capsys.readouterr().out
+
+
+def test_all_pictures_missing_is_an_error_in_any_case(root: Path) -> None:
+    with pytest.raises(FoldlineError, match="3 of 3"):
+        rows(root, {"image": "elsewhere/{id}.png", "missing_images": "drop"})
+
+
+def test_several_files_are_stacked(tmp_path: Path) -> None:
+    pictures: dict[str, str | bytes] = {f"{i}/{band}.png": "" for i in ("01", "02", "03") for band in "rg"}
+    root = plant(tmp_path, {"t.csv": TABLE, **pictures})
+    frame = rows(root, {"image": ["{id}/r.png", "{id}/g.png"]})
+    assert frame["image"].tolist() == ["01/r.png|01/g.png", "02/r.png|02/g.png", "03/r.png|03/g.png"]
+
+
+@pytest.mark.parametrize("cell", ["../secret.png", "/etc/passwd", "a|b.png", "train/../../x.png"])
+def test_paths_of_a_table_cannot_leave_the_folder(cell: str, root: Path) -> None:
+    plant(root, {"t.csv": f"id,label\n{cell},a\n"})
+    with pytest.raises(FoldlineError, match="leave the folder"):
+        rows(root, {"image": "id"})
+
+
+def test_windows_paths_of_a_table_are_understood(root: Path) -> None:
+    plant(root, {"t.csv": "id,label,file\n01,a,.\\train\\01.png\n"})
+    assert rows(root, {"image": "file"})["image"].tolist() == ["train/01.png"]
+
+
+def test_without_an_image_the_error_names_the_columns(root: Path) -> None:
+    with pytest.raises(FoldlineError, match="'image' is missing") as caught:
+        rows(root, {"image": None})
+    assert "patient" in caught.value.next
+
+
+def test_an_unknown_column_is_named(root: Path) -> None:
+    with pytest.raises(FoldlineError, match="'idd' is no column") as caught:
+        rows(root, {"image": "train/{idd}.png"})
+    assert "id, label" in caught.value.next
+
+
+def test_test_rows_from_the_sample_submission(root: Path) -> None:
+    plant(root, {"sample.csv": "id,label\n77,0.5\n", "test/77.png": ""})
+    test = {"file": "sample.csv", "row_id": "id", "image": "test/{id}.png"}
+    known = facts(TRAIN, test=test)
+    assert known.test is not None
+    frame = read_rows(root, known.test, known, with_target=False)
+    assert frame.to_numpy().tolist() == [["77", "test/77.png"]]
+
+
+def test_what_only_train_has_is_no_feature() -> None:
+    train, test = pd.DataFrame({"age": [], "diagnosis": []}), pd.DataFrame({"age": []})
+    require_features(train, test, ["age"])
+    with pytest.raises(FoldlineError, match="only the training rows have diagnosis"):
+        require_features(train, test, ["age", "diagnosis"])
+
+
+def test_names_take_as_much_as_they_can() -> None:
+    found = match(pd.Series(["homer_simpson_3.jpg"]), "{who}_{n}.jpg", where="")
+    assert found.iloc[0].to_dict() == {"who": "homer_simpson", "n": "3"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fits"),
+    [
+        ("**/{name}.png", "a/b/c.png", True),
+        ("**/{name}.png", "c.png", True),
+        ("*/{name}.png", "a/b/c.png", False),
+        ("{label}.{n}.jpg", "cat.0.jpg", True),
+        ("{label}.{n}.jpg", "cat0xjpg", False),
+        (r"{label:[a-z]+}{n:\d+}.png", "cat12.png", True),
+        ("{label}/{label} GT/{n}.png", "bass/bass GT/1.png", True),
+        ("{label}/{label} GT/{n}.png", "bass/trout GT/1.png", False),
+        ("a[1]/{n}.png", "a[1]/2.png", True),
+    ],
+)
+def test_patterns(pattern: str, path: str, fits: bool) -> None:
+    assert (compile_pattern(pattern, where="").fullmatch(path) is not None) == fits
+
+
+def test_a_template_needs_numbers_to_pad_them() -> None:
+    frame = pd.DataFrame({"id": ["x"]})
+    with pytest.raises(FoldlineError, match="whole numbers"):
+        fill(frame, "{id:05d}", where="row_id")

@@ -1,0 +1,184 @@
+"""Raw labels of every task become label columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.core.tasks import truth_array
+from foldline.readers import class_names, find_outputs, read_rows
+from readers.layouts import facts, plant
+
+# task, further facts, the target's facts, the table (without ids), the label columns, the outputs
+CASES: dict[str, tuple[str, dict[str, Any], Any, str, dict[str, list[str]], list[str]]] = {
+    "plain": ("binary", {}, "y", "y\n1\n0\n1", {"target": ["1", "0", "1"]}, ["0", "1"]),
+    "ten classes": ("multiclass", {}, "y", "y\n10\n9\n1", {"target": ["10", "9", "1"]}, ["1", "9", "10"]),
+    "named": (
+        "binary",
+        {"classes": ["fine", "ill"]},
+        {"column": "y", "names": {"0": "fine", "1": "ill"}},
+        "y\n1\n0\n0",
+        {"target": ["ill", "fine", "fine"]},
+        ["fine", "ill"],
+    ),
+    "threshold": (
+        "binary",
+        {"classes": ["no", "yes"]},
+        {"column": "p", "thresholds": [0.5]},
+        "p\n0.3333333333333333\n0.5\n1.0",
+        {"target": ["no", "yes", "yes"]},
+        ["no", "yes"],
+    ),
+    "template": (
+        "multiclass",
+        {},
+        "{a}-{b}",
+        "a,b\nx,1\ny,1\nx,2",
+        {"target": ["x-1", "y-1", "x-2"]},
+        ["x-1", "x-2", "y-1"],
+    ),
+    "one-hot": (
+        "multiclass",
+        {"classes": ["rust", "scab", "none"]},
+        {"columns": ["none", "rust", "scab"]},
+        "none,rust,scab\n0,1,0\n0,0,1\n1.0,0.0,0.0",
+        {"target": ["rust", "scab", "none"]},
+        ["rust", "scab", "none"],
+    ),
+    "multi-label columns": (
+        "multilabel",
+        {},
+        {"columns": ["b", "a"], "names": {"b": "bee"}},
+        "a,b\nTrue,0\nfalse,1\n0,0",
+        {"target_bee": ["0", "1", "0"], "target_a": ["1", "0", "0"]},
+        ["bee", "a"],
+    ),
+    "separated": (
+        "multilabel",
+        {},
+        {"column": "y", "separator": " ", "names": {"s": "scab"}},
+        'y\nrust s\n""\ns',
+        {"target_rust": ["1", "0", "0"], "target_scab": ["1", "0", "1"]},
+        ["rust", "scab"],
+    ),
+    "separated and listed": (
+        "multilabel",
+        {"classes": ["c", "a"]},
+        {"column": "y", "separator": "|"},
+        "y\na | c\nc\na",
+        {"target_c": ["1", "1", "0"], "target_a": ["1", "0", "1"]},
+        ["c", "a"],
+    ),
+    "votes": (
+        "soft",
+        {},
+        {"columns": ["seizure_vote", "other_vote"], "names": {"seizure_vote": "seizure", "other_vote": "other"}},
+        "seizure_vote,other_vote\n3,1\n0,2\n1,0",
+        {"target_seizure": ["3", "0", "1"], "target_other": ["1", "2", "0"]},
+        ["seizure", "other"],
+    ),
+    "number": ("regression", {}, "y", "y\n1e-3\n-2\n3.50", {"target": ["1e-3", "-2", "3.50"]}, [""]),
+    "numbers": (
+        "regression",
+        {},
+        {"columns": ["x", "y"]},
+        "x,y\n1,2\n3,4\n5,6",
+        {"target_x": ["1", "3", "5"], "target_y": ["2", "4", "6"]},
+        ["x", "y"],
+    ),
+    "ordinal": ("ordinal", {}, "y", "y\n2\n0\n1", {"target": ["2", "0", "1"]}, ["0", "1", "2"]),
+}
+
+
+def table(root: Path, text: str) -> Path:
+    head, *lines = text.split("\n")
+    content = "\n".join([f"id,{head}", *[f"r{i},{line}" for i, line in enumerate(lines)]])
+    return plant(root, {"t.csv": content + "\n", **{f"r{i}.png": "" for i in range(len(lines))}})
+
+
+def read(root: Path, task: str, more: dict[str, Any], target: Any) -> tuple[pd.DataFrame, list[str]]:
+    known = facts({"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": target}, task, **more)
+    frame = read_rows(root, known.train, known, with_target=True)
+    return frame, find_outputs(frame, known)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels_become_columns_that_the_tasks_understand(case: str, tmp_path: Path) -> None:
+    task, more, target, text, columns, outputs = CASES[case]
+    frame, found = read(table(tmp_path, text), task, more, target)
+    assert {name: frame[name].tolist() for name in frame.columns[2:]} == columns
+    assert list(frame.columns[2:]) == list(columns)
+    assert found == outputs
+    truth_array(frame, facts({"target": "y"}, task).task, found, where="test")
+
+
+def test_a_long_table_becomes_a_column_for_each_class(tmp_path: Path) -> None:
+    lines = [f"r{row}_{name},{int(name == kind)}" for name in ("any", "sub") for row, kind in enumerate(("sub", "any"))]
+    plant(tmp_path, {"t.csv": "ID,Label\n" + "\n".join(lines) + "\n", "r0.png": "", "r1.png": ""})
+    train: dict[str, Any] = {"file": "t.csv", "extract": {"ID": "{id}_{kind}"}, "row_id": "id", "image": "{id}.png"}
+    train["target"] = {"column": "Label", "per": "kind"}
+    known = facts(train, "multilabel")
+    frame = read_rows(tmp_path, known.train, known, with_target=True)
+    assert frame.to_numpy().tolist() == [["r0", "r0.png", "0", "1"], ["r1", "r1.png", "1", "0"]]
+    assert frame.columns[2:].tolist() == ["target_any", "target_sub"]
+    plant(tmp_path, {"t.csv": "ID,Label\n" + "\n".join(lines[:-1]) + "\n"})
+    with pytest.raises(FoldlineError, match="no line for one of the classes: r1"):
+        read_rows(tmp_path, known.train, known, with_target=True)
+
+
+@pytest.mark.parametrize("name", ["names.json", "names.csv"])
+def test_class_names_from_a_file(name: str, tmp_path: Path) -> None:
+    names = {"0": "Bacterial Blight", "1": "Healthy"}
+    content = json.dumps(names) if name.endswith("json") else "label,name\n0,Bacterial Blight\n1,Healthy\n"
+    plant(table(tmp_path, "y\n1\n0\n1"), {name: content})
+    frame, outputs = read(tmp_path, "binary", {}, {"column": "y", "names_file": name})
+    assert frame["target"].tolist() == ["Healthy", "Bacterial Blight", "Healthy"]
+    assert outputs == ["Bacterial Blight", "Healthy"]
+    known = facts({"target": {"column": "y", "names_file": name}})
+    assert class_names(tmp_path, known) == names
+
+
+BAD: dict[str, tuple[str, dict[str, Any], Any, str, str]] = {
+    "an empty label": ("binary", {}, "y", 'y\n1\n""\n0', "1 rows have no label: r1"),
+    "an unknown class": ("binary", {"classes": ["0", "1"]}, "y", "y\n1\n0\n2", "none of 0, 1: r2"),
+    "a word for a number": ("regression", {}, "y", "y\n1\nna\n2", "no number: r1"),
+    "no number to compare": ("binary", {}, {"column": "y", "thresholds": [0.5]}, "y\n1\nna\n2", "no number: r1"),
+    "two classes of one row": ("multiclass", {}, {"columns": ["a", "b"]}, "a,b\n1,1\n0,1", "not exactly one class: r0"),
+    "neither 0 nor 1": ("multilabel", {}, {"columns": ["a", "b"]}, "a,b\n1,2\n0,1", "neither 0 nor 1: r0"),
+    "an unknown label of a set": (
+        "multilabel",
+        {"classes": ["a"]},
+        {"column": "y", "separator": " "},
+        "y\na\na b",
+        "none of a: r1",
+    ),
+    "a class without a column": (
+        "multilabel",
+        {"classes": ["a", "z"]},
+        {"columns": ["a"]},
+        "a\n1",
+        "no target column for the classes z",
+    ),
+    "too many thresholds": (
+        "binary",
+        {"classes": ["a", "b"]},
+        {"column": "y", "thresholds": [1, 2]},
+        "y\n1",
+        "3 classes",
+    ),
+    "three classes of two": ("binary", {}, "y", "y\n1\n0\n2", "a binary task has two classes"),
+    "one class": ("multiclass", {}, "y", "y\n1\n1", "one class only"),
+    "words without an order": ("ordinal", {}, "y", "y\nlow\nhigh", "needs the order"),
+    "soft labels in one cell": ("soft", {}, "y", "y\n1\n0", "target.columns"),
+    "no such column": ("binary", {}, "z", "y\n1\n0", "'z' is no column"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_labels_that_cannot_be_used_are_refused_with_their_ids(case: str, tmp_path: Path) -> None:
+    task, more, target, text, words = BAD[case]
+    with pytest.raises(FoldlineError, match=words):
+        read(table(tmp_path, text), task, more, target)
