@@ -148,3 +148,5 @@ def _bring(source: Source, folder: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if parking(part).is_dir() and not any(parking(part).iterdir()):
+            parking(part).rmdir()

@@ -1,0 +1,236 @@
+"""The download stage: whole or absent, once, and a starter for competitions without facts."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from foldline.core.competition import Source, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.readers import find_outputs, read_rows
+from foldline.sources import SOURCES
+from foldline.stages.download import download
+from sources.kaggle_site import running_site
+from sources.trees import Tree, harvest, plant, zipped
+
+FACTS = """
+source: {kind: folder, name: RAW}
+task: binary
+metric: auc
+train: {file: t.csv, image: id, target: label}
+holdout: {fraction: 0.5}
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    raw = plant(tmp_path / "raw", {"t.csv": "id,label\na.png,1\n", "deep/a.png": "picture"})
+    plant(tmp_path / "project", {"configs/toy/competition.yaml": FACTS.replace("RAW", str(raw))})
+    return Layout(tmp_path / "project")
+
+
+def change(layout: Layout, old: str, new: str) -> None:
+    path = layout.competition_config("toy")
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_the_files_come_with_a_manifest_and_are_read_only(layout: Layout) -> None:
+    download(layout, "toy")
+    manifest = json.loads(layout.manifest("toy").read_text())
+    assert (manifest["schema"], manifest["comp"], manifest["source"]["kind"]) == (1, "toy", "folder")
+    assert [(entry["path"], entry["bytes"]) for entry in manifest["files"]] == [("deep/a.png", 7), ("t.csv", 17)]
+    assert all(len(entry["sha256"]) == 64 for entry in manifest["files"])
+    assert [oct(path.stat().st_mode & 0o777) for path in layout.input("toy").rglob("*.*[gv]")] == ["0o444", "0o444"]
+    assert [path.name for path in (layout.root / "input").iterdir()] == ["toy"]
+
+
+def test_the_second_time_nothing_is_done(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    download(layout, "toy")
+    before = layout.manifest("toy").stat().st_mtime_ns
+    monkeypatch.setitem(SOURCES, "folder", lambda source, place: pytest.fail("fetched again"))
+    download(layout, "toy")
+    assert layout.manifest("toy").stat().st_mtime_ns == before
+
+
+def test_another_source_in_the_facts_is_an_error(layout: Layout) -> None:
+    download(layout, "toy")
+    change(layout, "holdout", "licence: CC0\nholdout")
+    download(layout, "toy")  # other facts than the source may change
+    change(layout, "kind: folder", "kind: folder, version: '2'")
+    with pytest.raises(FoldlineError, match="another source") as caught:
+        download(layout, "toy")
+    assert "rm -r input/toy" in caught.value.next
+
+
+@pytest.mark.parametrize("damage", ["missing", "longer"])
+def test_a_damaged_file_is_named(damage: str, layout: Layout) -> None:
+    download(layout, "toy")
+    path = layout.input("toy") / "t.csv"
+    path.unlink()
+    if damage == "longer":
+        path.write_text("id,label\na.png,1\nb.png,0\n")
+    with pytest.raises(FoldlineError, match=r"t\.csv"):
+        download(layout, "toy")
+
+
+def fill_up(source: Source, place: Path) -> None:
+    plant(place, {"half.bin": "x"})
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def break_off(source: Source, place: Path) -> None:
+    plant(place, {"half.bin": "x"})
+    raise FoldlineError("the connection broke")
+
+
+@pytest.mark.parametrize(("fails", "words"), [(fill_up, "disk is full"), (break_off, "connection broke")])
+def test_a_download_that_fails_leaves_nothing(
+    fails: Any, words: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "folder", fails)
+    with pytest.raises(FoldlineError, match=words):
+        download(layout, "toy")
+    assert not list((layout.root / "input").rglob("*"))
+    monkeypatch.undo()
+    download(layout, "toy")
+    assert layout.manifest("toy").is_file()
+
+
+def test_a_source_without_files_is_an_error(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "folder", lambda source, place: None)
+    with pytest.raises(FoldlineError, match="no files"):
+        download(layout, "toy")
+
+
+def test_files_of_unknown_origin_stay(layout: Layout) -> None:
+    mine = plant(layout.input("toy"), {"mine.csv": "id\n"})
+    with pytest.raises(FoldlineError, match="no manifest") as caught:
+        download(layout, "toy")
+    assert "placed" in caught.value.next
+    assert (mine / "mine.csv").read_text() == "id\n"
+
+
+def test_files_placed_by_hand_get_a_manifest(layout: Layout) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    with pytest.raises(FoldlineError, match="none are there"):
+        download(layout, "toy")
+    plant(layout.input("toy"), {"t.csv": "id,label\n"})
+    download(layout, "toy")
+    assert json.loads(layout.manifest("toy").read_text())["files"][0]["path"] == "t.csv"
+
+
+# Raw files of competitions without facts -> what the starter must find out.
+CAT_DOG: Tree = {f"train/{kind}.{i}.jpg": "x" for kind in ("cat", "dog") for i in range(3)}
+STARTERS: dict[str, tuple[Tree, str, list[str], list[str]]] = {
+    "a table of labels, ids without an ending": (
+        {
+            "train_labels.csv": "id,label\n0a,0\n0b,1\n0c,0\n",
+            "sample_submission.csv": "id,label\n1a,0\n1b,0\n",
+            **{f"train/{i}.tif": "x" for i in ("0a", "0b", "0c")},
+            **{f"test/{i}.tif": "x" for i in ("1a", "1b")},
+        },
+        "binary",
+        ["0a", "0b", "0c"],
+        ["1a", "1b"],
+    ),
+    "one-hot columns, one folder, a test table": (
+        {
+            "train.csv": "image_id,healthy,rust\nTrain_0,0,1\nTrain_1,1,0\n",
+            "test.csv": "image_id\nTest_0\n",
+            "sample_submission.csv": "image_id,healthy,rust\nTest_0,0.5,0.5\n",
+            **{f"images/{i}.jpg": "x" for i in ("Train_0", "Train_1", "Test_0")},
+        },
+        "multiclass",
+        ["Train_0", "Train_1"],
+        ["Test_0"],
+    ),
+    "multi-label columns with patients": (
+        {
+            "train.csv": "uid,a,b,PatientID\n1.2.3,0,1,p\n1.2.4,1,1,p\n1.2.5,0,0,q\n",
+            "sample_submission.csv": "uid,a,b\n9.2.3,0,0\n",
+            **{f"train/{i}.jpg": "x" for i in ("1.2.3", "1.2.4", "1.2.5")},
+            "test/9.2.3.jpg": "x",
+        },
+        "multilabel",
+        ["1.2.3", "1.2.4", "1.2.5"],
+        ["9.2.3"],
+    ),
+    "ids with an ending and a set of labels": (
+        {
+            "train.csv": "image,labels\na.jpg,rust scab\nb.jpg,scab\nc.jpg,rust\nd.jpg,scab rust\n",
+            "sample_submission.csv": "image,labels\nz.jpg,rust\n",
+            **{f"train_images/{i}.jpg": "x" for i in "abcd"},
+            "test_images/z.jpg": "x",
+        },
+        "multilabel",
+        ["a.jpg", "b.jpg", "c.jpg", "d.jpg"],
+        ["z.jpg"],
+    ),
+    "folders of patients": (
+        {
+            "train.csv": "prediction_id,patient_id,image_id,cancer\np1_L,p1,101,0\np2_L,p2,102,1\n",
+            "test.csv": "prediction_id,patient_id,image_id\np9_L,p9,901\n",
+            "sample_submission.csv": "prediction_id,cancer\np9_L,0.1\n",
+            **{f"train_images/p{i}/10{i}.dcm": "x" for i in (1, 2)},
+            "test_images/p9/901.dcm": "x",
+        },
+        "binary",
+        ["p1_L", "p2_L"],
+        ["p9_L"],
+    ),
+    "class folders without a table": (
+        {f"data/{kind}/{i}.png": "x" for kind in ("cat", "dog", "cow") for i in range(2)},
+        "multiclass",
+        [f"data/{kind}/{i}.png" for kind in ("cat", "cow", "dog") for i in range(2)],
+        [],
+    ),
+    "labels in file names": (CAT_DOG, "multiclass", list(CAT_DOG), []),
+}
+
+
+@pytest.mark.parametrize("case", STARTERS)
+def test_a_starter_reads_the_files_that_it_was_made_from(case: str, tmp_path: Path) -> None:
+    files, task, train_ids, test_ids = STARTERS[case]
+    layout = Layout(tmp_path)
+    plant(layout.input("new"), files)
+    download(layout, "new")
+    facts = load_competition(layout, "new")
+    assert facts.task == task
+    train = read_rows(layout.input("new"), facts.train, facts, with_target=True)
+    assert train["row_id"].tolist() == train_ids
+    assert len(find_outputs(train, facts)) >= 2
+    if facts.test is not None:
+        assert read_rows(layout.input("new"), facts.test, facts, with_target=False)["row_id"].tolist() == test_ids
+    else:
+        assert test_ids == []
+    assert "metric" in layout.competition_config("new").read_text().split("\ntitle")[0]
+
+
+def test_a_competition_without_facts_comes_from_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = STARTERS["a table of labels, ids without an ending"][0]
+    (tmp_path / "home").mkdir()
+    layout = Layout(tmp_path / "project")
+    with running_site(tmp_path / "home", monkeypatch) as site:
+        site.archive = zipped(files)
+        download(layout, "cancer")
+    facts = yaml.safe_load(layout.competition_config("cancer").read_text())
+    assert facts["source"] == {"kind": "kaggle", "name": "cancer"}
+    assert facts["submission"] == {"sample": "sample_submission.csv"}
+    download(layout, "cancer")  # valid: nothing is asked of a site that is gone
+    assert {name for name in harvest(layout.input("cancer")) if name != "manifest.json"} == set(files)
+    assert sorted(path.name for path in (layout.root / "input").iterdir()) == ["cancer"]
+
+
+def test_a_name_that_kaggle_does_not_know_writes_no_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    layout = Layout(tmp_path / "project")
+    with running_site(tmp_path / "home", monkeypatch) as site:
+        site.errors["DownloadDataFiles"] = (404, "Not found")
+        with pytest.raises(FoldlineError, match="no such competition"):
+            download(layout, "elpw")
+    assert not (layout.root / "configs").exists()
+    assert not list((layout.root / "input").iterdir())
