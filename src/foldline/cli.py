@@ -41,8 +41,9 @@ def parser() -> argparse.ArgumentParser:
                 "--run", default="baseline", help="the run: configs/<comp>/<run>.yaml (default: baseline)"
             )
             stage.add_argument("--name", default="", help="the name of the run that --set makes, or of an ensemble")
-        if name in ("train", "predict"):
+        if name in ("train", "predict", "ensemble"):
             stage.add_argument("--set", default="", help='settings that differ, "optim.lr=3e-4 train.epochs=5"')
+        if name in ("train", "predict"):
             stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     _extra_arguments(stages.choices)
     return top
@@ -89,7 +90,7 @@ def _of_the_machine(error: OSError) -> FoldlineError:
     return FoldlineError(f"{type(error).__name__}: {error}", where=where, next="--debug shows the traceback")
 
 
-def _dispatch(given: argparse.Namespace) -> None:  # noqa: PLR0912, C901 - one branch a stage
+def _dispatch(given: argparse.Namespace) -> None:
     layout, comp = Layout(given.root.resolve()), given.comp
     overrides = shlex.split(getattr(given, "set", ""))
     if given.stage == "download":
@@ -127,8 +128,11 @@ def _dispatch(given: argparse.Namespace) -> None:  # noqa: PLR0912, C901 - one b
 def _ensemble(layout: Layout, comp: str, given: argparse.Namespace) -> None:
     from foldline.stages.ensemble import ensemble
 
-    runs = shlex.split(given.runs) or [given.name or given.run]
-    name, changed = ensemble(layout, comp, runs, name=given.name, blend=given.blend)
+    members = shlex.split(given.runs)
+    if members:
+        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend)
+    else:
+        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=shlex.split(given.set))
     if changed or not (layout.run(comp, name) / "report.html").is_file():
         from foldline.stages.report import report
 

@@ -56,7 +56,7 @@ def read_predictions(path: Path, task: Task, outputs: Sequence[str], *, ids: "pd
     """A table of predictions in the order of `ids`, checked."""
     table = read_parquet(path, required=("row_id", *prediction_columns(task, outputs)))
     check_predictions(table, task, outputs, ids=ids, where=str(path), sums=False)
-    return table.set_index("row_id").loc[ids].reset_index()
+    return table.set_index("row_id").loc[ids.tolist()].reset_index()
 
 
 def write_predictions(

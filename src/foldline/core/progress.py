@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 Item = TypeVar("Item")
 PLAIN_SECONDS = 30.0  # a plain line at most this often for one bar
@@ -28,8 +28,8 @@ class Progress:
     active: "Progress | None" = None
 
     def __init__(self) -> None:
-        self.bars = None
-        self.tasks: list[object] = []
+        self.bars: Any = None  # rich's, which is imported where there is a terminal
+        self.tasks: list[Any] = []
         self.words = ""
 
     def __enter__(self) -> Self:

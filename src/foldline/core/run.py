@@ -40,7 +40,7 @@ class Data(Strict):
     channels: Literal[1, 3] = Field(3, description="1 for gray pictures, 3 for colour")
     bad_images: Literal["stop", "skip"] = Field(
         "stop",
-        description="an image that cannot be decoded: stop with the list of all of them, or leave its row out and report it",
+        description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
     )
     workers: int = Field(0, ge=0, description="processes that augment; the result is the same for any number")
 

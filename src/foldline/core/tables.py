@@ -63,6 +63,12 @@ def read_json(path: Path) -> Any:
         raise FoldlineError(f"not valid JSON: {error}", where=str(path)) from error
 
 
+def read_json_or_empty(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file, or an empty one where there is no file."""
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return content
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as indented JSON, atomically; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

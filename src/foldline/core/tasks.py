@@ -5,6 +5,7 @@ of a regression ([""] when there is only one).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,8 @@ def truth_array(frame: pd.DataFrame, task: Task, outputs: Sequence[str], *, wher
         index = {name: i for i, name in enumerate(outputs)}
         codes = frame["target"].map(index)
         _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
-        return codes.to_numpy(dtype=np.float64)
+        indices: Array = np.asarray(codes, dtype=np.float64)
+        return indices
     values = np.stack(
         [pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64) for name in columns], axis=1
     )
@@ -76,7 +78,7 @@ def truth_array(frame: pd.DataFrame, task: Task, outputs: Sequence[str], *, wher
     return values
 
 
-def _refuse(frame: pd.DataFrame, bad: NDArray[np.bool_], what: str, where: str) -> None:
+def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:
     if bad.any():
         ids = frame.loc[bad, "row_id"].tolist()
         raise FoldlineError(

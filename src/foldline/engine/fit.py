@@ -172,7 +172,7 @@ class _Training:
             logits = self.model(x)
         group = min(optim.accumulate, self.batches - position.batch // optim.accumulate * optim.accumulate)
         loss = self.loss(logits.float(), target)
-        self.scaler.scale(loss / group).backward()
+        self.scaler.scale(loss / group).backward()  # type: ignore[no-untyped-call]
         position.loss_sum += float(loss.detach())
         require_finite(loss, where=f"fold {job.fold}, epoch {position.epoch + 1}, batch {position.batch}")
         position.batch += 1

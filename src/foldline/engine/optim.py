@@ -33,7 +33,7 @@ def build_optimizer(model: nn.Module, settings: Optim, device: torch.device) -> 
     fused = {"fused": True} if settings.name in _FUSED and device.type in ("cpu", "cuda") else {}
     layer_decay = settings.layer_decay if settings.layer_decay < 1 else None
     try:
-        return create_optimizer_v2(
+        optimizer: Optimizer = create_optimizer_v2(
             model,
             opt=settings.name,
             lr=settings.lr,
@@ -47,6 +47,7 @@ def build_optimizer(model: nn.Module, settings: Optim, device: torch.device) -> 
             where=f"optim.name: {settings.name}",
             next="see timm.optim.list_optimizers() for the names",
         ) from error
+    return optimizer
 
 
 def build_schedule(optimizer: Optimizer, optim: Optim, settings: Schedule, steps: int) -> Scheduler:

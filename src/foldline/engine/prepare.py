@@ -15,6 +15,7 @@ from torch import nn
 from foldline.core.competition import Competition, load_competition
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
+from foldline.core.progress import Progress
 from foldline.core.run import Probe, Run
 from foldline.core.tables import atomic_path, sha256_json
 from foldline.core.tasks import truth_array
@@ -38,14 +39,9 @@ class Problem:
     run: Run
     folds: Folds
     cache: ImageCache
+    truth: NDArray[np.float64]  # as `core.tasks.truth_array` gives it
     usable: NDArray[np.bool_]
     device: torch.device
-
-    @cached_property
-    def truth(self) -> NDArray[np.float64]:
-        """The labels of all training rows, as `core.tasks.truth_array` gives them."""
-        where = self.layout.relative(self.layout.folds(self.comp))
-        return truth_array(self.folds.frame, self.folds.task, self.folds.outputs, where=where)
 
     @cached_property
     def positions(self) -> NDArray[np.int64]:
@@ -91,7 +87,8 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
         bad_images=run.data.bad_images,
     )
     usable = np.array([image not in cache.bad for image in images])
-    return Problem(layout, comp, facts, run, folds, cache, usable, device)
+    truth = truth_array(folds.frame, folds.task, folds.outputs, where=layout.relative(layout.folds(comp)))
+    return Problem(layout, comp, facts, run, folds, cache, truth, usable, device)
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,6 @@ def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe:
     content = [problem.cache.key, problem.folds.sha256, digest, probe.views, problem.device.type, prepare.mean]
     path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
     if not path.is_file():
-        from foldline.core.progress import Progress
-
         model.to(problem.device)
         rows = len(problem.positions)
         batches = evaluation_batches(problem.cache.pixels, problem.positions, FEATURE_BATCH)

@@ -26,11 +26,11 @@ def _none(strength: float, size: tuple[int, int]) -> list[Any]:  # noqa: ARG001
 
 def _shift(strength: float, degrees: float) -> Any:
     """Small moves, turns and zooms; the border is mirrored, so that no black corner tells what was done."""
-    import albumentations as A
+    import albumentations as alb
     import cv2
 
     reach = 0.05 * strength
-    return A.Affine(
+    return alb.Affine(
         translate_percent=(-reach, reach),
         scale=(1 - 2 * reach, 1 + 2 * reach),
         rotate=(-degrees * strength, degrees * strength),
@@ -40,29 +40,29 @@ def _shift(strength: float, degrees: float) -> Any:
 
 
 def _light_and_contrast(strength: float) -> Any:
-    import albumentations as A
+    import albumentations as alb
 
     reach = min(0.2 * strength, 0.9)
-    return A.RandomBrightnessContrast(brightness_limit=reach, contrast_limit=reach, p=1.0)
+    return alb.RandomBrightnessContrast(brightness_limit=reach, contrast_limit=reach, p=1.0)
 
 
 def _light(strength: float, size: tuple[int, int]) -> list[Any]:  # noqa: ARG001
-    import albumentations as A
+    import albumentations as alb
 
-    return [A.HorizontalFlip(p=0.5), _shift(strength, 10.0), _light_and_contrast(strength)]
+    return [alb.HorizontalFlip(p=0.5), _shift(strength, 10.0), _light_and_contrast(strength)]
 
 
 def _flips(strength: float, size: tuple[int, int]) -> list[Any]:  # noqa: ARG001
-    import albumentations as A
+    import albumentations as alb
 
-    flips = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
+    flips = [alb.HorizontalFlip(p=0.5), alb.VerticalFlip(p=0.5)]
     return flips if strength == 0 else [*flips, _shift(strength, 5.0), _light_and_contrast(strength)]
 
 
 def _dihedral(strength: float, size: tuple[int, int]) -> list[Any]:  # noqa: ARG001
-    import albumentations as A
+    import albumentations as alb
 
-    turns = [A.SquareSymmetry(p=1.0)]
+    turns = [alb.SquareSymmetry(p=1.0)]
     return turns if strength == 0 else [*turns, _shift(strength, 10.0), _light_and_contrast(strength)]
 
 
@@ -80,10 +80,10 @@ class Augmenter:
     def __init__(self, recipe: str, strength: float, height_width: tuple[int, int]) -> None:
         if recipe not in RECIPES:
             raise unknown("augmentation recipe", recipe, list(RECIPES), where="augment.recipe")
-        import albumentations as A
+        import albumentations as alb
 
         transforms = RECIPES[recipe](strength, height_width)
-        self.compose = A.Compose(transforms) if transforms else None
+        self.compose = alb.Compose(transforms) if transforms else None
 
     def __call__(self, image: Pixels, *key: int) -> Pixels:
         """[height, width, channels] uint8 in and out; equal keys give equal pictures."""

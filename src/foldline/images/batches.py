@@ -30,7 +30,7 @@ class TrainingRows(Dataset[tuple[Tensor, int]]):
         self.augmenter = augmenter
         self.key = key
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:  # type: ignore[override]
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
         """([channels, height, width] uint8, the row's position)."""
         epoch, row = item
         image = np.array(self.pixels[self.positions[row]])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
 from foldline.core.tables import atomic_path, read_json, sha256_json, write_json, write_text
-from foldline.images.decode import BadImage, Pixels, decode_bytes, resize
+from foldline.images.decode import BadImageError, Pixels, decode_bytes, resize
 
 VERSION = 1  # raise it whenever decode or resize gives other pixels
 
@@ -134,7 +134,7 @@ def _load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pix
     files = name.split("|")
     try:
         parts = [_load_file(root / file, hashes.get(file), spec.channels // len(files)) for file in files]
-    except BadImage as error:
+    except BadImageError as error:
         return str(error)
     return np.concatenate([resize(part, spec.height, spec.width) for part in parts], axis=2)
 
@@ -144,10 +144,10 @@ def _load_file(path: Path, sha256: str | None, channels: int) -> Pixels:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadImage(error.strerror or "cannot be read") from error
+        raise BadImageError(error.strerror or "cannot be read") from error
     pixels = decode_bytes(content, channels)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise BadImage("the file changed since the download: its sha256 is not the one in manifest.json")
+        raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
     return pixels
 
 

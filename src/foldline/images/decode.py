@@ -1,4 +1,4 @@
-"""One image file becomes pixels, or a BadImage that says why not."""
+"""One image file becomes pixels, or a BadImageError that says why not."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _TRAILER_WINDOW = 1024
 MAX_PIXELS = 200_000_000  # a picture larger than this is a mistake or an attack; 600 MB decoded in colour
 
 
-class BadImage(Exception):
+class BadImageError(Exception):
     """A file that is no whole picture; the message says why."""
 
 
@@ -30,12 +30,12 @@ def decode(path: Path, channels: int) -> Pixels:
         [height, width, channels] uint8.
 
     Raises:
-        BadImage: the file is missing, empty, truncated, too large, or no picture.
+        BadImageError: the file is missing, empty, truncated, too large, or no picture.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadImage(error.strerror or "cannot be read") from error
+        raise BadImageError(error.strerror or "cannot be read") from error
     return decode_bytes(content, channels)
 
 
@@ -46,20 +46,20 @@ def decode_bytes(content: bytes, channels: int) -> Pixels:
     try:
         image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flag)
     except cv2.error as error:
-        raise BadImage(f"cannot be decoded: {error.err}") from error
+        raise BadImageError(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise BadImage("cannot be decoded: truncated, corrupt, or no picture")
+        raise BadImageError("cannot be decoded: truncated, corrupt, or no picture")
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise BadImage(f"{image.shape[1]} x {image.shape[0]} px is larger than {MAX_PIXELS:,} px")
+        raise BadImageError(f"{image.shape[1]} x {image.shape[0]} px is larger than {MAX_PIXELS:,} px")
     return np.ascontiguousarray(image.reshape(image.shape[0], image.shape[1], channels), dtype=np.uint8)
 
 
 def _refuse_truncated(content: bytes) -> None:
     if not content:
-        raise BadImage("the file is empty")
+        raise BadImageError("the file is empty")
     for start, end in _TRAILERS.items():
         if content.startswith(start) and end not in content[-_TRAILER_WINDOW:]:
-            raise BadImage("the file is truncated: its end marker is missing")
+            raise BadImageError("the file is truncated: its end marker is missing")
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:

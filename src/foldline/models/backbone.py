@@ -59,7 +59,7 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
         raise FoldlineError(
             f"'{architecture.name}' does not take a setting: {error}", where="model", next="leave this setting out"
         ) from error
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def _require_known(name: str) -> None:

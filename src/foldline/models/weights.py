@@ -28,7 +28,7 @@ def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
 
     There the blocks are numbered through; timm numbers them in each stage. A block of stage 0 has no expansion.
     """
-    stages = [len(stage) for stage in model.blocks]  # type: ignore[arg-type, union-attr]
+    stages = [len(stage) for stage in model.blocks]  # type: ignore[union-attr]
     flat = [(stage, i) for stage, count in enumerate(stages) for i in range(count)]
     plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     expanding = {

@@ -4,6 +4,7 @@ Reads the members' `oof.parquet`, `test.parquet` and `cv.json`; writes, for two 
 its own with the same three files; and `submissions/<comp>/<name>.csv` with its ledger entry `.json`.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +14,32 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_csv, write_json
+from foldline.core.run_folder import resolve_run
+from foldline.core.tables import (
+    read_csv,
+    read_json,
+    read_json_or_empty,
+    require_file,
+    sha256_file,
+    write_csv,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def ensemble(layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean") -> tuple[str, bool]:
+def ensemble(
+    layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = ()
+) -> tuple[str, bool]:
     """Blends the members and writes the submission.
 
     Args:
         runs: the members; one is its own ensemble.
-        name: the ensemble's name; default: the members' names joined by `+`.
+        name: the ensemble's name, default: the members' names joined by `+`; of one member: the name that it was
+            trained under.
         blend: an entry of `scoring.blend.BLENDS`.
+        overrides: the settings that the one member was trained with.
 
     Returns:
         The name of the run that the submission is of, and whether anything was written.
@@ -36,8 +50,14 @@ def ensemble(layout: Layout, comp: str, runs: list[str], *, name: str = "", blen
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
+    if len(runs) == 1:
+        runs = [_current_name(layout, comp, runs[0], name, list(overrides))]
+    else:
+        runs = [_current_name(layout, comp, run, "", []) for run in runs]
     records = {run: _record(layout, comp, run, folds) for run in runs}
-    name = name if len(runs) > 1 and name not in ("", *runs) else "+".join(runs)
+    name = name if len(runs) > 1 and name else "+".join(runs)
+    if len(runs) > 1 and name in runs:
+        raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
     made_from = {"folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None}
     path = layout.submission(comp, name)
@@ -48,6 +68,21 @@ def ensemble(layout: Layout, comp: str, runs: list[str], *, name: str = "", blen
         _write_blend(layout, comp, name, runs, records, blend, facts, folds, made_from)
     _write_submission(layout, comp, name, facts, folds, made_from)
     return name, True
+
+
+def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> str:
+    """The member's folder name, checked: its YAML still says what it was trained and predicted with."""
+    if read_json_or_empty(layout.run(comp, name or run) / "cv.json").get("members"):
+        return name or run  # an ensemble: it has no choices of its own
+    name, choices = resolve_run(layout, comp, run, name, overrides)
+    views = read_json_or_empty(layout.run(comp, name) / "cv.json").get("views", choices.predict.views)
+    if views != choices.predict.views:
+        raise FoldlineError(
+            f"run '{name}' was predicted with the views {', '.join(views)}, now it has {', '.join(choices.predict.views)}",
+            where="predict.views",
+            next=f"make predict COMP={comp} RUN={name}",
+        )
+    return name
 
 
 def _record(layout: Layout, comp: str, run: str, folds: Folds) -> dict[str, Any]:

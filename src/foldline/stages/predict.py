@@ -7,19 +7,17 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 import time
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
-from foldline.core.predictions import predictions_table, write_predictions
+from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256
-from foldline.core.tables import read_json, read_parquet, write_json
-from foldline.core.tasks import prediction_columns, target_columns
+from foldline.core.tables import read_json, write_json
 
 
 def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> None:
@@ -36,8 +34,10 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     if record.is_file() and _is_current(read_json(record), hashes, choices):
         say(f"predictions of {comp}/{name} are up to date")
         return
+    from foldline.engine.predict_run import predict_run
+
     start = time.monotonic()
-    oof, test, device_name = _predict_all(layout, comp, name, choices, folds, metas, device)
+    oof, test, device_name = predict_run(layout, comp, name, choices, metas, device)
     _write(layout, comp, name, choices, folds, metas, oof, test, device_name, time.monotonic() - start)
 
 
@@ -71,71 +71,6 @@ def _hashes(metas: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> bool:
     return bool(record["sha256"] == hashes and record["views"] == run.predict.views)
-
-
-def _predict_all(
-    layout: Layout, comp: str, name: str, run: Run, folds: Folds, metas: list[dict[str, Any]], device_name: str
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """The OOF table, the test table, and the device in words."""
-    from foldline.engine.device import describe, pick_device, prepare_device
-    from foldline.engine.prepare import open_problem
-
-    device = pick_device(device_name)
-    prepare_device(device)
-    problem = open_problem(layout, comp, run, device)
-    models = [_load_model(layout, comp, name, meta, device) for meta in metas]
-    oof = pd.concat([_oof_part(problem, name, meta, model) for meta, model in zip(metas, models, strict=True)])
-    positions = problem.cache.rows(folds.test["image"].tolist())
-    found = _predict(problem, metas[0], models, positions, "test rows, all folds") if len(positions) else None
-    values = np.zeros((0, len(folds.outputs))) if found is None else found.mean(axis=0)
-    keep = ["entity"] if "entity" in folds.test.columns else []
-    test = predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
-    return oof, test, describe(device)
-
-
-def _load_model(layout: Layout, comp: str, name: str, meta: dict[str, Any], device: Any) -> Any:
-    """A fold's network from its folder alone: meta and weights, no YAML."""
-    from foldline.engine.checkpoint import load_weights
-    from foldline.models.backbone import Architecture, build
-
-    model = build(Architecture(**meta["architecture"]))
-    load_weights(layout.fold(comp, name, meta["fold"]) / "model.safetensors", model)
-    return model.to(device)
-
-
-def _oof_part(problem: Any, name: str, meta: dict[str, Any], model: Any) -> pd.DataFrame:
-    """The fold's own rows by the fold's own model; what training wrote is taken when its views are the same."""
-    fold, folds = meta["fold"], problem.folds
-    frame = folds.frame.iloc[problem.rows_of(fold, train=False)]
-    stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
-    columns = prediction_columns(folds.task, folds.outputs)
-    if meta["views"] == problem.run.predict.views and stored.is_file():
-        values = read_parquet(stored, required=("row_id", *columns)).set_index("row_id").loc[frame["row_id"], columns]
-        found = values.to_numpy(dtype=np.float64)
-    else:
-        positions = problem.cache.rows(frame["image"].tolist())
-        found = _predict(problem, meta, [model], positions, f"own rows of fold {fold}")[0]
-    keep = [name for name in ("fold", "group", "entity") if name in frame.columns]
-    keep += target_columns(folds.task, folds.outputs)
-    return predictions_table(frame, found, folds.task, folds.outputs, keep=keep)
-
-
-def _predict(problem: Any, meta: dict[str, Any], models: list[Any], positions: Any, title: str) -> Any:
-    from foldline.engine.infer import predict as infer
-    from foldline.engine.precision import Precision
-    from foldline.models.backbone import Preprocessing
-
-    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
-    choice = (
-        meta["precision"]["choice"]
-        if meta["precision"]["choice"] != "fp16" or problem.device.type == "cuda"
-        else "fp32"
-    )
-    return infer(
-        models, problem.cache.pixels, positions, prepare, problem.device, Precision(choice, meta["device"], {}),
-        views=problem.run.predict.views, activation=meta["activation"], batch_size=problem.run.predict.batch_size,
-        title=title,
-    )  # fmt: skip
 
 
 def _write(

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from foldline.core.competition import Competition, load_competition
+from foldline.core.competition import Competition, Task, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
-from foldline.core.tasks import Array, Task, truth_array
+from foldline.core.tasks import Array, truth_array
 from foldline.scoring.gate import check_submission
 from foldline.scoring.metrics import metric_for, score
 

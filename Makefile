@@ -1,0 +1,105 @@
+# foldline: `make ensemble` does the whole line, `make test` runs the tests. Make knows which files are missing;
+# the code decides whether those that exist are still valid, so file times retrain nothing (order-only prerequisites).
+
+COMP ?= elpv
+RUN ?= baseline
+FOLD ?= 0
+NAME ?=
+SET ?=
+RUNS ?=
+BLEND ?= mean
+MESSAGE ?=
+YES ?=
+DEVICE ?= auto
+PYTHON ?= python3
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+foldline := $(bin)/foldline
+ready := .venv/ready
+run := $(or $(NAME),$(RUN))
+name := $(if $(RUNS),$(or $(NAME),$(subst $(eval) ,+,$(strip $(RUNS)))),$(run))
+members := $(or $(RUNS),$(run))
+set_args := $(if $(SET),--set "$(SET)")
+run_args := --comp $(COMP) --run $(RUN) $(if $(NAME),--name $(NAME)) $(set_args)
+
+manifest := input/$(COMP)/manifest.json
+folds := folds/$(COMP).csv
+predicted := $(members:%=oof/$(COMP)/%/cv.json)
+submission := submissions/$(COMP)/$(name).csv
+
+.PHONY: help download folds train train-all predict ensemble score report submit ledger check test lint bench clean
+
+help: ## list the targets
+	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+$(ready): requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(bin)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(manifest): | $(ready)
+	$(foldline) download --comp $(COMP)
+
+$(folds): | $(ready) $(manifest)
+	$(foldline) folds --comp $(COMP)
+
+oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
+	$(foldline) train $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
+	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
+
+$(submission): | $(predicted)
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+
+download: $(ready) ## fetch the raw files of COMP into input/
+	$(foldline) download --comp $(COMP)
+
+folds: $(ready) | $(manifest) ## split the training rows: folds/COMP.csv
+	$(foldline) folds --comp $(COMP)
+
+train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0
+	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE)
+
+train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished
+	$(foldline) train $(run_args) --device $(DEVICE)
+
+predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score
+	$(foldline) predict $(run_args) --device $(DEVICE)
+
+ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+
+score: $(ready) | $(submission) ## grade the submission on the held-out labels
+	$(foldline) score --comp $(COMP) --run $(RUN) --name $(name)
+
+report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
+	$(foldline) report --comp $(COMP) --run $(RUN) --name $(name)
+
+submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
+	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)
+
+ledger: $(ready) ## list the submissions with their CV and leaderboard scores
+	$(foldline) ledger --comp $(COMP)
+
+check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
+	$(foldline) check --comp $(COMP) "$(FILE)"
+
+test: $(ready) ## run all tests
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest --numprocesses 2 --dist worksteal
+
+lint: $(ready) ## ruff and mypy
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+
+bench: $(ready) ## time decoding, augmentation, a training step, inference
+	$(bin)/python benchmarks/speed.py
+
+clean: ## delete what can be made again: image caches and tool caches; never weights, folds or submissions
+	rm -rf input/*/.cache .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""Trains the folds of a run one after the other, and writes each fold's folder.
+
+Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation predictions, log, and last
+`meta.json`, which holds everything that inference needs and marks the fold as finished.
+"""
+
+from typing import Any
+
+from foldline.core.paths import Layout
+from foldline.core.predictions import predictions_table
+from foldline.core.progress import say
+from foldline.core.run import Run
+from foldline.core.run_folder import run_sha256, write_run
+from foldline.core.tables import write_json, write_parquet
+from foldline.core.tasks import ACTIVATION
+from foldline.engine.checkpoint import State, load_state, save_weights
+from foldline.engine.device import describe, pick_device, prepare_device, versions
+from foldline.engine.fit import Fitted, FoldJob, fit_fold, time_one_step, write_log
+from foldline.engine.infer import predict
+from foldline.engine.precision import Precision, choose_precision
+from foldline.engine.prepare import Problem, Start, make_start, open_problem
+from foldline.models.backbone import state_sha256
+from foldline.scoring.metrics import metric_named
+
+
+def train_folds(layout: Layout, comp: str, name: str, run: Run, folds: list[int], device_name: str) -> None:
+    """Trains the named folds; what all of them need (images, labels, weights, features) is prepared once."""
+    device = pick_device(device_name)
+    prepare_device(device)
+    say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
+    problem = open_problem(layout, comp, run, device)
+    write_run(layout, comp, name, run)
+    start = make_start(problem)
+    for fold in folds:
+        _train_fold(problem, start, name, fold)
+
+
+def _train_fold(problem: Problem, start: Start, name: str, fold: int) -> None:
+    run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
+    train_rows, valid_rows = problem.rows_of(fold, train=True), problem.rows_of(fold, train=False)
+
+    def job(precision: Precision) -> FoldJob:
+        return FoldJob(
+            fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metric=problem.facts.metric,
+            pixels=problem.cache.pixels, train_positions=problem.positions[train_rows],
+            train_truth=problem.truth[train_rows], valid_positions=problem.positions[valid_rows],
+            valid_truth=problem.truth[valid_rows], prepare=start.prepare, device=problem.device,
+            precision=precision, folder=folder,
+        )  # fmt: skip
+
+    precision = choose_precision(
+        run.train.precision, problem.device, describe(problem.device), folder.parent / "precision.json",
+        lambda precision: time_one_step(job(precision), start.for_fold(problem, fold)),
+    )  # fmt: skip
+    fitted = fit_fold(job(precision), lambda: start.for_fold(problem, fold))
+    _write_fold(problem, start, name, job(precision), fitted)
+
+
+def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:
+    """Weights, validation predictions, log, then meta; the resume point goes last."""
+    last = job.run.train.select == "last"
+    chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
+    save_weights(job.folder / "model.safetensors", chosen)
+    save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
+    _write_valid(problem, start, job, chosen)
+    write_log(job.folder / "log.csv", fitted.log)
+    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, state_sha256(chosen)))
+    job.resume_path.unlink(missing_ok=True)
+
+
+def _write_valid(problem: Problem, start: Start, job: FoldJob, weights: State) -> None:
+    """What the selected weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
+    model = start.for_fold(problem, job.fold)
+    load_state(model, weights)
+    found = predict(
+        [model], job.pixels, job.valid_positions, job.prepare, job.device, job.precision,
+        views=job.run.predict.views, activation=ACTIVATION[job.task], batch_size=job.run.predict.batch_size,
+    )[0]  # fmt: skip
+    rows = problem.folds.frame.iloc[problem.rows_of(job.fold, train=False)]
+    write_parquet(job.folder / "valid.parquet", predictions_table(rows, found, job.task, job.outputs))
+
+
+def _meta(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, weights: str) -> dict[str, Any]:
+    """The content of `meta.json`."""
+    run = job.run
+    last_epoch = len(fitted.log) - 1
+    selected = last_epoch if run.train.select == "last" else fitted.best_epoch
+    score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
+    return {
+        "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task, "outputs": job.outputs,
+        "activation": ACTIVATION[job.task], "model": run.model.name, "architecture": problem.architecture.as_json(),
+        "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
+        "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
+        "crop": start.prepare.crop,
+        "sha256": {
+            "folds": problem.folds.sha256, "run": run_sha256(run), "weights": weights, "pretrained": start.sha256
+        },
+        "seed": run.seed, "versions": versions(), "device": job.precision.device,
+        "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},
+        "seconds": round(fitted.seconds, 2), "epochs": last_epoch, "selected_epoch": selected,
+        "views": run.predict.views, "select": run.train.select, "metric": job.metric, "score": score,
+        "probe_score": probe_score, "below_probe": _below_probe(job, score, probe_score),
+        "rows_train": len(job.train_positions), "rows_valid": len(job.valid_positions),
+    }  # fmt: skip
+
+
+def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -> bool:
+    """Whether fine-tuning made the network worse than its own start; says so, since that is easily overlooked."""
+    if score is None or probe_score is None:
+        return False
+    below = score < probe_score if metric_named(job.metric).direction == "max" else score > probe_score
+    if below:
+        say(
+            f"warning: fold {job.fold}: the fine-tuned weights score {score:.4f}, worse than their own probe's "
+            f"{probe_score:.4f}; lower optim.lr, set train.batch_norm=frozen, or augment less"
+        )
+    return below

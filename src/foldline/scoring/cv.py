@@ -1,0 +1,74 @@
+"""A run's cross-validation record, `cv.json`, from its OOF predictions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.tasks import prediction_columns, target_columns, truth_array
+from foldline.scoring.entities import aggregate
+from foldline.scoring.intervals import bootstrap_interval
+from foldline.scoring.metrics import metric_for, score
+
+RESAMPLES, LEVEL = 1000, 0.95
+
+
+def cross_validation(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, Any]:
+    """The scores of OOF predictions: pooled over all rows, and of each fold by itself.
+
+    The pooled score is that of one list of all rows; the mean is that of the folds' scores. They differ for
+    metrics that are no mean over rows (AUC, F1), and where folds' models are calibrated differently.
+
+    Args:
+        oof: row_id, fold, the target columns, the prediction columns, and [group], [entity].
+
+    Returns:
+        The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, level, resamples,
+        metrics, rows; an undefined score (one class in a fold) is null.
+    """
+    table = _per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
+    truth = truth_array(table, facts.task, outputs, where="oof.parquet")
+    prob = table[prediction_columns(facts.task, outputs)].to_numpy(dtype=np.float64)
+    folds = table["fold"].to_numpy()
+    clusters = table["group"].to_numpy() if "group" in table.columns else None
+    own = metric_for(facts.metric, facts.task)
+    interval = bootstrap_interval(
+        own, truth, prob, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=facts.task
+    )
+    names = [facts.metric, *(name for name in facts.metrics if name != facts.metric)]
+    every = {name: _one_metric(name, truth, prob, folds, facts) for name in names}
+    return {
+        "metric": facts.metric,
+        **every[facts.metric],
+        "interval": [_number(end) for end in interval],
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "metrics": every,
+        "rows": len(table),
+    }
+
+
+def _per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
+    """One row for each entity, as the submission has one line for it."""
+    keep = [*target_columns(facts.task, outputs), "fold", *(["group"] if "group" in oof.columns else [])]
+    table = aggregate(oof, "entity", facts.submission.aggregate, task=facts.task, outputs=outputs, keep=keep)
+    return table.rename(columns={"entity": "row_id"})
+
+
+def _one_metric(name: str, truth: Any, prob: Any, folds: Any, facts: Competition) -> dict[str, Any]:
+    metric = metric_for(name, facts.task)
+    per_fold = [score(metric, truth[folds == k], prob[folds == k], task=facts.task) for k in np.unique(folds)]
+    return {
+        "direction": metric.direction,
+        "pooled": _number(score(metric, truth, prob, task=facts.task)),
+        "per_fold": [_number(value) for value in per_fold],
+        "mean": _number(np.mean(per_fold)),
+        "std": _number(np.std(per_fold, ddof=1)) if len(per_fold) > 1 else None,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A float for JSON; NaN, which JSON has not, becomes null."""
+    return float(value) if np.isfinite(value) else None

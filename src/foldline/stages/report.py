@@ -1,0 +1,17 @@
+"""The stage `report`: reads a run folder and its folds, writes `oof/<comp>/<run>/report.html`."""
+
+from foldline.core import tables
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.report.build import build_report
+
+
+def report(layout: Layout, comp: str, run: str) -> None:
+    """Writes the report of one run, whole or not at all.
+
+    Raises:
+        FoldlineError: the run has no out-of-fold score yet, or one of its files is broken.
+    """
+    path = layout.run(comp, run) / "report.html"
+    tables.write_text(path, build_report(layout, comp, run))
+    say(f"report: {layout.relative(path)}")
