@@ -77,7 +77,7 @@ class Rows(Strict):
     """How a raw layout becomes rows. A template such as `train/{id}.png` may use any column of the table.
 
     In a template `{id.stem}` is a path's file name without extension, `{id.name}` with it, `{id.parent}` its folder,
-    `{id:05d}` a zero-padded whole number. In a pattern `{label}/{name}.png` each `{...}` becomes a column, `*` is
+    `{id:05d}` a zero-padded whole number. In a pattern `{label}/{stem}.png` each `{...}` becomes a column, `*` is
     anything inside one name, `**` any number of folders, and a name that stands twice must be equal in both places.
     """
 
@@ -88,7 +88,7 @@ class Rows(Strict):
     separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
     columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
     pattern: str | None = Field(
-        None, description="reader folders: the pattern of the pictures' paths; default `**/{label}/{name}.{ext}`"
+        None, description="reader folders: the pattern of the pictures' paths; default `**/{label}/{stem}.{ext}`"
     )
     labels: str | None = Field(
         None,

@@ -12,7 +12,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.files import list_files, raw_files
 from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, split_suffix
 
-DEFAULT_PATTERN = "**/{label}/{name}.{ext}"
+DEFAULT_PATTERN = "**/{label}/{stem}.{ext}"
 
 
 def read_folders(root: Path, rows: Rows) -> pd.DataFrame:

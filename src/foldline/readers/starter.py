@@ -109,7 +109,7 @@ def _from_paths(found: Starter, index: FileIndex) -> None:
     if len(parents) > 1:
         grand = {str(PurePosixPath(parent).parent) for parent in parents}
         base = grand.pop() if len(grand) == 1 else "."
-        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}/{name}.{ext}"
+        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}/{stem}.{ext}"
     else:
         base = parents.pop() if parents else "train"
         train["pattern"] = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
