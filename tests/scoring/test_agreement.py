@@ -258,6 +258,10 @@ def test_ranked_lists(seed: int, k: int) -> None:
     orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in shares]  # type: ignore[misc]
     expected = np.mean([brute_average_precision({int(t)}, o, k) for t, o in zip(index, orders, strict=True)])
     assert score(f"map@{k}", index, shares, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    equal = shares.round(1)  # of equal probabilities the first class leads
+    orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in equal]  # type: ignore[misc]
+    expected = np.mean([brute_average_precision({int(t)}, o, k) for t, o in zip(index, orders, strict=True)])
+    assert score(f"map@{k}", index, equal, task="multiclass") == pytest.approx(expected, abs=TIGHT)
     truth, prob = sets(6, seed)
     orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in prob]  # type: ignore[misc]
     labels = [set(np.flatnonzero(row).tolist()) for row in truth]
@@ -327,6 +331,7 @@ def test_undefined_cases_have_the_stated_answers() -> None:
     assert score("r2", flat, value, task="regression") == 0
     assert score("r2", flat, flat, task="regression") == 1
     assert np.isnan(score("spearman", flat, value, task="regression"))
+    assert np.isnan(score("pearson", value, 0.1 * flat, task="regression"))  # 0.1 differs from the mean of 0.1s
     assert np.isnan(score("quadratic_weighted_kappa", flat, flat, task="regression"))
     assert score("quadratic_weighted_kappa", flat, flat + 1, task="regression") == 0
 

@@ -80,6 +80,9 @@ def test_rank_mean_reads_the_order_alone() -> None:
     truth = (left[:, 1] > 0.5).astype(float)
     alone = blend("rank_mean", [left], "binary")
     assert score("auc", truth, alone) == score("auc", truth, left) == 1
+    rounded = left.copy()
+    rounded[:, 0] = rounded[:, 0].round(1)  # ties in one column alone, as float32 makes them
+    assert blend("rank_mean", [rounded], "binary").sum(axis=1) == pytest.approx(1, abs=1e-12)
     ties = blend("rank_mean", [np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])], "binary")
     assert ties[:, 1].tolist() == [0.375, 0.375, 0.75]
 

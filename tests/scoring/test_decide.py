@@ -83,6 +83,13 @@ def test_cuts_beat_the_largest_probability_on_rare_grades() -> None:
     assert "fitted on the scored rows" in decision.optimistic
 
 
+def test_cuts_that_lose_to_the_largest_probability_are_not_taken() -> None:
+    """The expected class does not order these rows, their largest probability does."""
+    prob = np.array([[0.52, 0.0, 0.48], [0.3, 0.4, 0.3], [0.47, 0.05, 0.48], [0.0, 0.6, 0.4], [0.9, 0.1, 0.0]])
+    truth = np.array([0.0, 1.0, 2.0, 1.0, 0.0])
+    assert fit_decision("quadratic_weighted_kappa", truth, prob, "ordinal") == Decision("argmax")
+
+
 def test_cross_fitted_labels_never_saw_their_own_fold() -> None:
     truth, prob = ordinal(300, 2)
     folds = np.arange(300) % 3

@@ -1,0 +1,63 @@
+"""A metric of the user's own, and what is told of a name that leads nowhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.scoring.intervals import bootstrap_interval
+from foldline.scoring.metrics import metric_named, score
+
+TRUTH = np.array([0.0, 1, 1, 0])
+PROB = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+CODE = """
+def misses(truth, labels):
+    return float((truth != labels).sum())
+
+misses.direction = "min"
+misses.input = "label"
+
+def shape(truth, prob):
+    return float(prob.shape[1])
+
+def odd(truth, prob):
+    return 0.0
+
+odd.direction = "up"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "metric.py"
+    path.write_text(CODE)
+    return str(path)
+
+
+def test_a_function_of_a_file_is_a_metric(file: str) -> None:
+    metric = metric_named(f"{file}:misses")
+    assert (metric.direction, metric.input) == ("min", "label")
+    assert score(metric, TRUTH, PROB) == score(f"{file}:misses", TRUTH, PROB) == 1
+    assert score(f"{file}:shape", TRUTH, PROB) == 2
+    low, high = bootstrap_interval(metric, TRUTH, PROB)
+    assert 0 <= low < high <= 4
+
+
+def test_a_function_of_a_module_is_a_metric() -> None:
+    assert score("numpy:shares_memory", TRUTH, PROB) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.py:misses", "no Python file 'nowhere.py'"),
+        ("no_such_module:misses", "no Python module 'no_such_module'"),
+        ("{file}:hits", "has no function 'hits'"),
+        ("{file}:CODE", "has no function 'CODE'"),
+        ("{file}:odd", "direction is 'up'"),
+    ],
+)
+def test_names_that_lead_nowhere(name: str, message: str, file: str) -> None:
+    with pytest.raises(FoldlineError, match=message):
+        metric_named(name.replace("{file}", file))

@@ -1,0 +1,482 @@
+"""Samples of every kind: what is read from them, what is written, that the gate takes it, and the way back."""
+
+import re
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError
+from foldline.core.tables import read_csv, write_csv
+from foldline.core.tasks import prediction_columns
+from foldline.scoring.answers import read_answers
+from foldline.scoring.decide import Decision
+from foldline.scoring.digits import text_column
+from foldline.scoring.gate import check_submission
+from foldline.scoring.sample import KINDS, make_sample, read_shape
+from foldline.scoring.submission import WRITERS, build_submission
+
+
+def facts(
+    task: str, metric: str, classes: list[str] | None = None, names: Any = None, **submission: Any
+) -> Competition:
+    content = {
+        "source": {"kind": "folder", "name": "x"},
+        "task": task,
+        "metric": metric,
+        "classes": classes,
+        "train": {"target": {"column": "label", "names": names}},
+        "test": {"reader": "folders"},
+        "submission": submission,
+    }
+    return Competition.parse(content, where="test")
+
+
+def table(text: str, tmp_path: Path) -> pd.DataFrame:
+    path = tmp_path / "sample.csv"
+    path.write_text(text)
+    return read_csv(path)
+
+
+def predictions(ids: list[str], task: Any, outputs: list[str], values: Any = None) -> pd.DataFrame:
+    """Predictions for the ids in another order, and one id more than the sample has."""
+    rng = np.random.default_rng(0)
+    known = rng.dirichlet(np.ones(len(outputs)), len(ids)) if values is None else np.array(values, dtype=float)
+    frame = pd.DataFrame(known.astype(np.float32), columns=prediction_columns(task, outputs))
+    frame.insert(0, "id", ids)
+    more = frame.iloc[:1].assign(id="another")
+    return pd.concat([frame.iloc[::-1], more], ignore_index=True)
+
+
+# name: sample, facts, outputs, predictions in the sample's order, expected file
+CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
+    "one probability": (
+        "id,has_cactus\na.jpg,0.5\nb.jpg,0.5\n",
+        facts("binary", "auc"),
+        ["0", "1"],
+        [[0.75, 0.25], [0, 1]],
+        "id,has_cactus\na.jpg,0.250000000000\nb.jpg,1.000000000000\n",
+    ),
+    "one probability with whole placeholders": (
+        "BraTS21ID,MGMT_value\n00001,0\n00013,1\n",
+        facts("binary", "auc"),
+        ["0", "1"],
+        [[0.75, 0.25], [0.5, 0.5]],
+        "BraTS21ID,MGMT_value\n00001,0.250000000000\n00013,0.500000000000\n",
+    ),
+    "the class that the column is called after": (
+        "id,cat\n1,0.5\n2,0.5\n",
+        facts("binary", "log_loss"),
+        ["cat", "dog"],
+        [[0.75, 0.25], [0.5, 0.5]],
+        "id,cat\n1,0.750000000000\n2,0.500000000000\n",
+    ),
+    "one score": (
+        "Id,Label\n1.jpg,0\n2.jpg,0\n",
+        facts("binary", "weighted_auc", kind="value"),
+        ["no", "yes"],
+        [[1.5, -0.5], [0.5, 0.5]],
+        "Id,Label\n1.jpg,-0.5\n2.jpg,0.5\n",
+    ),
+    "a whole number of a class": (
+        "id_code,diagnosis\nx,0\ny,0\n",
+        facts("ordinal", "quadratic_weighted_kappa"),
+        ["0", "1", "2"],
+        [[0, 0.25, 0.75], [0.5, 0.25, 0.25]],
+        "id_code,diagnosis\nx,2\ny,0\n",
+    ),
+    "a class name with an index column": (
+        ",id,label\n0,a,cat\n1,b,cat\n",
+        facts("multiclass", "accuracy"),
+        ["cat", "dog", "1"],
+        [[0, 0.25, 0.75], [0.25, 0.5, 0.25]],
+        ",id,label\n0,a,1\n1,b,dog\n",
+    ),
+    "raw labels behind class names": (
+        "id,label\na,4\nb,4\n",
+        facts("multiclass", "accuracy", names={"0": "blight", "4": "healthy"}),
+        ["blight", "healthy"],
+        [[0.75, 0.25], [0.25, 0.75]],
+        "id,label\na,0\nb,4\n",
+    ),
+    "class names although raw labels are mapped": (
+        "id,label\na,healthy\nb,blight\n",
+        facts("multiclass", "accuracy", names={"0": "blight", "4": "healthy"}),
+        ["blight", "healthy"],
+        [[0.75, 0.25], [0.25, 0.75]],
+        "id,label\na,blight\nb,healthy\n",
+    ),
+    "numbers of classes in a written order": (
+        "id,label\na,0\nb,0\n",
+        facts("multiclass", "accuracy", classes=["zebra", "ape"]),
+        ["zebra", "ape"],
+        [[0.75, 0.25], [0.25, 0.75]],
+        "id,label\na,0\nb,1\n",
+    ),
+    "empty label cells": (
+        "id,label\na,\nb,\n",
+        facts("multiclass", "accuracy"),
+        ["1", "2", "10"],
+        [[0, 0.25, 0.75], [0.25, 0.5, 0.25]],
+        "id,label\na,10\nb,2\n",
+    ),
+    "placeholders that are no class": (
+        "Id,Predicted\n0,0\n1,0\n",
+        facts("multiclass", "f1_macro"),
+        ["17", "23", "5"],
+        [[0, 0.25, 0.75], [0.25, 0.5, 0.25]],
+        "Id,Predicted\n0,5\n1,23\n",
+    ),
+    "K probabilities in another order": (
+        'id,beagle,akita,"boxer, big"\nx,0.3,0.3,0.4\ny,0.3,0.3,0.4\n',
+        facts("multiclass", "log_loss"),
+        ["akita", "beagle", "boxer, big"],
+        [[0.5, 0.25, 0.25], [0, 0, 1]],
+        'id,beagle,akita,"boxer, big"\nx,0.250000000000,0.500000000000,0.250000000000\n'
+        "y,0.000000000000,0.000000000000,1.000000000000\n",
+    ),
+    "fewer columns than outputs": (
+        "StudyInstanceUID,b,a\n1.2.3,0,0\n1.2.4,0,0\n",
+        facts("multilabel", "mean_column_auc"),
+        ["a", "b", "c"],
+        [[0.5, 0.25, 0.125], [1, 1, 1]],
+        "StudyInstanceUID,b,a\n1.2.3,0.250000000000,0.500000000000\n1.2.4,1.000000000000,1.000000000000\n",
+    ),
+    "sets": (
+        "image,labels\na,healthy\nb,healthy\nc,healthy\n",
+        facts("multilabel", "f1_micro"),
+        ["healthy", "rust", "scab"],
+        [[0.25, 0.5, 0.75], [0, 0, 0], [1, 0, 0]],
+        "image,labels\na,rust scab\nb,\nc,healthy\n",
+    ),
+    "the best three, ranked": (
+        "Image,Id\na,w1 w2 w3\nb,w1 w2 w3\n",
+        facts("multiclass", "map@3"),
+        ["w1", "w2", "w3", "w4"],
+        [[0.125, 0.25, 0.0, 0.625], [0.25, 0.25, 0.25, 0.25]],
+        "Image,Id\na,w4 w2 w1\nb,w1 w2 w3\n",
+    ),
+    "long rows": (
+        "ID,Label\nid_1_any,0.5\nid_1_sub_dural,0.5\nid_2_any,0.5\nid_2_sub_dural,0.5\n",
+        facts("multilabel", "log_loss"),
+        ["any", "sub_dural"],
+        [[0.5, 0.25], [0.125, 1]],
+        "ID,Label\nid_1_any,0.500000000000\nid_1_sub_dural,0.250000000000\nid_2_any,0.125000000000\n"
+        "id_2_sub_dural,1.000000000000\n",
+    ),
+    "a bounded number": (
+        "Id,Pawpularity\na,50.0\nb,50.0\n",
+        facts("regression", "rmse", bounds=[1, 100]),
+        [""],
+        [[250.0], [33.25]],
+        "Id,Pawpularity\na,100.0\nb,33.25\n",
+    ),
+    "numbers in columns": (
+        "id,y,x\na,0,0\nb,0,0\n",
+        facts("regression", "mean_column_rmse"),
+        ["x", "y"],
+        [[-0.5, 2.0], [1.5, 3.0]],
+        "id,y,x\na,2.0,-0.5\nb,3.0,1.5\n",
+    ),
+    "a number of an ordinal task": (
+        "id,grade\na,0\nb,0\n",
+        facts("ordinal", "rmse"),
+        ["low", "mid", "high"],
+        [[0.5, 0.5, 0], [0, 0.25, 0.75]],
+        "id,grade\na,0.5\nb,1.75\n",
+    ),
+    "a whole number of a regression": (
+        "id,grade\na,0\nb,0\n",
+        facts("regression", "quadratic_weighted_kappa", bounds=[0, 4]),
+        [""],
+        [[1.5], [7.25]],
+        "id,grade\na,2\nb,4\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_submission(case: str, tmp_path: Path) -> None:
+    text, about, outputs, values, expected = CASES[case]
+    sample = table(text, tmp_path)
+    ids = sample[read_shape(sample, about, outputs).id].tolist()
+    entities = ["id_1", "id_2"] if case == "long rows" else ids
+    found = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
+    path = tmp_path / "submission.csv"
+    write_csv(path, found)
+    assert path.read_text() == expected
+    again = read_csv(path)
+    check_submission(again, sample, about, outputs, where="submission.csv")
+    back_ids, back = read_answers(again, sample, about, outputs)
+    assert back_ids == entities
+    assert len(back) == len(entities)
+    rebuilt = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
+    assert rebuilt.equals(found)
+
+
+def test_the_cases_hold_every_kind(tmp_path: Path) -> None:
+    kinds = {read_shape(table(case[0], tmp_path), case[1], case[2]).kind for case in CASES.values()}
+    assert kinds == set(KINDS) == {*WRITERS, "long"}
+
+
+ROUND_TRIPS = {
+    "one probability": [[0.75, 0.25], [0, 1]],
+    "the class that the column is called after": [[0.75, 0.25], [0.5, 0.5]],
+    "a whole number of a class": [[0, 0, 1], [1, 0, 0]],
+    "raw labels behind class names": [[1, 0], [0, 1]],
+    "fewer columns than outputs": [[0.5, 0.25, 0], [1, 1, 0]],
+    "sets": [[0, 1, 1], [0, 0, 0], [1, 0, 0]],
+    "the best three, ranked": [[1 / 3, 1 / 2, 0, 1], [1, 1 / 2, 1 / 3, 0]],
+    "long rows": [[0.5, 0.25], [0.125, 1]],
+    "numbers in columns": [[-0.5, 2.0], [1.5, 3.0]],
+    "a number of an ordinal task": [[0.5], [1.75]],
+    "a whole number of a regression": [[2], [4]],
+}
+
+
+@pytest.mark.parametrize("case", ROUND_TRIPS)
+def test_a_submission_reads_back_as_predictions(case: str, tmp_path: Path) -> None:
+    text, about, outputs, _, expected = CASES[case]
+    sample = table(text, tmp_path)
+    _, back = read_answers(table(expected, tmp_path), sample, about, outputs)
+    assert back == pytest.approx(np.array(ROUND_TRIPS[case]))
+
+
+def test_decisions_reach_the_cells(tmp_path: Path) -> None:
+    text, about, outputs, values, _ = CASES["sets"]
+    sample = table(text, tmp_path)
+    decision = Decision("thresholds", (0.2, 0.6, 0.9), minimum=1)
+    found = build_submission(
+        sample, predictions(["a", "b", "c"], "multilabel", outputs, values), about, outputs, decision=decision
+    )
+    assert found["labels"].tolist() == ["healthy", "healthy", "healthy"]
+
+
+@pytest.mark.parametrize("classes", [2, 7, 120, 1010])
+def test_rows_sum_to_one_after_rounding(classes: int, tmp_path: Path) -> None:
+    outputs = [f"c{j}" for j in range(classes)]
+    ids = [f"{i:04d}" for i in range(50)]
+    about = facts("multiclass", "log_loss")
+    sample = make_sample(ids, about, outputs)
+    frame = predictions(ids, "multiclass", outputs)
+    frame["prob_c0"] = 0.0  # float32 rows that no longer sum to 1
+    path = tmp_path / "submission.csv"
+    write_csv(path, build_submission(sample, frame, about, outputs))
+    found = read_csv(path)
+    check_submission(found, sample, about, outputs, where="x")
+    numbers = found[outputs].astype(float).to_numpy()
+    assert np.abs(numbers.sum(axis=1) - 1).max() < 1e-9
+    assert all(sum(map(Decimal, row)) == 1 for row in found[outputs].head(3).to_numpy().tolist())  # exactly
+    expected = frame.set_index("id").loc[ids].to_numpy(dtype=float)
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert numbers == pytest.approx(expected, abs=1e-9)
+
+
+def test_another_row_sum_is_met(tmp_path: Path) -> None:
+    about = facts("soft", "rmse", row_sum=100.0, bounds=[0, 100])
+    sample = table("id,a,b,c\n1,30,30,40\n2,30,30,40\n", tmp_path)
+    found = build_submission(
+        sample, predictions(["1", "2"], "soft", ["a", "b", "c"], [[1, 1, 1], [0, 0, 1]]), about, list("abc")
+    )
+    numbers = found[["a", "b", "c"]].astype(float).to_numpy()
+    assert numbers.sum(axis=1) == pytest.approx(100, abs=1e-9)
+    assert numbers[1].tolist() == [0, 0, 100]
+    check_submission(found, sample, about, list("abc"), where="x")
+
+
+def test_independent_columns_are_not_scaled(tmp_path: Path) -> None:
+    about = facts("multiclass", "mean_column_auc")
+    sample = make_sample(["a"], about, ["x", "y"])
+    found = build_submission(sample, predictions(["a"], "multiclass", ["x", "y"], [[0.25, 0.25]]), about, ["x", "y"])
+    assert found.to_numpy().tolist() == [["a", "0.250000000000", "0.250000000000"]]
+
+
+def test_text_of_numbers() -> None:
+    units = np.array([0, 1, 999_999_999_999, 10**12, 9_999_999_999_999])
+    expected = [f"{unit / 1e12:.12f}" for unit in units.tolist()]
+    assert text_column(units).tolist() == expected
+    assert text_column(np.array([-5, 25 * 10**12])).tolist() == ["-0.000000000005", "25.000000000000"]
+
+
+def test_fifty_thousand_rows_of_a_hundred_classes_take_less_than_two_seconds() -> None:
+    outputs = [f"c{j}" for j in range(100)]
+    ids = [f"{i:06d}" for i in range(50_000)]
+    about = facts("multiclass", "log_loss")
+    sample = make_sample(ids, about, outputs)
+    frame = predictions(ids, "multiclass", outputs)
+    start = time.process_time()
+    found = build_submission(sample, frame, about, outputs)
+    assert time.process_time() - start < 2.0
+    assert found["id"].tolist() == ids
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("missing", "1 of its 2 ids have no prediction: b.jpg"),
+        ("twice", "occur more than once: a.jpg"),
+        ("nan", "1 predictions are not finite: a.jpg"),
+    ],
+)
+def test_predictions_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
+    text, about, outputs, values, _ = CASES["one probability"]
+    frame = predictions(["a.jpg", "b.jpg"], "binary", outputs, values)
+    if change == "missing":
+        frame = frame[frame["id"] != "b.jpg"]
+    elif change == "twice":
+        frame = pd.concat([frame, frame[frame["id"] == "a.jpg"]])
+    else:
+        frame.loc[frame["id"] == "a.jpg", "prob_1"] = np.nan
+    with pytest.raises(FoldlineError, match=message):
+        build_submission(table(text, tmp_path), frame, about, outputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "about", "outputs", "message"),
+    [
+        ("id\na\n", facts("binary", "auc"), ["0", "1"], "no column for answers"),
+        ("id,p\na,0\na,0\n", facts("binary", "auc"), ["0", "1"], "no column has another id in each row"),
+        ("id,x,z\na,0,0\n", facts("multiclass", "log_loss"), ["x", "y"], "called after its column z"),
+        ("id,l\na,0\nb,0\n", facts("multiclass", "accuracy"), ["cat", "dog"], "whole numbers"),
+        ("id,l\na,0\nb,0\n", facts("binary", "auc", kind="prob"), ["0", "1"], "unknown submission kind 'prob'"),
+        ("id,l\na,x y\nb,x\n", facts("multilabel", "f1_micro"), ["x", "y z"], "hold the separator"),
+        ("id,l\na,0\nb,0\n", facts("multiclass", "auc", kind="probability"), ["x", "y", "z"], "cannot hold 3 numbers"),
+    ],
+)
+def test_samples_that_cannot_be_understood(
+    text: str, about: Competition, outputs: list[str], message: str, tmp_path: Path
+) -> None:
+    sample = table(text, tmp_path)
+    with pytest.raises(FoldlineError, match=message):
+        build_submission(sample, predictions(sample["id"].unique().tolist(), about.task, outputs), about, outputs)
+
+
+def test_ids_that_only_look_long_are_not(tmp_path: Path) -> None:
+    """img_0 ... img_9 of a task whose classes are the digits."""
+    digits = [str(i) for i in range(10)]
+    sample = table("id,label\n" + "".join(f"img_{i},0\n" for i in range(10)), tmp_path)
+    assert read_shape(sample, facts("multiclass", "accuracy"), digits).kind == "label"
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "outputs", "kind"),
+    [
+        ("binary", "auc", ["0", "1"], "probability"),
+        ("binary", "accuracy", ["no", "yes"], "label"),
+        ("multiclass", "log_loss", ["a", "b", "c"], "probabilities"),
+        ("multiclass", "map@5", ["a", "b", "c"], "ranked"),
+        ("multiclass", "accuracy", ["0", "1", "2"], "label"),
+        ("ordinal", "quadratic_weighted_kappa", ["0", "1", "2"], "label"),
+        ("multilabel", "f1_samples", ["a", "b"], "labels"),
+        ("multilabel", "auc", ["a", "b"], "probabilities"),
+        ("soft", "kl_divergence", ["a", "b"], "probabilities"),
+        ("regression", "rmse", [""], "value"),
+        ("regression", "rmse", ["x", "y"], "values"),
+    ],
+)
+def test_the_sample_of_a_holdout(task: str, metric: str, outputs: list[str], kind: str) -> None:
+    about = facts(task, metric)
+    ids = ["007", "008", "009"]
+    sample = make_sample(ids, about, outputs)
+    assert read_shape(sample, about, outputs).kind == kind
+    assert sample["id"].tolist() == ids
+    check_submission(sample, sample, about, outputs, where="sample")
+    found = build_submission(sample, predictions(ids, task, outputs), about, outputs)
+    check_submission(found, sample, about, outputs, where="x")
+
+
+def test_a_sample_of_every_kind_can_be_made() -> None:
+    about = {
+        kind: facts("multilabel" if kind in ("labels", "long") else "multiclass", "auc", kind=kind) for kind in KINDS
+    }
+    about["values"], about["value"] = (
+        facts("regression", "rmse", kind="values"),
+        facts("regression", "rmse", kind="value"),
+    )
+    about["probability"] = facts("binary", "auc", kind="probability")
+    for kind, kind_facts in about.items():
+        outputs = ["x", "y"]
+        sample = make_sample(["a", "b"], kind_facts, outputs)
+        check_submission(sample, sample, kind_facts, outputs, where=kind)
+
+
+# what is done to a good submission, and what the gate must say
+BROKEN: dict[str, tuple[str, Any, str]] = {
+    "other column": (
+        "one probability",
+        lambda f: f.rename(columns={"has_cactus": "label"}),
+        "lacks the column 'has_cactus' and has the column 'label'",
+    ),
+    "columns swapped": ("one probability", lambda f: f[["has_cactus", "id"]], "columns in another order"),
+    "row missing": ("one probability", lambda f: f.iloc[:1], "1 ids of the sample are missing: b.jpg"),
+    "row too many": (
+        "one probability",
+        lambda f: pd.concat([f, f.assign(id=["c", "d"])]),
+        "2 ids are not in the sample: c, d",
+    ),
+    "row twice": ("one probability", lambda f: pd.concat([f, f]), "2 ids occur more than once: a.jpg, b.jpg"),
+    "other order": ("one probability", lambda f: f.iloc[::-1], "line 2 has 'b.jpg', the sample has 'a.jpg'"),
+    "zeros lost": ("one probability with whole placeholders", {"BraTS21ID": ["1", "13"]}, "leading zeros were lost"),
+    "extension lost": ("one probability", {"id": ["a", "b"]}, "have a file extension"),
+    "empty cell": ("one probability", {"has_cactus": ["0.5", ""]}, r"empty cells: line 3 \(id b.jpg\)"),
+    "not a number": ("one probability", {"has_cactus": ["0.5", "0,5"]}, "no numbers: line 3 .*'0,5'"),
+    "nan": ("one probability", {"has_cactus": ["NaN", "0.5"]}, r"\(NaN\): line 2 \(id a.jpg\)"),
+    "infinite": ("one score", {"Label": ["inf", "0.5"]}, "infinite numbers: line 2"),
+    "above one": ("one probability", {"has_cactus": ["0.5", "1.01"]}, "outside 0 to 1: line 3 .*'1.01'"),
+    "out of bounds": ("a bounded number", {"Pawpularity": ["0.5", "3"]}, "outside 1 to 100: line 2"),
+    "long out of range": ("long rows", {"Label": ["-0.1", "0", "0", "0"]}, "outside 0 to 1: line 2"),
+    "unknown class": (
+        "a class name with an index column",
+        {"label": ["cat", "cow"]},
+        "unknown classes: line 3 .*'cow'(.|\n)*known: cat, dog, 1",
+    ),
+    "float for a class": ("a whole number of a class", {"diagnosis": ["2.0", "0.0"]}, "without '.0'"),
+    "empty class": ("a whole number of a class", {"diagnosis": ["2", " "]}, "empty cells: line 3"),
+    "other index": ("a class name with an index column", {"": ["1", "2"]}, "index column '' is not"),
+    "row sums": (
+        "K probabilities in another order",
+        {"akita": ["0.6", "0"]},
+        r"1 rows do not add up to 1: line 2 \(id x\): 1.1",
+    ),
+    "unknown in a set": ("sets", {"labels": ["rust", "", "rust,scab"]}, "unknown classes: line 4 .*'rust,scab'"),
+    "twice in a set": ("sets", {"labels": ["rust rust", "", ""]}, "a class twice in one cell: line 2"),
+    "too many ranked": (
+        "the best three, ranked",
+        {"Id": ["w1 w2 w3 w4", "w1"]},
+        "more than 3 classes in one cell: line 2",
+    ),
+    "no ranked": ("the best three, ranked", {"Id": ["w1", ""]}, "empty cells: line 3"),
+    "fraction for a whole number": ("a whole number of a regression", {"grade": ["1.5", "2"]}, "not whole: line 2"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_gate_refuses(broken: str, tmp_path: Path) -> None:
+    case, change, message = BROKEN[broken]
+    text, about, outputs, _, expected = CASES[case]
+    sample = table(text, tmp_path)
+    good = table(expected, tmp_path)
+    check_submission(good, sample, about, outputs, where="submissions/x.csv")
+    path = tmp_path / "bad.csv"
+    write_csv(path, good.assign(**change) if isinstance(change, dict) else change(good))
+    with pytest.raises(FoldlineError) as caught:
+        check_submission(read_csv(path), sample, about, outputs, where="submissions/x.csv")
+    assert re.search(message, str(caught.value))
+    assert caught.value.where == "submissions/x.csv"
+
+
+def test_a_row_with_more_cells_than_the_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FoldlineError, match="more cells than the header"):
+        table("id,p\na,0.5,7\nb,0.5\n", tmp_path)
+
+
+def test_a_users_own_file_need_not_be_written_like_ours(tmp_path: Path) -> None:
+    text, about, outputs, _, _ = CASES["K probabilities in another order"]
+    sample = table(text, tmp_path)
+    theirs = table('id,beagle,akita,"boxer, big"\nx,1e-3, .5,0.499\ny,1,0,0.0\n', tmp_path)
+    check_submission(theirs, sample, about, outputs, where="x")
