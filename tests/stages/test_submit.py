@@ -68,7 +68,7 @@ def read_entry(layout: Layout) -> dict[str, Any]:
     return content
 
 
-def send(layout: Layout, *, yes: bool = True, wait_seconds: float = 5.0) -> dict[str, Any]:
+def send(layout: Layout, *, yes: bool = True, wait_seconds: float = 120.0) -> dict[str, Any]:
     return submit(layout, "toy", "best", "first try", yes=yes, wait_seconds=wait_seconds, poll_seconds=0.01)
 
 
