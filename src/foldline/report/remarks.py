@@ -1,0 +1,101 @@
+"""What a reader must know before believing the score. A run in, remarks in words out."""
+
+from dataclasses import dataclass
+
+from foldline.report import words
+from foldline.report.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One warning: a title, what was found, and what to do."""
+
+    name: str
+    title: str
+    text: str
+
+
+def remarks(run: RunFolder) -> list[Remark]:
+    """All warnings of a run, the gravest first; empty when there is nothing to say."""
+    return [*_optimistic(run), *_below_probe(run), *_other_folds(run), *_rows_missing(run), *_undefined(run)]
+
+
+def _optimistic(run: RunFolder) -> list[Remark]:
+    reasons = [words.printable(reason) for reason in run.cv["optimistic"]]
+    if not reasons:
+        return []
+    text = "; ".join(reason.strip().rstrip(".") for reason in reasons)
+    return [
+        Remark(
+            "optimistic",
+            "The out-of-fold score is optimistic",
+            f"{text[:1].upper()}{text[1:]}. Expect less on new pictures than the score says. "
+            "A fixed number of epochs (train.select=last) has no such bias.",
+        )
+    ]
+
+
+def _below_probe(run: RunFolder) -> list[Remark]:
+    below = sorted(set(run.cv["below_probe"]) | {k for k, meta in run.metas.items() if meta.get("below_probe")})
+    if not below:
+        return []
+    folds = "fold" if len(below) == 1 else "folds"
+    return [
+        Remark(
+            "below-probe",
+            f"Fine-tuning made {folds} {words.listing([str(k) for k in below])} worse than the probe",
+            f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
+            "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
+            "(optim.layer_decay); train.epochs=0 keeps the probe.",
+        )
+    ]
+
+
+def _probe_scores(run: RunFolder, below: list[int]) -> str:
+    known = [(k, run.metas[k]) for k in below if run.metas.get(k, {}).get("probe_score") is not None]
+    lines = [
+        f"fold {k} went from {words.score(meta['probe_score'])} to {words.score(meta['score'])}" for k, meta in known
+    ]
+    text = words.listing(lines) if lines else ""
+    return f"{text[:1].upper()}{text[1:]}. " if text else ""
+
+
+def _other_folds(run: RunFolder) -> list[Remark]:
+    if run.cv["sha256"]["folds"] == run.folds_sha256:
+        return []
+    return [
+        Remark(
+            "other-folds",
+            "The folds file has changed since this run was scored",
+            "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be missing. "
+            "Train and predict again to use the present folds.",
+        )
+    ]
+
+
+def _rows_missing(run: RunFolder) -> list[Remark]:
+    missing = int(run.folds_meta["rows"]) - len(run.oof)
+    if missing <= 0:
+        return []
+    return [
+        Remark(
+            "rows-missing",
+            f"{words.count(missing)} of {words.count(run.folds_meta['rows'])} training rows have no prediction",
+            "They were left out, for instance as pictures that cannot be decoded (data.bad_images=skip). "
+            "The score says nothing about them.",
+        )
+    ]
+
+
+def _undefined(run: RunFolder) -> list[Remark]:
+    folds = [str(k) for k, value in enumerate(run.cv["per_fold"]) if value is None]
+    if not folds:
+        return []
+    name = words.metric_title(run.cv["metric"])
+    return [
+        Remark(
+            "undefined",
+            f"{name} is undefined in fold {words.listing(folds)}",
+            "A fold that holds only one class has no such score. The pooled score counts its rows all the same.",
+        )
+    ]

@@ -1,0 +1,103 @@
+"""Tables about scores: one line a fold, one line a metric, one line a member. A run in, lines of the page out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foldline.report import analysis, words
+from foldline.report.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class FoldLine:
+    """One fold; what only training knows is None for an ensemble."""
+
+    fold: int
+    rows: int
+    score: float | None
+    probe: float | None
+    gain: float | None
+    below_probe: bool
+    epoch: int | None
+    epochs: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One metric, pooled over all rows and fold by fold."""
+
+    title: str
+    best: str
+    pooled: float | None
+    mean: float | None
+    std: float | None
+    per_fold: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class MemberLine:
+    """One member of an ensemble; the scores are None where its folder is gone."""
+
+    name: str
+    pooled: float | None
+    mean: float | None
+    std: float | None
+    gain: float | None
+
+
+def fold_lines(run: RunFolder) -> list[FoldLine]:
+    """One line for each fold, in order."""
+    rows = run.oof["fold"].astype(int).value_counts()
+    return [_fold_line(run, k, int(rows.get(k, 0))) for k in range(run.k)]
+
+
+def _fold_line(run: RunFolder, k: int, rows: int) -> FoldLine:
+    meta, score = run.metas.get(k, {}), run.cv["per_fold"][k]
+    probe = meta.get("probe_score")
+    return FoldLine(
+        fold=k,
+        rows=rows,
+        score=score,
+        probe=probe,
+        gain=score - probe if score is not None and probe is not None else None,
+        below_probe=k in run.cv["below_probe"] or bool(meta.get("below_probe")),
+        epoch=meta.get("selected_epoch"),
+        epochs=meta.get("epochs"),
+        seconds=meta.get("seconds"),
+    )
+
+
+def metric_lines(run: RunFolder) -> list[MetricLine]:
+    """The competition's own metric first, then the further ones."""
+    own = {run.cv["metric"]: run.cv}
+    further = {name: found for name, found in run.cv["metrics"].items() if name != run.cv["metric"]}
+    return [_metric_line(name, found) for name, found in (own | further).items()]
+
+
+def _metric_line(name: str, found: dict[str, Any]) -> MetricLine:
+    best = "higher" if found["direction"] == "max" else "lower"
+    return MetricLine(words.metric_title(name), best, found["pooled"], found["mean"], found["std"], found["per_fold"])
+
+
+def member_lines(run: RunFolder) -> list[MemberLine]:
+    """The members of an ensemble, and how much the ensemble gains over each (positive is better)."""
+    return [_member_line(run, name, cv) for name, cv in run.members.items()]
+
+
+def _member_line(run: RunFolder, name: str, cv: dict[str, Any] | None) -> MemberLine:
+    if cv is None:
+        return MemberLine(name, None, None, None, None)
+    gain = None
+    if cv["pooled"] is not None and run.cv["pooled"] is not None and cv["metric"] == run.cv["metric"]:
+        gain = (run.cv["pooled"] - cv["pooled"]) * (1 if run.cv["direction"] == "max" else -1)
+    return MemberLine(name, cv["pooled"], cv["mean"], cv["std"], gain)
+
+
+def value_lines(run: RunFolder, most: int = 25) -> list[dict[str, Any]]:
+    """Regression: the errors of each output, at most `most` of them; empty for other tasks."""
+    if run.task != "regression":
+        return []
+    errors = analysis.regression_errors(run.truth, run.predicted)
+    named = zip(run.outputs, errors, strict=True)
+    return [{"name": words.printable(name) or "value", **error} for name, error in named][:most]

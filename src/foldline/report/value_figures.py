@@ -1,0 +1,83 @@
+"""Figures of regression: predicted against true, and residuals. A run in, embedded pictures out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.tasks import Array
+from foldline.report import analysis, ink, words
+from foldline.report.ink import Picture
+from foldline.report.run_folder import RunFolder
+
+SIZE = (440, 330)  # px
+MOST_OUTPUTS = 4
+MOST_POINTS = 1500  # each point is ~100 bytes of the page
+
+
+def worst_outputs(run: RunFolder) -> list[int]:
+    """The outputs that get figures: the `MOST_OUTPUTS` with the lowest R², in the order of `outputs`."""
+    r2 = [row["r2"] for row in analysis.regression_errors(run.truth, run.predicted)]
+    return sorted(np.argsort(np.nan_to_num(r2, nan=-np.inf), kind="stable")[:MOST_OUTPUTS].tolist())
+
+
+def _of(run: RunFolder, output: int) -> str:
+    """How a title names an output; nothing where there is only one."""
+    return f": {words.printable(run.outputs[output], 30)}" if len(run.outputs) > 1 else ""
+
+
+def _some_rows(rows: int) -> NDArray[np.intp]:
+    """At most `MOST_POINTS` row numbers, the same ones every time."""
+    if rows <= MOST_POINTS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_POINTS, replace=False))
+
+
+def scatter(run: RunFolder) -> list[Picture]:
+    """Predicted against true, one picture an output."""
+    return [_scatter(run, output) for output in worst_outputs(run)]
+
+
+def _scatter(run: RunFolder, output: int) -> Picture:
+    error = analysis.regression_errors(run.truth, run.predicted)[output]
+    some = _some_rows(len(run.truth))
+    true, value = run.truth[some, output], run.predicted[some, output]
+    ends = [min(true.min(), value.min()), max(true.max(), value.max())]
+    with ink.drawing():
+        figure, axes = ink.canvas(*SIZE)
+        axes.plot(ends, ends, ":", color=ink.MUTED, linewidth=1)
+        axes.plot(true, value, "o", color=ink.ACCENT, markersize=3.4, alpha=0.45, markeredgewidth=0)
+        axes.set(xlabel="true", ylabel="predicted")
+        axes.locator_params(nbins=6)
+        axes.text(0.97, 0.06, f"R² {words.score(error['r2'])}", ha="right", fontsize=11, transform=axes.transAxes)
+        uri = ink.svg_uri(figure)
+    alt = f"Predicted against true values{_of(run, output)}: R² {words.score(error['r2'])}, RMSE {words.score(error['rmse'])}."
+    drawn = (
+        f"{words.count(len(some))} of {words.count(len(run.truth))} rows, drawn at random. "
+        if len(some) < len(run.truth)
+        else ""
+    )
+    caption = f"{drawn}Points on the dotted line are right."
+    return Picture("scatter", f"Predicted against true{_of(run, output)}", uri, *SIZE, alt, caption)
+
+
+def residuals(run: RunFolder) -> list[Picture]:
+    """The distribution of predicted - true, one picture an output."""
+    return [_residuals(run, output) for output in worst_outputs(run)]
+
+
+def _residuals(run: RunFolder, output: int) -> Picture:
+    error: Array = run.predicted[:, output] - run.truth[:, output]
+    low, high = np.quantile(error, [0.025, 0.975])
+    with ink.drawing():
+        figure, axes = ink.canvas(*SIZE)
+        heights, edges = np.histogram(error, 40)
+        axes.stairs(100 * heights / len(error), edges, fill=True, color=ink.ACCENT, alpha=0.18)
+        axes.stairs(100 * heights / len(error), edges, color=ink.ACCENT, linewidth=1.6)
+        axes.axvline(0, color=ink.MUTED, linewidth=1, linestyle=":")
+        axes.axvline(float(error.mean()), color=ink.WARM, linewidth=1.6)
+        axes.set(xlabel="predicted − true", ylabel="% of rows")
+        axes.locator_params(nbins=6)
+        uri = ink.svg_uri(figure)
+    alt = f"Residuals{_of(run, output)}: mean {words.score(float(error.mean()))}, 95 % of them from {words.score(low)} to {words.score(high)}."
+    caption = f"95 % of the rows lie from {words.score(low)} to {words.score(high)}."
+    legend = [("warm", f"mean {words.score(float(error.mean()))}"), ("dotted", "no error")]
+    return Picture("residuals", f"Residuals{_of(run, output)}", uri, *SIZE, alt, caption, legend)
