@@ -32,7 +32,7 @@ from foldline.engine.precision import Precision, require_finite, set_batch_norm
 from foldline.images.augment import Augmenter, key_seed
 from foldline.images.batches import TrainingRows, batches_per_epoch, normalise, training_batches
 from foldline.models.backbone import Preprocessing
-from foldline.scoring.metrics import metric_named, per_class_accuracy, score
+from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 Array = NDArray[np.float64]
 
@@ -214,7 +214,8 @@ class _Training:
             "seconds": position.seconds,
         }
         position.log.append(row)
-        if number == 0 or _better(job.metric, row["score"], position.log[position.best_epoch]["score"]):
+        better = metric_for(job.metric, job.task).better
+        if number == 0 or better(_score(row), _score(position.log[position.best_epoch])):
             position.best_epoch, self.best = number, cpu_copy(module.state_dict())
         write_log(job.folder / "log.csv", position.log)
         say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metric)}")
@@ -255,10 +256,11 @@ def evaluate(job: FoldJob, model: nn.Module) -> dict[str, float | None]:
     plain = build_loss(job.run.loss.model_copy(update={"smoothing": 0.0}), job.task)
     loss = plain(torch.from_numpy(logits).float(), _target_tensor(job.valid_truth, job.task))
     found = activate(torch.from_numpy(logits), ACTIVATION[job.task]).numpy()
-    row: dict[str, float | None] = {"valid_loss": float(loss), "score": score(job.metric, job.valid_truth, found)}
+    own = score(job.metric, job.valid_truth, found, task=job.task)
+    row: dict[str, float | None] = {"valid_loss": float(loss), "score": _defined(own)}
     if single_label(job.task) or job.task == "multilabel":
-        accuracy = per_class_accuracy(job.valid_truth, found)
-        row |= {f"accuracy_{name}": float(value) for name, value in zip(job.outputs, accuracy, strict=True)}
+        accuracy = per_class_accuracy(job.valid_truth, found, task=job.task)
+        row |= {f"accuracy_{name}": _defined(value) for name, value in zip(job.outputs, accuracy, strict=True)}
     return row
 
 
@@ -286,16 +288,19 @@ def _target_tensor(truth: Array, task: Task) -> Tensor:
     return torch.from_numpy(truth).long() if single_label(task) else torch.from_numpy(truth).float()
 
 
-def _better(metric: str, new: float | None, old: float | None) -> bool:
-    """Whether `new` beats `old`; an undefined score (NaN) beats nothing and is beaten by everything defined."""
-    if new is None or np.isnan(new):
-        return False
-    if old is None or np.isnan(old):
-        return True
-    return new > old if metric_named(metric).direction == "max" else new < old
+def _defined(value: float) -> float | None:
+    """A float; None where the metric has no answer (one class in the fold, a class without rows)."""
+    return None if np.isnan(value) else float(value)
+
+
+def _score(row: dict[str, float | None]) -> float:
+    """The metric of a log's row; undefined is NaN."""
+    value = row["score"]
+    return np.nan if value is None else value
 
 
 def _in_words(row: dict[str, float | None], metric: str) -> str:
     train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "
     speed = "" if row["images_per_second"] is None else f", {row['images_per_second']:.0f} images/s"
-    return f"{train}valid loss {row['valid_loss']:.4f}, {metric} {row['score']:.4f}{speed}"
+    shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
+    return f"{train}valid loss {row['valid_loss']:.4f}, {metric} {shown}{speed}"

@@ -24,7 +24,7 @@ from foldline.images.cache import ImageCache, open_cache
 from foldline.images.views import require_views
 from foldline.models.backbone import Architecture, Preprocessing, build_pretrained, preprocessing, state_sha256
 from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
-from foldline.scoring.metrics import metric_named
+from foldline.scoring.metrics import metric_for
 
 FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
@@ -72,7 +72,7 @@ class Problem:
 def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> Problem:
     """Loads facts and folds, checks names that the run gives, and opens (or builds) the image cache."""
     facts = load_competition(layout, comp)
-    metric_named(facts.metric)
+    metric_for(facts.metric, facts.task, where="metric")
     require_views(run.predict.views, run.data.height_width, where="predict.views")
     if run.train.probe is not None:
         require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")

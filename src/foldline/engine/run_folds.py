@@ -20,7 +20,7 @@ from foldline.engine.infer import predict
 from foldline.engine.precision import Precision, choose_precision
 from foldline.engine.prepare import Problem, Start, make_start, open_problem
 from foldline.models.backbone import state_sha256
-from foldline.scoring.metrics import metric_named
+from foldline.scoring.metrics import metric_for
 
 
 def train_folds(layout: Layout, comp: str, name: str, run: Run, folds: list[int], device_name: str) -> None:
@@ -108,7 +108,7 @@ def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -
     """Whether fine-tuning made the network worse than its own start; says so, since that is easily overlooked."""
     if score is None or probe_score is None:
         return False
-    below = score < probe_score if metric_named(job.metric).direction == "max" else score > probe_score
+    below = metric_for(job.metric, job.task).better(probe_score, score)
     if below:
         say(
             f"warning: fold {job.fold}: the fine-tuned weights score {score:.4f}, worse than their own probe's "

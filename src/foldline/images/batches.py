@@ -57,7 +57,11 @@ def training_batches(
         [(epoch, int(row)) for row in order[b * batch_size : (b + 1) * batch_size]] for b in range(first, batches)
     ]
     loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-        dataset, batch_sampler=chosen, num_workers=workers, pin_memory=pin
+        dataset,
+        batch_sampler=chosen,
+        num_workers=workers,
+        pin_memory=pin,
+        generator=torch.Generator(),  # else it draws a seed from the global state, once an iterator
     )
     for images, rows in loader:
         yield images, np.asarray(rows, dtype=np.int64)

@@ -1,0 +1,34 @@
+"""Every test runs with one thread: two workers with two threads each slow one another down many times."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["MPLBACKEND"] = "agg"
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
+os.environ["COLUMNS"] = "200"
+
+from pathlib import Path
+
+import cv2
+import pytest
+from tiny import TinyProject
+
+cv2.setNumThreads(1)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> TinyProject:
+    """A project folder with a small generated competition `tiny` and its run `quick`."""
+    return TinyProject(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))

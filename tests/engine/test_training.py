@@ -1,0 +1,202 @@
+"""The parts of training: losses, precision, optimizer, schedule, selection."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tiny import TinyProject
+from torch.nn import functional as F  # noqa: N812
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError
+from foldline.core.run import Loss, Optim, Schedule
+from foldline.core.tables import read_csv, read_json
+from foldline.engine.losses import LOSSES, build_loss
+from foldline.engine.optim import build_optimizer, build_schedule, freeze
+from foldline.engine.precision import Precision, choose_precision, set_batch_norm
+
+TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
+CPU = torch.device("cpu")
+
+
+def target_of(task: Task, rows: int = 6, outputs: int = 3) -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    if task in ("binary", "multiclass", "ordinal"):
+        return torch.from_numpy(rng.integers(0, outputs, rows))
+    if task == "multilabel":
+        return torch.from_numpy(rng.integers(0, 2, (rows, outputs)).astype(np.float32))
+    values = rng.random((rows, outputs)).astype(np.float32)
+    return torch.from_numpy(values / values.sum(1, keepdims=True) if task == "soft" else values)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_loss_is_a_mean_over_rows_or_refuses_the_task(name: str, task: Task) -> None:
+    try:
+        loss = build_loss(Loss(name=name), task)
+    except FoldlineError as error:
+        assert "does not fit" in str(error)
+        return
+    target = target_of(task)
+    logits = torch.randn(6, 3, requires_grad=True)
+    value = loss(logits, target)
+    assert value.shape == ()
+    assert torch.allclose(value, loss(logits.flip(0), target.flip(0)))
+    value.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_default_loss_is_least_at_the_truth(task: Task) -> None:
+    loss, target = build_loss(Loss(), task), target_of(task)
+    hot = F.one_hot(target, 3).float() if target.ndim == 1 else target
+    truth = {"regression": hot, "soft": hot.clamp_min(1e-6).log()}.get(task, 20 * hot - 10)
+    best = loss(truth, target)
+    assert all(loss(truth + torch.randn_like(truth), target) > best for _ in range(5))
+
+
+def test_smoothing_is_torchs() -> None:
+    target, logits = target_of("multiclass"), torch.randn(6, 3)
+    smooth = build_loss(Loss(smoothing=0.1), "multiclass")(logits, target)
+    assert torch.allclose(smooth, F.cross_entropy(logits, target, label_smoothing=0.1))
+    assert not torch.allclose(smooth, F.cross_entropy(logits, target))
+
+
+def test_a_loss_of_another_shape_is_an_error() -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        build_loss(Loss(name="bce"), "multilabel")(torch.randn(4, 3), torch.rand(4, 1))
+
+
+def model() -> torch.nn.Module:
+    return cast("torch.nn.Module", timm.create_model("test_efficientnet", num_classes=2, in_chans=1))
+
+
+def test_layer_decay_and_no_decay_of_norms() -> None:
+    optimizer = build_optimizer(model(), Optim(lr=1e-3, layer_decay=0.5), CPU)
+    scales = {group["lr_scale"] for group in optimizer.param_groups}
+    assert max(scales) == 1.0
+    assert len(scales) > 3
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.05}
+
+
+def test_the_schedule_warms_up_and_falls_to_the_end() -> None:
+    optim = Optim(lr=1.0)
+    optimizer = build_optimizer(model(), optim, CPU)
+    rates = []
+    schedule = build_schedule(optimizer, optim, Schedule(warmup=0.2, min_lr_fraction=0.1), 50)
+    for step in range(50):
+        schedule.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == 0.0
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert max(rates) == pytest.approx(1.0, abs=0.1)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    again = build_schedule(build_optimizer(model(), optim, CPU), optim, Schedule(warmup=0.2, min_lr_fraction=0.1), 50)
+    again.step_update(30)
+    assert again.optimizer.param_groups[0]["lr"] == rates[30], "a schedule has no memory, so a resume needs none"
+
+
+def test_frozen_parameters_and_statistics_stay() -> None:
+    network = model()
+    freeze(network, ["conv_stem", "blocks.0"])
+    network.train()
+    set_batch_norm(network, "frozen")
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = build_optimizer(network, Optim(lr=1e-2), CPU)
+    network(torch.randn(4, 1, 32, 32)).sum().backward()
+    optimizer.step()
+    after = network.state_dict()
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed
+    assert not [k for k in changed if k.startswith(("conv_stem", "blocks.0")) or "running" in k]
+    with pytest.raises(FoldlineError, match="conv_stem"):
+        freeze(network, ["stem"])
+
+
+def test_precision_is_measured_once_for_all_folds(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def make_step(precision: Precision) -> Any:
+        calls.append(precision.choice)
+        return (lambda: torch.randn(10_000).sum()), 8
+
+    path = tmp_path / "precision.json"
+    found = choose_precision("auto", CPU, "this machine", path, make_step)
+    assert calls == ["fp32", "bf16"]
+    assert found.images_per_second[found.choice] == max(found.images_per_second.values())
+    assert choose_precision("auto", CPU, "this machine", path, make_step) == found
+    assert len(calls) == 2
+    choose_precision("auto", CPU, "another machine", path, make_step)
+    assert len(calls) == 4
+    assert choose_precision("bf16", CPU, "", tmp_path / "none.json", make_step).choice == "bf16"
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_works_in_every_precision(project: TinyProject, precision: str) -> None:
+    project.prepare()
+    settings = f"train.precision={precision} train.epochs=2"
+    assert project.run("train", "--name", precision, "--set", settings, "--fold", "0") == 0
+    meta = read_json(project.fold(0, precision) / "meta.json")
+    assert meta["precision"]["choice"] == precision
+    log = read_csv(project.fold(0, precision) / "log.csv")
+    assert float(log["train_loss"][2]) < float(log["train_loss"][1])
+
+
+def test_fp16_scales_its_gradients() -> None:
+    precision = Precision("fp16", "", {})
+    assert precision.scaler(CPU).is_enabled()
+    assert not Precision("bf16", "", {}).scaler(CPU).is_enabled()
+    scaler, weight = precision.scaler(CPU), torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler.scale(weight * float("inf")).sum().backward()
+    scaler.step(optimizer)
+    scale = scaler.get_scale()
+    scaler.update()
+    assert weight.item() == 1.0, "a step with infinite gradients is left out"
+    assert scaler.get_scale() < scale
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["auto", "fp16", "bf16"])
+def test_training_on_cuda(project: TinyProject, precision: str) -> None:
+    project.prepare()
+    for name in ("one", "two"):
+        settings = f"train.precision={precision}"
+        assert project.run("train", "--name", name, "--set", settings, "--fold", "0", "--device", "cuda") == 0
+    weights = [(project.fold(0, name) / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+def test_best_epoch_early_stopping_and_the_warning(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.prepare()
+    settings = "train.select=best train.patience=1 train.epochs=9 optim.lr=1e-9 train.probe.c=0.1"
+    assert project.run("train", "--name", "early", "--set", settings) == 0
+    meta = read_json(project.fold(0, "early") / "meta.json")
+    assert meta["epochs"] < 9
+    assert "stops early" in capsys.readouterr().out
+    assert project.run("predict", "--run", "early") == 0
+    assert read_json(project.layout.run("tiny", "early") / "cv.json")["optimistic"]
+
+
+def test_fine_tuning_below_the_probe_is_said(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.prepare()
+    settings = "train.probe.c=0.1 optim.lr=3 optim.clip_norm=0 train.epochs=1 optim.name=sgd"
+    assert project.run("train", "--name", "bad", "--set", settings, "--fold", "0") in (0, 2)
+    out = capsys.readouterr()
+    if "became" not in out.err:
+        assert "worse than their own probe" in out.out
+        assert read_json(project.fold(0, "bad") / "meta.json")["below_probe"]
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.prepare()
+    settings = "optim.lr=1e30 optim.clip_norm=0 optim.name=sgd schedule.warmup=0"
+    assert project.run("train", "--name", "nan", "--set", settings, "--fold", "0") == 2
+    assert "lower optim.lr" in capsys.readouterr().err
