@@ -45,16 +45,16 @@ def _known_keys(model: Any, path: tuple[Any, ...]) -> list[str]:
     prefix = ""
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
-        model = _model_of(field.annotation) if field else model
+        model = model_of(field.annotation) if field else model
         prefix += f"{part}."
     return [prefix + name for name in getattr(model, "model_fields", {})]
 
 
-def _model_of(annotation: Any) -> Any:
+def model_of(annotation: Any) -> Any:
     """The model class inside an annotation such as `Holdout | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    inner = [_model_of(part) for part in getattr(annotation, "__args__", ())]
+    inner = [model_of(part) for part in getattr(annotation, "__args__", ())]
     return next((part for part in inner if part is not None), None)
 
 
