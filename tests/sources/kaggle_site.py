@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         if stop is not None:
             self.wfile.flush()
             self.site.stalled.set()
-            self.site.closing.wait(30)
+            self.site.closing.wait(120)
 
     def _create(self, asked: Any) -> None:
         submission = {

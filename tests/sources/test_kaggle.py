@@ -85,9 +85,9 @@ def test_a_killed_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) 
         "from foldline.sources import fetch; fetch(Source(kind='kaggle', name='cats'), Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], start_new_session=True) as process:
-        assert site.stalled.wait(30)
+        assert site.stalled.wait(120)
         archive = parking(tmp_path / "out") / "cats.zip"
-        for _ in range(500):
+        for _ in range(3000):
             if archive.is_file() and archive.stat().st_size >= 2 << 20:
                 break
             site.closing.wait(0.01)

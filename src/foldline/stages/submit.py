@@ -111,12 +111,10 @@ def _is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
 
 def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> None:
     """The same checks as `foldline check`: what the grader would refuse costs no slot."""
-    root = layout.input(comp)
-    place = layout.holdout_sample(comp) if facts.submission.sample is None else root / facts.submission.sample
     outputs = read_json(layout.folds_meta(comp))["outputs"]
-    names = class_names(root, facts)
+    names = class_names(layout.input(comp), facts)
     where = layout.relative(path)
-    check_submission(read_csv(path), read_csv(place), facts, outputs, where=where, names=names)
+    check_submission(read_csv(path), read_csv(layout.sample(comp, facts)), facts, outputs, where=where, names=names)
 
 
 def _require_yes(yes: bool, question: str) -> None:
