@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+
 from tiny import TinyProject
 
 cv2.setNumThreads(1)

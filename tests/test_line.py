@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from tiny import FACTS, RUN, TinyProject
 
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file
 from foldline.scoring.metrics import score
+from tiny import FACTS, RUN, TinyProject
 
 
 def test_the_whole_line(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,9 @@ def test_equal_commands_give_equal_bytes(project: TinyProject) -> None:
     for name in ("a", "b"):
         assert project.run("train", "--name", name, "--fold", "1") == 0
     files = ("model.safetensors", "valid.parquet")
-    assert [sha256_file(project.fold(1, "a") / f) for f in files] == [sha256_file(project.fold(1, "b") / f) for f in files]
+    assert [sha256_file(project.fold(1, "a") / f) for f in files] == [
+        sha256_file(project.fold(1, "b") / f) for f in files
+    ]
 
 
 def test_runs_are_blended_and_an_ensemble_is_a_run(project: TinyProject) -> None:
@@ -138,7 +140,11 @@ def test_another_config_in_the_same_folder_is_refused(project: TinyProject, caps
     ("change", "stage", "words"),
     [
         ({"model": {"name": "test_efficentnet"}}, "train", "test_efficientnet"),
-        ({"model": {"name": "test_efficientnet", "weights": {"source": "hub"}}}, "train", "ways out|model.weights.source"),
+        (
+            {"model": {"name": "test_efficientnet", "weights": {"source": "hub"}}},
+            "train",
+            "ways out|model.weights.source",
+        ),
         ({"model": {"name": "test_efficientnet", "weights": {"source": "file", "file": "no.pth"}}}, "train", "no.pth"),
         ({"augment": {"recipe": "heavyy"}}, "train", "augmentation recipe"),
         ({"predict": {"views": ["flip"]}}, "train", "predict.views"),
@@ -201,7 +207,10 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 def test_help_is_fast_and_knows_no_torch() -> None:
     start = time.perf_counter()
-    code = "import sys, foldline.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, 'pandas' in sys.modules)"
+    code = (
+        "import sys, foldline.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules, 'pandas' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.rstrip().endswith("False False")
     assert time.perf_counter() - start < 3, "0.05 s on an idle machine"

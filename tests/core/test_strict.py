@@ -51,7 +51,7 @@ def test_overrides_go_through_validation_and_leave_the_base_alone(tmp_path: Path
     path.write_text("optim: {lr: 1e-3, weight_decay: 0.1}\n")
     run = load_run(layout, "c", "r", ["optim.lr=3e-4", "predict.views=[identity, hflip]"])
     assert (run.optim.lr, run.optim.weight_decay, run.predict.views) == (3e-4, 0.1, ["identity", "hflip"])
-    with pytest.raises(FoldlineError, match="optim.lr"):
+    with pytest.raises(FoldlineError, match=r"optim\.lr"):
         load_run(layout, "c", "r", ["optim.lr=fast"])
     with pytest.raises(FoldlineError, match="is not key=value"):
         load_run(layout, "c", "r", ["optim.lr"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors
 from safetensors.torch import load_file, save_file
+
 from tiny import TinyProject
 
 FILES = ("model.safetensors", "best.safetensors", "valid.parquet")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tiny import TinyProject
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
@@ -17,6 +16,7 @@ from foldline.core.tables import read_csv, read_json
 from foldline.engine.losses import LOSSES, build_loss
 from foldline.engine.optim import build_optimizer, build_schedule, freeze
 from foldline.engine.precision import Precision, choose_precision, set_batch_norm
+from tiny import TinyProject
 
 TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
 CPU = torch.device("cpu")
@@ -38,7 +38,8 @@ def test_every_loss_is_a_mean_over_rows_or_refuses_the_task(name: str, task: Tas
     try:
         loss = build_loss(Loss(name=name), task)
     except FoldlineError as error:
-        assert "does not fit" in str(error)
+        if "does not fit" not in str(error):
+            raise
         return
     target = target_of(task)
     logits = torch.randn(6, 3, requires_grad=True)

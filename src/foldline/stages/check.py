@@ -7,6 +7,7 @@ from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv
+from foldline.readers import class_names
 from foldline.scoring.gate import check_submission
 
 
@@ -14,5 +15,5 @@ def check(layout: Layout, comp: str, file: Path) -> None:
     """Says that the grader would accept `file`; raises FoldlineError with the first bad lines where it would not."""
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     frame, sample = read_csv(file), read_csv(layout.sample(comp, facts))
-    check_submission(frame, sample, facts, folds.outputs, where=str(file))
+    check_submission(frame, sample, facts, folds.outputs, where=str(file), names=class_names(layout.input(comp), facts))
     say(f"{file}: {len(frame)} lines, accepted by the gate")

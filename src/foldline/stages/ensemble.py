@@ -78,7 +78,8 @@ def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: lis
     views = read_json_or_empty(layout.run(comp, name) / "cv.json").get("views", choices.predict.views)
     if views != choices.predict.views:
         raise FoldlineError(
-            f"run '{name}' was predicted with the views {', '.join(views)}, now it has {', '.join(choices.predict.views)}",
+            f"run '{name}' was predicted with the views {', '.join(views)}, "
+            f"and now has {', '.join(choices.predict.views)}",
             where="predict.views",
             next=f"make predict COMP={comp} RUN={name}",
         )
@@ -166,6 +167,7 @@ def _write_submission(
 ) -> None:
     """The CSV, through the gate, and its ledger entry."""
     from foldline.core.predictions import read_predictions
+    from foldline.readers import class_names
     from foldline.scoring.entities import aggregate
     from foldline.scoring.gate import check_submission
     from foldline.scoring.submission import build_submission
@@ -179,9 +181,10 @@ def _write_submission(
         test = aggregate(test, "entity", facts.submission.aggregate, task=folds.task, outputs=folds.outputs)
     predictions = test.rename(columns={"entity": "id", "row_id": "id"})
     where = layout.relative(sample_path)
-    frame = build_submission(sample, predictions, facts, folds.outputs, where=where)
+    names = class_names(layout.input(comp), facts)
+    frame = build_submission(sample, predictions, facts, folds.outputs, names=names, where=where)
     path = layout.submission(comp, name)
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path))
+    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
     record = read_json(layout.run(comp, name) / "cv.json")
     write_csv(path, frame)
     write_json(path.with_suffix(".json"), {

@@ -4,18 +4,15 @@ Reads `submissions/<comp>/<name>.csv` and the solution of the `holdout`, which n
 score into the ledger entry beside the submission.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
-import pandas as pd
-
-from foldline.core.competition import Competition, Task, load_competition
+from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
-from foldline.core.tasks import Array, truth_array
+from foldline.core.tasks import truth_array
+from foldline.readers import class_names
+from foldline.scoring.answers import read_answers
 from foldline.scoring.gate import check_submission
 from foldline.scoring.metrics import metric_for, score
 
@@ -37,30 +34,18 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
         )
     require_file(solution_path, next=f"make folds COMP={comp}")
     frame, sample = read_csv(path), read_csv(layout.holdout_sample(comp))
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path))
+    names = class_names(layout.input(comp), facts)
+    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})
-    solution = solution.set_index("row_id").loc[frame.iloc[:, 0]].reset_index()
+    ids, found = read_answers(frame, sample, facts, folds.outputs, names=names)
+    solution = solution.set_index("row_id").loc[ids].reset_index()
     truth = truth_array(solution, folds.task, folds.outputs, where=layout.relative(solution_path))
-    found = as_predictions(frame, folds.task, folds.outputs)
     scores = {
         metric: score(metric_for(metric, folds.task), truth, found, task=folds.task)
         for metric in dict.fromkeys([facts.metric, *facts.metrics])
     }
     _write(layout, comp, name, facts, scores)
     return scores
-
-
-def as_predictions(frame: pd.DataFrame, task: Task, outputs: Sequence[str]) -> Array:
-    """[lines, outputs] what a submission in the form of the holdout's sample says; a label counts as probability 1."""
-    cells = frame.iloc[:, 1:]
-    if task == "regression" or cells.shape[1] == len(outputs) > 1:
-        return cells.to_numpy(dtype=np.float64)
-    column = cells.iloc[:, 0]
-    if column.isin(list(outputs)).all():
-        codes = column.map({name: i for i, name in enumerate(outputs)}).to_numpy(dtype=np.int64)
-        return np.eye(len(outputs))[codes]
-    positive = column.to_numpy(dtype=np.float64)
-    return np.stack([1 - positive, positive], axis=1)
 
 
 def _write(layout: Layout, comp: str, name: str, facts: Competition, scores: dict[str, float]) -> None:
