@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Task
 from foldline.core.tasks import Array, single_label
 from foldline.report.run_folder import Floats, RunFolder
+from foldline.scoring.classification import confusion_matrix
 
 Indices = NDArray[np.intp]
 EPSILON = 1e-7  # float32 probabilities: a zero is only "smaller than one in ten million"
@@ -23,7 +24,7 @@ def true_class(task: Task, truth: Array) -> Indices:
 
 
 def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
-    """[rows] how wrong each row is, >= 0: log loss; of regression, the absolute error in standard deviations of the truth.
+    """[rows] how wrong each row is, >= 0: log loss; of regression, |error| in standard deviations of the truth.
 
     >>> row_loss("binary", np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
     array([0.69, 0.  ])
@@ -41,7 +42,7 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
 
 
 def margin(task: Task, predicted: Floats) -> Array:
-    """[rows] how sure each row is, in [0, 1]: the lead of the first class over the second; of multi-label, mean |2p - 1|.
+    """[rows] how sure each row is, in [0, 1]: the lead over the second class; of multi-label, mean |2p - 1|.
 
     >>> margin("multiclass", np.array([[0.5, 0.4, 0.1]])).round(2)
     array([0.1])
@@ -54,9 +55,8 @@ def margin(task: Task, predicted: Floats) -> Array:
 
 def confusion(task: Task, truth: Array, predicted: Floats) -> NDArray[np.int64]:
     """[classes, classes] rows by true class (first axis) and most probable class (second)."""
-    classes = predicted.shape[1]
-    pairs = true_class(task, truth) * classes + predicted.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    guess = predicted.argmax(axis=1).astype(np.float64)
+    return confusion_matrix(true_class(task, truth).astype(np.float64), guess, predicted.shape[1])
 
 
 def mixed_up(task: Task, truth: Array, predicted: Floats, most: int) -> list[tuple[int, int, int]]:
@@ -74,7 +74,8 @@ def mixed_up(task: Task, truth: Array, predicted: Floats, most: int) -> list[tup
 
 def ratio(top: Array, bottom: Array) -> Array:
     """Element by element; NaN where the bottom is 0."""
-    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+    quotient: Array = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+    return quotient
 
 
 def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array]:
@@ -126,7 +127,7 @@ def roc(is_class: NDArray[np.bool_], prob: Floats, points: int = 300) -> tuple[A
 class Reliability:
     """Predicted probability against observed share, in bins. All arrays are [bins], empty bins left out.
 
-    `low` and `high` are the Wilson 95 % interval of the observed share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    `low` and `high` are the 95 % interval of the observed share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
     `error` is the expected calibration error: the mean gap, weighted by rows (Naeini et al. 2015).
     """
 

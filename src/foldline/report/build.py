@@ -4,12 +4,15 @@ Reads what `run_folder` and `pictures` read, and the templates beside this file.
 Class names, ids and file names come from strangers; Jinja2 escapes every value.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foldline import __version__
 from foldline.core.paths import Layout
 from foldline.report import class_tables, figures, ink, pictures, remarks, score_tables, settings, words
 from foldline.report.run_folder import RunFolder, read_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def build_report(layout: Layout, comp: str, run: str) -> str:
@@ -21,7 +24,7 @@ def build_report(layout: Layout, comp: str, run: str) -> str:
     return _environment().get_template("report.html").render(page(read_run(layout, comp, run)))
 
 
-def _environment() -> Any:
+def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -31,7 +34,16 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for kind in (words.score, words.change, words.count, words.share, words.duration, words.plain, words.printable):
+    for kind in (
+        words.score,
+        words.spread,
+        words.change,
+        words.count,
+        words.share,
+        words.duration,
+        words.plain,
+        words.printable,
+    ):
         environment.filters[kind.__name__] = kind
     return environment
 
@@ -49,6 +61,8 @@ def page(run: RunFolder) -> dict[str, Any]:
         "facts": facts(run),
         "remarks": remarks.remarks(run),
         "figures": {name: figures.draw_section(run, name) for name in ("headline", "learning", "quality")},
+        "findings": remarks.findings(run)[1],
+        "units": "groups" if "group" in run.oof.columns else run.unit,
         "columns": min(run.k, 5),
         "folds": score_tables.fold_lines(run),
         "metrics": score_tables.metric_lines(run),
@@ -70,17 +84,22 @@ def page(run: RunFolder) -> dict[str, Any]:
 def lede(run: RunFolder) -> str:
     """What was done, in one or two sentences."""
     rows, k = words.count(len(run.oof)), run.k
+    together = (
+        f" The rows make {words.count(run.cv['rows'])} entities, and those are scored."
+        if run.unit == "entities"
+        else ""
+    )
     views = len(run.cv["views"])
     averaged = f", averaged over {views} views of its picture" if views > 1 else ""
     if run.cv["members"]:
-        how = {"mean": "mean", "gmean": "geometric mean", "rank": "rank mean"}.get(
+        how = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}.get(
             run.cv["blend"], run.cv["blend"] or "blend"
         )
-        return f"The {how} of {len(run.cv['members'])} runs, scored on {rows} rows in the same {k} folds."
+        return f"The {how} of {len(run.cv['members'])} runs, scored on {rows} rows in the same {k} folds.{together}"
     name = words.printable(_model(run))
     return (
         f"{k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that has "
-        f"never seen it{averaged}; the score is that of all these predictions together."
+        f"never seen it{averaged}; the score is that of all these predictions together.{together}"
     )
 
 
@@ -94,7 +113,7 @@ def _model(run: RunFolder) -> str:
 def facts(run: RunFolder) -> list[tuple[str, str]]:
     """The line of facts below the headline: (name, value)."""
     found = [("Task", run.task), ("Rows", words.count(len(run.oof))), ("Folds", str(run.k))]
-    if run.task != "regression":
+    if run.task not in ("binary", "regression"):
         found.insert(1, ("Classes", words.count(len(run.outputs))))
     if run.cv["members"]:
         found += [("Members", str(len(run.cv["members"])))]
@@ -102,7 +121,7 @@ def facts(run: RunFolder) -> list[tuple[str, str]]:
         found += [("Model", words.printable(_model(run)))]
     if run.metas:
         height, width = next(iter(run.metas.values()))["height_width"]
-        found += [("Image", f"{height} × {width} px")]
+        found += [("Image", f"{height} x {width} px")]
     found += [("Views", words.printable(", ".join(run.cv["views"])) or "none")]
     seconds = [value for value in (run.cv["seconds"] or {}).values() if value is not None]
     return [*found, ("Time", words.duration(sum(seconds) if seconds else None))]

@@ -3,12 +3,18 @@
 Colours mean the same everywhere: the accent is what to look at, warm is the other class or the worst one.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from foldline.core.tasks import Array
 from foldline.report import analysis, ink, words
 from foldline.report.ink import Picture
 from foldline.report.run_folder import Floats, RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_CURVES = 10  # more classes than this have a table instead of curves
 SIZE = (440, 330)  # px
@@ -56,12 +62,13 @@ def _class_rocs(run: RunFolder) -> list[Picture]:
         axes.text(0.97, 0.06, f"mean AUC {mean:.4f}", ha="right", color=ink.INK, fontsize=11, transform=axes.transAxes)
         uri = ink.svg_uri(figure)
     name = words.printable(run.outputs[worst])
-    alt = f"ROC curve of each class against the rest: mean AUC {mean:.4f}, the lowest is “{name}” with {areas[worst]:.4f}."
+    lowest = f"the lowest is “{name}” with {areas[worst]:.4f}"
+    alt = f"ROC curve of each class against the rest: mean AUC {mean:.4f}, {lowest}."
     legend = [("thin-accent", "each class against the rest"), ("warm", f"the lowest: {words.printable(name, 24)}")]
     return [Picture("roc", "ROC curves", uri, *SIZE, alt, "", [*legend, ("dotted", "chance")])]
 
 
-def _roc_axes() -> "tuple[ink.Figure, ink.Axes]":
+def _roc_axes() -> "tuple[Figure, Axes]":
     figure, axes = ink.canvas(*SIZE)
     axes.plot([0, 1], [0, 1], ":", color=ink.MUTED, linewidth=1)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel="false positive rate", ylabel="true positive rate")
@@ -70,6 +77,8 @@ def _roc_axes() -> "tuple[ink.Figure, ink.Axes]":
 
 def reliability_curve(run: RunFolder) -> list[Picture]:
     """Predicted probability against what happened, in ten bins with 95 % intervals."""
+    if not run.probabilities:
+        return []
     curve, about = analysis.calibration(run)
     about = words.printable(about)
     with ink.drawing():
@@ -81,7 +90,8 @@ def reliability_curve(run: RunFolder) -> list[Picture]:
         axes.scatter(curve.said, curve.seen, s=sizes, color=ink.ACCENT, edgecolor=ink.PAPER, linewidth=1, zorder=3)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), xlabel="predicted probability", ylabel="observed share")
         uri = ink.svg_uri(figure)
-    alt = f"Reliability of the probability {about}: expected calibration error {curve.error:.3f} over {len(curve.rows)} bins."
+    bins = f"{len(curve.rows)} bins"
+    alt = f"Reliability of the probability {about}: expected calibration error {curve.error:.3f} over {bins}."
     caption = (
         f"The probability {about}. Above the diagonal it is too low, below it too high; "
         f"expected calibration error {curve.error:.3f}."
@@ -140,7 +150,8 @@ def _quantiles(run: RunFolder) -> list[Picture]:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="predicted probability of the class")
         uri = ink.svg_uri(figure)
     name, own, _ = shown[0]
-    alt = f"Predicted probability of the true class, class by class; the lowest median is {np.median(own):.2f} for “{name}”."
+    lowest = f"the lowest median is {np.median(own):.2f} for “{name}”"
+    alt = f"Predicted probability of the true class, class by class; {lowest}."
     which = f"The {len(shown)} lowest of {words.count(len(groups))} classes. " if len(groups) > len(shown) else ""
     caption = f"{which}Dot: median; thick: the middle half of the rows; thin: 90 % of them."
     legend = [("accent", "rows of the class")] + ([("warm", "all other rows")] if run.task == "multilabel" else [])
@@ -148,7 +159,7 @@ def _quantiles(run: RunFolder) -> list[Picture]:
 
 
 def _groups(run: RunFolder) -> list[tuple[str, Floats, Floats]]:
-    """(class, its probability for rows of the class, for other rows), for classes that have rows; one pass over the rows."""
+    """(class, its probability for rows of the class, for other rows), for classes that have rows."""
     names = [words.printable(name) for name in run.outputs]
     if run.task == "multilabel":
         parts = ((name, run.predicted[:, i], run.truth[:, i] > 0.5) for i, name in enumerate(names))
@@ -161,7 +172,7 @@ def _groups(run: RunFolder) -> list[tuple[str, Floats, Floats]]:
     return [(names[c], part, nothing) for c, part in zip(classes, np.split(own_prob, starts[1:]), strict=True)]
 
 
-def _quantile_line(axes: "ink.Axes", y: float, values: Floats, colour: str) -> None:
+def _quantile_line(axes: "Axes", y: float, values: Floats, colour: str) -> None:
     at: Array = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
     axes.hlines(y, at[0], at[4], color=colour, linewidth=1.2)
     axes.hlines(y, at[1], at[3], color=colour, linewidth=5, alpha=0.45)

@@ -50,7 +50,7 @@ class ClassTable:
 
 
 def confusion_cells(run: RunFolder) -> list[list[Cell]]:
-    """The confusion matrix, true classes downwards; empty for multi-label, regression and more than `MOST_CELLS` classes."""
+    """The confusion matrix, labels downwards; empty for multi-label, regression, more than `MOST_CELLS` classes."""
     if run.task in ("multilabel", "regression") or len(run.outputs) > MOST_CELLS:
         return []
     counts = analysis.confusion(run.task, run.truth, run.predicted)
@@ -91,10 +91,11 @@ def _note(run: RunFolder, counts: dict[str, Array], shown: int) -> str:
     if len(run.outputs) <= MOST_LINES:
         return ""
     f1 = np.nan_to_num(counts["f1"][counts["rows"] > 0])
+    median, never = words.score(float(np.median(f1)), 3), words.count((f1 == 0).sum())
     return (
-        f"{words.count(len(run.outputs))} classes, {words.count(len(f1))} of them with rows: the table shows the {shown} with the "
-        f"lowest F1, larger classes first. Over all classes with rows the median F1 is {words.score(float(np.median(f1)), 3)}; "
-        f"{words.count((f1 == 0).sum())} classes are never predicted right."
+        f"{words.count(len(run.outputs))} classes, {words.count(len(f1))} of them with rows: the table shows the "
+        f"{shown} with the lowest F1, larger classes first. Over all classes with rows the median F1 is {median}; "
+        f"{never} classes are never predicted right."
     )
 
 

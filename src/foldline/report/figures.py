@@ -6,6 +6,7 @@ the run has nothing to draw.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from foldline.core.competition import Task
 from foldline.report import class_figures, ink, value_figures, words
 from foldline.report.ink import Picture
 from foldline.report.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def score_strip(run: RunFolder) -> list[Picture]:
@@ -25,7 +29,7 @@ def score_strip(run: RunFolder) -> list[Picture]:
     with ink.drawing():
         lanes = _lanes([value for _, value in scores], low, high)
         figure, axes = ink.canvas(440, 84 + 22 * max(lanes))
-        if low is not None:
+        if low is not None and high is not None:
             axes.axvspan(low, high, color=ink.ACCENT, alpha=0.16, linewidth=0)
         axes.axvline(pooled, color=ink.ACCENT, linewidth=2)
         for (k, value), lane in zip(scores, lanes, strict=True):
@@ -104,7 +108,7 @@ def _learning_curve(
     return Picture("learning", f"Fold {k}", uri, 210, 230, _learning_words(run, k, log))
 
 
-def _whole_epochs(axes: "ink.Axes", epochs: "pd.Series[float]") -> None:
+def _whole_epochs(axes: "Axes", epochs: "pd.Series[float]") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))

@@ -41,7 +41,7 @@ PAPER, INK, MUTED, LINE, ACCENT, WARM = STAND_IN.values()
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PX = 1 / 96  # inches
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.labelsize": 9,
     "xtick.labelsize": 8.5,
@@ -139,4 +139,5 @@ def _svg_style() -> str:
 def colour_variables() -> str:
     """The palette as CSS: light, dark where the reader prefers it, light again on paper."""
     light, dark = (";".join(f"--{role}:{value}" for role, value in colours.items()) for colours in (LIGHT, DARK))
-    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}@media print{{:root{{{light}}}}}"
+    screen = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return f":root{{{light}}}{screen}@media print{{:root{{{light}}}}}"

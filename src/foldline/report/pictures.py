@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from foldline.core.tasks import single_label
 from foldline.images.decode import BadImageError, Pixels, decode, resize
 from foldline.report import analysis, words
-from foldline.report.run_folder import RunFolder
+from foldline.report.run_folder import Floats, RunFolder
 
 MOST_ROWS = 12
 SIDE_PX = 240  # shown at about 160 px: sharp on a dense screen, ~8 kB each
@@ -28,7 +28,7 @@ class Card:
         uri: the thumbnail as a data URI; empty where the image cannot be read, `missing` then says why.
         pixelated: the image is so small that its pixels are to be seen.
         truth, predicted: in words, without markup.
-        prob: the probability of the truth in [0, 1] for the bar; None where a bar has no meaning.
+        right: whether the answer is the label; None where there is no such thing.
     """
 
     row_id: str
@@ -38,7 +38,6 @@ class Card:
     pixelated: bool
     truth: str
     predicted: str
-    prob: float | None
     right: bool | None
 
 
@@ -85,38 +84,40 @@ def _gallery(run: RunFolder, name: str, title: str, caption: str, rows: NDArray[
 
 def _card(run: RunFolder, i: int) -> Card:
     uri, missing, pixelated = _thumbnail(run, run.images[i])
-    truth, predicted, prob, right = _words(run, i)
+    truth, predicted, right = _words(run, i)
     fold = int(run.oof["fold"].iloc[i])
-    return Card(words.printable(run.ids[i]), fold, uri, missing, pixelated, truth, predicted, prob, right)
+    return Card(words.printable(run.ids[i]), fold, uri, missing, pixelated, truth, predicted, right)
 
 
-def _words(run: RunFolder, i: int) -> tuple[str, str, float | None, bool | None]:
-    """(the truth, the prediction, the probability of the truth, whether the prediction is right)."""
+def _words(run: RunFolder, i: int) -> tuple[str, str, bool | None]:
+    """(the truth, the prediction, whether the prediction is right)."""
     if run.task == "regression":
-        return _values(run, run.truth[i]), _values(run, run.predicted[i]), None, None
+        return _values(run, run.truth[i]), _values(run, run.predicted[i]), None
     if run.task == "multilabel":
-        return _label_set(run, run.truth[i], shown=False), _label_set(run, run.predicted[i], shown=True), None, None
+        return _label_set(run, run.truth[i], shown=False), _label_set(run, run.predicted[i], shown=True), None
     true = int(run.truth[i]) if single_label(run.task) else int(run.truth[i].argmax())
     guess = int(run.predicted[i].argmax())
     said = f"{words.printable(run.outputs[guess])} {words.score(float(run.predicted[i, guess]), 2)}"
-    return words.printable(run.outputs[true]), said, float(run.predicted[i, true]), true == guess
+    return words.printable(run.outputs[true]), said, true == guess
 
 
-def _values(run: RunFolder, values: analysis.Floats, most: int = 3) -> str:
+def _values(run: RunFolder, values: Floats, most: int = 3) -> str:
     named = zip(run.outputs, values, strict=True)
     parts = [f"{words.printable(name)} {words.score(float(value), 3)}".strip() for name, value in named]
     return ", ".join(parts[:most]) + (" …" if len(parts) > most else "")
 
 
-def _label_set(run: RunFolder, values: analysis.Floats, *, shown: bool, most: int = 4) -> str:
+def _label_set(run: RunFolder, values: Floats, *, shown: bool, most: int = 4) -> str:
     """The labels of at least 0.5, the most probable first; with their probabilities where `shown`."""
     found = [int(j) for j in np.argsort(-values, kind="stable")[: most + 1] if values[j] >= 0.5]
-    parts = [words.printable(run.outputs[j]) + (f" {words.score(float(values[j]), 2)}" if shown else "") for j in found]
+    parts = [
+        words.printable(run.outputs[j], 24) + (f" {words.score(float(values[j]), 2)}" if shown else "") for j in found
+    ]
     return (", ".join(parts[:most]) + (" …" if len(parts) > most else "")) or "no label"
 
 
 def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
-    """(data URI, why it is missing, whether its pixels are to be seen). Of several files stacked as channels, the first."""
+    """(data URI, why it is missing, whether its pixels are to be seen). Of several files, the first."""
     first = image.split("|", maxsplit=1)[0]
     if not first:
         return "", "not in the folds file", False

@@ -17,7 +17,14 @@ class Remark:
 
 def remarks(run: RunFolder) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
-    return [*_optimistic(run), *_below_probe(run), *_other_folds(run), *_rows_missing(run), *_undefined(run)]
+    return [
+        *_optimistic(run),
+        *_below_probe(run),
+        *_other_folds(run),
+        *_fold_checks(run),
+        *_rows_missing(run),
+        *_undefined(run),
+    ]
 
 
 def _optimistic(run: RunFolder) -> list[Remark]:
@@ -67,10 +74,22 @@ def _other_folds(run: RunFolder) -> list[Remark]:
         Remark(
             "other-folds",
             "The folds file has changed since this run was scored",
-            "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be missing. "
-            "Train and predict again to use the present folds.",
+            "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be "
+            "missing. Train and predict again to use the present folds.",
         )
     ]
+
+
+def findings(run: RunFolder) -> tuple[list[str], list[str]]:
+    """What the checks of the folds found: (warnings without that word, plain findings)."""
+    lines = [words.printable(line) for line in run.folds_meta["checks"]]
+    warned = [line.removeprefix("warning:").strip() for line in lines if line.startswith("warning:")]
+    return warned, [line for line in lines if not line.startswith("warning:")]
+
+
+def _fold_checks(run: RunFolder) -> list[Remark]:
+    warned, _ = findings(run)
+    return [Remark("fold-checks", "The checks of the folds warn", "; ".join(warned) + ".")] if warned else []
 
 
 def _rows_missing(run: RunFolder) -> list[Remark]:

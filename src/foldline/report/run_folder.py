@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from foldline.core import tables
 from foldline.core.competition import Competition, Task, load_competition
 from foldline.core.errors import FoldlineError
+from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.tasks import Array, prediction_columns, truth_array
 
@@ -59,6 +60,16 @@ class RunFolder:
         return [str(row_id) for row_id in self.oof["row_id"]]
 
     @property
+    def unit(self) -> str:
+        """What the score counts: single rows, or entities of several rows."""
+        return "entities" if "entity" in self.oof.columns else "rows"
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether `predicted` are probabilities: ranks and values of a regression are none."""
+        return self.task != "regression" and self.cv["blend"] != "rank_mean"
+
+    @property
     def k(self) -> int:
         """The number of folds."""
         return len(self.cv["per_fold"])
@@ -78,8 +89,8 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
     task, outputs = cv["task"], list(cv["outputs"])
     columns = prediction_columns(task, outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
-    rows = tables.read_csv(layout.folds(comp), required=["row_id", "image"])
-    image_of = dict(zip(rows["row_id"], rows["image"], strict=True))
+    folds = load_folds(layout, comp)
+    image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
     numbers = range(len(cv["per_fold"]))
     return RunFolder(
         layout=layout,
@@ -89,8 +100,8 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
         task=task,
         outputs=outputs,
         cv=cv,
-        folds_meta=tables.read_json(layout.folds_meta(comp)),
-        folds_sha256=tables.sha256_file(layout.folds(comp)),
+        folds_meta=read_folds_meta(layout, comp),
+        folds_sha256=folds.sha256,
         oof=oof,
         images=[image_of.get(row_id, "") for row_id in oof["row_id"]],
         truth=truth_array(oof, task, outputs, where=layout.relative(folder / "oof.parquet")),

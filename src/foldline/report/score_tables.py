@@ -60,12 +60,19 @@ def _fold_line(run: RunFolder, k: int, rows: int) -> FoldLine:
         rows=rows,
         score=score,
         probe=probe,
-        gain=score - probe if score is not None and probe is not None else None,
+        gain=_gain(run, score, probe),
         below_probe=k in run.cv["below_probe"] or bool(meta.get("below_probe")),
         epoch=meta.get("selected_epoch"),
         epochs=meta.get("epochs"),
         seconds=meta.get("seconds"),
     )
+
+
+def _gain(run: RunFolder, score: float | None, start: float | None) -> float | None:
+    """By how much `score` is better than `start`; positive is better, whatever the metric's direction."""
+    if score is None or start is None:
+        return None
+    return score - start if run.cv["direction"] == "max" else start - score
 
 
 def metric_lines(run: RunFolder) -> list[MetricLine]:
@@ -88,9 +95,7 @@ def member_lines(run: RunFolder) -> list[MemberLine]:
 def _member_line(run: RunFolder, name: str, cv: dict[str, Any] | None) -> MemberLine:
     if cv is None:
         return MemberLine(name, None, None, None, None)
-    gain = None
-    if cv["pooled"] is not None and run.cv["pooled"] is not None and cv["metric"] == run.cv["metric"]:
-        gain = (run.cv["pooled"] - cv["pooled"]) * (1 if run.cv["direction"] == "max" else -1)
+    gain = _gain(run, run.cv["pooled"], cv["pooled"])
     return MemberLine(name, cv["pooled"], cv["mean"], cv["std"], gain)
 
 

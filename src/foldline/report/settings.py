@@ -1,6 +1,6 @@
 """The run's choices as a table, and the commands that make the run again. A run in, lines of the page out."""
 
-import json
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from foldline.report.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice; `default` is None where the value is the default."""
+    """One choice; `default` is None where the value is the default, and empty where the default is nothing."""
 
     key: str
     value: str
@@ -32,9 +32,19 @@ def setting_groups(choices: dict[str, Any]) -> dict[str, list[Setting]]:
         section, _, rest = key.partition(".")
         group, name = (section, rest) if rest else ("run", key)
         differs = key not in defaults or defaults[key] != value
-        default = words.plain(defaults.get(key)) if differs else None
-        groups.setdefault(group, []).append(Setting(name, words.printable(words.plain(value)), default))
+        default = _default(defaults.get(key)) if differs else None
+        groups.setdefault(group, []).append(Setting(name, _value(value), default))
     return groups
+
+
+def _default(value: Any) -> str:
+    return "" if value in (None, "", []) else words.plain(value)
+
+
+def _value(value: Any) -> str:
+    """A setting's value; of a hash the first digits, since nobody reads the others."""
+    text = words.printable(words.plain(value))
+    return f"{text[:12]}…" if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -53,38 +63,23 @@ def commands(run: RunFolder) -> list[str]:
     """What to type, in the project's folder, to make this run and its report again."""
     comp = f"COMP={shlex.quote(run.comp)}"
     if run.cv["members"]:
-        members = [f"make predict {comp} RUN={shlex.quote(name)}" for name in run.cv["members"]]
         runs = shlex.quote(" ".join(run.cv["members"]))
-        return [f"make folds {comp}", *members, f"make ensemble {comp} RUNS={runs} NAME={shlex.quote(run.run)}"]
-    this = f"{comp} RUN={shlex.quote(run.run)}"
-    restore, overrides = _run_file(run)
-    lines = [f"make train-all {this}", f"make predict {this}", f"make report {this}"]
-    return [*restore, f"make folds {comp}", *(line + overrides for line in lines[:2]), lines[2]]
+        blend = f" BLEND={shlex.quote(run.cv['blend'])}" if run.cv["blend"] not in (None, "mean") else ""
+        this = f"{comp} RUNS={runs} NAME={shlex.quote(run.run)}{blend}"
+        return [f"make ensemble {this}", f"make report {this}"]
+    restore, name = _run_file(run)
+    this = f"{comp} RUN={shlex.quote(name)}"
+    return [*restore, f"make ensemble {this}", f"make report {this}"]
 
 
 def _run_file(run: RunFolder) -> tuple[list[str], str]:
-    """What brings the run's choices back: a copy where the run file is gone (YAML reads JSON), `SET=` where it differs."""
+    """(the line that brings the run file back, since YAML reads JSON; the run's name). No line where it is there."""
     path = run.layout.run_config(run.comp, run.run)
     if run.choices is None:
-        return [], ""
-    if not path.is_file():
-        source = run.layout.relative(run.layout.run(run.comp, run.run) / "run.json")
-        return [f"cp {shlex.quote(source)} {shlex.quote(run.layout.relative(path))}"], ""
-    now = Run.parse(load_yaml(path), where=run.layout.relative(path)).choices()
-    overrides = _overrides(now, run.choices)
-    return [], f" SET={shlex.quote(' '.join(overrides))}" if overrides else ""
-
-
-def _overrides(now: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """The settings that turn the choices `now` into those `wanted`; no blanks, since `SET` is split there.
-
-    >>> _overrides({"optim": {"lr": 1.0}, "seed": 0}, {"optim": {"lr": 0.5}, "seed": 0})
-    ['optim.lr=0.5']
-    """
-    lines = []
-    for key, value in wanted.items():
-        if isinstance(value, dict) and isinstance(now.get(key), dict):
-            lines += _overrides(now[key], value, f"{prefix}{key}.")
-        elif now.get(key) != value:
-            lines.append(f"{prefix}{key}={json.dumps(value, separators=(',', ':'))}")
-    return lines
+        return [], run.run
+    if path.is_file() and Run.parse(load_yaml(path), where=run.layout.relative(path)).choices() == run.choices:
+        return [], run.run
+    name = f"{run.run}-again" if path.is_file() else run.run  # never over another run file
+    source = run.layout.relative(run.layout.run(run.comp, run.run) / "run.json")
+    target = run.layout.relative(run.layout.run_config(run.comp, name))
+    return [f"cp {shlex.quote(source)} {shlex.quote(target)}"], name

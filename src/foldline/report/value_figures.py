@@ -49,7 +49,8 @@ def _scatter(run: RunFolder, output: int) -> Picture:
         axes.locator_params(nbins=6)
         axes.text(0.97, 0.06, f"R² {words.score(error['r2'])}", ha="right", fontsize=11, transform=axes.transAxes)
         uri = ink.svg_uri(figure)
-    alt = f"Predicted against true values{_of(run, output)}: R² {words.score(error['r2'])}, RMSE {words.score(error['rmse'])}."
+    found = f"R² {words.score(error['r2'])}, RMSE {words.score(error['rmse'])}"
+    alt = f"Predicted against true values{_of(run, output)}: {found}."
     drawn = (
         f"{words.count(len(some))} of {words.count(len(run.truth))} rows, drawn at random. "
         if len(some) < len(run.truth)
@@ -74,10 +75,11 @@ def _residuals(run: RunFolder, output: int) -> Picture:
         axes.stairs(100 * heights / len(error), edges, color=ink.ACCENT, linewidth=1.6)
         axes.axvline(0, color=ink.MUTED, linewidth=1, linestyle=":")
         axes.axvline(float(error.mean()), color=ink.WARM, linewidth=1.6)
-        axes.set(xlabel="predicted − true", ylabel="% of rows")
+        axes.set(xlabel="error (predicted minus true)", ylabel="% of rows")
         axes.locator_params(nbins=6)
         uri = ink.svg_uri(figure)
-    alt = f"Residuals{_of(run, output)}: mean {words.score(float(error.mean()))}, 95 % of them from {words.score(low)} to {words.score(high)}."
-    caption = f"95 % of the rows lie from {words.score(low)} to {words.score(high)}."
-    legend = [("warm", f"mean {words.score(float(error.mean()))}"), ("dotted", "no error")]
+    mean, ends = words.score(float(error.mean())), f"{words.score(low)} to {words.score(high)}"
+    alt = f"Residuals{_of(run, output)}: mean {mean}, 95 % of them from {ends}."
+    caption = f"95 % of the rows lie from {ends}."
+    legend = [("warm", f"mean {mean}"), ("dotted", "no error")]
     return Picture("residuals", f"Residuals{_of(run, output)}", uri, *SIZE, alt, caption, legend)

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-DASH = "–"
+DASH = "\N{EN DASH}"  # where there is no number
+MINUS = "\N{MINUS SIGN}"  # as wide as a plus
 ACRONYMS = {
     "auc": "AUC",
     "f1": "F1",
@@ -27,7 +28,7 @@ def score(value: float | None, digits: int = 4) -> str:
         return DASH
     whole = len(str(int(abs(value))))
     text = f"{value:,.{max(0, digits + 1 - whole)}f}"
-    return text.lstrip("-").replace("-", "−") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 
 
 def change(value: float | None) -> str:
@@ -38,6 +39,15 @@ def change(value: float | None) -> str:
     """
     text = score(value)
     return f"+{text}" if value is not None and value > 0 and text != DASH else text
+
+
+def spread(mean: float | None, std: float | None) -> str:
+    """Mean and standard deviation; the mean alone where there is no deviation.
+
+    >>> spread(0.91234, 0.0123), spread(None, None)
+    ('0.9123 ± 0.0123', '–')
+    """
+    return score(mean) if std is None or mean is None else f"{score(mean)} ± {score(std)}"
 
 
 def count(value: float) -> str:
@@ -79,11 +89,11 @@ def duration(seconds: float | None) -> str:
 def metric_title(name: str) -> str:
     """A metric's name for a reader.
 
-    >>> metric_title("auc"), metric_title("log_loss"), metric_title("mean_column_auc")
-    ('AUC', 'Log loss', 'Mean column AUC')
+    >>> metric_title("auc"), metric_title("log_loss"), metric_title("map@5")
+    ('AUC', 'Log loss', 'MAP@5')
     """
-    words = [ACRONYMS.get(word, word) for word in name.split("_")]
-    text = " ".join(words)
+    base, at, parameter = name.rpartition(":")[2].partition("@")  # of "file.py:function" the function
+    text = " ".join(ACRONYMS.get(word, word) for word in base.split("_")) + at + parameter
     return text[:1].upper() + text[1:]
 
 
