@@ -21,19 +21,19 @@ def say(text: str) -> None:
 class Progress:
     """A stack of progress bars: `with Progress() as progress: for x in progress.over(items, "epoch 1"): ...`
 
-    `progress.note("loss 0.31")` shows a word at the innermost bar. Without a terminal a bar becomes a
-    plain line every 30 seconds, with the time left.
+    Inside another one, its bars stand below the outer ones. Without a terminal a bar becomes a plain line
+    every 30 seconds, with the time left.
     """
 
     active: "Progress | None" = None
 
     def __init__(self) -> None:
         self.bars: Any = None  # rich's, which is imported where there is a terminal
-        self.tasks: list[Any] = []
-        self.words = ""
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and Progress.active is None:
+        if Progress.active is not None:
+            self.bars = Progress.active.bars  # an inner bar stands below the outer ones
+        elif sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -44,7 +44,6 @@ class Progress:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[words]}"),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -55,30 +54,22 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bars is not None:
-            self.bars.stop()
         if Progress.active is self:
             Progress.active = None
-
-    def note(self, words: str) -> None:
-        """Shows a few words at the innermost bar."""
-        self.words = words
-        if self.bars is not None and self.tasks:
-            self.bars.update(self.tasks[-1], words=words)
+            if self.bars is not None:
+                self.bars.stop()
 
     def over(self, items: Iterable[Item], title: str, *, total: int, done: int = 0) -> Iterator[Item]:
         """Yields `items` and moves a bar of `total` steps, of which `done` lie behind already."""
         if self.bars is None:
             yield from self._plain(items, title, total, done)
             return
-        task = self.bars.add_task(title, total=total, completed=done, words="")
-        self.tasks.append(task)
+        task = self.bars.add_task(title, total=total, completed=done)
         try:
             for item in items:
                 yield item
                 self.bars.advance(task)
         finally:
-            self.tasks.remove(task)
             self.bars.remove_task(task)
 
     def _plain(self, items: Iterable[Item], title: str, total: int, done: int) -> Iterator[Item]:
@@ -89,4 +80,4 @@ class Progress:
             if now - last >= PLAIN_SECONDS:
                 last = now
                 left = (now - start) / count * (total - done - count)
-                print(f"  {title}: {done + count}/{total}, {left:.0f} s left  {self.words}", flush=True)
+                print(f"  {title}: {done + count}/{total}, {left:.0f} s left", flush=True)
