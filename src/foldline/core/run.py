@@ -101,6 +101,10 @@ class Train(Strict):
         "train", description="frozen: the pretrained running statistics stay as they are"
     )
     freeze: list[str] = Field(default_factory=list, description="parameters whose name begins so are not trained")
+    keep_start: bool = Field(
+        False,
+        description="average each fold's network with the probe that it started from: the two err differently",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: measured on a CPU, bf16 or fp16 on CUDA"
     )
@@ -116,8 +120,8 @@ class Train(Strict):
     def _consistent(self) -> Self:
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: best")
-        if self.epochs == 0 and self.probe is None:
-            raise ValueError("epochs: 0 needs a probe")
+        if self.probe is None and (self.epochs == 0 or self.keep_start):
+            raise ValueError("epochs: 0 and keep_start need a probe")
         return self
 
 

@@ -92,7 +92,16 @@ def load_resume(path: Path, optimizer: Optimizer) -> tuple[dict[str, State], dic
         else:
             parts.setdefault(part, {})[name] = tensor
     optimizer.load_state_dict({"state": values, "param_groups": header["optimizer"]["groups"]})
+    _lay_out_like_parameters(optimizer)
     return parts, header["position"]
+
+
+def _lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """Gives the moments their parameters' strides: a fused optimizer walks through both memories side by side."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def load_state(model: nn.Module, state: State) -> None:

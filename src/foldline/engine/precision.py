@@ -89,7 +89,7 @@ def require_finite(loss: Tensor, *, where: str) -> None:
     """Raises FoldlineError when a loss is no finite number: going on would only waste the night."""
     if not bool(torch.isfinite(loss).all()):
         raise FoldlineError(
-            f"the training loss became {float(loss)}",
+            f"the training loss became {float(loss.detach())}",
             where=where,
             next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip_norm=1)",
         )

@@ -11,15 +11,15 @@ from foldline.core.predictions import predictions_table
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, write_run
-from foldline.core.tables import write_json, write_parquet
+from foldline.core.tables import sha256_json, write_json, write_parquet
 from foldline.core.tasks import ACTIVATION
-from foldline.engine.checkpoint import State, load_state, save_weights
+from foldline.engine.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.fit import Fitted, FoldJob, fit_fold, time_one_step, write_log
 from foldline.engine.infer import predict
 from foldline.engine.precision import Precision, choose_precision
 from foldline.engine.prepare import Problem, Start, make_start, open_problem
-from foldline.models.backbone import state_sha256
+from foldline.models.backbone import build, state_sha256
 from foldline.scoring.metrics import metric_for
 
 
@@ -60,27 +60,33 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
     """Weights, validation predictions, log, then meta; the resume point goes last."""
     last = job.run.train.select == "last"
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
-    save_weights(job.folder / "model.safetensors", chosen)
+    start_weights = cpu_copy(start.for_fold(problem, job.fold).state_dict()) if job.run.train.keep_start else None
+    members = {"model.safetensors": chosen} | ({} if start_weights is None else {"start.safetensors": start_weights})
+    for file, weights in members.items():
+        save_weights(job.folder / file, weights)
     save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
-    _write_valid(problem, start, job, chosen)
+    _write_valid(problem, job, list(members.values()))
     write_log(job.folder / "log.csv", fitted.log)
-    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, state_sha256(chosen)))
+    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members))
     job.resume_path.unlink(missing_ok=True)
 
 
-def _write_valid(problem: Problem, start: Start, job: FoldJob, weights: State) -> None:
-    """What the selected weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
-    model = start.for_fold(problem, job.fold)
-    load_state(model, weights)
+def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
+    """What the kept weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
+    models = [build(problem.architecture).to(job.device) for _ in members]
+    for model, weights in zip(models, members, strict=True):
+        load_state(model, weights)
     found = predict(
-        [model], job.pixels, job.valid_positions, job.prepare, job.device, job.precision,
+        models, job.pixels, job.valid_positions, job.prepare, job.device, job.precision,
         views=job.run.predict.views, activation=ACTIVATION[job.task], batch_size=job.run.predict.batch_size,
-    )[0]  # fmt: skip
+    ).mean(axis=0)  # fmt: skip
     rows = problem.folds.frame.iloc[problem.rows_of(job.fold, train=False)]
     write_parquet(job.folder / "valid.parquet", predictions_table(rows, found, job.task, job.outputs))
 
 
-def _meta(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, weights: str) -> dict[str, Any]:
+def _meta(
+    problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State]
+) -> dict[str, Any]:
     """The content of `meta.json`."""
     run = job.run
     last_epoch = len(fitted.log) - 1
@@ -93,9 +99,10 @@ def _meta(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitte
         "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
         "crop": start.prepare.crop,
         "sha256": {
-            "folds": problem.folds.sha256, "run": run_sha256(run), "weights": weights, "pretrained": start.sha256
+            "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
+            "weights": sha256_json({file: state_sha256(state) for file, state in members.items()}),
         },
-        "seed": run.seed, "versions": versions(), "device": job.precision.device,
+        "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
         "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},
         "seconds": round(fitted.seconds, 2), "epochs": last_epoch, "selected_epoch": selected,
         "views": run.predict.views, "select": run.train.select, "metric": job.metric, "score": score,
