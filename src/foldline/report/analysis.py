@@ -34,7 +34,7 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
         return np.asarray((np.abs(predicted - truth) / np.where(spread > 0, spread, 1.0)).mean(axis=1))
     if single_label(task):
         own = predicted[np.arange(len(truth)), true_class(task, truth)]
-        return np.asarray(-np.log(np.clip(own, EPSILON, 1.0)), dtype=np.float64)
+        return np.asarray(0.0 - np.log(np.clip(own, EPSILON, 1.0)), dtype=np.float64)
     prob = np.clip(predicted, EPSILON, 1 - EPSILON)
     if task == "soft":
         return np.asarray(-(truth * np.log(prob)).sum(axis=1))

@@ -1,0 +1,151 @@
+"""Generated run folders of every task, as `predict` and `ensemble` write them; the scores are the real ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import yaml
+
+from foldline.core import tables
+from foldline.core.competition import Competition, Task, load_competition
+from foldline.core.paths import Layout
+from foldline.core.predictions import predictions_table
+from foldline.core.run import Run
+from foldline.core.tasks import Array, single_label, target_columns
+from foldline.scoring.cv import cross_validation
+
+COMP, RUN, K = "made", "quick", 3
+METRIC = {
+    "binary": "auc",
+    "multiclass": "accuracy",
+    "multilabel": "mean_column_auc",
+    "ordinal": "quadratic_weighted_kappa",
+    "regression": "rmse",
+    "soft": "kl_divergence",
+}
+OUTPUTS: dict[Task, list[str]] = {
+    "binary": ["ok", "defective"],
+    "multiclass": ["cat", "dog", "newt"],
+    "multilabel": ["rust", "scab", "rot"],
+    "ordinal": ["0", "1", "2", "3"],
+    "regression": ["width", "height"],
+    "soft": ["smooth", "disk"],
+}
+
+
+def make_run(root: Path, task: Task, outputs: Sequence[str] = (), *, rows: int = 90, trained: bool = True) -> Layout:
+    """A project folder with one competition and one run; without `trained` the run is an ensemble of two."""
+    layout, names = Layout(root), list(outputs) or OUTPUTS[task]
+    write_facts(layout, task)
+    rng = np.random.default_rng(0)
+    truth, predicted = _arrays(task, len(names), rows, rng)
+    frame = _rows(layout, task, names, truth)
+    write_folds(layout, task, names, frame)
+    table = predictions_table(frame, predicted, task, names, keep=["fold", *target_columns(task, names)])
+    facts = load_competition(layout, COMP)
+    if trained:
+        write_choices(layout)
+        for fold in range(K):
+            write_fold(layout, task, names, fold)
+    write_scores(layout, table, facts, names, members=[] if trained else ["one", "two"])
+    return layout
+
+
+def write_facts(layout: Layout, task: Task) -> None:
+    facts = {
+        "title": f"A {task} problem",
+        "source": {"kind": "folder", "name": "raw"},
+        "task": task,
+        "metric": METRIC[task],
+        "train": {"target": "label"},
+        "holdout": {"fraction": 0.25},
+    }
+    tables.write_text(layout.competition_config(COMP), yaml.safe_dump(facts))
+
+
+def _arrays(task: Task, outputs: int, rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """[rows] or [rows, outputs] truth, and predictions that are mostly right."""
+    if single_label(task):
+        truth = np.arange(rows, dtype=np.float64) % outputs
+        logits = 2.5 * np.eye(outputs)[truth.astype(int)] + rng.normal(0, 1, (rows, outputs))
+        prob = np.exp(logits)
+        return truth, prob / prob.sum(axis=1, keepdims=True)
+    if task == "soft":
+        truth = rng.dirichlet(np.ones(outputs), rows)
+        return truth, 0.7 * truth + 0.3 * rng.dirichlet(np.ones(outputs), rows)
+    if task == "multilabel":
+        truth = (rng.random((rows, outputs)) < 0.4).astype(np.float64)
+        return truth, 1 / (1 + np.exp(2 - 4 * truth + rng.normal(0, 1.2, (rows, outputs))))
+    truth = rng.gamma(3, 20, (rows, outputs))
+    return truth, truth + rng.normal(0, 9, (rows, outputs))
+
+
+def _rows(layout: Layout, task: Task, names: list[str], truth: Array) -> pd.DataFrame:
+    """The folds table with a small real picture for each row."""
+    layout.input(COMP).mkdir(parents=True)
+    ids = [f"{i:04d}" for i in range(len(truth))]
+    for i, row_id in enumerate(ids):
+        cv2.imwrite(str(layout.input(COMP) / f"{row_id}.png"), np.full((20, 24, 3), (i * 7) % 256, dtype=np.uint8))
+    frame = pd.DataFrame({"row_id": ids, "image": [f"{row_id}.png" for row_id in ids]})
+    if single_label(task):
+        labels = pd.DataFrame({"target": [names[int(i)] for i in truth]})
+    elif task == "multilabel":
+        labels = pd.DataFrame(truth.astype(int).astype(str), columns=target_columns(task, names))
+    else:
+        labels = pd.DataFrame(truth, columns=target_columns(task, names))
+    return pd.concat([frame, labels], axis=1).assign(fold=np.random.default_rng(1).permutation(len(truth)) % K)
+
+
+def write_folds(layout: Layout, task: Task, names: list[str], frame: pd.DataFrame, checks: Sequence[str] = ()) -> None:
+    tables.write_csv(layout.folds(COMP), frame)
+    tables.write_csv(layout.test_rows(COMP), pd.DataFrame({"row_id": ["t"], "image": ["t.png"]}))
+    hashes = {"folds": tables.sha256_file(layout.folds(COMP)), "test": tables.sha256_file(layout.test_rows(COMP))}
+    meta = {"schema": 1, "comp": COMP, "task": task, "k": K, "seed": 0, "splitter": "plain", "outputs": names}
+    meta |= {"counts": {}, "rows": len(frame), "test_rows": 1, "sha256": hashes, "checks": list(checks)}
+    tables.write_json(layout.folds_meta(COMP), meta)
+
+
+def write_choices(layout: Layout) -> None:
+    choices = {"model": {"name": "test_net"}, "optim": {"lr": 1e-3}, "train": {"probe": {"c": 0.02}}}
+    tables.write_json(layout.run(COMP, RUN) / "run.json", Run.parse(choices, where="test").choices())
+
+
+def write_fold(layout: Layout, task: Task, names: list[str], fold: int, **changes: Any) -> None:
+    """`meta.json` and `log.csv` of one fold; `changes` go over the meta."""
+    epochs = np.arange(4)
+    log = pd.DataFrame({"epoch": epochs, "lr": 1e-3, "train_loss": [None, 0.6, 0.5, 0.4]})
+    log = log.assign(valid_loss=0.7 - 0.1 * epochs, score=0.8 + 0.02 * epochs, seconds=1.0)
+    tables.write_csv(layout.fold(COMP, RUN, fold) / "log.csv", log)
+    meta = {
+        "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task, "outputs": names, "model": "test_net",
+        "height_width": [32, 48], "channels": 3, "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16},
+        "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": 3,
+        "precision": {"choice": "fp32", "images_per_second": {"fp32": 58.2}}, "selected_epoch": 3, "select": "last",
+        "metric": METRIC[task], "score": 0.86, "probe_score": 0.8, "below_probe": False,
+    }  # fmt: skip
+    tables.write_json(layout.fold(COMP, RUN, fold) / "meta.json", meta | changes)
+
+
+def write_scores(
+    layout: Layout, table: pd.DataFrame, facts: Competition, names: list[str], members: Sequence[str] = ()
+) -> None:
+    """`oof.parquet` and `cv.json`."""
+    tables.write_parquet(layout.run(COMP, RUN) / "oof.parquet", table)
+    hashes = {"folds": tables.sha256_file(layout.folds(COMP)), "run": "e" * 64, "members": dict.fromkeys(members, "a")}
+    record = {"schema": 1, "comp": COMP, "run": RUN, "task": facts.task, "outputs": names}
+    record |= cross_validation(table, facts, names)
+    record |= {"views": ["identity", "hflip"], "members": list(members), "blend": "mean" if members else None}
+    record |= {"sha256": hashes, "optimistic": [], "below_probe": [], "device": "cpu"}
+    record |= {"seconds": {"train": 12.0, "predict": 1.5}}
+    tables.write_json(layout.run(COMP, RUN) / "cv.json", record)
+    for member in members[:1]:  # the other member's folder is gone
+        tables.write_json(layout.run(COMP, member) / "cv.json", record | {"run": member, "members": []})
+
+
+def change_scores(layout: Layout, **changes: Any) -> None:
+    """Lays fields over the run's `cv.json`."""
+    path = layout.run(COMP, RUN) / "cv.json"
+    tables.write_json(path, tables.read_json(path) | changes)

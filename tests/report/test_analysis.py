@@ -1,0 +1,74 @@
+"""The numbers of the report against plain definitions and scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_score, recall_score
+
+from foldline.report import analysis, ink
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_class_counts_agree_with_scikit_learn(task: str) -> None:
+    prob = RNG.dirichlet(np.ones(4), 200)
+    if task == "multilabel":
+        truth = (RNG.random((200, 4)) < 0.3).astype(float)
+        prob, plain, guess = prob * 2, truth, prob * 2 >= 0.5
+    else:
+        truth = RNG.integers(0, 4, 200).astype(float)
+        plain, guess = truth, prob.argmax(axis=1)
+    found = analysis.class_counts(task, truth, prob)  # type: ignore[arg-type]
+    for name, function in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        np.testing.assert_allclose(found[name], function(plain, guess, average=None), rtol=1e-12)
+
+
+def test_confusion_has_labels_downwards() -> None:
+    counts = analysis.confusion("binary", np.array([0.0, 1.0, 1.0]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]))
+    assert counts.tolist() == [[1, 0], [1, 1]]
+
+
+def test_nothing_mixed_up() -> None:
+    assert analysis.mixed_up("binary", np.array([0.0, 1.0]), np.eye(2), most=5) == []
+
+
+def test_reliability_counts_every_row_once() -> None:
+    prob = np.array([0.0, 0.05, 0.5, 0.99, 1.0])
+    found = analysis.reliability(prob, np.array([False, True, True, True, True]))
+    assert found.rows.tolist() == [2, 1, 2]
+    assert found.seen.tolist() == [0.5, 1.0, 1.0]
+    assert (found.low <= found.seen).all()
+    assert (found.seen <= found.high).all()
+    assert found.error == pytest.approx((2 * 0.475 + 0.5 + 2 * 0.005) / 5)
+
+
+def test_row_loss_orders_rows_by_how_wrong_they_are() -> None:
+    prob = np.array([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], dtype=np.float32)
+    for truth in (np.zeros(3), np.tile([1.0, 0.0], (3, 1))):
+        task = "binary" if truth.ndim == 1 else "soft"
+        loss = analysis.row_loss(task, truth, prob)  # type: ignore[arg-type]
+        assert np.isfinite(loss).all()
+        assert loss[0] < loss[1] < loss[2]
+    values = analysis.row_loss("regression", np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))
+    assert values.argmax() == 2
+
+
+def test_regression_errors_of_a_constant_truth() -> None:
+    (found,) = analysis.regression_errors(np.ones((3, 1)), np.array([[1.0], [2.0], [3.0]]))
+    assert found["bias"] == pytest.approx(1.0)
+    assert found["rmse"] == pytest.approx(np.sqrt(5 / 3))
+    assert np.isnan(found["r2"])
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("palette", [ink.LIGHT, ink.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("role", ["ink", "muted", "accent", "warm"])
+def test_text_has_enough_contrast(palette: dict[str, str], role: str) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
+    low, high = sorted([_luminance(palette[role]), _luminance(palette["paper"])])
+    assert (high + 0.05) / (low + 0.05) >= 4.5

@@ -1,0 +1,55 @@
+"""The page in a real browser: it renders, and nothing is wider than a phone. Skipped where there is no chromium."""
+
+import html
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from foldline.core.competition import Task
+from foldline.report.build import build_report
+from report.made_runs import COMP, RUN, make_run
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+# A frame is as narrow as it says, which a window is not: browsers have a least width.
+FRAME = """<!doctype html><body><iframe width="{width}" height="3000" srcdoc="{page}"></iframe><script>
+onload = () => {{
+  const found = document.querySelector("iframe").contentDocument
+  const images = [...found.images]
+  const drawn = images.filter(image => image.complete && image.naturalWidth > 0).length
+  const root = found.documentElement
+  document.title = [root.clientWidth, root.scrollWidth, images.length, drawn].join(" ")
+}}
+</script>"""
+
+
+def measure(page: str, width: int, folder: Path) -> list[int]:
+    """[width of the frame's view, width of what is in it, pictures, pictures that could be drawn]."""
+    path = folder / "frame.html"
+    path.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom",
+        f"--user-data-dir={folder / 'profile'}", "--window-size=1300,900", path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+    found = re.search(r"<title>([\d ]+)</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    return [int(number) for number in found[1].split()]
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_fits_a_phone(tmp_path: Path, task: Task) -> None:
+    names = ["a-name-without-any-place-to-break-" * 4, "ok"] + (["rot"] if task == "multilabel" else [])
+    page = build_report(make_run(tmp_path, task, names), COMP, RUN)
+    view, content, images, drawn = measure(page, 400, tmp_path)
+    assert images == drawn >= 24
+    assert content <= view <= 400
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
+def test_the_measure_sees_what_is_too_wide(tmp_path: Path) -> None:
+    wide = '<!doctype html><div style="width:900px">x</div><img src="data:image/png;base64,broken">'
+    assert measure(wide, 400, tmp_path)[1:] == [908, 1, 0]

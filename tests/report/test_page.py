@@ -1,0 +1,258 @@
+"""The whole page, from run folders of every task: what it holds, what it must never hold."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foldline.core import tables
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.report.build import build_report
+from foldline.report.figures import FIGURES
+from foldline.report.run_folder import read_run
+from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_fold, write_folds
+
+TASKS = list(OUTPUTS)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Reads a page: its tags are well nested; headings, pictures and addresses are kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[int] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.addresses += [str(found[name]) for name in ("src", "href", "data", "action", "srcset") if name in found]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(found)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def page_of(layout: Layout) -> tuple[str, Reader]:
+    text = build_report(layout, COMP, RUN)
+    return text, Reader(text)
+
+
+def svg_of(image: dict[str, str | None]) -> str:
+    return base64.b64decode(str(image["src"]).partition(",")[2]).decode()
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "ensemble"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) -> None:
+    layout = make_run(tmp_path, task, trained=trained)
+    text, page = page_of(layout)
+    cv = tables.read_json(layout.run(COMP, RUN) / "cv.json")
+    assert f"{cv['pooled']:.4f}"[:5] in page.words
+    assert all(f"{end:.4f}"[:5] in page.words for end in cv["interval"])
+    assert page.headings[0] == 1
+    assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
+    assert all(image["alt"] for image in page.images)
+    wanted = [name for name, kind in FIGURES.items() if task in kind.tasks and name != "learning"]
+    assert all(f'id="figure-{name}"' in text for name in wanted)
+    pictures = [image for image in page.images if str(image["src"]).startswith("data:image/svg")]
+    learning = [image for image in pictures if str(image["alt"]).startswith("Fold ")]
+    assert len(learning) == (3 if trained else 0)
+    assert ("test_net" in page.words) == trained
+    assert ("Members" in page.words) != trained
+    assert "make ensemble" in page.words
+    loads_nothing(text, page)
+
+
+def loads_nothing(text: str, page: Reader) -> None:
+    """Asserts that a browser has nothing to fetch or run for this page."""
+    assert page.addresses
+    assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+    assert page.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
+    assert not re.search(r"@import|url\(", text)
+    for image in page.images:
+        if "svg" in str(image["src"])[:20]:
+            svg = svg_of(image)
+            assert not re.search(r'(?<!xmlns=")(?<!xmlns:xlink=")https?://', svg)
+            assert "prefers-color-scheme:dark" in svg
+            assert not re.search("#0102[0-9a-f]{2}", svg), "a stand-in colour is left"
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "regression"])
+def test_foreign_names_are_text(tmp_path: Path, task: Task) -> None:
+    bad = ["<script>alert(1)</script>", "$\\frac{", "猫\x00\"'><img src=x onerror=y>"]
+    names = bad[:2] if task == "binary" else bad
+    text, page = page_of(make_run(tmp_path, task, names))
+    assert "<script" not in text.lower()
+    assert "<img src=x" not in text
+    assert "\x00" not in text
+    assert "<script>alert(1)</script>" in page.words
+    for image in page.images:
+        if "svg" in str(image["src"])[:20]:
+            assert "<script" not in svg_of(image)
+
+
+def test_the_readers_facts_are_text_too(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    path = layout.competition_config(COMP)
+    path.write_text(path.read_text().replace("A binary problem", "<b>bold</b>"))
+    change_scores(layout, optimistic=["<i>picked</i> by its own rows"], device="<u>cpu</u>")
+    text, page = page_of(layout)
+    assert "<b>bold</b>" in page.words
+    assert "<i>picked" not in text
+    assert "<u>cpu" not in text
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    assert build_report(layout, COMP, RUN) == build_report(layout, COMP, RUN)
+
+
+def test_warnings_stand_on_the_page(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    assert "remark-" not in page_of(layout)[0]
+    write_fold(layout, "binary", OUTPUTS["binary"], 1, probe_score=0.9, below_probe=True)
+    frame = tables.read_csv(layout.folds(COMP))
+    extra = frame.tail(1).assign(row_id="unread")
+    write_folds(layout, "binary", OUTPUTS["binary"], pd.concat([frame, extra]), ["plain", "warning: two twins"])
+    change_scores(layout, optimistic=["epoch picked by the fold's own rows"], below_probe=[1])
+    text, page = page_of(layout)
+    for name in ("optimistic", "below-probe", "other-folds", "fold-checks", "rows-missing"):
+        assert f'id="remark-{name}"' in text
+    assert "Fine-tuning made fold 1 worse than the probe" in page.words
+    assert "Fold 1 went from 0.9000 to 0.8600" in page.words
+    assert "Epoch picked by the fold's own rows." in page.words
+    assert "two twins" in page.words
+    assert "1 of 91 training rows have no prediction" in page.words
+
+
+def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "regression")  # RMSE: 0.6 after 0.8 is a gain
+    change_scores(layout, per_fold=[0.6, 0.7, 0.75])
+    assert "+0.2000" in page_of(layout)[1].words
+
+
+def test_undefined_scores_are_dashes(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary", trained=False)
+    nothing = {"pooled": None, "per_fold": [None, None, None], "mean": None, "std": None}
+    change_scores(layout, **nothing, interval=[None, None])
+    text, page = page_of(layout)
+    assert 'id="remark-undefined"' in text
+    assert "None" not in page.words
+    assert "nan" not in page.words
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
+    layout = make_run(tmp_path, task, trained=False)
+    path = layout.run(COMP, RUN) / "oof.parquet"
+    table = tables.read_parquet(path)
+    if task == "multilabel":
+        table = table.assign(target_rust="0", target_scab="0", target_rot="0")
+    else:
+        table = table.assign(target=OUTPUTS[task][0])
+    tables.write_parquet(path, table)
+    assert "figure-reliability" in page_of(layout)[0]
+
+
+def test_many_classes_stay_small(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "multiclass", [f"species {i}" for i in range(1200)], rows=240, trained=False)
+    text, page = page_of(layout)
+    assert len(text) < 400_000
+    assert "1,200 classes, 240 of them with rows: the table shows the 25 with the lowest F1" in page.words
+    assert "Mixed up most often" in page.words
+    assert "figure-confusion" not in text
+    assert "figure-roc" not in text
+
+
+def test_many_labels_stay_small(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "multilabel", [f"label {i}" for i in range(300)], rows=60, trained=False)
+    assert len(page_of(layout)[0]) < 400_000
+
+
+def test_many_outputs_of_a_regression(tmp_path: Path) -> None:
+    text, page = page_of(make_run(tmp_path, "regression", [f"n{i}" for i in range(30)], trained=False))
+    assert text.count('id="figure-scatter"') == 4
+    assert "the first 25 of 30 outputs" in page.words
+
+
+def test_pictures_that_are_gone_have_a_word(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    before = page_of(layout)[0].count("data:image/png")
+    for path in layout.input(COMP).glob("*.png"):
+        path.write_bytes(b"")
+    text, page = page_of(layout)
+    assert (before, text.count("data:image/png")) == (24, 0)
+    assert "no picture: the file is empty" in page.words
+
+
+def test_the_most_wrong_row_comes_first(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    path = layout.run(COMP, RUN) / "oof.parquet"
+    table = tables.read_parquet(path).sample(frac=1, random_state=1)  # joined by id, not by position
+    worst = table["row_id"] == "0004"  # truly ok
+    table.loc[worst, ["prob_ok", "prob_defective"]] = np.array([0.001, 0.999], dtype=np.float32)
+    tables.write_parquet(path, table)
+    cards = page_of(layout)[0].partition('id="gallery-wrong"')[2]
+    assert cards.index(f"0004 · fold {table['fold'][worst].item()}") < 1500
+    assert re.search(r"<dd>ok</dd>.*?<dd class=\"worse\">defective 1.00</dd>", cards[:1500])
+    image = dict(zip(table["row_id"], read_run(layout, COMP, RUN).images, strict=True))
+    assert image["0004"] == "0004.png"
+
+
+def test_a_rank_blend_has_no_reliability(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary", trained=False)
+    change_scores(layout, blend="rank_mean")
+    text, page = page_of(layout)
+    assert "figure-reliability" not in text
+    assert "mean of the ranks" in page.words
+    assert "BLEND=rank_mean" in page.words
+
+
+def test_settings_that_differ_are_marked(tmp_path: Path) -> None:
+    text, _ = page_of(make_run(tmp_path, "binary"))
+    changed = re.findall(r'<div class="changed"><dt>(.*?)</dt><dd>(.*?)<', text)
+    assert ("lr", "0.001") in changed
+    assert ("name", "test_net") in changed
+    assert not [pair for pair in changed if pair[0] == "weight_decay"]
+
+
+def test_commands_bring_back_the_run_file(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    assert "cp oof/made/quick/run.json configs/made/quick.yaml" in page_of(layout)[1].words
+    layout.run_config(COMP, RUN).write_text("seed: 5\n")
+    words = page_of(layout)[1].words
+    assert "cp oof/made/quick/run.json configs/made/quick-again.yaml" in words
+    assert "make ensemble COMP=made RUN=quick-again" in words
+    layout.run_config(COMP, RUN).write_bytes((layout.run(COMP, RUN) / "run.json").read_bytes())
+    assert "cp oof" not in page_of(layout)[1].words
+
+
+def test_a_run_without_scores_says_what_to_type(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    (layout.run(COMP, RUN) / "cv.json").unlink()
+    with pytest.raises(FoldlineError, match="no out-of-fold score") as caught:
+        build_report(layout, COMP, RUN)
+    assert caught.value.next == "make predict COMP=made RUN=quick"

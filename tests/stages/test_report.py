@@ -1,0 +1,30 @@
+"""The stage `report`: one file, whole or absent."""
+
+from pathlib import Path
+
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.stages.report import report
+from report.made_runs import COMP, RUN, make_run
+
+
+def test_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout = make_run(tmp_path, "binary")
+    before = set(tmp_path.rglob("*"))
+    report(layout, COMP, RUN)
+    path = layout.run(COMP, RUN) / "report.html"
+    assert set(tmp_path.rglob("*")) - before == {path}
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "oof/made/quick/report.html" in capsys.readouterr().out
+
+
+def test_a_broken_run_keeps_the_old_report(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    report(layout, COMP, RUN)
+    path = layout.run(COMP, RUN) / "report.html"
+    old = path.read_bytes()
+    (layout.run(COMP, RUN) / "oof.parquet").write_bytes(b"broken")
+    with pytest.raises(FoldlineError, match="not a Parquet file"):
+        report(layout, COMP, RUN)
+    assert path.read_bytes() == old
