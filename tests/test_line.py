@@ -79,6 +79,22 @@ def test_everything_is_done_once(project: TinyProject, capsys: pytest.CaptureFix
     assert said.count("finished already") == 3
 
 
+def test_a_kept_start_is_averaged_with_the_fine_tuned_network(project: TinyProject) -> None:
+    project.prepare()
+    found = {}
+    for name, more in (("tuned", "train.epochs=2"), ("start", "train.epochs=0"), ("both", "train.keep_start=true")):
+        given = ["--name", name, "--set", f"train.probe.c=0.1 {more}"]
+        assert project.run("train", *given) == 0
+        assert project.run("predict", *given) == 0
+        for kind in ("oof", "test"):
+            table = read_parquet(project.layout.run("tiny", name) / f"{kind}.parquet").set_index("row_id")
+            found[name, kind] = table["prob_bright"].sort_index().to_numpy()
+    for kind in ("oof", "test"):
+        mean = (found["tuned", kind] + found["start", kind]) / 2
+        assert np.allclose(found["both", kind], mean, atol=1e-6)
+        assert not np.allclose(found["both", kind], found["tuned", kind], atol=1e-3)
+
+
 def test_equal_commands_give_equal_bytes(project: TinyProject) -> None:
     project.prepare()
     for name in ("a", "b"):

@@ -33,7 +33,7 @@ def test_yaml_runs_no_code() -> None:
         ({"optim": {"lr": -1}}, "optim.lr"),
         ({"train": {"epochs": "many"}}, "train.epochs"),
         ({"train": {"patience": 3}}, "patience needs select: best"),
-        ({"train": {"epochs": 0}}, "epochs: 0 needs a probe"),
+        ({"train": {"epochs": 0}}, "epochs: 0 and keep_start need a probe"),
         ({"modle": {}}, "did you mean 'model'"),
     ],
 )
