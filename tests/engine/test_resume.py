@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from tiny import TinyProject
 
 FILES = ("model.safetensors", "best.safetensors", "valid.parquet")
-SETTINGS = "train.epochs=8 train.batch_size=4 train.checkpoint_minutes=1e-6 train.ema_decay=0.9 optim.accumulate=2 augment.strength=0.5"
+SETTINGS = (
+    "train.epochs=8 train.batch_size=4 train.checkpoint_minutes=1e-6 "
+    "train.ema_decay=0.9 optim.accumulate=2 augment.strength=0.5"
+)
 
 
 def train(project: TinyProject, name: str) -> list[str]:
