@@ -25,7 +25,7 @@ def test_the_whole_line(project: TinyProject, capsys: pytest.CaptureFixture[str]
     assert oof["fold"].tolist() == folds["fold"].astype(int).tolist()
     truth = (oof["target"] == "bright").to_numpy(dtype=float)
     prob = oof[["prob_dark", "prob_bright"]].to_numpy(dtype=np.float64)
-    assert cv["pooled"] == pytest.approx(score("auc", truth, prob), abs=1e-12)
+    assert cv["pooled"] == pytest.approx(score("auc", np.asarray(truth, dtype=np.float64), prob), abs=1e-12)
     assert cv["mean"] > 0.9, "the pictures' signal is easy to learn"
     assert cv["interval"][0] < cv["pooled"] < cv["interval"][1]
     assert cv["std"] == pytest.approx(np.std(cv["per_fold"], ddof=1))

@@ -136,7 +136,7 @@ def test_every_view_rearranges_pixels_and_nothing_else(view: str) -> None:
 
 def test_views_are_distinct_and_checked() -> None:
     x = torch.rand(1, 1, 4, 4)
-    seen = {tuple(y.flatten().tolist()) for y in all_views(x, list(VIEWS)).split(1)}
+    seen = {tuple(y.flatten().tolist()) for y in all_views(x, list(VIEWS))}
     assert len(seen) == len(VIEWS) == 8
     with pytest.raises(FoldlineError, match="square"):
         require_views(["rot90"], (4, 6), where="")

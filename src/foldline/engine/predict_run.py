@@ -83,8 +83,9 @@ def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: pd.Dat
     choice = meta["precision"]["choice"]
     if choice == "fp16" and problem.device.type != "cuda":
         choice = "fp32"  # a CPU can compute in fp16, slowly
-    return predict(
+    found: Array = predict(
         models, problem.cache.pixels, problem.cache.rows(rows["image"].tolist()), prepare, problem.device,
         Precision(choice, meta["device"], {}), views=problem.run.predict.views, activation=meta["activation"],
         batch_size=problem.run.predict.batch_size, title=title,
     ).mean(axis=0)  # fmt: skip
+    return found

@@ -53,7 +53,7 @@ def _below_probe(run: RunFolder) -> list[Remark]:
             f"Fine-tuning made {folds} {words.listing([str(k) for k in below])} worse than the probe",
             f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
             "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
-            "(optim.layer_decay); train.epochs=0 keeps the probe.",
+            "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both.",
         )
     ]
 

@@ -60,7 +60,7 @@ def _fold_line(run: RunFolder, k: int, rows: int) -> FoldLine:
         rows=rows,
         score=score,
         probe=probe,
-        gain=_gain(run, score, probe),
+        gain=_gain(run, meta.get("score"), probe),
         below_probe=k in run.cv["below_probe"] or bool(meta.get("below_probe")),
         epoch=meta.get("selected_epoch"),
         epochs=meta.get("epochs"),
