@@ -52,10 +52,19 @@ def _below_probe(run: RunFolder) -> list[Remark]:
             "below-probe",
             f"Fine-tuning made {folds} {words.listing([str(k) for k in below])} worse than the probe",
             f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
-            "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
-            "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both.",
+            f"{_way_out(run)}",
         )
     ]
+
+
+def _way_out(run: RunFolder) -> str:
+    """What to try; a run that keeps its start is told what this already does for it."""
+    if any(len(meta.get("weights", [])) > 1 for meta in run.metas.values()):
+        return "This run averages both (train.keep_start), and all other scores here are of that average."
+    return (
+        "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
+        "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both."
+    )
 
 
 def _probe_scores(run: RunFolder, below: list[int]) -> str:
