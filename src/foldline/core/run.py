@@ -12,16 +12,32 @@ from foldline.core.strict import Strict, apply_overrides, load_yaml
 class Weights(Strict):
     """Where the pretrained weights come from."""
 
-    source: Literal["hub", "file", "pypi", "none"] = Field(
-        "hub", description="timm's hub, a local file, a package, or none (random weights)"
+    source: Literal["hub", "file", "pypi", "run", "none"] = Field(
+        "hub",
+        description="timm's hub, a local file, a package, another run of this competition "
+        "(each fold starts from that run's same fold), or none (random weights)",
     )
     file: str = Field(
         "", description="the file (source: file), or its path inside the package; safetensors or a state dict"
     )
-    name: str = Field("", description="the package (source: pypi)")
+    name: str = Field("", description="the package (source: pypi) or the run (source: run)")
     version: str = Field("", description="the package's version")
     sha256: str = Field("", description="the expected sha256 of the weights file")
     rename: str = Field("", description="how foreign keys become timm's: efficientnet_pytorch, or empty")
+
+
+class Head(Strict):
+    """What stands after the pooled features."""
+
+    kind: Literal["linear", "multi_dropout", "arcface"] = Field(
+        "linear",
+        description="linear; multi_dropout: the mean of one linear layer over several dropout masks; arcface: "
+        "scaled cosines to class centres (needs loss.name: arcface)",
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="multi_dropout: the share of features dropped")
+    samples: int = Field(5, ge=1, description="multi_dropout: how many masks")
+    scale: float = Field(30.0, gt=0, description="arcface: what cosines are multiplied with")
+    centers: int = Field(1, ge=1, description="arcface: centres a class; 3 is sub-centre ArcFace")
 
 
 class Model(Strict):
@@ -31,18 +47,41 @@ class Model(Strict):
     weights: Weights = Field(default_factory=Weights)
     drop_rate: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     drop_path_rate: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
+    pool: Literal["default", "avg", "max", "avgmax", "gem"] = Field(
+        "default", description="how a feature map becomes one vector; default: as the network was made"
+    )
+    head: Head = Field(default_factory=Head)
+    metadata: list[str] = Field(
+        default_factory=list,
+        description="columns of `train.metadata` that the head sees beside the picture; numbers are standardised, "
+        "words become one column each",
+    )
+    checkpointing: bool = Field(False, description="gradient checkpointing: less memory, a slower step")
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of this network in timm")
 
 
 class Data(Strict):
     """What the network sees."""
 
     image_size: int | tuple[int, int] = Field(224, description="side in px, or [height, width]")
-    channels: Literal[1, 3] = Field(3, description="1 for gray pictures, 3 for colour")
+    channels: int = Field(3, ge=1, description="channels of one file: 1 gray, 3 colour, or as many as it has")
+    intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
+        "auto",
+        description="how more than 8 bits become 8: full: the type's range; minmax, percentile: each picture's own "
+        "(0.5 to 99.5 %); auto: a DICOM's own window, else full for whole numbers and minmax for fractions",
+    )
     bad_images: Literal["stop", "skip"] = Field(
         "stop",
         description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
     )
     workers: int = Field(0, ge=0, description="processes that augment; the result is the same for any number")
+    grow_from: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="progressive resizing: the first epoch's side as a share of image_size; it grows to the full size "
+        "over the first three quarters of the epochs",
+    )
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -56,6 +95,43 @@ class Augment(Strict):
 
     recipe: str = Field("light", description="a named recipe; an unknown name lists the known ones")
     strength: float = Field(1.0, ge=0, le=3, description="scales the recipe's geometric and photometric ranges")
+    transforms: list[str | dict[str, dict[str, Any]]] | None = Field(
+        None, description="albumentations of your own instead of a recipe: [HorizontalFlip, {Rotate: {limit: 15}}]"
+    )
+    erasing: float = Field(0.0, ge=0, le=1, description="the share of pictures of which a random patch is erased")
+    mixup: float = Field(0.0, ge=0, description="mixup's alpha; 0: none")
+    cutmix: float = Field(0.0, ge=0, description="cutmix's alpha; 0: none; with mixup each takes half of the batches")
+    mix_probability: float = Field(1.0, ge=0, le=1, description="the share of batches that are mixed")
+    mix_off_epochs: int = Field(0, ge=0, description="the last epochs, in which nothing is mixed")
+
+
+class Sampling(Strict):
+    """Which training rows an epoch has, and how often."""
+
+    balance: float = Field(
+        0.0, ge=0, le=1, description="0: rows as they are; 1: every class equally often; 0.5: by its root"
+    )
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="class: how many times more often than now its rows are drawn"
+    )
+    at_least: int = Field(0, ge=0, description="classes with fewer training rows are repeated up to so many")
+    at_most: int = Field(
+        0, ge=0, description="classes with more training rows give so many an epoch, drawn anew; 0: all"
+    )
+
+
+class Extra(Strict):
+    """Rows that are trained on and never validated on."""
+
+    rows: list[str] = Field(
+        default_factory=list,
+        description="CSV files with row_id, image (below input/<comp>) and target columns, no fold; rows whose picture "
+        "looks like a validation or test picture are left out",
+    )
+    pseudo: str = Field("", description="a run whose test predictions become labels; fold k's by its model k alone")
+    pseudo_least: float = Field(
+        0.9, ge=0, le=1, description="test rows need this probability for their likeliest class"
+    )
 
 
 class Loss(Strict):
@@ -63,6 +139,15 @@ class Loss(Strict):
 
     name: str = Field("auto", description="auto: by the task; an unknown name lists the known ones")
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none", description="what each class counts: balanced: rows / (classes x its rows), or class: weight"
+    )
+    options: dict[str, float] = Field(
+        default_factory=dict, description="the loss's own numbers (gamma ...); an unknown one lists the known ones"
+    )
+    teacher: str = Field("", description="distillation: a run; fold k learns from its model k, which saw the same rows")
+    teacher_weight: float = Field(0.5, ge=0, le=1, description="the teacher's share of the loss")
+    teacher_temperature: float = Field(2.0, gt=0, description="softens the teacher's and the network's probabilities")
 
 
 class Optim(Strict):
@@ -72,16 +157,25 @@ class Optim(Strict):
     lr: float = Field(3e-4, gt=0, description="the peak learning rate")
     weight_decay: float = Field(0.05, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1, description="each earlier layer group's rate is this much smaller")
-    clip_norm: float = Field(1.0, ge=0, description="the largest gradient norm; 0 clips nothing")
+    head_lr: float = Field(1.0, gt=0, description="the classifier's rate, as a multiple of the others'")
+    clip: float = Field(1.0, ge=0, description="the largest gradient; 0 clips nothing")
+    clip_mode: Literal["norm", "value", "agc"] = Field(
+        "norm", description="of all gradients together, of each number, or relative to each layer's weights"
+    )
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments: momentum, betas, eps ...")
 
 
 class Schedule(Strict):
     """The learning rate over the steps."""
 
-    name: Literal["cosine", "constant"] = "cosine"
+    name: str = Field("cosine", description="the schedule; an unknown name lists the known ones")
     warmup: float = Field(0.1, ge=0, lt=1, description="the share of the steps in which the rate rises from 0")
     min_lr_fraction: float = Field(0.0, ge=0, le=1, description="the rate at the end, as a share of the peak")
+    cycles: int = Field(1, ge=1, description="cosine: restarts; each cycle has the same length")
+    decay: float = Field(0.1, gt=0, le=1, description="step, plateau: what the rate is multiplied with")
+    every: float = Field(0.3, gt=0, le=1, description="step: the share of the steps between two of its steps")
+    patience: int = Field(2, ge=1, description="plateau: epochs without a better valid loss before the rate falls")
 
 
 class Probe(Strict):
@@ -94,6 +188,10 @@ class Probe(Strict):
 class Train(Strict):
     """How the network is fine-tuned."""
 
+    folds: list[int] = Field(
+        default_factory=list,
+        description="the folds that are trained, for a fixed split or a quick look; empty: all. OOF is of their rows",
+    )
     epochs: int = Field(5, ge=0, description="0 keeps the probe")
     batch_size: int = Field(32, ge=1)
     probe: Probe | None = Field(None, description="absent: the classifier starts from random weights")
@@ -101,6 +199,13 @@ class Train(Strict):
         "train", description="frozen: the pretrained running statistics stay as they are"
     )
     freeze: list[str] = Field(default_factory=list, description="parameters whose name begins so are not trained")
+    unfreeze: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="gradual unfreezing: the head alone first, then a layer group more each, from the last to the "
+        "first, over this share of the steps; 0: all from the start",
+    )
     keep_start: bool = Field(
         False,
         description="average each fold's network with the probe that it started from: the two err differently",
@@ -109,17 +214,26 @@ class Train(Strict):
         "auto", description="auto: measured on a CPU, bf16 or fp16 on CUDA"
     )
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no moving average of the weights")
+    average_last: int = Field(
+        0,
+        ge=0,
+        description="predict with the mean of the weights of the last so many epochs (SWA; batch-norm statistics are "
+        "taken anew); 0: none",
+    )
     select: Literal["last", "best"] = Field(
         "last",
         description="the epoch whose weights predict; best is picked by the fold's own rows and makes OOF optimistic",
     )
     patience: int = Field(0, ge=0, description="stop after so many epochs without a better metric; 0: never")
     checkpoint_minutes: float = Field(5.0, gt=0, description="how often a resume point is written inside an epoch")
+    validate_every: int = Field(1, ge=1, description="epochs between two looks at the fold's own rows; the last always")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: best")
+        if self.average_last and (self.select == "best" or self.ema_decay):
+            raise ValueError("average_last needs select: last and no ema_decay")
         if self.probe is None and (self.epochs == 0 or self.keep_start):
             raise ValueError("epochs: 0 and keep_start need a probe")
         return self
@@ -138,6 +252,8 @@ class Run(Strict):
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)
     augment: Augment = Field(default_factory=Augment)
+    sampling: Sampling = Field(default_factory=Sampling)
+    extra: Extra = Field(default_factory=Extra)
     loss: Loss = Field(default_factory=Loss)
     optim: Optim = Field(default_factory=Optim)
     schedule: Schedule = Field(default_factory=Schedule)

@@ -51,8 +51,11 @@ def training_choices(run: Run) -> dict[str, Any]:
 
 
 def run_sha256(run: Run) -> str:
-    """The hash of a run's training choices: the same for all folds, whatever views predict."""
-    return sha256_json(training_choices(run))
+    """The hash of a run's training choices: the same for all folds, whatever views predict.
+
+    Defaults are left out: a setting that a later version adds changes no hash.
+    """
+    return sha256_json(run.model_dump(mode="json", exclude={"predict"}, exclude_defaults=True))
 
 
 def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:

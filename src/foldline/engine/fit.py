@@ -181,9 +181,9 @@ class _Training:
 
     def _update(self, step: int) -> None:
         self.schedule.step_update(step)
-        if self.job.run.optim.clip_norm:
+        if self.job.run.optim.clip:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.job.run.optim.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.job.run.optim.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
