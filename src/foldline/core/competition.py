@@ -121,7 +121,11 @@ class Rows(Strict):
     missing_images: Literal["stop", "drop"] = Field(
         "stop", description="a row without its image file: an error, or the row is left out and reported"
     )
-    target: str | Target | None = Field(None, description="the label: a column or template, or how to make it")
+    target: str | Target | None = Field(
+        None,
+        description="the label: a column or template, or how to make it. For test rows only where their labels are "
+        "public: no stage but `make score` reads them",
+    )
     group: str | None = Field(None, description="a column or a template; rows of one group share a fold")
     entity: str | None = Field(None, description="a column or a template: what one line of the submission is about")
     metadata: list[str] = Field(default_factory=list, description="columns that ride along")
@@ -160,7 +164,9 @@ class Folds(Strict):
 class Submission(Strict):
     """What the grader accepts. The sample file is the truth; what stands here helps to read it."""
 
-    sample: str | None = Field(None, description="the sample submission, below input/<comp>; not needed with a holdout")
+    sample: str | None = Field(
+        None, description="the sample submission, below input/<comp>; not needed with a holdout or `test.target`"
+    )
     kind: str = Field(
         "auto",
         description="probability, probabilities, label, labels, ranked, value, values, long; "
@@ -209,6 +215,16 @@ class Competition(Strict):
         if self.folds.splitter == "column" and self.folds.column is None:
             raise ValueError("splitter 'column' needs 'folds.column'")
         return self
+
+    @property
+    def has_solution(self) -> bool:
+        """Whether the test rows' labels are known here: of a holdout, or of an official test set."""
+        return self.holdout is not None or (self.test is not None and self.test.target is not None)
+
+    @property
+    def makes_sample(self) -> bool:
+        """Whether foldline writes the sample submission itself, since the competition has none."""
+        return self.holdout is not None or (self.has_solution and self.submission.sample is None)
 
     def facts(self) -> dict[str, Any]:
         """All facts as a JSON value, defaults included: what is hashed."""

@@ -51,16 +51,16 @@ class Layout:
         return self.root / "folds" / f"{comp}.json"
 
     def holdout_solution(self, comp: str) -> Path:
-        """The labels of a `holdout`; only `make score` reads them."""
+        """The labels of a `holdout` or of an official test set; only `make score` reads them."""
         return self.root / "folds" / f"{comp}.solution.csv"
 
     def holdout_sample(self, comp: str) -> Path:
-        """The sample submission made for a `holdout`."""
+        """The sample submission made where the competition has none."""
         return self.root / "folds" / f"{comp}.sample_submission.csv"
 
     def sample(self, comp: str, facts: "Competition") -> Path:
-        """The sample submission: the competition's own, or the one made with a holdout."""
-        if facts.holdout is not None:
+        """The sample submission: the competition's own, or the one that foldline made."""
+        if facts.makes_sample:
             return self.holdout_sample(comp)
         return self.input(comp) / (facts.submission.sample or "sample_submission.csv")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.core.tasks import target_columns
+from foldline.core.tasks import target_columns, truth_array
 from foldline.splits.checks import check_folds, class_counts, content
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
@@ -27,7 +27,8 @@ class Plan:
     """A split.
 
     Attributes:
-        tables: `folds` (training rows with their fold), `test`; with a holdout `solution` and `sample` too.
+        tables: `folds` (training rows with their fold), `test`; where test labels are known `solution` too, and
+            `sample` where the competition has none.
         outputs: the ordered class names, or the names of the numbers.
         splitter: the splitter's name.
         counts: the rows of each class in each fold; empty for a regression.
@@ -55,7 +56,7 @@ def make_plan(
 
     Args:
         frame: the training rows, in any order.
-        test: the test rows; None with a holdout.
+        test: the test rows, with their label columns where these are public; None with a holdout.
         facts: the facts of the competition.
         outputs: the ordered class names, or names of the numbers.
         hashes: the sha256 of each image file.
@@ -71,7 +72,7 @@ def make_plan(
     frame = _with_groups(frame, facts, hashes, find_duplicates)
     if facts.holdout is None:
         assert test is not None
-        tables = {"test": _by_id(test, f"{where}, test rows")}
+        tables = _given_test(_by_id(test, f"{where}, test rows"), facts, outputs, where)
     else:
         frame, own, tables = _hold_out(frame, own, facts, outputs)
     rows = _to_split(frame, own, facts, outputs, facts.folds.stratify)
@@ -151,11 +152,26 @@ def _hold_out(
     drawn = draw_holdout(rows, facts.holdout.fraction, facts.holdout.seed)
     held, rest = frame[drawn].reset_index(drop=True), frame[~drawn].reset_index(drop=True)
     kept_own = None if own is None else [cell for cell, out in zip(own, drawn, strict=True) if not out]
+    return rest, kept_own, _apart(held, facts, outputs)
+
+
+def _given_test(test: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, pd.DataFrame]:
+    """The tables of test rows that the competition names: labels that are public go into the solution alone."""
+    if not facts.has_solution:
+        return {"test": test}
+    truth_array(test, facts.task, outputs, where=f"{where}, test rows")
+    return _apart(test, facts, outputs)
+
+
+def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Test rows without their labels, the solution with nothing else, and a sample where there is none."""
     targets = target_columns(facts.task, outputs)
-    test = held.drop(columns=targets)
-    form = facts.submission
-    sample = sample_submission(test, facts.task, outputs, form.kind, form.separator)
-    return rest, kept_own, {"test": test, "solution": solution(held, targets), "sample": sample}
+    test = labelled.drop(columns=targets)
+    tables = {"test": test, "solution": solution(labelled, targets)}
+    if facts.makes_sample:
+        form = facts.submission
+        tables["sample"] = sample_submission(test, facts.task, outputs, form.kind, form.separator)
+    return tables
 
 
 def _counts(frame: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, dict[str, int]]:

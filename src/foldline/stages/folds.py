@@ -1,8 +1,9 @@
 """Raw files and facts become folds.
 
 Reads `input/<comp>/` (with its manifest) and `configs/<comp>/competition.yaml`; writes `folds/<comp>.csv`,
-`.test.csv` and `.json`, and for a holdout `.solution.csv` and `.sample_submission.csv`. The CSV is written last,
-so where it is, the other files are whole.
+`.test.csv` and `.json`; where the test labels are known (a holdout, or an official test set with public labels)
+`.solution.csv`, and `.sample_submission.csv` where the competition has none. The CSV is written last, so where it is,
+the other files are whole.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from foldline.core.competition import Competition, load_competition
+from foldline.core.competition import Competition, Rows, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import SCHEMA, edited, read_folds_meta, way_to_new_folds
 from foldline.core.paths import Layout
@@ -118,7 +119,8 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
 
     root = layout.input(comp)
     frame = read_rows(root, facts.train, facts, with_target=True)
-    test = None if facts.test is None else read_rows(root, facts.test, facts, with_target=False)
+    outputs = find_outputs(frame, facts)
+    test = None if facts.test is None else _read_test(root, facts.test, facts, outputs)
     for table, what in ((frame, "train"), (test, "test")):
         if table is not None:
             _require_images(root, table, what)
@@ -126,11 +128,19 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
         frame,
         test,
         facts,
-        find_outputs(frame, facts),
+        outputs,
         hashes=_image_hashes(layout, comp),
         find_duplicates=partial(_find_duplicates, root),
         where=layout.relative(layout.folds(comp)),
     )
+
+
+def _read_test(root: Path, rows: Rows, facts: Competition, outputs: list[str]) -> pd.DataFrame:
+    """The test rows, with their labels where the facts say how; these must be classes of the training rows."""
+    from foldline.readers import read_rows
+
+    known = facts if facts.task == "regression" else facts.model_copy(update={"classes": outputs})
+    return read_rows(root, rows, known, with_target=rows.target is not None)
 
 
 def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:

@@ -1,7 +1,7 @@
 """Stage score: grades a submission as a private leaderboard would.
 
-Reads `submissions/<comp>/<name>.csv` and the solution of the `holdout`, which no other stage reads; writes the
-score into the ledger entry beside the submission.
+Reads `submissions/<comp>/<name>.csv` and the solution: the labels of the `holdout` or of the official test set, which
+no other stage reads. Writes the score into the ledger entry beside the submission.
 """
 
 from foldline.core.competition import Competition, load_competition
@@ -21,19 +21,19 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
     """The competition's metric and the further ones, on the held-out labels.
 
     Raises:
-        FoldlineError: the competition has no holdout, or the submission fails the gate.
+        FoldlineError: the competition's test labels are not known here, or the submission fails the gate.
     """
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     path, solution_path = layout.submission(comp, name), layout.holdout_solution(comp)
     require_file(path, next=f"make ensemble COMP={comp} RUN={name}")
-    if facts.holdout is None:
+    if not facts.has_solution:
         raise FoldlineError(
             f"'{comp}' has no held-out labels here: only its own leaderboard can grade",
             where=layout.relative(layout.competition_config(comp)),
             next=f"make submit COMP={comp} NAME={name}",
         )
     require_file(solution_path, next=f"make folds COMP={comp}")
-    frame, sample = read_csv(path), read_csv(layout.holdout_sample(comp))
+    frame, sample = read_csv(path), read_csv(layout.sample(comp, facts))
     names = class_names(layout.input(comp), facts)
     check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})

@@ -16,7 +16,7 @@ from typing import Any
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import say, say_table
 from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_json
 from foldline.readers import class_names
 from foldline.scoring.gate import check_submission
@@ -74,10 +74,11 @@ def submit(
 
 def _slug(facts: Competition, comp: str) -> str:
     if facts.source.kind != "kaggle":
+        by_hand = "upload the file by hand where the competition lives"
         raise FoldlineError(
             f"'{comp}' does not come from a Kaggle competition (its source is {facts.source.kind})",
             where=f"configs/{comp}/competition.yaml: source.kind",
-            next=f"make score COMP={comp}" if facts.holdout else "upload the file by hand where the competition lives",
+            next=f"make score COMP={comp}" if facts.has_solution else by_hand,
         )
     return facts.source.name
 
@@ -215,10 +216,7 @@ def ledger(layout: Layout, comp: str | None) -> list[Entry]:
         say(f"no submissions yet{f' of {comp}' if comp else ''}: make ensemble writes one")
         return []
     header = ["time", "competition", "name", "metric", "CV", "std", "public", "private", "status"]
-    cells = [header, *[_ledger_line(entry) for entry in entries]]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-    for line in cells:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    say_table([header, *map(_ledger_line, entries)])
     return entries
 
 
