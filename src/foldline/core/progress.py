@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,13 @@ def say(text: str) -> None:
         Progress.active.bars.console.print(text, markup=False, highlight=False)
     else:
         print(text, flush=True)
+
+
+def say_table(lines: Sequence[Sequence[str]]) -> None:
+    """A table for the person: the first line is its header, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 class Progress:
