@@ -21,13 +21,14 @@ def build_report(layout: Layout, comp: str, run: str) -> str:
     Raises:
         FoldlineError: the run has no `cv.json` yet, or one of its files is broken.
     """
-    return _environment().get_template("report.html").render(page(read_run(layout, comp, run)))
+    return environment().get_template("report.html").render(page(read_run(layout, comp, run)))
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """The templates beside this file, with every value escaped and the filters of `words`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("foldline", "report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -44,8 +45,8 @@ def _environment() -> "Environment":
         words.plain,
         words.printable,
     ):
-        environment.filters[kind.__name__] = kind
-    return environment
+        found.filters[kind.__name__] = kind
+    return found
 
 
 def page(run: RunFolder) -> dict[str, Any]:
