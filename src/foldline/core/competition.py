@@ -15,7 +15,7 @@ class Source(Strict):
     """Where the raw files come from."""
 
     kind: str = Field(
-        description="the source: pypi, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
+        description="the source: pypi, npm, debian, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
         "an unknown name lists the known ones"
     )
     name: str = Field(
@@ -27,6 +27,14 @@ class Source(Strict):
         default_factory=list, description="folders or files to keep; empty: all. A folder's files lose this prefix"
     )
     unpack: bool = Field(True, description="whether archives inside the download are unpacked too, and then removed")
+    otherwise: "Source | None" = Field(
+        None, description="another source of the same files, tried when the first cannot be reached; has all settings"
+    )
+
+    def alternatives(self) -> "list[Source]":
+        """This source, then those of `otherwise`, each standing alone."""
+        rest = [] if self.otherwise is None else self.otherwise.alternatives()
+        return [self.model_copy(update={"otherwise": None}), *rest]
 
 
 class Target(Strict):
