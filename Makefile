@@ -8,6 +8,7 @@ NAME ?=
 SET ?=
 RUNS ?=
 BLEND ?= mean
+DECIDE ?= fitted
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
@@ -54,7 +55,7 @@ oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
 	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
 
 $(submission): | $(predicted)
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
 
 download: $(ready) ## fetch the raw files of COMP into input/
 	$(foldline) download --comp $(COMP)
@@ -71,8 +72,8 @@ train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not f
 predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score
 	$(foldline) predict $(run_args) --device $(DEVICE)
 
-ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
 
 score: $(ready) | $(submission) ## grade the submission on the held-out labels
 	$(foldline) score --comp $(COMP) --run $(RUN) --name $(name)

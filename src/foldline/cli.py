@@ -53,6 +53,10 @@ def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
     stages["train"].add_argument("--fold", default="all", help="0, 1 ... or all (default: all)")
     stages["ensemble"].add_argument("--runs", default="", help='the members, "a b"; default: the run alone')
     stages["ensemble"].add_argument("--blend", default="mean", help="mean, gmean or rank_mean")
+    stages["ensemble"].add_argument(
+        "--decide", default="fitted", choices=["default", "fitted"],
+        help="how labels are decided: fitted on the OOF predictions where that is better, or always the default",
+    )  # fmt: skip
     stages["submit"].add_argument("--message", default="", help="what is said of the submission")
     stages["submit"].add_argument("--yes", action="store_true", help="do not ask before a daily slot is spent")
     stages["check"].add_argument("file", type=Path, help="the CSV to check")
@@ -130,9 +134,10 @@ def _ensemble(layout: Layout, comp: str, given: argparse.Namespace) -> None:
 
     members = shlex.split(given.runs)
     if members:
-        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend)
+        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend, decide=given.decide)
     else:
-        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=shlex.split(given.set))
+        overrides = shlex.split(given.set)
+        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=overrides, decide=given.decide)
     if changed or not (layout.run(comp, name) / "report.html").is_file():
         from foldline.stages.report import report
 
