@@ -8,6 +8,7 @@ NAME ?=
 SET ?=
 RUNS ?=
 BLEND ?= mean
+AGAINST ?=
 DECIDE ?= fitted
 MESSAGE ?=
 YES ?=
@@ -33,7 +34,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all predict ensemble score report submit ledger check test lint bench clean
+.PHONY: help download folds train train-all predict ensemble score report compare submit ledger check test lint bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -80,6 +81,9 @@ score: $(ready) | $(submission) ## grade the submission on the held-out labels
 
 report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 	$(foldline) report --comp $(COMP) --run $(RUN) --name $(name)
+
+compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
+	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
 
 submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)
