@@ -5,11 +5,12 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import load_competition
+from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -17,7 +18,8 @@ from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256
-from foldline.core.tables import read_json, write_json
+from foldline.core.tables import read_json, read_parquet, write_json
+from foldline.scoring.cv import cross_validation, metric_names
 
 
 def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> None:
@@ -27,18 +29,20 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
     name, choices = resolve_run(layout, comp, run, name, overrides)
-    folds = load_folds(layout, comp)
+    facts, folds = load_competition(layout, comp), load_folds(layout, comp)
+    metrics = metric_names(facts, [locate_metric(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in range(folds.k)]
     record = layout.run(comp, name) / "cv.json"
     hashes = _hashes(metas)
     if record.is_file() and _is_current(read_json(record), hashes, choices):
         say(f"predictions of {comp}/{name} are up to date")
+        _score_again(record, facts, metrics)
         return
     from foldline.engine.predict_run import predict_run
 
     start = time.monotonic()
     oof, test, device_name = predict_run(layout, comp, name, choices, metas, device)
-    _write(layout, comp, name, choices, folds, metas, oof, test, device_name, time.monotonic() - start)
+    _write(layout, comp, name, choices, facts, metrics, folds, metas, oof, test, device_name, time.monotonic() - start)
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
@@ -73,14 +77,22 @@ def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> boo
     return bool(record["sha256"] == hashes and record["views"] == run.predict.views)
 
 
+def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
+    """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
+    record = read_json(path)
+    if record["metric"] == facts.metric and record["metrics"].keys() == set(metrics):
+        return
+    oof = read_parquet(path.with_name("oof.parquet"))
+    record |= cross_validation(oof, facts, record["outputs"], metrics=metrics)
+    write_json(path, record)
+    say(cv_line(record))
+
+
 def _write(
-    layout: Layout, comp: str, name: str, run: Run, folds: Folds, metas: list[dict[str, Any]],
-    oof: pd.DataFrame, test: pd.DataFrame, device: str, seconds: float,
+    layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
+    metas: list[dict[str, Any]], oof: pd.DataFrame, test: pd.DataFrame, device: str, seconds: float,
 ) -> None:  # fmt: skip
     """The three files; `cv.json` last, so that it stands for all of them."""
-    from foldline.scoring.cv import cross_validation
-
-    facts = load_competition(layout, comp)
     folder = layout.run(comp, name)
     order = folds.frame["row_id"][folds.frame["row_id"].isin(oof["row_id"])]
     oof = oof.set_index("row_id").loc[order].reset_index()
@@ -90,7 +102,7 @@ def _write(
     if run.train.select == "best":
         optimistic = ["each fold's epoch was picked by the score on the fold's own rows"]
     record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
-    record |= cross_validation(oof, facts, folds.outputs)
+    record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
     record |= {
         "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas), "optimistic": optimistic,
         "below_probe": [meta["fold"] for meta in metas if meta["below_probe"]],
