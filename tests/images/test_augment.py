@@ -125,6 +125,11 @@ def test_an_unknown_recipe_lists_the_known() -> None:
         Augmenter(Augment(recipe="flip"), SIZE)
 
 
+def test_the_reference_names_every_recipe() -> None:
+    words = str(Augment.model_fields["recipe"].description).replace(",", " ").replace(":", " ").replace(";", " ")
+    assert set(RECIPES) <= set(words.split())
+
+
 def test_an_augmenter_can_be_sent_to_another_process() -> None:
     for settings in (Augment(recipe="flips", strength=0), Augment(recipe="heavy", erasing=0.5)):
         augmenter = Augmenter(settings, SIZE, 3)
