@@ -84,6 +84,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
         images + folds.test["image"].tolist(),
         run.data.height_width,
         run.data.channels,
+        intensity=run.data.intensity,
         bad_images=run.data.bad_images,
     )
     usable = np.array([image not in cache.bad for image in images])
