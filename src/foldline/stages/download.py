@@ -18,7 +18,7 @@ from foldline.core.progress import Progress, say
 from foldline.core.tables import read_json, sha256_file, write_json, write_text
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
-from foldline.sources.archives import files_below, parking
+from foldline.sources.placing import files_below, parking
 
 
 def download(layout: Layout, comp: str) -> None:
