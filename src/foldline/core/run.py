@@ -298,7 +298,8 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""
     path = layout.run_config(comp, run)
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "competition")
+        stems = {p.stem for p in path.parent.glob("*.yaml")} - {"competition"}
+        known = sorted(stem for stem in stems if not stem.endswith(".search"))
         raise FoldlineError(
             f"unknown run '{run}'",
             where=layout.relative(path),
