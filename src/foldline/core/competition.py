@@ -215,6 +215,10 @@ class Competition(Strict):
         "`file.py:name` beside this file or in the project folder, or `module:name`"
     )
     metrics: list[str] = Field(default_factory=list, description="further metrics to report, named alike")
+    unconfirmed: list[str] = Field(
+        default_factory=list,
+        description="settings that a starter file guessed; delete this line when you have confirmed them",
+    )
     train: Rows
     test: Rows | None = Field(None, description="how the test rows are read; absent with a holdout")
     holdout: Holdout | None = None
