@@ -244,6 +244,13 @@ def test_sigmoid_losses_are_the_libraries() -> None:
     rows = [library(logits[i : i + 1], target[i : i + 1]) for i in range(ROWS)]
     found = build("asymmetric", "multilabel").function(logits, target)
     assert torch.allclose(found, torch.stack(rows).mean() / 4, atol=1e-6)
+    library, options = AsymmetricLossMultiLabel(gamma_neg=0, clip=0.3), {"gamma_neg": 0.0, "clip": 0.3}
+    rows = [library(logits[i : i + 1], target[i : i + 1]) for i in range(ROWS)]
+    found = build("asymmetric", "multilabel", options=options).function(logits, target)
+    assert torch.allclose(found, torch.stack(rows).mean() / 4, atol=1e-6)
+    found = build("poly", "multilabel", options={"epsilon": 2.0}).function(logits, target)
+    wrong = (target - logits.sigmoid()).abs()
+    assert torch.allclose(found, (2 * wrong - (1 - wrong).log()).mean(), atol=1e-5)
     found = build("bce", "multilabel", options={"pos_weight": 3.0}).function(logits, target)
     prob = logits.sigmoid()
     assert torch.allclose(found, -(3 * target * prob.log() + (1 - target) * (1 - prob).log()).mean())
@@ -409,6 +416,7 @@ def test_class_weights_are_named_and_checked() -> None:
 
 def test_shares_of_binary_cross_entropy_are_calibrated() -> None:
     """At the optimum of `bce` each sigmoid is its class's share; a softmax of the same logits would sharpen them."""
+    assert build("bce", "multiclass").activation == "shares"
     share = torch.tensor([0.7, 0.2, 0.1])
     assert torch.allclose(activate(torch.logit(share), "shares"), share)
     assert not torch.allclose(activate(torch.logit(share), "softmax"), share, atol=0.05)

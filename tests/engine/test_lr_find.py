@@ -30,7 +30,7 @@ def test_a_sweep_stops_where_the_loss_grows_or_is_no_number(bad: float) -> None:
     losses = iter([1.0] * 10 + [100.0] * 90)
     found = sweep(lambda rate: next(losses), 1e-4, 1.0, 100)
     assert len(found) == 11
-    losses = iter([1.0] * 10 + [1.5] + [1.0] * 89)
+    losses = iter([1.0] * 10 + [4.5] + [1.0] * 89)
     assert len(sweep(lambda rate: next(losses), 1e-4, 1.0, 100)) == 100, "one bad batch stops nothing"
     losses = iter([1.0, 1.0, bad, 1.0])
     assert len(sweep(lambda rate: next(losses), 1e-4, 1.0, 4)) == 2
@@ -72,6 +72,13 @@ def test_no_suggestion_without_a_fall() -> None:
         suggest([1e-3, 1e-2], [2.0, 1.0])
 
 
+def test_a_fall_after_the_least_loss_is_not_suggested() -> None:
+    falling, rising, again = np.linspace(2, 1, 40), np.linspace(1, 5, 20), np.linspace(5, 1.5, 10)
+    losses = np.concatenate([falling, rising, again, np.full(20, 1.5)])
+    rates = np.geomspace(1e-6, 1, len(losses))
+    assert suggest(rates.tolist(), losses.tolist()) <= rates[42]
+
+
 def test_the_picture_says_its_rate(tmp_path: Path) -> None:
     rates = np.geomspace(1e-5, 1, 60).tolist()
     losses = [2 - 1 / (1 + (1e-3 / rate) ** 2) + 50 * rate**2 for rate in rates]
@@ -82,5 +89,7 @@ def test_the_picture_says_its_rate(tmp_path: Path) -> None:
     assert root.tag.endswith("svg")
     text = "".join(root.itertext())
     assert "learning rate" in text
+    assert "1e-3" in text
+    assert "math" not in text
     assert f"{found:.1e}" in text
     assert list(tmp_path.iterdir()) == [tmp_path / "rates.svg"]

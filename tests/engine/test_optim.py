@@ -86,6 +86,7 @@ def check_optimizer(name: str, tmp_path: Path) -> None:
     save_file({key: value.contiguous() for key, value in tensors.items()}, tmp_path / "state")
     second = build_optimizer(again, settings, CPU)
     unpack(second, load_file(tmp_path / "state"), json.loads(json.dumps(rest)))
+    assert all(type(group.get("betas", ())) is tuple for group in second.param_groups)
     again.load_state_dict(half.state_dict())
     train(again, second, 2, first=2)
     for key, value in whole.state_dict().items():
@@ -369,8 +370,12 @@ def test_a_step_moves_the_trainable_groups_alone() -> None:
     model = small()
     groups = layer_groups(model)
     optimizer = build_optimizer(model, Optim(lr=1e-2), CPU)
-    for count, frozen in ((1, []), (2, []), (3, ["neck"]), (3, [])):
+    for count, frozen in ((1, []), (2, []), (3, ["neck"]), (3, []), (1, [])):
         set_trainable(model, groups, count, frozen)
+        grads = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert grads <= {name for group in groups[len(groups) - count :] for name in group}, (
+            "what stops has no gradient"
+        )
         before = {name: parameter.clone() for name, parameter in model.named_parameters()}
         train(model, optimizer, 1)
         moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}

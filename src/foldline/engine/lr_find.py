@@ -99,6 +99,8 @@ def picture(rates: Sequence[float], losses: Sequence[float], suggested: float) -
             xscale="log", xlabel="learning rate", ylabel="loss",
             ylim=(near - 0.1 * (far - near) - 1e-9, far + 0.6 * (far - near) + 1e-9),
         )  # fmt: skip
+        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:.0e}".replace("e-0", "e-"))
+        axes.tick_params(axis="x", which="minor", size=0)
         axes.text(suggested, 0.97, f" {suggested:.1e}", color=ink.WARM, va="top", transform=axes.get_xaxis_transform())
         uri = ink.svg_uri(figure)
     alt = (
