@@ -187,7 +187,7 @@ def test_trials_that_fall_behind_are_given_up(layout: Layout) -> None:
     search(layout, COMP, "tune", train=training)
     table = trials(layout)
     given_up = table[table["state"] == "given up"]
-    assert len(given_up) >= 5
+    assert len(given_up) >= 3
     assert (given_up["score"] == "").all()
     assert set(given_up["epochs"].astype(int)) == {3}, "not in the warm-up, and no later than seen"
     assert not [name for name in given_up["run"] if training.epochs[name] > 3]
