@@ -8,6 +8,8 @@ NAME ?=
 SET ?=
 RUNS ?=
 BLEND ?= mean
+AGAINST ?=
+DECIDE ?= fitted
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
@@ -32,7 +34,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all predict ensemble score report submit ledger check test lint bench clean
+.PHONY: help download folds train train-all predict ensemble score report compare submit ledger check test lint bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -54,7 +56,7 @@ oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
 	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
 
 $(submission): | $(predicted)
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
 
 download: $(ready) ## fetch the raw files of COMP into input/
 	$(foldline) download --comp $(COMP)
@@ -71,14 +73,17 @@ train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not f
 predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score
 	$(foldline) predict $(run_args) --device $(DEVICE)
 
-ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND))
+ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
 
 score: $(ready) | $(submission) ## grade the submission on the held-out labels
 	$(foldline) score --comp $(COMP) --run $(RUN) --name $(name)
 
 report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 	$(foldline) report --comp $(COMP) --run $(RUN) --name $(name)
+
+compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
+	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
 
 submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from foldline.core.run import Augment
 from foldline.engine.device import describe, pick_device, prepare_device
 from foldline.engine.precision import DTYPES
 from foldline.images.augment import RECIPES, Augmenter
@@ -51,7 +52,7 @@ def decoding(folder: Path) -> None:
 def augmenting() -> None:
     image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     for recipe in RECIPES:
-        augmenter = Augmenter(recipe, 1.0, (160, 160))
+        augmenter = Augmenter(Augment(recipe=recipe), (160, 160), 3)
 
         def work(augmenter: Augmenter = augmenter) -> int:
             for row in range(100):

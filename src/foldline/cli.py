@@ -19,6 +19,7 @@ _STAGES = {
     "ensemble": "blend runs into a submission, and write the report",
     "report": "write a run's report.html",
     "score": "grade a submission on held-out labels",
+    "compare": "show runs side by side with paired differences, oof/<comp>/compare.html",
     "submit": "send a submission to Kaggle and wait for its score",
     "ledger": "list the submissions with their CV and leaderboard scores",
     "check": "check a CSV against the sample submission",
@@ -53,6 +54,12 @@ def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
     stages["train"].add_argument("--fold", default="all", help="0, 1 ... or all (default: all)")
     stages["ensemble"].add_argument("--runs", default="", help='the members, "a b"; default: the run alone')
     stages["ensemble"].add_argument("--blend", default="mean", help="mean, gmean or rank_mean")
+    stages["ensemble"].add_argument(
+        "--decide", default="fitted", choices=["default", "fitted"],
+        help="how labels are decided: fitted on the OOF predictions where that is better, or always the default",
+    )  # fmt: skip
+    stages["compare"].add_argument("--runs", default="", help='the runs, "a b"; default: all on the present folds')
+    stages["compare"].add_argument("--against", default="", help="a further run to compare every other one with")
     stages["submit"].add_argument("--message", default="", help="what is said of the submission")
     stages["submit"].add_argument("--yes", action="store_true", help="do not ask before a daily slot is spent")
     stages["check"].add_argument("file", type=Path, help="the CSV to check")
@@ -121,6 +128,10 @@ def _dispatch(given: argparse.Namespace) -> None:
         from foldline.stages.score import score_submission
 
         score_submission(layout, comp, given.name or given.run)
+    elif given.stage == "compare":
+        from foldline.stages.compare import compare
+
+        compare(layout, comp, shlex.split(given.runs), against=given.against)
     else:
         _outward(layout, comp, given)
 
@@ -130,9 +141,10 @@ def _ensemble(layout: Layout, comp: str, given: argparse.Namespace) -> None:
 
     members = shlex.split(given.runs)
     if members:
-        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend)
+        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend, decide=given.decide)
     else:
-        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=shlex.split(given.set))
+        overrides = shlex.split(given.set)
+        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=overrides, decide=given.decide)
     if changed or not (layout.run(comp, name) / "report.html").is_file():
         from foldline.stages.report import report
 

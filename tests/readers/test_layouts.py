@@ -179,6 +179,15 @@ def test_an_unknown_reader_lists_the_known_ones(root: Path) -> None:
         read_rows(root, known.train, known, with_target=True)
 
 
+def test_pictures_of_test_rows_need_no_folder_of_a_label(root: Path) -> None:
+    plant(root, {"train/cat/1.png": "", "train/dog/1.png": "", "test/1.png": "", "test/deep/2.png": ""})
+    test = {"reader": "folders", "file": "test", "row_id": "stem"}
+    known = facts({"reader": "folders", "file": "train", "target": "label"}, test=test)
+    assert read_rows(root, known.train, known, with_target=True)["target"].tolist() == ["cat", "dog"]
+    assert known.test is not None
+    assert read_rows(root, known.test, known, with_target=False)["row_id"].tolist() == ["1", "2"]
+
+
 @pytest.mark.parametrize("reader", ["arrays", "json"])
 def test_pixels_are_written_as_they_are(reader: str, root: Path) -> None:
     files, train, _, _ = LAYOUTS[reader]

@@ -81,6 +81,14 @@ def test_ids_that_stand_twice(root: Path) -> None:
     assert several[["target_a", "target_b"]].to_numpy().tolist() == [["1", "1"], ["0", "1"]]
 
 
+def test_the_users_own_folds_may_stand_in_a_column_called_fold(root: Path) -> None:
+    plant(root, {"t.csv": "id,label,fold\n01,a,0\n02,b,1\n03,a,0\n"})
+    folds = {"splitter": "column", "column": "fold", "k": 2}
+    assert rows(root, {"metadata": ["fold"]}, folds=folds)["fold"].tolist() == ["0", "1", "0"]
+    with pytest.raises(FoldlineError, match="'fold' has a name that rows use"):
+        rows(root, {"metadata": ["fold"]})
+
+
 @pytest.mark.parametrize("name", ["row_id", "image", "target", "group", "fold", "target_x"])
 def test_metadata_may_not_take_a_row_column(name: str, root: Path) -> None:
     plant(root, {"t.csv": f"id,label,{name}\n01,a,1\n"})

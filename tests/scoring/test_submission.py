@@ -76,6 +76,27 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
         [[0.75, 0.25], [0.5, 0.5]],
         "id,cat\n1,0.750000000000\n2,0.500000000000\n",
     ),
+    "a column for each label, compared as a set": (
+        "id,scab,rust\na,0,0\nb,0,0\n",
+        facts("multilabel", "f1_micro"),
+        ["rust", "scab"],
+        [[0.75, 0.25], [0.5, 0.5]],
+        "id,scab,rust\na,0,1\nb,1,1\n",
+    ),
+    "a line for each label, compared as a set": (
+        "id,y\na_rust,0\na_scab,0\nb_rust,0\nb_scab,0\n",
+        facts("multilabel", "f1_macro"),
+        ["rust", "scab"],
+        [[0.75, 0.25], [0.5, 0.5]],
+        "id,y\na_rust,1\na_scab,0\nb_rust,1\nb_scab,1\n",
+    ),
+    "numbers of grades that are compared as labels": (
+        "id,grade\na,0.0\nb,0.0\n",
+        facts("ordinal", "quadratic_weighted_kappa", kind="value"),
+        ["none", "mild", "severe"],
+        [[0.5, 0.4, 0.1], [0.1, 0.4, 0.5]],
+        "id,grade\na,0\nb,2\n",
+    ),
     "one score": (
         "Id,Label\n1.jpg,0\n2.jpg,0\n",
         facts("binary", "weighted_auc", kind="value"),
@@ -205,7 +226,7 @@ def test_every_kind_of_submission(case: str, tmp_path: Path) -> None:
     text, about, outputs, values, expected = CASES[case]
     sample = table(text, tmp_path)
     ids = sample[read_shape(sample, about, outputs).id].tolist()
-    entities = ["id_1", "id_2"] if case == "long rows" else ids
+    entities = {"long rows": ["id_1", "id_2"], "a line for each label, compared as a set": ["a", "b"]}.get(case, ids)
     found = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
     path = tmp_path / "submission.csv"
     write_csv(path, found)

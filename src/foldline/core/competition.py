@@ -1,5 +1,6 @@
 """The facts of a competition, read from `configs/<comp>/competition.yaml`. Nobody chooses them."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,7 +16,7 @@ class Source(Strict):
     """Where the raw files come from."""
 
     kind: str = Field(
-        description="the source: pypi, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
+        description="the source: pypi, npm, debian, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
         "an unknown name lists the known ones"
     )
     name: str = Field(
@@ -27,6 +28,14 @@ class Source(Strict):
         default_factory=list, description="folders or files to keep; empty: all. A folder's files lose this prefix"
     )
     unpack: bool = Field(True, description="whether archives inside the download are unpacked too, and then removed")
+    otherwise: "Source | None" = Field(
+        None, description="another source of the same files, tried when the first cannot be reached; has all settings"
+    )
+
+    def alternatives(self) -> "list[Source]":
+        """This source, then those of `otherwise`, each standing alone."""
+        rest = [] if self.otherwise is None else self.otherwise.alternatives()
+        return [self.model_copy(update={"otherwise": None}), *rest]
 
 
 class Target(Strict):
@@ -88,7 +97,9 @@ class Rows(Strict):
     separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
     columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
     pattern: str | None = Field(
-        None, description="reader folders: the pattern of the pictures' paths; default `**/{label}/{stem}.{ext}`"
+        None,
+        description="reader folders: the pattern of the pictures' paths; default `**/{label}/{stem}.{ext}`, and "
+        "`**/{stem}.{ext}` for rows without a target",
     )
     labels: str | None = Field(
         None,
@@ -196,8 +207,11 @@ class Competition(Strict):
         description="the ordered class names; the last is the positive one of a binary task. "
         "Default: found in the labels, sorted",
     )
-    metric: str = Field(description="the competition's own metric; it ranks runs and picks epochs")
-    metrics: list[str] = Field(default_factory=list, description="further metrics to report")
+    metric: str = Field(
+        description="the competition's own metric; it ranks runs and picks epochs. A name, or a function of your own: "
+        "`file.py:name` beside this file or in the project folder, or `module:name`"
+    )
+    metrics: list[str] = Field(default_factory=list, description="further metrics to report, named alike")
     train: Rows
     test: Rows | None = Field(None, description="how the test rows are read; absent with a holdout")
     holdout: Holdout | None = None
@@ -241,4 +255,26 @@ def load_competition(layout: Layout, comp: str) -> Competition:
             where=layout.relative(path),
             next=f"known: {', '.join(known) or 'none'}; or write this file (docs/add-a-competition.md)",
         )
-    return Competition.parse(load_yaml(path), where=layout.relative(path))
+    facts = Competition.parse(load_yaml(path), where=layout.relative(path))
+    further = [locate_metric(layout, comp, name) for name in facts.metrics]
+    return facts.model_copy(update={"metric": locate_metric(layout, comp, facts.metric), "metrics": further})
+
+
+def locate_metric(layout: Layout, comp: str, name: str) -> str:
+    """A metric's name; of `file.py:function` with the file found in `configs/<comp>/`, else in the project folder.
+
+    The path is as seen from the working folder, where the project is that; other names stay as they are.
+    """
+    file, colon, function = name.rpartition(":")
+    if not colon or not file.endswith(".py") or Path(file).is_absolute():
+        return name
+    places = [folder / file for folder in (layout.competition_config(comp).parent, layout.root)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FoldlineError(
+            f"there is no Python file '{file}' for the metric '{name}'",
+            where=f"looked in {layout.relative(places[0].parent)} and the project folder",
+            next="write the function there, or mend the name",
+        )
+    seen = found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    return f"{seen.as_posix()}:{function}"

@@ -24,7 +24,7 @@ def settings_table(model: type[BaseModel], prefix: str = "") -> list[str]:
     rows = []
     for name, field in model.model_fields.items():
         inner = model_of(field.annotation)
-        if inner is not None:
+        if inner is not None and inner is not model:  # a model inside itself has the same settings again
             rows += settings_table(inner, f"{prefix}{name}.")
         else:
             words = (field.description or "").replace("|", "\\|")

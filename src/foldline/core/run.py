@@ -67,8 +67,9 @@ class Data(Strict):
     channels: int = Field(3, ge=1, description="channels of one file: 1 gray, 3 colour, or as many as it has")
     intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
         "auto",
-        description="how more than 8 bits become 8: full: the type's range; minmax, percentile: each picture's own "
-        "(0.5 to 99.5 %); auto: a DICOM's own window, else full for whole numbers and minmax for fractions",
+        description="how numbers become 8 bits: full: the type's range (fractions: 0 to 1); minmax, percentile: each "
+        "picture's own (0.5 to 99.5 %); auto: 8 bits as they are, a DICOM's own window, whole numbers by the first of "
+        "8, 12, 16 bits that holds the picture, all else by minmax",
     )
     bad_images: Literal["stop", "skip"] = Field(
         "stop",
@@ -170,12 +171,20 @@ class Schedule(Strict):
     """The learning rate over the steps."""
 
     name: str = Field("cosine", description="the schedule; an unknown name lists the known ones")
-    warmup: float = Field(0.1, ge=0, lt=1, description="the share of the steps in which the rate rises from 0")
-    min_lr_fraction: float = Field(0.0, ge=0, le=1, description="the rate at the end, as a share of the peak")
+    warmup: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="the share of the steps in which the rate rises: from 0, one_cycle: from 1/25 (0.3 is usual)",
+    )
+    min_lr_fraction: float = Field(
+        0.0, ge=0, le=1, description="the rate at the end, as a share of the peak; not of constant and step"
+    )
     cycles: int = Field(1, ge=1, description="cosine: restarts; each cycle has the same length")
     decay: float = Field(0.1, gt=0, le=1, description="step, plateau: what the rate is multiplied with")
     every: float = Field(0.3, gt=0, le=1, description="step: the share of the steps between two of its steps")
     patience: int = Field(2, ge=1, description="plateau: epochs without a better valid loss before the rate falls")
+    power: float = Field(0.9, gt=0, description="poly: the power of the share of the steps that is left")
 
 
 class Probe(Strict):
@@ -259,6 +268,11 @@ class Run(Strict):
     schedule: Schedule = Field(default_factory=Schedule)
     train: Train = Field(default_factory=Train)
     predict: Predict = Field(default_factory=Predict)
+    metrics: list[str] = Field(
+        default_factory=list,
+        description="metrics to report beside the competition's; `file.py:name` is a function of your own, its file in "
+        "configs/<comp>/ or the project folder",
+    )
     seed: int = Field(0, ge=0, description="the seed of everything random in training")
 
     def choices(self) -> dict[str, Any]:

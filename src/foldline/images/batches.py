@@ -1,6 +1,7 @@
 """Rows become batches: training batches in an order that a key fixes, evaluation batches in row order."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,67 +9,123 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from foldline.images.augment import Augmenter, key_seed
+from foldline.core.competition import Task
+from foldline.core.run import Sampling
+from foldline.images.augment import Augmenter
+from foldline.images.sampling import Indices, epoch_rows, repeats, row_classes, rows_per_epoch
 
-Indices = NDArray[np.int64]
+Item = tuple[int, int, int]  # (epoch, row, how often the row came before in this epoch)
+Batch = tuple[Tensor, Indices]
 
 
-class TrainingRows(Dataset[tuple[Tensor, int]]):
-    """Augmented pictures by (epoch, row): item (e, i) is always the same picture.
+class TrainingRows(Dataset[Batch]):
+    """Augmented pictures by (epoch, row, repeat): an item is always the same picture.
 
     Args:
         pixels: [images, height, width, channels] uint8, all images of the cache.
         positions: [rows] the position in `pixels` of each training row's image.
         key: (seed, fold).
+        truth: [rows] or [rows, outputs] the labels, as `core.tasks.truth_array` gives them; needed for sampling.
+        outputs: the classes' names.
+
+    Raises:
+        FoldlineError: the sampling does not fit to the task or the classes.
     """
 
     def __init__(
-        self, pixels: NDArray[np.uint8], positions: Indices, augmenter: Augmenter, key: tuple[int, int]
+        self,
+        pixels: NDArray[np.uint8],
+        positions: Indices,
+        augmenter: Augmenter,
+        key: tuple[int, int],
+        *,
+        truth: NDArray[np.float64] | None = None,
+        task: Task = "multiclass",
+        outputs: Sequence[str] = (),
+        sampling: Sampling | None = None,
     ) -> None:
         self.pixels = pixels
         self.positions = positions
         self.augmenter = augmenter
         self.key = key
+        self.sampling = sampling or Sampling()
+        self.outputs = list(outputs)
+        self.classes = None if truth is None else row_classes(truth, task)
+        self.rows_per_epoch = rows_per_epoch(self.classes, len(positions), self.sampling, self.outputs)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
-        """([channels, height, width] uint8, the row's position)."""
-        epoch, row = item
-        image = np.array(self.pixels[self.positions[row]])
-        image = self.augmenter(image, *self.key, epoch, row)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), row
+    def batches(self, batch_size: int) -> int:
+        """How many batches every epoch has."""
+        return batches_per_epoch(self.rows_per_epoch, batch_size)
+
+    def order(self, epoch: int) -> Indices:
+        """[rows_per_epoch] the rows of an epoch, in their order."""
+        return epoch_rows(self.classes, len(self.positions), self.sampling, self.outputs, self.key, epoch)
+
+    def __getitem__(self, item: Item) -> Batch:
+        """A batch of one."""
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[Item]) -> Batch:
+        """([batch, channels, height, width] uint8, the [batch] rows); what a worker is asked for."""
+        epochs, rows, again = np.array(items, dtype=np.int64).T
+        return self.batch(int(epochs[0]), rows, again)
+
+    def batch(self, epoch: int, rows: Indices, again: Indices) -> Batch:
+        """The pictures of one epoch's rows, where `again` says how often each came before."""
+        images = np.asarray(self.pixels[self.positions[rows]])
+        if not self.augmenter.does_nothing:
+            pairs = zip(rows.tolist(), again.tolist(), strict=True)
+            for i, (row, repeat) in enumerate(pairs):
+                key = (*self.key, epoch, row, repeat) if repeat else (*self.key, epoch, row)
+                images[i] = self.augmenter(images[i], *key)
+        return _channels_first(images), rows
 
 
-def epoch_order(rows: int, key: tuple[int, int], epoch: int) -> Indices:
-    """[rows] the order of the rows in one epoch; a function of (seed, fold, epoch) alone."""
-    return np.random.default_rng(key_seed(*key, epoch)).permutation(rows)
+def _channels_first(images: NDArray[np.uint8]) -> Tensor:
+    """[batch, height, width, channels] -> [batch, channels, height, width]; no copy where there is one channel."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def training_batches(
     dataset: TrainingRows, epoch: int, batch_size: int, *, first: int = 0, workers: int = 0, pin: bool = False
-) -> Iterator[tuple[Tensor, Indices]]:
+) -> Iterator[Batch]:
     """The batches of one epoch from number `first` on; a last one that is not full is left out.
 
     Yields:
         [batch, channels, height, width] uint8 and the [batch] rows.
     """
-    order = epoch_order(len(dataset.positions), dataset.key, epoch)
-    batches = len(order) // batch_size if len(order) >= batch_size else 1
-    chosen = [
-        [(epoch, int(row)) for row in order[b * batch_size : (b + 1) * batch_size]] for b in range(first, batches)
-    ]
-    loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+    order = dataset.order(epoch)
+    again = repeats(order)
+    slices = [slice(b * batch_size, (b + 1) * batch_size) for b in range(first, dataset.batches(batch_size))]
+    if workers:
+        yield from _from_workers(dataset, epoch, order, again, slices, workers, pin)
+        return
+    for chosen in slices:
+        images, rows = dataset.batch(epoch, order[chosen], again[chosen])
+        yield images.pin_memory() if pin else images, rows
+
+
+def _from_workers(
+    dataset: TrainingRows, epoch: int, order: Indices, again: Indices, slices: list[slice], workers: int, pin: bool
+) -> Iterator[Batch]:
+    chosen = [[(epoch, *item) for item in zip(order[s].tolist(), again[s].tolist(), strict=True)] for s in slices]
+    loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_sampler=chosen,
         num_workers=workers,
         pin_memory=pin,
+        collate_fn=_as_it_is,
         generator=torch.Generator(),  # else it draws a seed from the global state, once an iterator
     )
-    for images, rows in loader:
-        yield images, np.asarray(rows, dtype=np.int64)
+    yield from loader
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `training_batches` yields for an epoch."""
+    """How many batches `training_batches` yields for an epoch of so many rows."""
     return max(1, rows // batch_size)
 
 

@@ -1,8 +1,8 @@
 """Every image decoded and resized once, into one uint8 memory map that all folds and runs share.
 
 Reads the raw files and their hashes in `manifest.json`; writes `input/<comp>/.cache/images-<key>.npy`
-and `.json`. The key is made of the files' contents and of the size, so that a changed file or another
-size makes another cache. Everything here can be deleted at any time.
+and `.json`. The key is made of the files' contents and of the size, so that a changed file, another
+size or intensity makes another cache. Everything here can be deleted at any time.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
 from foldline.core.tables import atomic_path, read_json, sha256_json, write_json, write_text
-from foldline.images.decode import BadImageError, Pixels, decode_bytes, resize
+from foldline.images.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
 
 VERSION = 1  # raise it whenever decode or resize gives other pixels
 
@@ -40,12 +40,13 @@ class ImageCache:
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """What a cache holds: which pictures, at which size."""
+    """What a cache holds: which pictures, at which size, how brought to 8 bits."""
 
     images: tuple[str, ...]
     height: int
     width: int
-    channels: int
+    channels: int  # of the whole picture, all its files together
+    intensity: Intensity = "auto"
 
     @property
     def bytes(self) -> int:
@@ -60,6 +61,7 @@ def open_cache(
     height_width: tuple[int, int],
     channels: int,
     *,
+    intensity: Intensity = "auto",
     bad_images: str = "stop",
 ) -> ImageCache:
     """The cache for `images`; builds it when it is not there.
@@ -69,10 +71,11 @@ def open_cache(
         folder: where the cache lies.
         images: paths below `root`; several files joined by `|` are stacked as channels.
         height_width: the size in px.
-        channels: 1 or 3 for each file.
+        channels: of each file: 1 gray, 3 RGB, or as many as it has.
+        intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`.
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
     """
-    spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images))
+    spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
     hashes = _manifest_hashes(root)
     key = _key(spec, hashes)
     data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"
@@ -86,7 +89,11 @@ def open_cache(
 
 
 def _files_per_image(images: Sequence[str]) -> int:
-    return images[0].count("|") + 1 if len(images) else 1
+    counts = {image.count("|") + 1: image for image in images}
+    if len(counts) > 1:
+        examples = ", ".join(f"{count} in '{image}'" for count, image in sorted(counts.items())[:2])
+        raise FoldlineError(f"images have different numbers of files: {examples}", next="correct the column image")
+    return next(iter(counts), 1)
 
 
 def _manifest_hashes(root: Path) -> dict[str, str]:
@@ -98,7 +105,9 @@ def _manifest_hashes(root: Path) -> dict[str, str]:
 
 def _key(spec: CacheSpec, hashes: dict[str, str]) -> str:
     content = [[hashes.get(file, "") for file in name.split("|")] + [name] for name in spec.images]
-    return sha256_json([VERSION, spec.height, spec.width, spec.channels, content])[:16]
+    settings = [VERSION, spec.height, spec.width, spec.channels]
+    intensity = [] if spec.intensity == "auto" else [spec.intensity]
+    return sha256_json([*settings, *intensity, content])[:16]
 
 
 def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> dict[str, str]:
@@ -133,19 +142,21 @@ def _load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pix
     """The resized picture, or what is wrong with it."""
     files = name.split("|")
     try:
-        parts = [_load_file(root / file, hashes.get(file), spec.channels // len(files)) for file in files]
+        parts = [
+            _load_file(root / file, hashes.get(file), spec.channels // len(files), spec.intensity) for file in files
+        ]
     except BadImageError as error:
         return str(error)
     return np.concatenate([resize(part, spec.height, spec.width) for part in parts], axis=2)
 
 
-def _load_file(path: Path, sha256: str | None, channels: int) -> Pixels:
+def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensity) -> Pixels:
     """Decodes one file. Most damaged bytes decode without an error to other pixels: only the hash notices."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadImageError(error.strerror or "cannot be read") from error
-    pixels = decode_bytes(content, channels)
+    pixels = decode_bytes(content, channels, intensity)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
     return pixels

@@ -4,9 +4,33 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from foldline.core.errors import FoldlineError, unknown
 
+CROP = 7 / 8  # the side of a crop: 224 of 256 px, as in the ten-crop evaluation of Krizhevsky et al. 2012
+
+
+def _crop(down: float, right: float) -> Callable[[Tensor], Tensor]:
+    """A crop, as large as the picture again by bilinear interpolation; 0 and 1 are the borders, 0.5 the centre."""
+
+    def crop(x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        h, w = max(1, round(height * CROP)), max(1, round(width * CROP))
+        top, left = int((height - h) * down), int((width - w) * right)
+        part = x[..., top : top + h, left : left + w]
+        return functional.interpolate(part, (height, width), mode="bilinear", align_corners=False)
+
+    return crop
+
+
+CROPS = {
+    "crop_bottom_left": _crop(1, 0),
+    "crop_bottom_right": _crop(1, 1),
+    "crop_center": _crop(0.5, 0.5),
+    "crop_top_left": _crop(0, 0),
+    "crop_top_right": _crop(0, 1),
+}
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
     "hflip": lambda x: x.flip(-1),
@@ -16,6 +40,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "rot270": lambda x: x.transpose(-1, -2).flip(-1),
     "transpose": lambda x: x.transpose(-1, -2),
     "antitranspose": lambda x: x.transpose(-1, -2).flip(-1, -2),
+    **CROPS,
 }
 TURNING = {"rot90", "rot270", "transpose", "antitranspose"}
 

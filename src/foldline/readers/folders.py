@@ -12,7 +12,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.files import list_files, raw_files
 from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, split_suffix
 
-DEFAULT_PATTERN = "**/{label}/{stem}.{ext}"
+LABELLED, UNLABELLED = "**/{label}/{stem}.{ext}", "**/{stem}.{ext}"  # the default patterns
 
 
 def read_folders(root: Path, rows: Rows) -> pd.DataFrame:
@@ -22,7 +22,7 @@ def read_folders(root: Path, rows: Rows) -> pd.DataFrame:
     when the pattern spells its ending out.
     """
     base = f"{raw_files(root, rows)[0].relative_to(root).as_posix()}/" if rows.file else ""
-    pattern = rows.pattern or DEFAULT_PATTERN
+    pattern = rows.pattern or (UNLABELLED if rows.target is None else LABELLED)
     compiled = compile_pattern(pattern, where="pattern")
     pictures = [path for path in list_files(root) if path.startswith(base) and _is_picture(path, pattern)]
     hits = {path: hit for path in pictures if (hit := compiled.fullmatch(path[len(base) :]))}

@@ -81,7 +81,8 @@ def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) 
         targets = make_targets(lines, ids, root, rows, facts, where=where)
         for name in targets.columns:
             result[name] = result["row_id"].map(targets[name])
-    for name, column in _riders(lines, rows, where).items():
+    own_folds = with_target and facts.folds.splitter == "column"
+    for name, column in _riders(lines, rows, where, own_folds=own_folds).items():
         result[name] = column[first]
     return _with_images(result, rows, root).reset_index(drop=True)
 
@@ -115,15 +116,16 @@ def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Seri
     return pd.Series(cells, index=images[0].index, dtype=str)
 
 
-def _riders(lines: pd.DataFrame, rows: Rows, where: str) -> "dict[str, pd.Series[str]]":
-    """Group, entity and metadata columns."""
+def _riders(lines: pd.DataFrame, rows: Rows, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
+    """Group, entity and metadata columns; one may be called `fold` where the user's own folds are read."""
+    taken = {"row_id", "image", "target", "group", "entity"} | (set() if own_folds else {"fold"})
     riders = {
         name: fill(lines, template, where=f"{where}: {name}")
         for name, template in (("group", rows.group), ("entity", rows.entity))
         if template is not None
     }
     for name in rows.metadata:
-        if name in ("row_id", "image", "target", "group", "entity", "fold") or name.startswith("target_"):
+        if name in taken or name.startswith("target_"):
             raise FoldlineError(
                 f"metadata column '{name}' has a name that rows use themselves",
                 where=where,

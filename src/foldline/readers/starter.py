@@ -192,7 +192,7 @@ def _text(found: Starter, source: Source, comp: str) -> str:
     facts: dict[str, Any] = {
         "title": comp,
         "url": page,
-        "source": {key: value for key, value in source.model_dump(mode="json").items() if value not in ("", [], True)},
+        "source": source.model_dump(mode="json", exclude_defaults=True),
         "task": task,
         **({"classes": found.facts["classes"]} if "classes" in found.facts and task != "regression" else {}),
         "metric": METRICS.get(task, "log_loss"),

@@ -10,6 +10,7 @@ from foldline import __version__
 from foldline.core.paths import Layout
 from foldline.report import class_tables, figures, ink, pictures, remarks, score_tables, settings, words
 from foldline.report.run_folder import RunFolder, read_run
+from foldline.scoring.choose import decision_in_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,6 +60,7 @@ def page(run: RunFolder) -> dict[str, Any]:
         "metric": words.metric_title(run.cv["metric"]),
         "title": words.printable(run.facts.title or run.comp),
         "lede": lede(run),
+        "decision": decision(run),
         "facts": facts(run),
         "remarks": remarks.remarks(run),
         "figures": {name: figures.draw_section(run, name) for name in ("headline", "learning", "quality")},
@@ -102,6 +104,13 @@ def lede(run: RunFolder) -> str:
         f"{k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that has "
         f"never seen it{averaged}; the score is that of all these predictions together.{together}"
     )
+
+
+def decision(run: RunFolder) -> str:
+    """How the submission's labels were decided and what that is worth; empty where nothing was fitted."""
+    found = run.cv.get("decision")
+    line = decision_in_words(found, words.metric_title(run.cv["metric"])) if found else ""
+    return f"{line[:1].upper()}{line[1:]}." if line else ""
 
 
 def _model(run: RunFolder) -> str:

@@ -128,10 +128,10 @@ def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
     height, width, _ = pixels.shape
     scale = min(1.0, SIDE_PX / max(height, width))
     small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    return _data_uri(small), "", max(height, width) < PIXELATED_PX
+    return data_uri(small), "", max(height, width) < PIXELATED_PX
 
 
-def _data_uri(pixels: Pixels) -> str:
+def data_uri(pixels: Pixels) -> str:
     """The picture as PNG where it is tiny, else as JPEG; gray where all its channels are equal."""
     import cv2
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from foldline.report import analysis, words
 from foldline.report.run_folder import RunFolder
 
@@ -37,7 +39,7 @@ class MetricLine:
 
 @dataclass(frozen=True)
 class MemberLine:
-    """One member of an ensemble; the scores are None where its folder is gone."""
+    """One member of an ensemble, by the default decision; the scores are None where its folder is gone."""
 
     name: str
     pooled: float | None
@@ -95,8 +97,20 @@ def member_lines(run: RunFolder) -> list[MemberLine]:
 def _member_line(run: RunFolder, name: str, cv: dict[str, Any] | None) -> MemberLine:
     if cv is None:
         return MemberLine(name, None, None, None, None)
-    gain = _gain(run, run.cv["pooled"], cv["pooled"])
-    return MemberLine(name, cv["pooled"], cv["mean"], cv["std"], gain)
+    member = by_default(cv)
+    gain = _gain(run, by_default(run.cv)["pooled"], member["pooled"])
+    return MemberLine(name, member["pooled"], member["mean"], member["std"], gain)
+
+
+def by_default(cv: dict[str, Any]) -> dict[str, float | None]:
+    """pooled, mean and std by the default decision: a run alone may have no other, so runs are compared by it."""
+    decision = cv.get("decision")
+    if not decision or decision["used"] == "default":
+        return {part: cv[part] for part in ("pooled", "mean", "std")}
+    scores = np.array([np.nan if value is None else value for value in decision["default_per_fold"]])
+    known = bool(np.isfinite(scores).all())
+    std = float(scores.std(ddof=1)) if known and len(scores) > 1 else None
+    return {"pooled": decision["default_score"], "mean": float(scores.mean()) if known else None, "std": std}
 
 
 def value_lines(run: RunFolder, most: int = 25) -> list[dict[str, Any]]:

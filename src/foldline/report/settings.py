@@ -62,6 +62,8 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def commands(run: RunFolder) -> list[str]:
     """What to type, in the project's folder, to make this run and its report again."""
     comp = f"COMP={shlex.quote(run.comp)}"
+    if (run.cv.get("decision") or {}).get("asked") == "default":
+        comp += " DECIDE=default"
     if run.cv["members"]:
         runs = shlex.quote(" ".join(run.cv["members"]))
         blend = f" BLEND={shlex.quote(run.cv['blend'])}" if run.cv["blend"] not in (None, "mean") else ""

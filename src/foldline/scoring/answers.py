@@ -10,6 +10,8 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.tasks import Array
+from foldline.scoring.choose import as_predictions
+from foldline.scoring.dictionary import metric_for
 from foldline.scoring.sample import Shape, read_shape, split_long
 
 
@@ -24,7 +26,8 @@ def read_answers(
     """The ids (of entities for long rows), and what was answered as predictions [ids, outputs].
 
     A label becomes probability 1 of its class, a set 1 for each of its labels, a ranked list 1, 1/2, 1/3 ...;
-    one number of an ordinal task stays one column. Check the file with `check_submission` before.
+    one number of an ordinal task stays one column, unless the metric reads labels. Check the file with
+    `check_submission` before.
     """
     shape = read_shape(sample, facts, outputs, names=names)
     ids = frame[shape.id].tolist()
@@ -37,11 +40,13 @@ def read_answers(
             values[:, shape.words.index(column)] = frame[column].astype(np.float64)
         return ids, values
     if shape.kind in ("probability", "value") or facts.task == "regression":
-        return ids, _from_number(cells.to_numpy(dtype=np.float64), shape, facts)
+        return ids, _from_number(cells.to_numpy(dtype=np.float64), shape, facts, len(outputs))
     return ids, _from_words(cells.tolist(), shape)
 
 
-def _from_number(number: Array, shape: Shape, facts: Competition) -> Array:
+def _from_number(number: Array, shape: Shape, facts: Competition, outputs: int) -> Array:
+    if facts.task == "ordinal" and metric_for(facts.metric, facts.task).input == "label":
+        return as_predictions(np.clip(np.floor(number + 0.5), 0, outputs - 1), facts.task, outputs)
     if facts.task != "binary":
         return number[:, None]
     first = shape.columns[0] == shape.words[0]  # the column is called after the negative class

@@ -8,6 +8,7 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.tasks import prediction_columns, target_columns, truth_array
+from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import bootstrap_interval
 from foldline.scoring.metrics import metric_for, score
@@ -15,30 +16,52 @@ from foldline.scoring.metrics import metric_for, score
 RESAMPLES, LEVEL = 1000, 0.95
 
 
-def cross_validation(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, Any]:
+def cross_validation(
+    oof: pd.DataFrame,
+    facts: Competition,
+    outputs: Sequence[str],
+    *,
+    metrics: Sequence[str] = (),
+    decide: How | None = None,
+) -> dict[str, Any]:
     """The scores of OOF predictions: pooled over all rows, and of each fold by itself.
 
     The pooled score is that of one list of all rows; the mean is that of the folds' scores. They differ for
     metrics that are no mean over rows (AUC, F1), and where folds' models are calibrated differently.
+    Metrics of labels score those of the default decision; with `decide` those that the submission would get,
+    each row's decided without its own fold.
 
     Args:
         oof: row_id, fold, the target columns, the prediction columns, and [group], [entity].
+        metrics: further metrics, beside those of the facts.
+        decide: how the submission's labels are decided, where it holds labels and the metric reads them.
 
     Returns:
         The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, level, resamples,
-        metrics, rows; an undefined score (one class in a fold) is null.
+        metrics, rows, decision; an undefined score (one class in a fold) is null.
     """
-    table = _per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
+    table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
     truth = truth_array(table, facts.task, outputs, where="oof.parquet")
     prob = table[prediction_columns(facts.task, outputs)].to_numpy(dtype=np.float64)
     folds = table["fold"].to_numpy()
     clusters = table["group"].to_numpy() if "group" in table.columns else None
     own = metric_for(facts.metric, facts.task)
+    choice = choose_decision(facts.metric, truth, prob, folds, facts.task, decide) if decide else None
+    answers = choice.answers if choice else prob
     interval = bootstrap_interval(
-        own, truth, prob, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=facts.task
+        own,
+        truth,
+        answers if own.input == "label" else prob,
+        clusters=clusters,
+        resamples=RESAMPLES,
+        level=LEVEL,
+        task=facts.task,
     )
-    names = [facts.metric, *(name for name in facts.metrics if name != facts.metric)]
-    every = {name: _one_metric(name, truth, prob, folds, facts) for name in names}
+    names = list(dict.fromkeys([facts.metric, *facts.metrics, *metrics]))
+    every = {name: _one_metric(name, truth, prob, answers, folds, facts) for name in names}
+    decision = choice.record() if choice else None
+    if choice and decision and choice.used == "fitted":
+        decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, facts)["per_fold"]
     return {
         "metric": facts.metric,
         **every[facts.metric],
@@ -47,18 +70,21 @@ def cross_validation(oof: pd.DataFrame, facts: Competition, outputs: Sequence[st
         "resamples": RESAMPLES,
         "metrics": every,
         "rows": len(table),
+        "decision": decision,
     }
 
 
-def _per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
+def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
     """One row for each entity, as the submission has one line for it."""
     keep = [*target_columns(facts.task, outputs), "fold", *(["group"] if "group" in oof.columns else [])]
     table = aggregate(oof, "entity", facts.submission.aggregate, task=facts.task, outputs=outputs, keep=keep)
     return table.rename(columns={"entity": "row_id"})
 
 
-def _one_metric(name: str, truth: Any, prob: Any, folds: Any, facts: Competition) -> dict[str, Any]:
+def _one_metric(name: str, truth: Any, prob: Any, answers: Any, folds: Any, facts: Competition) -> dict[str, Any]:
+    """One metric's scores: of `answers` where it reads labels, else of the predictions."""
     metric = metric_for(name, facts.task)
+    prob = answers if metric.input == "label" else prob
     per_fold = [score(metric, truth[folds == k], prob[folds == k], task=facts.task) for k in np.unique(folds)]
     return {
         "direction": metric.direction,

@@ -14,6 +14,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
 from foldline.core.tasks import Array, prediction_columns
 from foldline.scoring.decide import Decision, decide, default_decision, expected_index, top_k
+from foldline.scoring.dictionary import metric_for
 from foldline.scoring.digits import text_column, to_units, to_units_with_sum
 from foldline.scoring.sample import Shape, read_shape, split_long
 
@@ -66,6 +67,37 @@ def build_submission(
     cells = _long(answers, ids, wanted) if by_entity else WRITERS[shape.kind](answers)
     columns = {name: cells.get(name, sample[name].reset_index(drop=True)) for name in sample.columns}
     return pd.DataFrame(columns, columns=sample.columns)
+
+
+def holds_labels(
+    sample: pd.DataFrame,
+    facts: Competition,
+    outputs: Sequence[str],
+    *,
+    names: Mapping[str, str] | None = None,
+    where: str = "the sample submission",
+) -> bool:
+    """Whether the submission's cells are decided labels and the metric reads such: only then a decision matters.
+
+    The arguments are those of `build_submission`.
+    """
+    shape = read_shape(sample, facts, outputs, names=names, where=where)
+    words = shape.kind in ("label", "labels") and _reads_labels(facts)
+    return words or _whole_value(shape, facts) or _yes_no(shape, facts)
+
+
+def _reads_labels(facts: Competition) -> bool:
+    return metric_for(facts.metric, facts.task, where="setting 'metric'").input == "label"
+
+
+def _whole_value(shape: Shape, facts: Competition) -> bool:
+    """Whether a column of numbers holds whole ones: grades or counts that the metric compares as labels."""
+    return shape.kind == "value" and facts.task in ("ordinal", "regression") and _reads_labels(facts)
+
+
+def _yes_no(shape: Shape, facts: Competition) -> bool:
+    """Whether the cells of a column (or line) for each label are 0 or 1: what a metric of label sets compares."""
+    return shape.kind in ("probabilities", "long") and facts.task == "multilabel" and _reads_labels(facts)
 
 
 def _aligned(ids: list[str], predictions: pd.DataFrame, columns: list[str], where: str) -> Array:
@@ -133,7 +165,11 @@ def _probability(answers: Answers) -> Cells:
 
 def _probabilities(answers: Answers) -> Cells:
     shape = answers.shape
-    prob = answers.values[:, [shape.words.index(column) for column in shape.columns]]
+    places = [shape.words.index(column) for column in shape.columns]
+    if _yes_no(shape, answers.facts):
+        said = decide(answers.decision, answers.values)[:, places]
+        return {name: _texts([str(int(n)) for n in said[:, j].tolist()]) for j, name in enumerate(shape.columns)}
+    prob = answers.values[:, places]
     if shape.row_sum is None:
         return {name: _probability_texts(prob[:, j], shape.bounds) for j, name in enumerate(shape.columns)}
     units = to_units_with_sum(np.clip(prob, 0.0, None), shape.row_sum)
@@ -141,12 +177,17 @@ def _probabilities(answers: Answers) -> Cells:
 
 
 def _label(answers: Answers) -> Cells:
-    labels = decide(answers.decision, answers.values)
     if answers.facts.task == "regression":
-        low, high = answers.shape.bounds or (-np.inf, np.inf)
-        return {answers.shape.columns[0]: _texts([str(int(n)) for n in np.clip(labels, low, high).tolist()])}
-    words = answers.shape.words
+        return _whole(answers)
+    labels, words = decide(answers.decision, answers.values), answers.shape.words
     return {answers.shape.columns[0]: _texts([words[int(label)] for label in labels.tolist()])}
+
+
+def _whole(answers: Answers) -> Cells:
+    """Decided numbers or class numbers, within the bounds."""
+    low, high = answers.shape.bounds or (-np.inf, np.inf)
+    numbers = np.clip(decide(answers.decision, answers.values), low, high)
+    return {answers.shape.columns[0]: _texts([str(int(n)) for n in numbers.tolist()])}
 
 
 def _joined(answers: Answers, rows: list[list[int]]) -> Cells:
@@ -173,6 +214,8 @@ def _ranked(answers: Answers) -> Cells:
 
 def _value(answers: Answers) -> Cells:
     column, task = answers.shape.columns[0], answers.facts.task
+    if _whole_value(answers.shape, answers.facts):
+        return _whole(answers)
     if task == "ordinal":
         return {column: _numbers(expected_index(answers.values), answers.shape.bounds)}
     return {column: _numbers(answers.values[:, _column_of(answers, column)], answers.shape.bounds)}
@@ -200,7 +243,11 @@ def _long(answers: Answers, ids: list[str], entities: list[str]) -> Cells:
     row = {entity: i for i, entity in enumerate(entities)}
     column = {word: j for j, word in enumerate(shape.words)}
     parts = [part for text in ids if (part := split_long(text, set(column)))]
-    found = answers.values[[row[entity] for entity, _ in parts], [column[word] for _, word in parts]]
+    decided = _yes_no(shape, answers.facts)
+    values = decide(answers.decision, answers.values) if decided else answers.values
+    found = values[[row[entity] for entity, _ in parts], [column[word] for _, word in parts]]
+    if decided:
+        return {shape.columns[0]: _texts([str(int(n)) for n in found.tolist()])}
     if answers.facts.task == "regression":
         return {shape.columns[0]: _numbers(found, shape.bounds)}
     return {shape.columns[0]: _probability_texts(found, shape.bounds)}

@@ -5,6 +5,7 @@ link or a device, and when the whole unpacks to far more than an archive of its 
 """
 
 import errno
+import gzip
 import lzma
 import shutil
 import stat
@@ -129,6 +130,19 @@ def unpack_nested(folder: Path, depth: int = 1) -> None:
         unpack_nested(inside, depth + 1)
         archive.unlink()
         _settle(inside, archive)
+
+
+def gunzip_all(folder: Path) -> None:
+    """Unpacks every lone `.gz` file below `folder` in its place: `images.idx3.gz` becomes `images.idx3`."""
+    for path in sorted(path for path in folder.rglob("*.gz") if path.is_file() and not is_archive(path)):
+        try:
+            with gzip.open(path) as source:
+                _write(source, path.with_suffix(""), _Budget(path, path.parent))
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise FoldlineError(
+                f"the file is broken: {error}", where=str(path), next="remove it and download it again"
+            ) from error
+        path.unlink()
 
 
 def _settle(inside: Path, archive: Path) -> None:
@@ -259,7 +273,7 @@ def _unpack_7z(archive: Path, folder: Path) -> None:
         raise _link(links[0].name, archive)
 
 
-def _write(source: IO[bytes], place: Path, budget: _Budget) -> None:
+def _write(source: IO[bytes] | gzip.GzipFile, place: Path, budget: _Budget) -> None:
     """Copies one member; the parts of its path that exist are folders of ours, since links are refused."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():

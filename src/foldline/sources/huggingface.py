@@ -8,6 +8,7 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.sources.archives import keep_only, parking, unpack_nested
+from foldline.sources.tools import UnreachableError
 
 
 def fetch_huggingface(source: Source, destination: Path) -> None:
@@ -53,7 +54,7 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise FoldlineError(
+        raise UnreachableError(
             f"the hub cannot be reached or refuses: {str(error).splitlines()[0]}",
             where=page,
             next="check the network and run the command again; a download goes on where it stopped",

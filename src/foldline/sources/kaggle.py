@@ -16,6 +16,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.sources.archives import parking, unpack_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.tools import UnreachableError
 
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 SITE = "https://www.kaggle.com"
@@ -60,6 +61,11 @@ FAILURES = (
         "the upload failed, nothing was submitted",
         "run the command again; the daily slot is not spent",
     ),
+)
+OUT_OF_REACH = (
+    "the Kaggle client is missing",
+    "Kaggle cannot be reached, or the connection broke",
+    "no valid Kaggle credentials",
 )
 
 
@@ -109,7 +115,8 @@ def client_error(text: str, *, page: str) -> FoldlineError:
     last = lines[-1] if lines else "no message"
     for pattern, what, following in FAILURES:
         if re.search(pattern, text, re.IGNORECASE):
-            return FoldlineError(what, where=f"{page}: {last[:300]}", next=following.format(page=page))
+            kind = UnreachableError if what in OUT_OF_REACH else FoldlineError
+            return kind(what, where=f"{page}: {last[:300]}", next=following.format(page=page))
     return FoldlineError(f"the Kaggle client failed: {last[:300]}", where=page)
 
 

@@ -18,6 +18,7 @@ from foldline.core.progress import say
 from foldline.core.tables import atomic_path
 from foldline.sources.archives import unpack_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.tools import UnreachableError
 
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|MaxRetryError|name resolution"
@@ -120,7 +121,7 @@ def _pip_error(requirement: str, output: str) -> FoldlineError:
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
     where = f"package {requirement}"
     if "No module named pip" in output:
-        return FoldlineError(
+        return UnreachableError(
             "pip is missing from this Python", where=sys.executable, next=f"{sys.executable} -m ensurepip"
         )
     if "No space left" in output:
@@ -131,7 +132,7 @@ def _pip_error(requirement: str, output: str) -> FoldlineError:
             f"the package index has no such version: {requirement}", where=where, next=f"it has: {versions[1]}"
         )
     if NO_NETWORK.search(output):
-        return FoldlineError(
+        return UnreachableError(
             f"the package index cannot be reached: {last}",
             where=where,
             next="check the network and pip's settings (`pip config list`), then run the command again",

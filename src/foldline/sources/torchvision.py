@@ -10,6 +10,7 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.progress import say
 from foldline.sources.archives import is_archive, keep_only
+from foldline.sources.tools import UnreachableError, last_line
 
 
 def fetch_torchvision(source: Source, destination: Path) -> None:
@@ -27,15 +28,26 @@ def fetch_torchvision(source: Source, destination: Path) -> None:
     shutil.rmtree(raw, ignore_errors=True)
     try:
         _download(getattr(known, source.name), raw)
-        for path in [path for path in raw.rglob("*") if path.is_file() and is_archive(path)]:
+        for path in [path for path in raw.rglob("*") if path.is_file() and _is_packed(path)]:
             path.unlink()
         keep_only(raw, source.keep, destination)
     except (URLError, RuntimeError, zipfile.BadZipFile) as error:
+        if isinstance(error, URLError) or str(error).startswith("Error downloading"):
+            raise UnreachableError(
+                f"torchvision cannot reach the servers of {source.name}",
+                where=f"source {source.name}: {last_line(str(error))}",
+                next="check the network and run the command again",
+            ) from error
         raise FoldlineError(
             f"torchvision could not download it: {error}", where=f"source {source.name}", next="check the network"
         ) from error
     finally:
         shutil.rmtree(raw, ignore_errors=True)
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is an archive, or a `.gz` that lies beside what it held."""
+    return is_archive(path) or (path.suffix == ".gz" and path.with_suffix("").is_file())
 
 
 def _download(dataset: type, root: Path) -> None:

@@ -37,7 +37,7 @@ def download(layout: Layout, comp: str) -> None:
             _require_placed(layout, comp)
         else:
             _require_free(layout, comp)
-            _bring(source, layout.input(comp))
+            source = _bring(source, layout.input(comp))
         write_manifest(layout, comp, source)
     if not known:
         _write_starter(layout, comp, source)
@@ -63,13 +63,13 @@ def _write_starter(layout: Layout, comp: str, source: Source) -> None:
 
 
 def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
-    """Whether the manifest is there, of this source, and all of its files have their sizes (hashes are not read)."""
+    """Whether the manifest is there, of this source or its `otherwise`, and all its files have their sizes."""
     path = layout.manifest(comp)
     if not path.is_file():
         return False
     manifest = read_json(path)
     again = f"rm -r {layout.relative(layout.input(comp))} and run the command again"
-    if Source.parse(manifest["source"], where=layout.relative(path)) != source:
+    if Source.parse(manifest["source"], where=layout.relative(path)) not in source.alternatives():
         raise FoldlineError(
             f"the files came from another source than the facts name: {manifest['source']['kind']} "
             f"{manifest['source']['name']} {manifest['source']['version']}".rstrip(),
@@ -128,18 +128,23 @@ def _require_free(layout: Layout, comp: str) -> None:
         )
 
 
-def _bring(source: Source, folder: Path) -> None:
-    """Fetches into a hidden sibling and renames it; a full disk becomes an error with a next step."""
+def _bring(source: Source, folder: Path) -> Source:
+    """Fetches into a hidden sibling and renames it; a full disk becomes an error with a next step.
+
+    Returns:
+        The source that served.
+    """
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        fetch(source, part)
+        served = fetch(source, part)
         if not files_below(part):
             raise FoldlineError("the source brought no files", where=f"source {source.kind} {source.name}")
         shutil.rmtree(folder, ignore_errors=True)  # empty, or caches of files that are gone
         part.rename(folder)
         shutil.rmtree(parking(part), ignore_errors=True)
+        return served
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,13 +1,14 @@
 """Stage ensemble: one or more runs become one submission that the grader accepts.
 
 Reads the members' `oof.parquet`, `test.parquet` and `cv.json`; writes, for two members or more, a run folder of
-its own with the same three files; and `submissions/<comp>/<name>.csv` with its ledger entry `.json`.
+its own with the same three files; and `submissions/<comp>/<name>.csv` with its ledger entry `.json`. Where the
+submission holds labels, `cv.json` gets the scores of the labels that are submitted, and how they were decided.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
@@ -28,10 +29,13 @@ from foldline.core.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+Decide = Literal["default", "fitted"]
+
 
 def ensemble(
-    layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = ()
-) -> tuple[str, bool]:
+    layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = (),
+    decide: Decide = "fitted",
+) -> tuple[str, bool]:  # fmt: skip
     """Blends the members and writes the submission.
 
     Args:
@@ -40,6 +44,8 @@ def ensemble(
             trained under.
         blend: an entry of `scoring.blend.BLENDS`.
         overrides: the settings that the one member was trained with.
+        decide: how labels are decided where the submission holds them: fitted on the OOF predictions, where that is
+            better by cross-fitting, or always the default (largest probability, 0.5).
 
     Returns:
         The name of the run that the submission is of, and whether anything was written.
@@ -59,14 +65,22 @@ def ensemble(
     if len(runs) > 1 and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
-    made_from = {"folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None}
+    made_from = {
+        "folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None,
+        "metric": facts.metric, "decide": decide,
+    }  # fmt: skip
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
         return name, False
+    record = records[runs[0]]
     if len(runs) > 1:
-        _write_blend(layout, comp, name, runs, records, blend, facts, folds, made_from)
-    _write_submission(layout, comp, name, facts, folds, made_from)
+        record = _write_blend(layout, comp, name, runs, records, blend, folds, made_from)
+    record = _write_scores(layout, comp, name, record, facts, folds, decide)
+    if len(runs) > 1:
+        members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
+        say(f"{name}: OOF {record['metric']} {_by_default(record)}; its members: {members}")
+    _write_submission(layout, comp, name, record, facts, folds, made_from)
     return name, True
 
 
@@ -105,18 +119,18 @@ def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dic
     ledger = path.with_suffix(".json")
     if not (path.is_file() and ledger.is_file() and (layout.run(comp, name) / "cv.json").is_file()):
         return False
-    entry = read_json(ledger)
-    return bool(entry["made_from"] == made_from and entry["sha256"] == sha256_file(path))
+    entry, record = read_json(ledger), read_json(layout.run(comp, name) / "cv.json")
+    same_decision = entry.get("decision") == record.get("decision")
+    return bool(entry["made_from"] == made_from and entry["sha256"] == sha256_file(path) and same_decision)
 
 
 def _write_blend(
     layout: Layout, comp: str, name: str, runs: list[str], records: dict[str, Any], how: str,
-    facts: Competition, folds: Folds, made_from: dict[str, Any],
-) -> None:  # fmt: skip
-    """The run folder of an ensemble: the same three files as a trained run's."""
+    folds: Folds, made_from: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The predictions of an ensemble, and its `cv.json` but for the scores."""
     from foldline.core.predictions import write_predictions
     from foldline.scoring.blend import rows_sum_to_one
-    from foldline.scoring.cv import cross_validation
 
     folder = layout.run(comp, name)
     sums = rows_sum_to_one(how, folds.task, len(folds.outputs))
@@ -124,9 +138,13 @@ def _write_blend(
     test = _blend(layout, comp, runs, "test.parquet", how, folds)
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=oof["row_id"], sums=sums)
     write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"], sums=sums)
-    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
-    record |= cross_validation(oof, facts, folds.outputs)
-    record |= {
+    return {
+        "schema": 1,
+        "comp": comp,
+        "run": name,
+        "task": folds.task,
+        "outputs": folds.outputs,
+        "metrics": {metric: None for member in records.values() for metric in member["metrics"]},
         "views": sorted({view for member in records.values() for view in member["views"]}),
         "members": runs,
         "blend": how,
@@ -138,12 +156,36 @@ def _write_blend(
         },
         "device": "; ".join(sorted({member["device"] for member in records.values()})),
     }
+
+
+def _write_scores(
+    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, decide: Decide
+) -> dict[str, Any]:
+    """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
+    from foldline.core.tables import read_parquet
+    from foldline.readers import class_names
+    from foldline.scoring.choose import decision_in_words
+    from foldline.scoring.cv import cross_validation
+    from foldline.scoring.submission import holds_labels
+
+    sample, names = layout.sample(comp, facts), class_names(layout.input(comp), facts)
+    labels = holds_labels(read_csv(sample), facts, folds.outputs, names=names, where=layout.relative(sample))
+    if not (labels or record.get("decision") or record.get("metric") != facts.metric):
+        return record
+    folder = layout.run(comp, name)
+    oof, further = read_parquet(folder / "oof.parquet"), list(record["metrics"])
+    record |= cross_validation(oof, facts, folds.outputs, metrics=further, decide=decide if labels else None)
     write_json(folder / "cv.json", record)
-    say(f"{name}: OOF {record['metric']} {record['pooled']:.4f}; its members: {_members_in_words(records)}")
+    words = decision_in_words(record["decision"], facts.metric) if labels else ""
+    if words:
+        say(f"{name}: {words}")
+    return record
 
 
-def _members_in_words(records: dict[str, Any]) -> str:
-    return ", ".join(f"{run} {record['pooled']:.4f}" for run, record in records.items())
+def _by_default(record: dict[str, Any]) -> str:
+    """The pooled score by the default decision, in which all runs have one."""
+    score = (record.get("decision") or {}).get("default_score", record["pooled"])
+    return "undefined" if score is None else f"{score:.4f}"
 
 
 def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> "pd.DataFrame":
@@ -163,11 +205,13 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
 
 
 def _write_submission(
-    layout: Layout, comp: str, name: str, facts: Competition, folds: Folds, made_from: dict[str, Any]
-) -> None:
+    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds,
+    made_from: dict[str, Any],
+) -> None:  # fmt: skip
     """The CSV, through the gate, and its ledger entry."""
     from foldline.core.predictions import read_predictions
     from foldline.readers import class_names
+    from foldline.scoring.choose import stored_decision
     from foldline.scoring.entities import aggregate
     from foldline.scoring.gate import check_submission
     from foldline.scoring.submission import build_submission
@@ -182,16 +226,17 @@ def _write_submission(
     predictions = test.rename(columns={"entity": "id", "row_id": "id"})
     where = layout.relative(sample_path)
     names = class_names(layout.input(comp), facts)
-    frame = build_submission(sample, predictions, facts, folds.outputs, names=names, where=where)
+    decision = stored_decision(record.get("decision"))
+    frame = build_submission(sample, predictions, facts, folds.outputs, decision=decision, names=names, where=where)
     path = layout.submission(comp, name)
     check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
-    record = read_json(layout.run(comp, name) / "cv.json")
     write_csv(path, frame)
     write_json(path.with_suffix(".json"), {
         "schema": 1, "comp": comp, "run": name, "name": name, "file": path.name, "sha256": sha256_file(path),
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "metric": record["metric"],
         "cv": {"pooled": record["pooled"], "mean": record["mean"], "std": record["std"]},
-        "folds_sha256": folds.sha256, "members": list(made_from["members"]), "made_from": made_from,
+        "decision": record.get("decision"), "folds_sha256": folds.sha256,
+        "members": list(made_from["members"]), "made_from": made_from,
         "message": None, "kaggle": None, "public": None, "private": None,
     })  # fmt: skip
     say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate")

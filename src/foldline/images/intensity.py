@@ -1,0 +1,82 @@
+"""Numbers of any kind become uint8: `data.intensity`. Nothing is read or written."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Values = NDArray[Any]
+Intensity = Literal["auto", "full", "minmax", "percentile"]
+
+PERCENTILES = (0.5, 99.5)
+CONTAINERS = (255, 4095, 65535)  # whole numbers of 8, 12 or 16 bits, whatever the type that they are stored in
+
+
+def to_bytes(values: Values, intensity: Intensity, full: tuple[float, float] | None = None) -> Pixels:
+    """[height, width, channels] of any real type as uint8: a range becomes 0 to 255, what lies outside is cut off.
+
+    - `full`: the range of the type: 0 to 65535 for uint16, 0 to 1 for fractions.
+    - `minmax`, `percentile`: the picture's own smallest and largest number, or its 0.5 % and 99.5 % points. One and
+      three channels share a range, so that colours keep their hue; of other counts each channel has its own.
+    - `auto`: uint8 stays as it is. Whole numbers: 0 to 255, 4095 or 65535, the first that holds the picture, because
+      12 bits stored in 16 would be nearly black by the type's range; `minmax` where there are larger or negative ones.
+      Fractions: `minmax`.
+
+    NaN and minus infinity become 0, infinity 255; they have no part in a picture's own range.
+
+    Args:
+        values: the picture.
+        intensity: how the range is found.
+        full: the smallest and largest possible number, where the file says it (DICOM).
+
+    >>> to_bytes(np.array([[[0], [4095]]], dtype=np.uint16), "auto").ravel().tolist()
+    [0, 255]
+    >>> to_bytes(np.array([[[0.0], [0.5], [np.nan], [2.0]]]), "full").ravel().tolist()
+    [0, 128, 0, 255]
+    """
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint8 and intensity in ("auto", "full") and full in (None, (0, 255)):
+        return values
+    low, high = _range(values, intensity, full)
+    return scale(values, low, high)
+
+
+def scale(values: Values, low: Any, high: Any) -> Pixels:
+    """`low` becomes 0 and `high` 255 (numbers, or [channels]); where both are equal, all is 0."""
+    span = np.asarray(high, dtype=np.float64) - low
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = (values.astype(np.float64) - low) * (255 / np.where(span == 0, np.inf, span))
+    pixels: Pixels = np.nan_to_num(np.rint(scaled), nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _range(values: Values, intensity: Intensity, full: tuple[float, float] | None) -> tuple[Any, Any]:
+    whole = np.issubdtype(values.dtype, np.integer)
+    if intensity == "full":
+        return full or (_type_range(values) if whole else (0.0, 1.0))
+    if intensity == "auto" and full is not None:
+        return full
+    if intensity == "auto" and whole and values.min() >= 0 and values.max() <= CONTAINERS[-1]:
+        return 0, next(top for top in CONTAINERS if values.max() <= top)
+    shares = PERCENTILES if intensity == "percentile" else (0.0, 100.0)
+    channels = values.shape[2]
+    parts = [values] if channels in (1, 3) else [values[:, :, i] for i in range(channels)]
+    found = np.array([_own_range(part, shares) for part in parts])
+    return found[:, 0], found[:, 1]
+
+
+def _type_range(values: Values) -> tuple[int, int]:
+    limits = np.iinfo(values.dtype)
+    return int(limits.min), int(limits.max)
+
+
+def _own_range(values: Values, shares: tuple[float, float]) -> tuple[float, float]:
+    known = values[np.isfinite(values)].astype(np.float64)
+    if known.size == 0:
+        return 0.0, 0.0
+    if shares == (0.0, 100.0):
+        return float(known.min()), float(known.max())
+    low, high = np.percentile(known, shares)
+    return (float(low), float(high)) if low < high else (float(known.min()), float(known.max()))

@@ -1,0 +1,80 @@
+"""Mixup and cutmix: pictures of a batch are joined in pairs, and so are their targets. Reads and writes no files."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError
+from foldline.core.run import Augment
+from foldline.images.augment import key_seed
+
+MIXING = -1  # the key's last part, so that batch 7 does not draw what the augmentation of row 7 draws
+
+
+def require_mixable(settings: Augment, task: Task) -> None:
+    """Raises FoldlineError where the targets of this task cannot be joined as the settings ask."""
+    if task == "regression" and settings.cutmix:
+        raise FoldlineError(
+            "cutmix joins classes by the area of their pictures, which says nothing about a number",
+            where="augment.cutmix",
+            next="use augment.mixup",
+        )
+
+
+def mix(images: Tensor, target: Tensor, classes: int, settings: Augment, *key: int) -> tuple[Tensor, Tensor]:
+    """Joins each picture of a batch with the one that stands as far from the batch's other end.
+
+    mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends the two pictures; cutmix (Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899) pastes a box of the other. With both set each takes half of the batches.
+
+    Args:
+        images: [batch, channels, height, width] float, on any device. Not changed.
+        target: [batch] int64 class indices, or [batch, outputs] (or [batch]) float.
+        classes: how many classes an index can name.
+        key: (seed, fold, epoch, batch); equal keys mix equally.
+
+    Returns:
+        Images like those given and [batch, classes] float targets, whose rows sum to what the given ones' did; both
+        untouched, indices too, where nothing is ever mixed.
+    """
+    if not settings.mixup and not settings.cutmix:
+        return images, target
+    dense = target if target.is_floating_point() else functional.one_hot(target, classes).to(images.dtype)
+    rng = np.random.default_rng(key_seed(*key, MIXING))
+    if rng.random() >= settings.mix_probability:
+        return images, dense
+    cuts = settings.cutmix > 0 and (settings.mixup == 0 or rng.random() < 0.5)
+    alpha = settings.cutmix if cuts else settings.mixup
+    kept = float(rng.beta(alpha, alpha))
+    if cuts:
+        top, bottom, left, right = cut_box((images.shape[-2], images.shape[-1]), kept, rng)
+        mixed, kept = paste(images, top, bottom, left, right)
+    else:
+        mixed = blend(images, kept)
+    return mixed, blend(dense, kept)
+
+
+def blend(values: Tensor, kept: float) -> Tensor:
+    """`kept` of each value and the rest from the batch's other end."""
+    return values * kept + values.flip(0) * (1 - kept)
+
+
+def cut_box(height_width: tuple[int, int], kept: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a box of 1 - `kept` of the area around any pixel, cut off at the borders."""
+    height, width = height_width
+    share = np.sqrt(1 - kept)
+    cut_height, cut_width = int(height * share), int(width * share)
+    y, x = int(rng.integers(height)), int(rng.integers(width))
+    top, left = max(y - cut_height // 2, 0), max(x - cut_width // 2, 0)
+    bottom, right = min(y + (cut_height + 1) // 2, height), min(x + (cut_width + 1) // 2, width)
+    return top, bottom, left, right
+
+
+def paste(images: Tensor, top: int, bottom: int, left: int, right: int) -> tuple[Tensor, float]:
+    """Pictures with a box from the batch's other end, and the share of the area that each has kept."""
+    mixed = images.clone(memory_format=torch.preserve_format)
+    mixed[..., top:bottom, left:right] = images.flip(0)[..., top:bottom, left:right]
+    area = images.shape[-2] * images.shape[-1]
+    return mixed, 1 - (bottom - top) * (right - left) / area

@@ -1,0 +1,163 @@
+"""The figures of a comparison of runs: scores, paired differences, learning curves. Embedded pictures out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from foldline.report import ink, words
+from foldline.report.comparison import Comparison, Pair, Rival
+from foldline.report.ink import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, LANE, FRAME = 480, 26, 58  # px: a picture's width, the height of a run's lane, and of all that is not lanes
+NAME = 26  # letters of a run's name beside its lane
+
+
+def score_dots(found: Comparison) -> list[Picture]:
+    """Each run's pooled score with its interval, and its folds' scores; the best run at the top."""
+    shown = [rival for rival in found.rivals if rival.cv["pooled"] is not None]
+    if not shown:
+        return []
+    metric = words.metric_title(found.facts.metric)
+    with ink.drawing():
+        height = FRAME + LANE * len(shown)
+        figure, axes = ink.canvas(WIDTH, height)
+        for lane, rival in enumerate(shown):
+            folds = [value for value in rival.cv["per_fold"] if value is not None]
+            axes.plot(folds, [lane + 0.3] * len(folds), "o", markersize=3.8, color=ink.PAPER, markeredgecolor=ink.MUTED)
+            _dot(axes, lane, rival.cv["pooled"], rival.cv["interval"], rival.name in found.partial)
+        _lanes(axes, [rival.name for rival in shown])
+        axes.set_xlabel(metric)
+        uri = ink.svg_uri(figure)
+    alt = "; ".join(f"{rival.name} {words.score(rival.cv['pooled'])}" for rival in shown)
+    better = "Further right is better." if found.direction == "max" else "Further left is better."
+    hollow = " A hollow dot: a run on only some of the rows." if found.partial else ""
+    legend = [("dot", "pooled score"), ("accent", "95 % interval"), ("number", "one fold")]
+    title = f"{metric}, out of fold"
+    return [Picture("scores", title, uri, WIDTH, height, f"{metric}: {alt}.", better + hollow, legend)]
+
+
+def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
+    """The difference of each run to the reference with its interval; 0 is the reference."""
+    shown = [pair for pair in pairs if pair.difference.verdict != "undefined"]
+    if not shown:
+        return []
+    with ink.drawing():
+        height = FRAME + LANE * len(shown)
+        figure, axes = ink.canvas(WIDTH, height)
+        axes.axvline(0, color=ink.MUTED, linewidth=1.2)
+        for lane, pair in enumerate(shown):
+            it = pair.difference
+            colour = ink.MUTED if it.verdict == "same" else ink.ACCENT if it.verdict == "better" else ink.WARM
+            _dot(axes, lane, it.gain, (it.low, it.high), not it.everything, colour)
+        _lanes(axes, [pair.run for pair in shown])
+        axes.set_xlabel(f"better than {words.printable(reference, NAME)} by")
+        uri = ink.svg_uri(figure)
+    alt = "; ".join(pair.in_words() for pair in shown)
+    caption = "Right of the line is better. Gray: the interval holds 0, these rows cannot tell the two apart."
+    legend = [("accent", "better"), ("warm", "worse"), ("gray", "no telling apart")]
+    title = f"Against {words.printable(reference, 40)}"
+    return [Picture("differences", title, uri, WIDTH, height, f"{alt}.", caption, legend)]
+
+
+def _dot(
+    axes: "Axes",
+    lane: int,
+    middle: float,
+    ends: "Sequence[float | None] | None",
+    hollow: bool,
+    colour: str = ink.ACCENT,
+) -> None:
+    low, high = ends or (None, None)
+    if low is not None and high is not None:
+        axes.plot([low, high], [lane, lane], color=colour, linewidth=2)
+    face = ink.PAPER if hollow else colour
+    axes.plot(middle, lane, "o", markersize=8, color=face, markeredgecolor=colour, markeredgewidth=1.6)
+
+
+def _lanes(axes: "Axes", names: list[str]) -> None:
+    axes.set(ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)))
+    axes.set_yticklabels([words.printable(name, NAME) for name in names], color=ink.INK)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.06)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def run_curves(found: Comparison) -> list[Picture]:
+    """One small picture a run: losses above, the metric below, both sets, over epochs; one scale for all runs."""
+    trained = [rival for rival in found.rivals if any(len(log) > 1 for log in rival.logs.values())]
+    logs = [log for rival in trained for log in rival.logs.values()]
+    losses = _limits([log[name] for log in logs for name in ("train_loss", "valid_loss")])
+    scores = _limits([log[name] for log in logs for name in ("train_score", "score") if name in log])
+    return [_curve(found, rival, losses, scores) for rival in trained]
+
+
+def _limits(columns: "list[pd.Series[float]]") -> tuple[float, float] | None:
+    """A common range with a little air. A loss that exploded would flatten all others: the largest 2 % may leave it."""
+    values = np.concatenate([np.asarray(column, dtype=np.float64) for column in columns]) if columns else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = float(values.min()), float(np.quantile(values, 0.98))
+    high = float(values.max()) if values.max() < high + 2 * (high - low) else high
+    air = 0.08 * (high - low) or 0.01
+    return low - air, high + air
+
+
+def _curve(
+    found: Comparison, rival: Rival, losses: tuple[float, float] | None, scores: tuple[float, float] | None
+) -> Picture:
+    with ink.drawing():
+        figure = ink.blank(250, 250)
+        above, below = figure.subplots(2, 1, sharex=True)
+        for axes, train, valid, colour, limits in (
+            (above, "train_loss", "valid_loss", ink.WARM, losses),
+            (below, "train_score", "score", ink.ACCENT, scores),
+        ):
+            _folds_and_mean(axes, rival, train, ink.MUTED, "--")
+            _folds_and_mean(axes, rival, valid, colour, "-")
+            axes.set_ylim(limits)
+            axes.locator_params(axis="y", nbins=4)
+        _whole_epochs(below, max(float(log["epoch"].max()) for log in rival.logs.values()))
+        uri = ink.svg_uri(figure)
+    title, alt = words.printable(rival.name, 40), _curve_words(found, rival)
+    return Picture("curves", title, uri, 250, 250, alt, _own_settings(found, rival))
+
+
+def _folds_and_mean(axes: "Axes", rival: Rival, column: str, colour: str, line: str) -> None:
+    """Each fold's curve thin, their mean thick; epochs without a value are bridged."""
+    curves = [log.set_index("epoch")[column].dropna() for log in rival.logs.values() if column in log]
+    for curve in curves if len(curves) > 1 else []:
+        axes.plot(curve.index, curve, line, color=colour, linewidth=0.7, alpha=0.5)
+    whole = [curve for curve in curves if len(curve)]
+    if whole:
+        mean = pd.concat(whole, axis=1).dropna().mean(axis=1)  # over the epochs that every fold has
+        axes.plot(mean.index, mean, line, color=colour, linewidth=1.8)
+
+
+def _whole_epochs(axes: "Axes", last: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    axes.set_xlim(-0.25, last + 0.25)
+
+
+def _curve_words(found: Comparison, rival: Rival) -> str:
+    last = [log.iloc[-1] for log in rival.logs.values()]
+    ends = {name: float(np.mean([row[name] for row in last])) for name in ("train_loss", "valid_loss", "score")}
+    return (
+        f"{rival.name} after {max(row['epoch'] for row in last):.0f} epochs, mean of {len(last)} folds: training loss "
+        f"{words.score(ends['train_loss'])}, validation loss {words.score(ends['valid_loss'])}, "
+        f"{words.metric_title(found.facts.metric)} {words.score(ends['score'])}."
+    )
+
+
+def _own_settings(found: Comparison, rival: Rival, most: int = 5) -> str:
+    """What sets the run apart: its values of the settings that differ, without those that most runs share."""
+    place, runs = found.rivals.index(rival), len(found.rivals)
+    parts = [f"{key} {values[place]}" for key, values in found.settings if 2 * values.count(values[place]) <= runs]
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")

@@ -1,0 +1,91 @@
+"""Stage watch: a page that follows a run while it trains. Reads the run's logs and pictures; writes nothing.
+
+The page is served to this machine alone, and loads nothing from elsewhere.
+"""
+
+import json
+import threading
+import webbrowser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.report.build import environment
+from foldline.report.ink import colour_variables
+from foldline.report.live import LiveRun, guesses, open_live, state
+
+ROWS = 24  # pictures at a time
+
+
+def watch(layout: Layout, comp: str, run: str, *, port: int = 8765, test: bool = False, browser: bool = True) -> None:
+    """Serves the live page of a run until Ctrl-C.
+
+    Args:
+        port: where on this machine; 0 takes a free one.
+        test: shows test pictures and their held-out labels, once they are predicted.
+        browser: opens the page.
+
+    Raises:
+        FoldlineError: the folds are not made yet, or the port is taken.
+    """
+    with serve(layout, comp, run, port=port, test=test) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        say(f"{address} follows {comp}/{run}; Ctrl-C ends it")
+        if test:
+            say("it shows held-out labels: do not choose runs by them")
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        server.serve_forever()
+
+
+def serve(layout: Layout, comp: str, run: str, *, port: int, test: bool) -> ThreadingHTTPServer:
+    """The server of the page, which does not answer yet."""
+    live = open_live(layout, comp, run, test=test)
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), _handler(live))
+    except OSError as error:
+        raise FoldlineError(
+            f"the port {port} cannot be used: {error.strerror}", where="--port", next="give another one, or 0"
+        ) from error
+
+
+def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
+    from markupsafe import Markup
+
+    palette = Markup(colour_variables())  # noqa: S704 - our own constants
+    template = environment().get_template("live.html")
+    page = template.render(run=live.run, comp=live.comp, test=live.test, palette=palette)
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answers the page and its two lists of facts."""
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            if self.headers.get("Host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
+                self.send_error(403)  # another site's name that was made to point here
+            elif address.path == "/":
+                self._answer("text/html; charset=utf-8", page)
+            elif address.path == "/state.json":
+                self._answer("application/json", json.dumps(state(live)))
+            elif address.path == "/guesses.json":
+                seed = parse_qs(address.query).get("seed", ["0"])[0]
+                self._answer("application/json", json.dumps(guesses(live, ROWS, int(seed) if seed.isdigit() else 0)))
+            else:
+                self.send_error(404)
+
+        def _answer(self, kind: str, content: str) -> None:
+            body = content.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing: the page asks every two seconds."""
+
+    return Handler

@@ -1,0 +1,218 @@
+"""Recipes, transforms of one's own, erasing: each a function of its key."""
+
+import pickle
+import random
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from foldline.core.errors import FoldlineError
+from foldline.core.run import Augment
+from foldline.images.augment import Augmenter, erase, flip, key_seed
+from foldline.images.recipes import RECIPES
+
+SIZE = (24, 24)
+Pixels = NDArray[np.uint8]
+
+
+def noise(channels: int = 3, size: tuple[int, int] = SIZE) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
+
+
+def augmented(settings: Augment, image: Pixels, pictures: int = 16) -> list[Pixels]:
+    augmenter = Augmenter(settings, (image.shape[0], image.shape[1]), image.shape[2])
+    return [augmenter(image, 0, 0, 0, row) for row in range(pictures)]
+
+
+def same(left: list[Pixels], right: list[Pixels]) -> bool:
+    return all((a == b).all() for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_every_recipe_is_a_function_of_its_key(recipe: str, channels: int) -> None:
+    image, before = noise(channels), noise(channels)
+    augmenter = Augmenter(Augment(recipe=recipe), SIZE, channels)
+    first = [augmenter(image, 0, 0, 0, row) for row in range(8)]
+    again = [Augmenter(Augment(recipe=recipe), SIZE, channels)(image, 0, 0, 0, row) for row in reversed(range(8))]
+    assert same(first, again[::-1])
+    assert all(a.shape == image.shape and a.dtype == np.uint8 for a in first)
+    assert (image == before).all(), "the picture that goes in must not change"
+    assert augmenter.does_nothing == (recipe == "none")
+    if recipe != "none":
+        assert any((a != b).any() for a, b in pairwise(first))
+        assert any((augmenter(image, 0, 0, 1, row) != first[row]).any() for row in range(8)), "the epoch must matter"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("strength", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_every_recipe_takes_every_strength_and_a_picture_that_is_no_square(
+    recipe: str, strength: float, channels: int
+) -> None:
+    image = noise(channels, (20, 32))
+    assert all(a.shape == image.shape for a in augmented(Augment(recipe=recipe, strength=strength), image, 24))
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"none", "fish", "pepe"}))
+def test_strength_changes_what_a_recipe_does(recipe: str) -> None:
+    image = noise()
+    by_strength = [augmented(Augment(recipe=recipe, strength=strength), image) for strength in (0.0, 0.5, 1.0)]
+    assert not any(same(a, b) for a, b in pairwise(by_strength))
+
+
+@pytest.mark.parametrize("recipe", ["medium", "heavy", "randaugment"])
+def test_colour_is_changed_where_there_are_three_channels_alone(recipe: str) -> None:
+    def named(channels: int | None) -> bool:
+        augmenter = Augmenter(Augment(recipe=recipe), SIZE, channels)
+        return bool(_kinds(augmenter.compose) & {"HueSaturationValue", "ColorJitter"})
+
+    assert [named(channels) for channels in (None, 1, 3, 4)] == [False, False, True, False]
+    with_colour, without = (Augmenter(Augment(recipe=recipe), SIZE, channels) for channels in (3, None))
+    assert any((with_colour(noise(), row) != without(noise(), row)).any() for row in range(16))
+
+
+def _kinds(transform: Any) -> set[str]:
+    import albumentations as alb
+
+    if isinstance(transform, alb.BaseCompose):
+        return set().union(*(_kinds(inner) for inner in transform.transforms))
+    return {type(transform).__name__}
+
+
+def symmetries(recipe: str, size: tuple[int, int] = (4, 4)) -> Counter[bytes]:
+    image = np.arange(size[0] * size[1], dtype=np.uint8).reshape(*size, 1)
+    return Counter(a.tobytes() for a in augmented(Augment(recipe=recipe, strength=0), image, 400))
+
+
+@pytest.mark.parametrize(("recipe", "count"), [("fish", 4), ("pepe", 2), ("dere", 4), ("dihedral", 8)])
+def test_a_recipe_of_symmetries_gives_each_about_equally_often(recipe: str, count: int) -> None:
+    found = symmetries(recipe)
+    assert len(found) == count
+    assert min(found.values()) > 400 / count * 0.6
+
+
+def test_dihedral_keeps_to_the_four_symmetries_of_a_picture_that_is_no_square() -> None:
+    image = np.arange(8, dtype=np.uint8).reshape(2, 4, 1)
+    expected = {a.tobytes() for a in (image, image[::-1], image[:, ::-1], image[::-1, ::-1])}
+    assert set(symmetries("dihedral", (2, 4))) == expected
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("axes", [[1], [0], [1, 0]])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_fast_flips_are_albumentations_own(axes: list[int], p: float, together: bool) -> None:
+    import albumentations as alb
+
+    kinds = {1: alb.HorizontalFlip, 0: alb.VerticalFlip}
+    compose = alb.Compose([kinds[axis](p=p) for axis in axes])
+    image = noise()
+    for seed in range(60):
+        if together:
+            compose.set_random_seed(seed)
+        else:
+            compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        ours = flip(image, [(axis, p) for axis in axes], seed, together=together)
+        assert (ours == compose(image=image)["image"]).all()
+
+
+def test_an_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(FoldlineError, match="did you mean 'flips'"):
+        Augmenter(Augment(recipe="flip"), SIZE)
+
+
+def test_an_augmenter_can_be_sent_to_another_process() -> None:
+    for settings in (Augment(recipe="flips", strength=0), Augment(recipe="heavy", erasing=0.5)):
+        augmenter = Augmenter(settings, SIZE, 3)
+        assert (pickle.loads(pickle.dumps(augmenter))(noise(), 1, 2) == augmenter(noise(), 1, 2)).all()
+
+
+def test_erasing_erases_one_patch_of_its_share_of_pictures() -> None:
+    image = np.zeros((32, 32, 3), dtype=np.uint8)
+    results = augmented(Augment(recipe="none", erasing=0.25), image, 400)
+    erased: list[NDArray[np.bool_]] = [(result > 0).max(axis=2) for result in results if result.any()]
+    assert 0.18 < len(erased) / len(results) < 0.32
+    for changed in erased:
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        assert 0.015 < box / 32**2 < 0.36
+    assert not image.any(), "the picture that goes in must not change"
+    assert same(results, augmented(Augment(recipe="none", erasing=0.25), image, 400))
+
+
+def test_erasing_leaves_what_the_recipe_does_as_it_is() -> None:
+    plain = augmented(Augment(recipe="light"), noise())
+    erased = augmented(Augment(recipe="light", erasing=0.5), noise())
+    assert [(a == b).all() for a, b in zip(plain, erased, strict=True)].count(True) in range(2, 15)
+    assert all((a == b).mean() > 0.4 for a, b in zip(plain, erased, strict=True))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 40), (40, 2)])
+def test_erasing_takes_every_size(size: tuple[int, int]) -> None:
+    for row in range(30):
+        assert erase(noise(1, size), 1.0, row).shape == (*size, 1)
+
+
+def test_transforms_of_ones_own_are_used_instead_of_the_recipe() -> None:
+    image = noise()
+    settings = Augment(
+        recipe="heavy", transforms=["HorizontalFlip", {"Affine": {"translate_px": {"x": [2, 2]}, "p": 1}}]
+    )
+    results = augmented(settings, image)
+    moved = np.zeros_like(image)
+    moved[:, 2:] = image[:, :-2]
+    mirrored = np.zeros_like(image)
+    mirrored[:, 2:] = image[:, ::-1][:, :-2]
+    assert {a.tobytes() for a in results} == {moved.tobytes(), mirrored.tobytes()}
+
+
+def test_transforms_can_be_nested() -> None:
+    one_of = {"OneOf": {"transforms": ["HorizontalFlip", {"VerticalFlip": {"p": 1.0}}], "p": 1.0}}
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    results = augmented(Augment(transforms=[one_of]), image, 60)
+    assert {a.tobytes() for a in results} == {image[:, ::-1].tobytes(), image[::-1].tobytes()}
+
+
+def test_the_transforms_own_draws_are_independent() -> None:
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    results = augmented(Augment(transforms=["HorizontalFlip", "VerticalFlip", {"NoOp": {}}]), image, 200)
+    assert len({a.tobytes() for a in results}) == 4
+
+
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        (["HorizontalFlop"], "did you mean 'HorizontalFlip'"),
+        ([{"Rotate": {"limits": 15}}], "unknown parameter of Rotate 'limits'\n.*\n.*did you mean 'limit'"),
+        ([{"OneOf": {"transforms": [{"Rotate": {"limits": 15}}]}}], "did you mean 'limit'"),
+        ([{"Rotate": {"limit": "far"}}], "Rotate does not accept its parameters: limit"),
+        ([{"HorizontalFlip": {"p": 2}}], "HorizontalFlip does not accept its parameters: p: .*less than or equal to 1"),
+        ([{"SomeOf": {"transforms": ["HorizontalFlip"], "n": 2}}], "SomeOf does not accept .*greater than number"),
+        ([{"RandomCrop": {"height": 10, "width": 10}}], "24 x 24 x 3, uint8, into 10 x 10 x 3, uint8"),
+        ([{"RandomCrop": {"height": 10, "width": 10, "p": 0.0001}}], "into 10 x 10 x 3"),
+        (["Normalize"], "float32"),
+        (["Lambda"], "unknown transform"),
+        (["MaskDropout"], "the transforms fail on a picture of 24 x 24 x 3"),
+        ([{"Rotate": {}, "Blur": {}}], "one an entry"),
+    ],
+)
+def test_wrong_transforms_are_refused_before_training(transforms: list[Any], message: str) -> None:
+    with pytest.raises(FoldlineError) as caught:
+        Augmenter(Augment(transforms=transforms), SIZE, 3)
+    import re
+
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_opencv_constants_can_be_named() -> None:
+    mirrored = {"Affine": {"rotate": [45, 45], "border_mode": "BORDER_REFLECT_101", "p": 1.0}}
+    image = np.full((*SIZE, 1), 200, dtype=np.uint8)
+    assert (augmented(Augment(transforms=[mirrored]), image)[0] == 200).all()
+
+
+def test_key_seed_spreads() -> None:
+    assert len({key_seed(0, fold, epoch, row) for fold in range(5) for epoch in range(10) for row in range(100)}) > 4990
