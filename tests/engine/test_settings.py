@@ -3,7 +3,6 @@
 What a setting does exactly is tested beside its part; here the whole line is held against forgetting one.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +94,16 @@ CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.str
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyProject]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     project = TinyProject(tmp_path_factory.mktemp("settings"), rows=60)
     table = project.root / "raw" / "train.csv"
     lines = table.read_text().splitlines()
-    more = [f"{line},{20 + i % 50},{'arm leg head'.split()[i % 3]}" for i, line in enumerate(lines[1:])]
+    more = [f"{line},{20 + i % 50},{['arm', 'leg', 'head'][i % 3]}" for i, line in enumerate(lines[1:])]
     table.write_text("\n".join([lines[0] + ",age,site", *more]) + "\n")
     train: dict[str, Any] = {**FACTS["train"], "metadata": ["age", "site"]}
     project.write_yaml("competition", {**FACTS, "train": train})
     project.prepare()
-    yield project
+    return project
 
 
 def trained(project: TinyProject, settings: str) -> Path:

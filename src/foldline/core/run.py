@@ -94,10 +94,18 @@ class Data(Strict):
 class Augment(Strict):
     """What training images go through."""
 
-    recipe: str = Field("light", description="a named recipe; an unknown name lists the known ones")
-    strength: float = Field(1.0, ge=0, le=3, description="scales the recipe's geometric and photometric ranges")
+    recipe: str = Field(
+        "light",
+        description="none, light, medium, heavy: photographs; flips, dihedral: pictures with mirror axes, without an "
+        "up; document, medical: no flips; randaugment; fish, pepe, dere: of published systems",
+    )
+    strength: float = Field(
+        1.0, ge=0, le=3, description="scales the recipe's geometric and photometric ranges; 0 leaves its flips alone"
+    )
     transforms: list[str | dict[str, dict[str, Any]]] | None = Field(
-        None, description="albumentations of your own instead of a recipe: [HorizontalFlip, {Rotate: {limit: 15}}]"
+        None,
+        description="albumentations of your own instead of a recipe: [HorizontalFlip, {Rotate: {limit: 15}}]; the "
+        "result must have the picture's size",
     )
     erasing: float = Field(0.0, ge=0, le=1, description="the share of pictures of which a random patch is erased")
     mixup: float = Field(0.0, ge=0, description="mixup's alpha; 0: none")
@@ -110,14 +118,20 @@ class Sampling(Strict):
     """Which training rows an epoch has, and how often."""
 
     balance: float = Field(
-        0.0, ge=0, le=1, description="0: rows as they are; 1: every class equally often; 0.5: by its root"
+        0.0,
+        ge=0,
+        le=1,
+        description="0: rows as they are; 1: every class equally often; 0.5: by its root; the epoch's length stays",
     )
     weights: dict[str, float] = Field(
-        default_factory=dict, description="class: how many times more often than now its rows are drawn"
+        default_factory=dict,
+        description="class: how many times more often than now its rows are drawn, beside the others'",
     )
     at_least: int = Field(0, ge=0, description="classes with fewer training rows are repeated up to so many")
     at_most: int = Field(
-        0, ge=0, description="classes with more training rows give so many an epoch, drawn anew; 0: all"
+        0,
+        ge=0,
+        description="classes with more training rows give so many an epoch, in turn until all were seen; 0: all",
     )
 
 
@@ -293,7 +307,8 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""
     path = layout.run_config(comp, run)
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "competition")
+        stems = {p.stem for p in path.parent.glob("*.yaml")} - {"competition"}
+        known = sorted(stem for stem in stems if not stem.endswith(".search"))
         raise FoldlineError(
             f"unknown run '{run}'",
             where=layout.relative(path),

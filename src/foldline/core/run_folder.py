@@ -45,17 +45,20 @@ def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wan
         )
 
 
+NOT_TRAINING = {"predict", "metrics"}  # the choices that trained weights do not depend on
+
+
 def training_choices(run: Run) -> dict[str, Any]:
-    """The choices that trained weights depend on: all but those of prediction."""
-    return {key: value for key, value in run.choices().items() if key != "predict"}
+    """The choices that trained weights depend on: all but those of prediction and scoring."""
+    return {key: value for key, value in run.choices().items() if key not in NOT_TRAINING}
 
 
 def run_sha256(run: Run) -> str:
-    """The hash of a run's training choices: the same for all folds, whatever views predict.
+    """The hash of a run's training choices: the same for all folds, whatever views predict and metrics score.
 
     Defaults are left out: a setting that a later version adds changes no hash.
     """
-    return sha256_json(run.model_dump(mode="json", exclude={"predict"}, exclude_defaults=True))
+    return sha256_json(run.model_dump(mode="json", exclude=NOT_TRAINING, exclude_defaults=True))
 
 
 def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:

@@ -25,7 +25,6 @@ from foldline.engine.checkpoint import State, cpu_copy, load_resume, load_state,
 from foldline.engine.device import memory_mb
 from foldline.engine.evaluate import evaluate
 from foldline.engine.job import FoldJob
-from foldline.engine.precision import set_batch_norm
 from foldline.engine.step import Learner, Place
 from foldline.engine.steps_log import StepsLog
 from foldline.engine.stopping import StopFlag, stop_flag
@@ -259,9 +258,12 @@ def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], i
     rows = training_rows(job)
     learner = Learner(job, model, rows.batches(job.run.train.batch_size) * max(job.run.train.epochs, 1))
     learner.training_mode(0)
-    set_batch_norm(model, job.run.train.batch_norm)
     images, chosen = next(iter(training_batches(rows, 0, job.run.train.batch_size)))
-    return (lambda: learner.learn(images, chosen, Place(0, 0, 0, 1, True)) and None), len(chosen)
+
+    def step() -> None:
+        learner.learn(images, chosen, Place(epoch=0, batch=0, step=0, group=1, last_of_group=True))
+
+    return step, len(chosen)
 
 
 def write_log(path: Path, log: list[LogRow]) -> None:

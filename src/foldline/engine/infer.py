@@ -14,7 +14,6 @@ from foldline.engine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
 from foldline.images.views import all_views
 from foldline.models.backbone import Preprocessing
-from foldline.models.fuse import fuse
 
 if TYPE_CHECKING:
     from foldline.engine.job import Rows
@@ -48,7 +47,6 @@ def predict(
     """
     for model in models:
         model.eval()
-    ready = [fuse(model) for model in models] if device.type == "cpu" else models
     parts = []
     batches = -(-len(rows) // batch_size)
     with Progress() as progress:
@@ -57,7 +55,7 @@ def predict(
             x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
             metadata = _metadata(rows, where, len(views), device)
             with precision.autocast(device):
-                logits = torch.stack([model(x, *metadata) for model in ready])
+                logits = torch.stack([model(x, *metadata) for model in models])
             found = activate(logits.double() if device.type != "mps" else logits.float(), activation)
             parts.append(found.view(len(models), len(views), len(images), -1).mean(1).cpu())
     return torch.cat(parts, dim=1).double().numpy()

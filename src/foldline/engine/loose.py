@@ -14,7 +14,7 @@ from foldline.engine.device import pick_device, prepare_device
 from foldline.engine.infer import predict
 from foldline.engine.job import Rows
 from foldline.engine.predict_run import load_models, precision_of
-from foldline.images.cache import read_picture
+from foldline.images.decode import decode, resize
 from foldline.models.backbone import Preprocessing
 
 
@@ -48,7 +48,8 @@ def predict_files(
     if first["metadata"] is not None:
         raise FoldlineError(f"the run '{run}' reads metadata beside the picture: loose files have none", where=run)
     height, width = first["height_width"]
-    pixels = np.stack([read_picture(Path(file), height, width, first["channels"], first["intensity"]) for file in files])
+    pictures = [decode(Path(file), first["channels"], first["intensity"]) for file in files]
+    pixels = np.stack([resize(picture, height, width) for picture in pictures])
     rows = Rows(np.arange(len(pixels)), np.empty(0))
     models = [model for folder, meta in zip(folders, metas, strict=True) for model in load_models(folder, meta, where)]
     found = predict(

@@ -23,6 +23,7 @@ from foldline.engine.job import Rows
 from foldline.engine.precision import Precision
 from foldline.engine.prepare import Problem, open_problem
 from foldline.models.backbone import Architecture, Preprocessing, build
+from foldline.models.fusing import fuse
 
 Meta = dict[str, Any]
 
@@ -37,9 +38,7 @@ class RunPredictions:
     device: str
 
 
-def predict_run(
-    layout: Layout, comp: str, name: str, run: Run, metas: list[Meta], device_name: str
-) -> RunPredictions:
+def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta], device_name: str) -> RunPredictions:
     """Predictions of the rows of the trained folds, and of the test rows by all of them.
 
     Args:
@@ -57,12 +56,19 @@ def predict_run(
 
 def load_models(folder: Path, meta: Meta, device: torch.device) -> list[nn.Module]:
     """A fold's network, and its start where that is kept, from its folder alone: meta and weights, no YAML."""
+    architecture = Architecture(**meta["architecture"])
     models = []
     for file in meta["weights"]:
-        model = build(Architecture(**meta["architecture"]))
+        model = build(architecture)
         load_weights(folder / file, model)
-        models.append(model.to(device).eval())
+        models.append(ready(model.to(device), architecture, precision_of(meta, device)))
     return models
+
+
+def ready(model: nn.Module, architecture: Architecture, precision: Precision) -> nn.Module:
+    """The network as it predicts: on a CPU in fp32 its batch-norms are folded into the convolutions."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return fuse(model, architecture) if on_cpu and precision.choice == "fp32" else model.eval()
 
 
 def load_teacher(problem: Problem, fold: int) -> Teacher:

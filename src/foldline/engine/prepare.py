@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from foldline.core.competition import Competition, load_competition
+from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -26,6 +26,7 @@ from foldline.images.mix import require_mixable
 from foldline.images.views import require_views
 from foldline.models.backbone import Architecture
 from foldline.models.metadata import Encoding, fit_encoding
+from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
 
 
@@ -51,8 +52,9 @@ class Problem:
 
     @property
     def metrics(self) -> list[str]:
-        """The competition's own metric, then the further ones."""
-        return list(dict.fromkeys([self.facts.metric, *self.facts.metrics]))
+        """The competition's own metric, then the further ones of the facts and of the run."""
+        own = [locate_metric(self.layout, self.comp, name) for name in self.run.metrics]
+        return metric_names(self.facts, own)
 
     @cached_property
     def objective(self) -> Objective:
@@ -102,9 +104,7 @@ class Problem:
 
     def _rows(self, frame: pd.DataFrame, *, labelled: bool = True) -> Rows:
         folds = self.folds
-        truth = (
-            truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
-        )
+        truth = truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
         metadata = None if self.encoding is None else self.encoding.encode(frame)
         return Rows(self.cache.rows(frame["image"].tolist()), truth, metadata)
 

@@ -19,9 +19,9 @@ from foldline.engine.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.fit import Fitted, fit_fold, time_one_step, write_log
 from foldline.engine.infer import predict
-from foldline.engine.precision import Precision, choose_precision
 from foldline.engine.job import FoldJob
-from foldline.engine.predict_run import load_teacher
+from foldline.engine.precision import Precision, choose_precision
+from foldline.engine.predict_run import load_teacher, ready
 from foldline.engine.prepare import Problem, open_problem
 from foldline.engine.start import Start, make_start
 from foldline.models.backbone import build, state_sha256
@@ -90,9 +90,11 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
     """What the kept weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
-    models = [build(problem.architecture).to(job.device) for _ in members]
-    for model, weights in zip(models, members, strict=True):
+    models = []
+    for weights in members:
+        model = build(problem.architecture).to(job.device)
         load_state(model, weights)
+        models.append(ready(model, problem.architecture, job.precision))
     found = predict(
         models, job.pixels, job.valid, job.prepare, job.device, job.precision,
         views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,

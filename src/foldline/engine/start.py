@@ -20,13 +20,13 @@ from foldline.models.backbone import (
     Preprocessing,
     build,
     build_pretrained,
-    licence_note,
     preprocessing,
     set_checkpointing,
     state_sha256,
 )
+from foldline.models.licences import licence_note
 from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
-from foldline.models.weights import load_matching
+from foldline.models.weights import state_from
 
 FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
@@ -47,7 +47,7 @@ class Start:
         model = build(problem.architecture)
         model.load_state_dict(self.model.state_dict())
         if run.model.weights.source == "run":
-            load_matching(_warm_start(problem, fold), model)
+            state_from(_warm_start(problem, fold), model)
         if run.train.probe is not None and self.features is not None:
             rows, folds = problem.own(fold, train=True), problem.folds
             head = fit_head(

@@ -12,9 +12,10 @@ from foldline.engine.activations import activate
 from foldline.engine.clip import clip
 from foldline.engine.distill import distillation_loss
 from foldline.engine.job import FoldJob, target_tensor
-from foldline.engine.optim import build_optimizer, freeze, layer_groups, set_trainable, trainable_groups
+from foldline.engine.optim import build_optimizer
 from foldline.engine.precision import require_finite, set_batch_norm
 from foldline.engine.schedule import build_rates
+from foldline.engine.unfreeze import freeze, layer_groups, set_trainable, trainable_groups
 from foldline.images.augment import key_seed
 from foldline.images.batches import normalise
 from foldline.images.mix import mix

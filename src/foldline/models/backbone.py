@@ -1,6 +1,6 @@
 """timm's networks: built with pretrained weights, or empty for weights of our own; and their preprocessing."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,33 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.run import Model
+from foldline.core.run import Head, Model
+from foldline.models import classic  # registers foldline's own networks with timm
+from foldline.models.heads import attach_head, require_pool
 from foldline.models.weights import State, timm_state
+
+# Arguments of timm that have a setting of their own, or that would make something else than a classifier.
+_NOT_OPTIONS = {
+    "num_classes": "the competition's classes", "in_chans": "data.channels", "img_size": "data.image_size",
+    "drop_rate": "model.drop_rate", "drop_path_rate": "model.drop_path_rate",
+    "pretrained": "model.weights", "pretrained_cfg": "model.weights", "pretrained_cfg_overlay": "model.weights",
+    "checkpoint_path": "model.weights", "features_only": "another tool",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that rebuilds a network without its YAML: kept in each fold's meta."""
+    """Everything that rebuilds a network without its YAML: kept in each fold's meta.
+
+    Attributes:
+        outputs: logits a row.
+        channels: of a picture.
+        height: of a picture, in px; so is `width`.
+        pool: `model.pool`.
+        head: `model.head` as a JSON value; empty: linear.
+        metadata_features: numbers a row beside the picture (`models.metadata.Encoding.features`); 0: none.
+        options: further arguments of the network in timm.
+    """
 
     name: str
     outputs: int
@@ -26,6 +46,10 @@ class Architecture:
     width: int
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    pool: str = "default"
+    head: dict[str, Any] = field(default_factory=dict)
+    metadata_features: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as a JSON value."""
@@ -43,26 +67,59 @@ class Preprocessing:
 
 
 def build(architecture: Architecture, **extra: Any) -> nn.Module:
-    """A network, channels last; random weights unless `extra` asks timm for pretrained ones."""
+    """A network, channels last; random weights unless `extra` asks timm for pretrained ones.
+
+    Where the architecture asks for no head, pooling or metadata of its own it is timm's network, key for key.
+
+    Raises:
+        FoldlineError: an unknown name, or a setting that this network does not take.
+    """
+    require_known(architecture.name)
+    _require_size(architecture)
+    model = _timm_network(architecture.name, {**_arguments(architecture), **extra})
+    if architecture.pool not in ("default", "gem"):
+        require_pool(model, architecture.pool)
+    head = Head.model_validate(architecture.head)
+    model = attach_head(model, architecture.outputs, architecture.pool, head, architecture.metadata_features)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _arguments(architecture: Architecture) -> dict[str, Any]:
+    """What timm's factory is asked for."""
+    for name, instead in _NOT_OPTIONS.items():
+        if name in architecture.options:
+            raise FoldlineError(f"model.options must not set {name}", where="model.options", next=f"it is {instead}")
     arguments: dict[str, Any] = {
         "num_classes": architecture.outputs,
         "in_chans": architecture.channels,
         "drop_rate": architecture.drop_rate,
         "drop_path_rate": architecture.drop_path_rate,
     }
-    _require_known(architecture.name)
     if _fixed_size(architecture.name):
         arguments["img_size"] = (architecture.height, architecture.width)
+    if architecture.pool not in ("default", "gem"):
+        arguments["global_pool"] = architecture.pool
+    return {**arguments, **architecture.options}
+
+
+def _timm_network(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """timm's network. Rates of 0 are asked for only where the network knows them, since some default to more."""
     try:
-        model: nn.Module = timm.create_model(architecture.name, **arguments, **extra)
-    except TypeError as error:
+        model: nn.Module = timm.create_model(name, **arguments)
+        return model
+    except (TypeError, AssertionError) as error:
+        for rate in ("drop_path_rate", "drop_rate"):
+            if f"'{rate}'" in str(error) and arguments.get(rate) == 0:
+                return _timm_network(name, {key: value for key, value in arguments.items() if key != rate})
         raise FoldlineError(
-            f"'{architecture.name}' does not take a setting: {error}", where="model", next="leave this setting out"
+            f"'{name}' does not take a setting: {_short(error)}",
+            where="model.pool" if "pool" in str(error) else "model",
+            next="leave this setting out",
         ) from error
-    return model.to(memory_format=torch.channels_last)
 
 
-def _require_known(name: str) -> None:
+def require_known(name: str) -> None:
+    """Raises FoldlineError for a name that timm does not know; lists those that are like it."""
     if not timm.is_model(name):
         raise (
             unknown("backbone", name, timm.list_models(), where="model.name")
@@ -75,6 +132,18 @@ def _require_known(name: str) -> None:
         )
 
 
+def _require_size(architecture: Architecture) -> None:
+    """The smallest picture that one of foldline's own networks leaves something of."""
+    config = classic.default_cfgs.get(architecture.name)
+    smallest = 1 if config is None else config["min_input_size"][1]
+    if min(architecture.height, architecture.width) < smallest:
+        raise FoldlineError(
+            f"'{architecture.name}' needs pictures of {smallest} px or more",
+            where=f"data.image_size: {architecture.height} x {architecture.width}",
+            next=f"set data.image_size: {smallest}, or choose another backbone",
+        )
+
+
 def _fixed_size(name: str) -> bool:
     config = timm.get_pretrained_cfg(name)
     return bool(config is not None and config.fixed_input_size)
@@ -83,14 +152,17 @@ def _fixed_size(name: str) -> bool:
 def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> nn.Module:
     """The network with the pretrained weights that the run names; a new classifier of `outputs` units.
 
+    Weights of another run (`source: run`) belong to a fold, which is not known here: the network is random, and
+    `weights.state_from` fills it.
+
     Raises:
         FoldlineError: an unknown name, weights that cannot be reached or do not fit.
     """
-    if choice.weights.source == "none":
+    if choice.weights.source in ("none", "run"):
         return build(architecture)
     if choice.weights.source == "hub":
         return _from_hub(architecture)
-    _require_known(architecture.name)
+    require_known(architecture.name)
     state = timm_state(choice.weights, timm.create_model(architecture.name), cache)
     try:
         return build(architecture, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False})
@@ -104,6 +176,14 @@ def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> 
 
 def _from_hub(architecture: Architecture) -> nn.Module:
     """timm's own weights. Whatever a hub client raises, the person gets the three ways out."""
+    require_known(architecture.name)
+    config = timm.get_pretrained_cfg(architecture.name)
+    if config is None or not config.has_weights:
+        raise FoldlineError(
+            f"'{architecture.name}' has no pretrained weights",
+            where="model.weights.source: hub",
+            next="set model.weights.source: none, or give a file (source: file), or choose another backbone",
+        )
     try:
         return build(architecture, pretrained=True)
     except (OSError, RuntimeError) as error:
@@ -149,3 +229,19 @@ def classifier(model: nn.Module) -> nn.Linear:
             next="leave train.probe out, or choose another backbone",
         )
     return head
+
+
+def set_checkpointing(model: nn.Module) -> None:
+    """Gradient checkpointing: activations are computed again in the backward pass instead of kept.
+
+    Raises:
+        FoldlineError: the network has none.
+    """
+    try:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AssertionError, AttributeError) as error:
+        raise FoldlineError(
+            "this backbone has no gradient checkpointing",
+            where="model.checkpointing",
+            next="leave model.checkpointing out; a smaller train.batch_size with optim.accumulate saves memory too",
+        ) from error

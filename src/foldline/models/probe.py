@@ -28,14 +28,22 @@ def frozen_features(
     views: Sequence[str],
     prepare: Preprocessing,
     device: torch.device,
+    metadata: Features | None = None,
 ) -> Features:
-    """[views, rows, features] what reaches the classifier, for each view of each picture."""
+    """[views, rows, features] what reaches the classifier, for each view of each picture.
+
+    Args:
+        batches: pictures, and which rows they are.
+        metadata: [rows, features] of the rows in that order, for a network that sees them beside the picture. Its
+            metadata layers are as random as the classifier: the probe is fitted on what they give.
+    """
     model.eval()
     width = classifier(model).in_features
     result = np.empty((len(views), rows, width), dtype=np.float32)
     for images, where in batches:
         x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
-        found = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
+        beside = () if metadata is None else (torch.from_numpy(metadata[where]).repeat(len(views), 1).to(device),)
+        found = model.forward_head(model.forward_features(x), *beside, pre_logits=True)  # type: ignore[operator]
         result[:, where] = found.float().cpu().numpy().reshape(len(views), len(images), width)
     return result
 

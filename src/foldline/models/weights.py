@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from foldline.core.errors import FoldlineError, unknown
+from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.run import Weights
 from foldline.core.tables import require_file, sha256_file
 from foldline.sources.pypi import file_from_wheel
@@ -112,3 +112,47 @@ def timm_state(weights: Weights, model: nn.Module, cache: Path) -> State:
         raise FoldlineError(
             f"the keys of this file do not fit the renaming '{weights.rename or 'none'}': {error}", where=str(path)
         ) from error
+
+
+def state_from(path: Path, model: nn.Module) -> list[str]:
+    """Fills a freshly built network from a fold's `model.safetensors`: a warm start.
+
+    The head (classifier, GeM's p, the metadata layers) is taken over where it fits and left random where it does not:
+    the other run may have had other classes or another head. All else must be the same network.
+
+    Returns:
+        The names that were not taken over, of the network and of the file; empty where all was.
+
+    Raises:
+        FoldlineError: the file is missing or broken, or its backbone is another one.
+    """
+    require_file(path, next="train that run's fold first")
+    given = {_bare(name): tensor for name, tensor in read_state(path).items()}
+    own = {_bare(name): tensor for name, tensor in model.state_dict().items()}
+    fitting = {name for name in own if name in given and own[name].shape == given[name].shape}
+    odd = sorted((own.keys() | given.keys()) - fitting)
+    head = _head_prefixes(model)
+    wrong = [name for name in odd if not name.startswith(head) and not name.endswith("global_pool.p")]
+    if wrong:
+        raise FoldlineError(
+            f"these weights are of another network: {first_few(wrong)}",
+            where=str(path),
+            next="give model.name, data.channels and model.options of that run",
+        )
+    with torch.no_grad():
+        model.load_state_dict(
+            {name: given[_bare(name)] for name in model.state_dict() if _bare(name) in fitting}, strict=False
+        )
+    return odd
+
+
+def _bare(name: str) -> str:
+    """A parameter's name without the wrapper that metadata put around the backbone."""
+    return name.removeprefix("backbone.")
+
+
+def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """How the names of classifiers and metadata layers begin, in timm's network and around it."""
+    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    names = config.get("classifier") or ()
+    return ("classifier.", "metadata.", *(f"{name}." for name in ([names] if isinstance(names, str) else names)))

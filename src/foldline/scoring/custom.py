@@ -1,4 +1,4 @@
-"""A metric of the user's own: a Python function named in the facts. Reads that Python file or module."""
+"""A metric of the user's own: a Python function named in the facts or a run. Reads that Python file or module."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ INPUTS = ("prob", "label", "rank", "value")
 
 
 def custom_metric(name: str, *, where: str = "") -> Metric:
-    """The metric `file.py:function` (the path as seen from the working folder) or `module:function`.
+    """The metric `file.py:function` (the path as `core.competition.locate_metric` gives it) or `module:function`.
 
     The function takes (truth, prediction) as numpy arrays and returns a number. Attributes of the function
     may say more: `direction` ("max", the default, or "min") and `input` ("prob", the default, "label",

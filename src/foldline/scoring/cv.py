@@ -57,8 +57,7 @@ def cross_validation(
         level=LEVEL,
         task=facts.task,
     )
-    names = list(dict.fromkeys([facts.metric, *facts.metrics, *metrics]))
-    every = {name: _one_metric(name, truth, prob, answers, folds, facts) for name in names}
+    every = {name: _one_metric(name, truth, prob, answers, folds, facts) for name in metric_names(facts, metrics)}
     decision = choice.record() if choice else None
     if choice and decision and choice.used == "fitted":
         decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, facts)["per_fold"]
@@ -72,6 +71,14 @@ def cross_validation(
         "rows": len(table),
         "decision": decision,
     }
+
+
+def metric_names(facts: Competition, further: Sequence[str] = ()) -> list[str]:
+    """All metrics that are reported, the competition's own first; raises where one is unknown or has no meaning."""
+    names = list(dict.fromkeys([facts.metric, *facts.metrics, *further]))
+    for name in names:
+        metric_for(name, facts.task, where="setting 'metric' or 'metrics'")
+    return names
 
 
 def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:

@@ -5,9 +5,10 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 """
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foldline.core.competition import load_competition
+from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -15,7 +16,8 @@ from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
-from foldline.core.tables import read_json, write_json
+from foldline.core.tables import read_json, read_parquet, write_json
+from foldline.scoring.cv import cross_validation, metric_names
 
 if TYPE_CHECKING:
     from foldline.engine.predict_run import RunPredictions
@@ -28,7 +30,8 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
     name, choices = resolve_run(layout, comp, run, name, overrides)
-    folds = load_folds(layout, comp)
+    facts, folds = load_competition(layout, comp), load_folds(layout, comp)
+    metrics = metric_names(facts, [locate_metric(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
     record = layout.run(comp, name) / "cv.json"
     hashes = _hashes(metas)
@@ -36,6 +39,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     whole = all(path.is_file() for path in fold_tests)
     if whole and record.is_file() and _is_current(read_json(record), hashes, choices):
         say(f"predictions of {comp}/{name} are up to date")
+        _score_again(record, facts, metrics)
         return
     from foldline.engine.predict_run import predict_run
 
@@ -43,7 +47,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     found = predict_run(layout, comp, name, choices, metas, device)
     for path, table in zip(fold_tests, found.fold_tests, strict=True):
         write_predictions(path, table, folds.task, folds.outputs, ids=folds.test["row_id"])
-    _write(layout, comp, name, choices, folds, metas, found, time.monotonic() - start)
+    _write(layout, comp, name, choices, facts, metrics, folds, metas, found, time.monotonic() - start)
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
@@ -78,21 +82,29 @@ def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> boo
     return bool(record["sha256"] == hashes and record["views"] == run.predict.views)
 
 
+def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
+    """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
+    record = read_json(path)
+    if record["metric"] == facts.metric and record["metrics"].keys() == set(metrics):
+        return
+    oof = read_parquet(path.with_name("oof.parquet"))
+    record |= cross_validation(oof, facts, record["outputs"], metrics=metrics)
+    write_json(path, record)
+    say(cv_line(record))
+
+
 def _write(
-    layout: Layout, comp: str, name: str, run: Run, folds: Folds, metas: list[dict[str, Any]],
-    found: "RunPredictions", seconds: float,
+    layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
+    metas: list[dict[str, Any]], found: "RunPredictions", seconds: float,
 ) -> None:  # fmt: skip
     """The files of all folds together; `cv.json` last, so that it stands for all of them."""
-    from foldline.scoring.cv import cross_validation
-
-    facts = load_competition(layout, comp)
     folder = layout.run(comp, name)
     order = folds.frame["row_id"][folds.frame["row_id"].isin(found.oof["row_id"])]
     oof = found.oof.set_index("row_id").loc[order].reset_index()
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
     write_predictions(folder / "test.parquet", found.test, folds.task, folds.outputs, ids=folds.test["row_id"])
     record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
-    record |= cross_validation(oof, facts, folds.outputs)
+    record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
     record |= {
         "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas),
         "optimistic": run.optimistic(),

@@ -4,6 +4,7 @@ A fold that is finished is left alone, one that was interrupted goes on from its
 is written last: a fold is finished when it is there.
 """
 
+from foldline.core.competition import load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -11,6 +12,7 @@ from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
 from foldline.core.tables import read_json
+from foldline.scoring.cv import metric_names
 
 
 def train(
@@ -23,6 +25,7 @@ def train(
     """
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
+    metric_names(load_competition(layout, comp), [locate_metric(layout, comp, metric) for metric in choices.metrics])
     wanted = wanted_folds(choices, folds.k) if fold is None else [_known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
     for k in sorted(set(wanted) - set(left)):

@@ -1,0 +1,186 @@
+"""The learning rate over the steps, by name. All but `plateau` are functions of the step: a resume needs no state.
+
+timm's schedules where it has them; one-cycle is torch's, and plateau keeps its state as JSON. A new schedule is one
+function and one line in `SCHEDULES`. Rates are of the group with scale 1; layer decay and the head's own rate are
+scales of their groups, so all move in proportion.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from timm.scheduler import create_scheduler_v2
+from torch.optim import Optimizer
+
+from foldline.core.errors import unknown
+from foldline.core.run import Optim, Schedule
+
+
+class Rates(ABC):
+    """Moves the learning rates of an optimizer's parameter groups."""
+
+    @abstractmethod
+    def at_step(self, step: int) -> None:
+        """Sets the rates of optimizer step `step`, counted from 0."""
+
+    def after_epoch(self, valid_loss: float) -> None:  # noqa: B027 - only plateau listens
+        """Tells how the fold's own rows did."""
+
+    def state(self) -> dict[str, float | None]:
+        """What a resume point must keep, as a JSON value."""
+        return {}
+
+    def load(self, state: Mapping[str, float | None]) -> None:  # noqa: B027 - only plateau has a state
+        """Goes on from a resume point."""
+
+
+class _Timm(Rates):
+    """One of timm's schedules, by step."""
+
+    def __init__(
+        self, optimizer: Optimizer, name: str, schedule: Schedule, steps: int, *, lowest: float = 0.0, **more: Any
+    ) -> None:
+        self._schedule, _ = create_scheduler_v2(
+            optimizer,
+            sched=name,
+            warmup_epochs=round(schedule.warmup * steps),
+            warmup_lr=0.0,
+            min_lr=lowest,
+            step_on_epochs=False,
+            updates_per_epoch=1,
+            **({"num_epochs": max(steps, 1)} | more),
+        )
+
+    def at_step(self, step: int) -> None:
+        self._schedule.step_update(step)
+
+
+class _Own(Rates):
+    """Rates of a function of the step: what the run's rate is multiplied with."""
+
+    def __init__(self, optimizer: Optimizer, optim: Optim, share: Callable[[int], float]) -> None:
+        self.optimizer = optimizer
+        self._lr, self._share = optim.lr, share
+        self.at_step(0)
+
+    def at_step(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr * self._share(step) * group.get("lr_scale", 1.0)
+
+
+class _Plateau(_Own):
+    """After a warm-up the rate stays until the valid loss has not become better for `patience` epochs, then falls.
+
+    Better is by more than 1e-4 of the best, as torch's ReduceLROnPlateau has it.
+    """
+
+    def __init__(self, optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> None:
+        self.schedule = schedule
+        self.factor, self.waited = 1.0, 0
+        self.best: float | None = None
+        warmup = round(schedule.warmup * steps)
+        super().__init__(optimizer, optim, lambda step: step / warmup if step < warmup else self.factor)
+
+    def after_epoch(self, valid_loss: float) -> None:
+        if self.best is None or valid_loss < self.best * (1 - 1e-4):
+            self.best, self.waited = valid_loss, 0
+            return
+        self.waited += 1
+        if self.waited >= self.schedule.patience:
+            self.factor = max(self.factor * self.schedule.decay, self.schedule.min_lr_fraction)
+            self.waited = 0
+
+    def state(self) -> dict[str, float | None]:
+        return {"factor": self.factor, "waited": self.waited, "best": self.best}
+
+    def load(self, state: Mapping[str, float | None]) -> None:
+        self.factor = float(state["factor"] or 0.0)
+        self.waited, self.best = int(state["waited"] or 0), state["best"]
+
+
+def one_cycle(step: int, steps: int, rise: float, lowest: float) -> float:
+    """torch's OneCycleLR as a share of the peak: from 1/25 up to 1 and down to `lowest`, both by a half cosine.
+
+    Momentum is not cycled. Smith and Topin 2018, https://arxiv.org/abs/1708.07120.
+
+    Args:
+        rise: the share of the steps in which the rate rises; 0.3 is usual.
+
+    >>> [round(one_cycle(step, 11, 0.3, 0.0), 3) for step in (0, 2, 10)]
+    [0.04, 0.979, 0.0]
+    """
+    top = rise * steps - 1  # torch counts so: the peak is the last step of the rise
+    if step <= top:
+        return _half_cosine(1 / 25, 1.0, step / top if top else 1.0)
+    return _half_cosine(1.0, lowest, min((step - top) / max(steps - 1 - top, 1e-9), 1.0))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def _cosine(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """Half a cosine down; `cycles` of them after one another, each from the peak (https://arxiv.org/abs/1608.03983)."""
+    length = max(math.ceil(steps / schedule.cycles), 1)
+    cycles = {"num_epochs": length, "cycle_limit": schedule.cycles, "cycle_decay": 1.0}
+    return _Timm(optimizer, "cosine", schedule, steps, lowest=_lowest(optim, schedule), **cycles)
+
+
+def _constant(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:  # noqa: ARG001
+    """The peak after the warm-up."""
+    return _Timm(optimizer, "step", schedule, steps, decay_epochs=1, decay_rate=1.0)
+
+
+def _linear(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """A straight line down."""
+    return _Timm(optimizer, "poly", schedule, steps, lowest=_lowest(optim, schedule), decay_rate=1.0)
+
+
+def _poly(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """(1 - step / steps)^power; timm hands the power over as `decay_rate`."""
+    return _Timm(optimizer, "poly", schedule, steps, lowest=_lowest(optim, schedule), decay_rate=schedule.power)
+
+
+def _tanh(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """A hyperbolic tangent down: longer high, then faster (Hsueh et al. 2019, https://arxiv.org/abs/1806.01593)."""
+    return _Timm(optimizer, "tanh", schedule, steps, lowest=_lowest(optim, schedule))
+
+
+def _step(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:  # noqa: ARG001
+    """Times `decay` after each `every` of the steps."""
+    every = max(round(schedule.every * steps), 1)
+    return _Timm(optimizer, "step", schedule, steps, decay_epochs=every, decay_rate=schedule.decay)
+
+
+def _lowest(optim: Optim, schedule: Schedule) -> float:
+    return optim.lr * schedule.min_lr_fraction
+
+
+def _one_cycle(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """Rises over the warm-up's share from 1/25 of the peak, falls to 1/250,000 or `min_lr_fraction`."""
+    lowest = schedule.min_lr_fraction or 1 / 25 / 1e4
+    return _Own(optimizer, optim, lambda step: one_cycle(step, steps, schedule.warmup, lowest))
+
+
+SCHEDULES: dict[str, Callable[[Optimizer, Optim, Schedule, int], Rates]] = {
+    "cosine": _cosine,
+    "constant": _constant,
+    "one_cycle": _one_cycle,
+    "linear": _linear,
+    "poly": _poly,
+    "tanh": _tanh,
+    "step": _step,
+    "plateau": _Plateau,
+}
+
+
+def build_rates(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+    """The schedule that the run names.
+
+    Args:
+        steps: optimizer steps of the whole training.
+    """
+    if schedule.name not in SCHEDULES:
+        raise unknown("schedule", schedule.name, list(SCHEDULES), where="schedule.name")
+    return SCHEDULES[schedule.name](optimizer, optim, schedule, steps)

@@ -1,0 +1,172 @@
+"""Table columns beside the picture, as the numbers that a network sees.
+
+Reads tables of strings that others have read; writes nothing. The encoding is fitted on training rows and kept in the
+fold's meta as JSON, so that prediction encodes new rows in the same way without the training table.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.errors import FoldlineError, first_few
+
+MISSING = {"", "na", "nan", "n/a", "null"}  # what tables write for nothing, in small letters
+MOST_WORDS = 50
+_OWN = {"row_id", "image", "target", "group", "entity", "fold"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column becomes numbers.
+
+    Attributes:
+        kind: "number": (x - mean) / std, and where training rows lack it, 0 and a second number that is 1 for them.
+            "word": a number for each word, 1 for that word, and one for all other words where training rows have some.
+        mean: of the training rows that have a number; so is `std`, 1 where they are all the same.
+        extra: whether there is a last number for missing cells ("number") or other words ("word").
+        words: in the order of their numbers; "" stands for missing cells.
+    """
+
+    name: str
+    kind: Literal["number", "word"]
+    mean: float = 0.0
+    std: float = 1.0
+    extra: bool = False
+    words: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many numbers a cell becomes."""
+        return (1 if self.kind == "number" else len(self.words)) + self.extra
+
+    def encode(self, cells: "pd.Series[str]") -> NDArray[np.float32]:
+        """[rows, width]; raises FoldlineError for a word in a column of numbers."""
+        result = np.zeros((len(cells), self.width), dtype=np.float32)
+        for row, cell in enumerate(cells):
+            value = _plain(cell)
+            if self.kind == "word":
+                place = self.words.index(value) if value in self.words else -1
+                if place >= 0 or self.extra:
+                    result[row, place] = 1.0
+            elif value:
+                result[row, 0] = (_number(value, self.name) - self.mean) / self.std
+            elif self.extra:
+                result[row, 1] = 1.0
+        return result
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How some columns become numbers, in this order."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def features(self) -> int:
+        """How many numbers a row becomes."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns."""
+        return [column.name for column in self.columns]
+
+    def encode(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """[rows, features] float32, all finite.
+
+        Raises:
+            FoldlineError: a column is not there, or a column of numbers holds a word.
+        """
+        lacking = [name for name in self.names if name not in frame.columns]
+        if lacking:
+            raise FoldlineError(
+                f"only the training rows have the column {first_few(lacking)}: it cannot be a feature",
+                where="model.metadata",
+                next="take it out of model.metadata, or name it in test.metadata where the test table has it",
+            )
+        parts = [column.encode(frame[column.name]) for column in self.columns]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(frame), 0), dtype=np.float32)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """A JSON value."""
+        return [{**asdict(column), "words": list(column.words)} for column in self.columns]
+
+    @classmethod
+    def from_json(cls, content: list[dict[str, Any]]) -> "Encoding":
+        """The encoding that `as_json` gave."""
+        return cls(tuple(Column(**{**column, "words": tuple(column["words"])}) for column in content))
+
+
+def fit_encoding(frame: pd.DataFrame, columns: Sequence[str]) -> Encoding:
+    """How `columns` become numbers, from training rows alone.
+
+    A column is one of numbers when each cell that is not missing is a finite number. A number for what the training
+    rows never show (a missing cell, a rare word) would meet a random weight at test time, so there is none.
+
+    >>> rows = pd.DataFrame({"age": ["30", "50", ""], "site": ["arm", "leg", "arm"]})
+    >>> encoding = fit_encoding(rows, ["age", "site"])
+    >>> encoding.encode(rows).tolist()
+    [[-1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]]
+
+    Args:
+        frame: training rows as in `folds/<comp>.csv`: cells are strings.
+        columns: the metadata columns to use.
+
+    Raises:
+        FoldlineError: a column is not among the metadata columns.
+    """
+    known = metadata_columns(frame)
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise FoldlineError(
+            f"no metadata column {first_few(unknown)} in the folds",
+            where="model.metadata",
+            next=f"known: {', '.join(known) or 'none'}; add it to train.metadata in the facts and make the folds again",
+        )
+    return Encoding(tuple(_fit_column(name, frame[name]) for name in columns))
+
+
+def metadata_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a folds table that are metadata: neither ids, pictures, labels nor what the split needs."""
+    return [name for name in frame.columns if name not in _OWN and not name.startswith("target_")]
+
+
+def _fit_column(name: str, cells: "pd.Series[str]") -> Column:
+    values = [_plain(cell) for cell in cells]
+    present = [value for value in values if value]
+    if present and all(_is_number(value) for value in present):
+        numbers = np.array([float(value) for value in present])
+        std = float(numbers.std())
+        return Column(name, "number", float(numbers.mean()), std if std > 0 else 1.0, len(present) < len(values))
+    counts = Counter(values)
+    by_count = sorted(counts, key=lambda word: (-counts[word], word))
+    return Column(name, "word", words=tuple(by_count[:MOST_WORDS]), extra=len(by_count) > MOST_WORDS)
+
+
+def _plain(cell: str) -> str:
+    """The cell without blanks around it; "" where it says that nothing is known."""
+    cell = cell.strip()
+    return "" if cell.lower() in MISSING else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _number(text: str, column: str) -> float:
+    if not _is_number(text):
+        raise FoldlineError(
+            f"the metadata column '{column}' holds numbers in the training rows, and '{text}' here",
+            where="model.metadata",
+            next="mend the cell, or leave it empty where the number is not known",
+        )
+    return float(text)
