@@ -17,8 +17,8 @@ BASE = "train.epochs=2 augment.recipe=none"
 CHANGES = """
 | model.name=test_resnet
 | model.drop_rate=0.5
-| model.drop_path_rate=0.5
-| model.pool=max
+model.name=test_resnet | model.drop_path_rate=0.5
+data.image_size=64 | model.pool=max
 | model.pool=gem
 | model.head.kind=multi_dropout
 model.head.kind=multi_dropout | model.head.dropout=0.2
@@ -63,6 +63,7 @@ optim.clip=1e-2 | optim.clip_mode=agc
 | schedule.name=one_cycle
 schedule.name=step | schedule.decay=0.5
 schedule.name=step | schedule.every=0.1
+schedule.name=poly | schedule.power=3
 | schedule.warmup=0.5
 | schedule.min_lr_fraction=0.5
 | schedule.cycles=2
@@ -78,7 +79,6 @@ train.probe.c=0.1 | train.probe.views=[identity,hflip]
 | train.ema_decay=0.9
 | train.average_last=2
 train.epochs=4 optim.lr=3e-2 | train.select=best
-train.epochs=6 optim.lr=1e-9 train.select=best | train.patience=1
 | train.precision=bf16
 | seed=1
 """
@@ -87,7 +87,7 @@ ELSEWHERE = {
     "model.weights.source", "model.weights.file", "model.weights.name", "model.weights.version",
     "model.weights.sha256", "model.weights.rename", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "extra.rows", "extra.pseudo", "extra.pseudo_least", "loss.teacher", "loss.teacher_weight",
-    "loss.teacher_temperature", "train.folds", "train.keep_start", "train.checkpoint_minutes", "train.validate_every",
+    "loss.teacher_temperature", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every",
     "predict.views", "predict.batch_size", "metrics",
 }  # fmt: skip
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]
@@ -151,7 +151,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(shared: TinyProject) 
 
 
 def test_rates_and_losses_are_recorded_for_each_step(shared: TinyProject) -> None:
-    folder = trained(shared, f"{BASE} schedule.name=one_cycle")
+    folder = trained(shared, f"{BASE} schedule.name=one_cycle schedule.warmup=0.5")
     steps, log = read_csv(folder / "steps.csv"), read_csv(folder / "log.csv")
     rates = steps["lr"].astype(float)
     assert steps["step"].tolist() == [str(i) for i in range(len(steps))]

@@ -115,7 +115,7 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
     seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
     if seen:
         raise FoldlineError(
-            f"these weights were trained on rows of fold {seen[0]}: its score would be of rows that were learnt (a leak)",
+            f"these weights were trained on rows of fold {seen[0]}: its score would be of learnt rows (a leak)",
             where=f"model.weights.file: {weights.file}",
             next="set model.weights.source=run and model.weights.name: each fold then starts from its own",
         )
