@@ -289,6 +289,7 @@ WHOLE = {
     "jpg": encoded(SMOOTH, ".jpg"),
     "jp2": encoded(SMOOTH, ".jp2"),
     "gif": gif(GRAY),
+    "webp with loss": encoded(SMOOTH, ".webp", cv2.IMWRITE_WEBP_QUALITY, 80),
     "tif in strips": tif(RGB, photometric="rgb", rowsperstrip=3, compression="zlib"),
     "tif in tiles": tif(RGB, photometric="rgb", tile=(16, 16)),
     "tif of fractions": encoded(RGB.astype(np.float32), ".tif"),

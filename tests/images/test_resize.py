@@ -39,5 +39,5 @@ def test_shrinking_keeps_flat_pictures_means_and_the_memory_format() -> None:
 
 
 def test_shrinking_is_antialiased() -> None:
-    stripes = (torch.arange(32) % 2).float().expand(1, 1, 32, 32)
-    assert shrink(stripes.contiguous(), (8, 8)).std() < 0.05
+    noise = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert shrink(noise, (16, 16)).std() < 0.1 < 0.12 < noise[..., ::4, ::4].std()

@@ -155,6 +155,15 @@ def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
     assert "+0.2000" in page_of(layout)[1].words
 
 
+def test_nobody_chooses_a_run_by_held_out_labels_that_the_page_shows(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary", trained=False)
+    entry = {"name": RUN, "run": RUN, "time": "2026-01-01", "cv": {"pooled": 0.25}, "public": 0.4321, "private": 0.1234}
+    tables.write_json(layout.submission(COMP, RUN).with_suffix(".json"), entry)
+    words = page_of(layout)[1].words
+    assert "0.4321" in words
+    assert "0.1234" not in words
+
+
 def test_undefined_scores_are_dashes(tmp_path: Path) -> None:
     layout = make_run(tmp_path, "binary", trained=False)
     nothing = {"pooled": None, "per_fold": [None, None, None], "mean": None, "std": None}

@@ -52,6 +52,8 @@ BY_LABELS: dict[str, Callable[[Array, Array], float]] = {
     "f1_macro": lambda t, p: sk.f1_score(t, p, average="macro"),
     "f1_micro": lambda t, p: sk.f1_score(t, p, average="micro"),
     "f1_weighted": lambda t, p: sk.f1_score(t, p, average="weighted"),
+    "precision_macro": lambda t, p: sk.precision_score(t, p, average="macro", zero_division=0),
+    "recall_macro": lambda t, p: sk.recall_score(t, p, average="macro", zero_division=0),
     "f2_macro": lambda t, p: sk.fbeta_score(t, p, beta=2, average="macro"),
     "f2_micro": lambda t, p: sk.fbeta_score(t, p, beta=2, average="micro"),
     "fbeta_macro@0.5": lambda t, p: sk.fbeta_score(t, p, beta=0.5, average="macro"),
@@ -79,7 +81,15 @@ def test_a_class_that_truth_or_labels_lack() -> None:
     truth, prob = single(5, 0, missing=2)  # class 2 is predicted and never true
     labels = prob.argmax(axis=1)
     assert 2 in labels
-    for name in ("f1_macro", "f1_weighted", "matthews", "cohen_kappa", "quadratic_weighted_kappa"):
+    for name in (
+        "f1_macro",
+        "precision_macro",
+        "recall_macro",
+        "f1_weighted",
+        "matthews",
+        "cohen_kappa",
+        "quadratic_weighted_kappa",
+    ):
         assert score(name, truth, prob, task="ordinal" if "quad" in name else "multiclass") == pytest.approx(
             BY_LABELS[name](truth, labels.astype(float)), abs=TIGHT
         )
@@ -96,6 +106,8 @@ def test_binary_labels(seed: int) -> None:
     truth, prob = single(2, seed)
     labels = prob.argmax(axis=1)
     assert score("f1", truth, prob) == pytest.approx(sk.f1_score(truth, labels), abs=TIGHT)
+    assert score("precision", truth, prob) == pytest.approx(sk.precision_score(truth, labels), abs=TIGHT)
+    assert score("recall", truth, prob) == pytest.approx(sk.recall_score(truth, labels), abs=TIGHT)
     assert score("f2", truth, prob) == pytest.approx(sk.fbeta_score(truth, labels, beta=2), abs=TIGHT)
     assert score("fbeta@0.5", truth, prob) == pytest.approx(sk.fbeta_score(truth, labels, beta=0.5), abs=TIGHT)
 

@@ -291,7 +291,8 @@ def ranzcr(tree: Tree) -> Truth:
 
 
 def rsna_breast(tree: Tree) -> Truth:
-    """A woman has two breasts of two views each; one breast in five has cancer (2 % in the real files)."""
+    """A woman has two breasts of two views each; three in ten have cancer (2 % in the real files). Some machines
+    store pictures inverted."""
     own = "site_id,patient_id,image_id,laterality,view,age,implant,machine_id"
     train, test, truth = [], [], {}
     for number, patient in enumerate(tree.numbers(36, 5)):
@@ -299,7 +300,9 @@ def rsna_breast(tree: Tree) -> Truth:
         for (side, cancer), view in product(zip("LR", ill, strict=True), ("CC", "MLO")):
             image = tree.numbers(1, 9)[0]
             part = "train" if number < 22 else "test"
-            tree.write(f"{part}_images/{patient}/{image}.dcm", dicom(tree.gray(float(cancer))))
+            tree.write(
+                f"{part}_images/{patient}/{image}.dcm", dicom(tree.gray(float(cancer)), inverted=number % 2 == 1)
+            )
             line = [2, patient, image, side, view, 61, 0, 29]
             if part == "train":
                 more = [int(cancer), int(cancer), 0, "", "B", False]
@@ -379,5 +382,11 @@ SHAPES = [
     Shape("plant-pathology-2020-fgvc7", plants, graders.mean_column_auc, 0.85),
     Shape("plant-pathology-2021-fgvc8", leaves, graders.f1_of_sets, 0.6, groups=90, bad=None),
     Shape("ranzcr-clip-catheter-line-classification", ranzcr, graders.mean_column_auc, 0.75, groups=34),
+    Shape("rsna-breast-cancer-detection", rsna_breast, graders.probabilistic_f1, 0.6, groups=22, bad="1.5"),
+    Shape("rsna-miccai-brain-tumor-radiogenomic-classification", rsna_miccai, graders.auc, 0.9, groups=20),
     Shape("siim-isic-melanoma-classification", siim, graders.auc, 0.9, groups=25),
+    Shape(
+        "statoil-iceberg-classifier-challenge", statoil, graders.log_loss, 0.5, smaller_is_better=True, bad="-0.1",
+        run={"data": {"channels": 2}},
+    ),
 ]  # fmt: skip

@@ -129,8 +129,8 @@ def bson(document: dict[str, Any]) -> bytes:
     return struct.pack("<i", len(body) + 5) + body + b"\0"
 
 
-def dicom(gray: NDArray[np.float64]) -> bytes:
-    """A DICOM file of 12 stored bits; 1 is the brightest."""
+def dicom(gray: NDArray[np.float64], *, inverted: bool = False) -> bytes:
+    """A DICOM file of 12 stored bits; 1 is shown the brightest, and stored as 0 where it is inverted."""
     import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -142,10 +142,10 @@ def dicom(gray: NDArray[np.float64]) -> bytes:
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.Rows, data.Columns = gray.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, f"MONOCHROME{1 if inverted else 2}"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
     data.WindowCenter, data.WindowWidth = 2048, 4096
-    data.PixelData = (gray * 4095).astype("<u2").tobytes()
+    data.PixelData = ((1 - gray if inverted else gray) * 4095).astype("<u2").tobytes()
     buffer = io.BytesIO()
     data.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

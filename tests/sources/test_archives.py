@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.sources import archives
-from foldline.sources.archives import keep_only, unpack, unpack_nested
+from foldline.sources import archives, placing
+from foldline.sources.archives import unpack
+from foldline.sources.placing import keep_only, unpack_nested
 from sources.trees import Tree, harvest, plant, seven_zipped, tarred, zipped
 
 TREE: Tree = {"train/a.txt": "a", "train/deep/b.txt": "b", "labels.csv": "id,x\n"}
@@ -67,7 +68,7 @@ def test_nested_archives_that_collide_are_refused(tmp_path: Path) -> None:
 
 def test_archives_nested_too_deep_are_refused(tmp_path: Path) -> None:
     content = zipped({"a.txt": "a"})
-    for depth in range(archives.DEPTH_LIMIT):
+    for depth in range(placing.DEPTH_LIMIT):
         content = zipped({f"{depth}.zip": content})
     plant(tmp_path, {"outer.zip": content})
     with pytest.raises(FoldlineError, match="deep"):

@@ -12,8 +12,8 @@ import pytest
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.sources import fetch
-from foldline.sources.archives import parking
 from foldline.sources.kaggle import FAILURES, client_error
+from foldline.sources.placing import parking
 from sources.kaggle_site import Site, running_site
 from sources.trees import harvest, zipped
 

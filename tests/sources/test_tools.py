@@ -41,7 +41,8 @@ class Tools:
         self.folder = plant(folder / "bin", {"store/npm.tgz": tarred(NPM_TREE, "w:gz")})
         for name, content in DEB_TREE.items():
             plant(self.folder / "store" / "deb", {name: content})
-        (self.folder / "store" / "deb" / "usr" / "share" / "datasets" / "digits" / "link").symlink_to("/etc")
+        plant(self.folder / "outside", {"other": "stays"})
+        (self.folder / "store" / "deb" / "usr/share/datasets/digits/link").symlink_to(self.folder / "outside")
         monkeypatch.setenv("PATH", str(self.folder))
 
     def add(self, name: str, body: str) -> None:

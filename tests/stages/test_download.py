@@ -56,6 +56,25 @@ def test_the_second_time_nothing_is_done(layout: Layout, monkeypatch: pytest.Mon
     assert layout.manifest("toy").stat().st_mtime_ns == before
 
 
+def test_files_behind_links_stay_writable(layout: Layout, tmp_path: Path) -> None:
+    """Links that a person placed lead to files that are not foldline's to change."""
+    mine = plant(tmp_path / "mine", {"a.png": "a", "more/b.png": "b"})
+    change(layout, "kind: folder", "kind: placed")
+    layout.input("toy").mkdir(parents=True)
+    (layout.input("toy") / "c.png").write_text("c")
+    (layout.input("toy") / "a.png").symlink_to(mine / "a.png")
+    (layout.input("toy") / "more").symlink_to(mine / "more")
+    before = [path.stat().st_mode for path in (mine / "a.png", mine / "more" / "b.png")]
+    download(layout, "toy")
+    assert [path.stat().st_mode for path in (mine / "a.png", mine / "more" / "b.png")] == before
+    assert (layout.input("toy") / "c.png").stat().st_mode & 0o777 == 0o444
+    assert [entry["path"] for entry in json.loads(layout.manifest("toy").read_text())["files"]] == [
+        "a.png",
+        "c.png",
+        "more/b.png",
+    ]
+
+
 def test_another_source_in_the_facts_is_an_error(layout: Layout) -> None:
     download(layout, "toy")
     change(layout, "holdout", "licence: CC0\nholdout")

@@ -95,6 +95,19 @@ def read_csv(
     that somebody saved) is called "".
     """
     require_file(path)
+    frame = _parse_csv(path, separator, columns)
+    missing = [name for name in required if name not in frame.columns]
+    if missing:
+        raise FoldlineError(
+            f"has no column {first_few(missing)}",
+            where=str(path),
+            next=f"its columns are: {first_few(list(frame.columns), 20)}",
+        )
+    return frame
+
+
+def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None) -> pd.DataFrame:
+    """The table of text; raises FoldlineError where pandas cannot read one."""
     options: dict[str, Any] = {
         "dtype": str,
         "keep_default_na": False,
@@ -104,6 +117,7 @@ def read_csv(
         "encoding": "utf-8-sig",
     }
     header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
+    mend = "open it in an editor and mend it"
     try:
         with warnings.catch_warnings():
             # pandas only warns when a row has more cells than the header, and drops them.
@@ -113,20 +127,9 @@ def read_csv(
             first_cell = pd.read_csv(path, **options, header=None, nrows=1).iloc[0, 0]
             frame = frame.rename(columns={"Unnamed: 0": first_cell})
     except pd.errors.ParserWarning as error:
-        raise FoldlineError(
-            "a row has more cells than the header", where=str(path), next="open it in an editor and mend it"
-        ) from error
+        raise FoldlineError("a row has more cells than the header", where=str(path), next=mend) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
-        raise FoldlineError(
-            f"cannot be read as a table: {error}", where=str(path), next="open it in an editor and mend it"
-        ) from error
-    missing = [name for name in required if name not in frame.columns]
-    if missing:
-        raise FoldlineError(
-            f"has no column {first_few(missing)}",
-            where=str(path),
-            next=f"its columns are: {first_few(list(frame.columns), 20)}",
-        )
+        raise FoldlineError(f"cannot be read as a table: {error}", where=str(path), next=mend) from error
     return frame
 
 

@@ -108,7 +108,7 @@ def one_cycle(step: int, steps: int, rise: float, lowest: float) -> float:
         rise: the share of the steps in which the rate rises; 0.3 is usual.
 
     >>> [round(one_cycle(step, 11, 0.3, 0.0), 3) for step in (0, 2, 10)]
-    [0.04, 0.979, 0.0]
+    [0.04, 0.96, 0.0]
     """
     top = rise * steps - 1  # torch counts so: the peak is the last step of the rise
     if step <= top:

@@ -151,15 +151,17 @@ def _load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pix
 
 
 def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensity) -> Pixels:
-    """Decodes one file. Most damaged bytes decode without an error to other pixels: only the hash notices."""
+    """Decodes one file. Most damaged bytes decode without an error to other pixels: only the hash notices.
+
+    It comes first, because there are decoders that end the whole process on damaged bytes.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadImageError(error.strerror or "cannot be read") from error
-    pixels = decode_bytes(content, channels, intensity)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
-    return pixels
+    return decode_bytes(content, channels, intensity)
 
 
 def _require_space(folder: Path, needed: int) -> None:

@@ -15,6 +15,7 @@ def _crop(down: float, right: float) -> Callable[[Tensor], Tensor]:
     """A crop, as large as the picture again by bilinear interpolation; 0 and 1 are the borders, 0.5 the centre."""
 
     def crop(x: Tensor) -> Tensor:
+        """[..., height, width] in and out."""
         height, width = x.shape[-2:]
         h, w = max(1, round(height * CROP)), max(1, round(width * CROP))
         top, left = int((height - h) * down), int((width - w) * right)

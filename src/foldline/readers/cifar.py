@@ -33,6 +33,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Refuses every class and function but those of plain arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """What the pickle asks for by name, where it is allowed (see `pickle.Unpickler.find_class`)."""
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}")
         return super().find_class(module, name)

@@ -69,6 +69,7 @@ def _train_table(tables: dict[str, pd.DataFrame], sample: str | None, id_column:
     """The table that most likely holds the labels: it has the sample's columns, and `train` or `label` in its name."""
 
     def score(name: str) -> int:
+        """How much speaks for a table; 0: nothing."""
         columns, word = set(tables[name].columns), PurePosixPath(name).name.lower()
         return 2 * bool(columns & set(labels)) + (id_column in columns) + ("train" in word) + ("label" in word)
 

@@ -78,6 +78,33 @@ def fbeta_macro(truth: Array, labels: Array, beta: float = 1.0) -> float:
     return float(_f(*label_counts(truth, labels), beta).mean())
 
 
+def precision(truth: Array, labels: Array) -> float:
+    """The share of rows called class 1 that are; 0 to 1, 0 where none is called so. Source: scikit-learn."""
+    return fbeta(truth, labels, beta=0.0)
+
+
+def recall(truth: Array, labels: Array) -> float:
+    """The share of class 1's rows that are called so; 0 to 1, 0 where there is none. Source: scikit-learn."""
+    return fbeta(labels, truth, beta=0.0)
+
+
+def precision_macro(truth: Array, labels: Array) -> float:
+    """The plain mean of each class's precision, over classes that truth or labels hold; 0 to 1.
+
+    A class that is never predicted counts 0. Source: scikit-learn `precision_score`.
+    """
+    return fbeta_macro(truth, labels, beta=0.0)
+
+
+def recall_macro(truth: Array, labels: Array) -> float:
+    """The plain mean of each class's recall, over classes that truth or labels hold; 0 to 1.
+
+    A class that is predicted and never true counts 0, which `balanced_accuracy` leaves out. Source: scikit-learn
+    `recall_score`.
+    """
+    return fbeta_macro(labels, truth, beta=0.0)
+
+
 def fbeta_micro(truth: Array, labels: Array, beta: float = 1.0) -> float:
     """F-beta of all classes' counts added up; 0 to 1. With one label a row it is the accuracy.
 

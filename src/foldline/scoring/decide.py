@@ -134,6 +134,7 @@ def _value_of(metric: Metric, truth: Array, prob: Array) -> Value:
     sign = 1.0 if metric.direction == "max" else -1.0
 
     def value(decision: Decision) -> float:
+        """Larger is better."""
         found = sign * metric.function(truth, decide(decision, prob))
         return found if np.isfinite(found) else -np.inf
 

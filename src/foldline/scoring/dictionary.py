@@ -188,6 +188,10 @@ AVERAGES = ("binary", "macro", "micro", "weighted", "samples")
 _LIST = [
     _mean("accuracy", classification.right_rows, "label", *SINGLE, "multilabel", "soft"),
     _loss("error", classification.wrong_rows, "label", *SINGLE, "multilabel", "soft", largest=1.0),
+    _label("precision", classification.precision, ("binary",)),
+    _label("recall", classification.recall, ("binary",)),
+    _label("precision_macro", classification.precision_macro, (*SINGLE, "multilabel")),
+    _label("recall_macro", classification.recall_macro, (*SINGLE, "multilabel")),
     _label("balanced_accuracy", classification.balanced_accuracy, (*SINGLE, "soft")),
     *(_fbeta("f1" if way == "binary" else f"f1_{way}", way, 1.0) for way in AVERAGES),
     *(_fbeta("f2" if way == "binary" else f"f2_{way}", way, 2.0) for way in AVERAGES),

@@ -1,6 +1,6 @@
 """What the sample submission says: which column is what, the kind of answer, the words for the classes.
 
-Reads the sample as a table of text (`core.tables.read_csv`) and the facts; makes a sample where a holdout needs one.
+Reads the sample as a table of text (`core.tables.read_csv`) and the facts.
 The sample is the truth; `submission` in the facts only decides what the sample leaves open.
 """
 
@@ -247,37 +247,3 @@ def _row_sum(facts: Competition, kind: str) -> float | None:
         return facts.submission.row_sum
     whole = facts.metric.partition("@")[0] in ("log_loss", "weighted_log_loss", "kl_divergence")
     return 1.0 if whole and facts.task != "multilabel" else None
-
-
-def make_sample(
-    ids: Sequence[str], facts: Competition, outputs: Sequence[str], *, id_column: str = "id"
-) -> pd.DataFrame:
-    """A sample submission for a holdout: the kind that the facts name, or the one that fits task and metric.
-
-    Several outputs whose metric reads probabilities get a column each; all other answers one column.
-    """
-    kind = facts.submission.kind
-    if kind == "auto":
-        metric = metric_for(facts.metric, facts.task, where="setting 'metric'")
-        many = len(outputs) > (2 if facts.task == "binary" else 1) and metric.input != "label"
-        columns = list(outputs) if many and _places(metric.name) == 1 and facts.task != "ordinal" else ["answer"]
-        kind = _guess_kind(facts, outputs, columns, [], [list(outputs)])
-    if kind not in KINDS:
-        raise unknown("submission kind", kind, list(KINDS), where="setting 'submission.kind'")
-    if kind == "long":
-        ids = [f"{entity}_{output}" for entity in ids for output in outputs]
-    columns = list(outputs) if kind in ("probabilities", "values") else [_answer_name(kind)]
-    cell = _placeholder(facts, kind, outputs)
-    return pd.DataFrame({id_column: list(ids), **{column: [cell] * len(ids) for column in columns}}, dtype=str)
-
-
-def _answer_name(kind: str) -> str:
-    return kind if kind in ("probability", "label", "labels", "value") else "answer"
-
-
-def _placeholder(facts: Competition, kind: str, outputs: Sequence[str]) -> str:
-    if kind in ("label", "labels", "ranked"):
-        return "0" if facts.task == "regression" else outputs[0]
-    if kind == "probabilities":
-        return repr(1 / len(outputs))
-    return repr(facts.submission.bounds[0]) if facts.submission.bounds else "0.5"

@@ -1,7 +1,7 @@
 """Where raw files come from. Each source puts the files of a competition below a folder that it is given.
 
 `destination` is a temporary folder: the download stage renames it to `input/<comp>` when the whole download has
-worked. A large download that can go on where it stopped is parked in `archives.parking(destination)` instead.
+worked. A large download that can go on where it stopped is parked in `placing.parking(destination)` instead.
 """
 
 import shutil
@@ -11,12 +11,12 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import unknown
 from foldline.core.progress import say
-from foldline.sources.archives import parking
 from foldline.sources.debian import fetch_debian
 from foldline.sources.folder import fetch_folder
 from foldline.sources.huggingface import fetch_huggingface
 from foldline.sources.kaggle import fetch_kaggle, fetch_kaggle_dataset
 from foldline.sources.npm import fetch_npm
+from foldline.sources.placing import parking
 from foldline.sources.pypi import fetch_pypi
 from foldline.sources.tools import UnreachableError
 from foldline.sources.torchvision import fetch_torchvision

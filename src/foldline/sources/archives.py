@@ -1,4 +1,4 @@
-"""Archives become files: zip, tar and 7z under any name, nested too. Reads an archive, writes files below a folder.
+"""One archive becomes files: zip, tar and 7z under any name. Reads an archive, writes files below a folder.
 
 Nothing in an archive is trusted. A member is refused when its path is absolute or leaves the folder, when it is a
 link or a device, and when the whole unpacks to far more than an archive of its size honestly holds.
@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
@@ -23,7 +23,6 @@ from foldline.core.progress import Progress
 SUFFIXES = (".zip", ".7z", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 RATIO_LIMIT = 200  # pictures and tables unpack to less than 50 times their archive; a bomb to 1000 times and more
 FREE_BYTES = 1 << 30  # up to this size the ratio does not matter
-DEPTH_LIMIT = 3  # archives inside archives
 CHUNK = 1 << 20
 # What the standard readers raise for bytes that are not what they should be.
 BROKEN: tuple[type[Exception], ...] = (
@@ -115,23 +114,6 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
 
 
-def unpack_nested(folder: Path, depth: int = 1) -> None:
-    """Unpacks every archive below `folder` and removes it.
-
-    Where the files go: a lone file lies beside the archive; a tree whose only top folder has the archive's name
-    lies beside it as well; anything else goes into a folder of the archive's name.
-    """
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path))
-    if found and depth > DEPTH_LIMIT:
-        raise FoldlineError(f"archives are nested more than {DEPTH_LIMIT} deep", where=str(found[0]))
-    for archive in found:
-        inside = archive.with_name(f".{archive.name}.unpacking")
-        unpack(archive, inside)
-        unpack_nested(inside, depth + 1)
-        archive.unlink()
-        _settle(inside, archive)
-
-
 def gunzip_all(folder: Path) -> None:
     """Unpacks every lone `.gz` file below `folder` in its place: `images.idx3.gz` becomes `images.idx3`."""
     for path in sorted(path for path in folder.rglob("*.gz") if path.is_file() and not is_archive(path)):
@@ -145,33 +127,6 @@ def gunzip_all(folder: Path) -> None:
         path.unlink()
 
 
-def _settle(inside: Path, archive: Path) -> None:
-    """Moves what was unpacked to its place beside the archive (see `unpack_nested`)."""
-    entries = list(inside.iterdir())
-    files = [path for path in inside.rglob("*") if path.is_file()]
-    name = stem_of(archive)
-    if len(files) == 1:
-        _move(files[0], archive.with_name(files[0].name))
-        shutil.rmtree(inside)
-    elif len(entries) == 1 and entries[0].is_dir() and entries[0].name == name:
-        _move(entries[0], archive.with_name(name))
-        inside.rmdir()
-    else:
-        _move(inside, archive.with_name(name))
-
-
-def _move(path: Path, place: Path) -> None:
-    """Renames a file, or merges a folder into one that exists; refuses to lay one file over another."""
-    if path.is_dir() and place.is_dir():
-        for child in list(path.iterdir()):
-            _move(child, place / child.name)
-        path.rmdir()
-        return
-    if place.exists():
-        raise FoldlineError("two archives hold a file of the same path", where=str(place))
-    path.rename(place)
-
-
 class _Budget:
     """Counts what an archive unpacks to and stops a bomb while it goes off, whatever its headers say."""
 
@@ -182,6 +137,7 @@ class _Budget:
         self.used = 0
 
     def spend(self, count: int) -> None:
+        """Counts bytes that were unpacked; raises FoldlineError where they are too many."""
         self.used += count
         if self.used > self.limit:
             raise FoldlineError(
@@ -286,59 +242,3 @@ def _write(source: IO[bytes] | gzip.GzipFile, place: Path, budget: _Budget) -> N
 
 def _link(name: str, archive: Path) -> FoldlineError:
     return FoldlineError(f"the archive holds a link or a device: {name!r}", where=str(archive))
-
-
-def parking(destination: Path) -> Path:
-    """The folder beside a destination where a large archive waits, so that a broken download can go on."""
-    return destination.with_name(destination.name + ".archives")
-
-
-def unpack_all(archive: Path, destination: Path, *, keep: list[str], nested: bool) -> None:
-    """Unpacks a downloaded archive below `destination`: nested archives too, and only what `keep` names."""
-    raw = destination.with_name(destination.name + ".raw")
-    shutil.rmtree(raw, ignore_errors=True)
-    try:
-        unpack(archive, raw)
-        if nested:
-            unpack_nested(raw)
-        keep_only(raw, keep, destination)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
-
-
-def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
-    """Moves the kept folders' content and the kept files from `folder` to `destination`; all of it when none is named.
-
-    `keep: [data/images]` puts `data/images/a.png` to `a.png`; a kept file keeps its own name.
-    """
-    destination.mkdir(parents=True, exist_ok=True)
-    if not keep:
-        _move(folder, destination)
-        return
-    for name in keep:
-        path = folder / safe_member(name, folder)
-        if path.is_dir():
-            for child in list(path.iterdir()):
-                _move(child, destination / child.name)
-        elif path.is_file():
-            _move(path, destination / path.name)
-        else:
-            held = sorted(child.name for child in folder.iterdir())
-            raise FoldlineError(
-                f"the download holds no '{name}'", where="source.keep", next=f"it holds: {', '.join(held[:20])}"
-            )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, hidden ones (a cache, a temporary file) left out, in the order of their paths."""
-    found: list[Path] = []
-    pending: list[Any] = [folder]
-    while pending:
-        for path in pending.pop().iterdir():
-            if path.name.startswith("."):
-                continue
-            if path.is_dir():
-                pending.append(path)
-            elif path.is_file():
-                found.append(path)
-    return sorted(found)

@@ -11,8 +11,9 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.sources.archives import gunzip_all, keep_only, unpack_nested
+from foldline.sources.archives import gunzip_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.placing import keep_only, unpack_nested
 from foldline.sources.tools import UnreachableError, last_line, run_tool
 
 INSTALL = "this source needs Debian or Ubuntu; elsewhere name another one (docs/add-a-competition.md)"

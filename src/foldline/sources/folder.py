@@ -7,7 +7,7 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.core.tables import sha256_file
-from foldline.sources.archives import files_below, keep_only, unpack_all, unpack_nested
+from foldline.sources.placing import files_below, keep_only, unpack_all, unpack_nested
 
 
 def fetch_folder(source: Source, destination: Path) -> None:

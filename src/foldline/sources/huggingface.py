@@ -7,7 +7,7 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.sources.archives import keep_only, parking, unpack_nested
+from foldline.sources.placing import keep_only, parking, unpack_nested
 from foldline.sources.tools import UnreachableError
 
 
@@ -17,6 +17,23 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
     Only what `source.keep` names is downloaded. A broken download goes on where it stopped. `HF_TOKEN` and `HF_HOME`
     apply. timm brings the client, so no extra is needed.
     """
+    if not re.fullmatch(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", source.name):
+        raise FoldlineError(
+            f"'{source.name}' is no Hugging Face data set",
+            where="source.name",
+            next="write owner/name, as in its address",
+        )
+    say(f"downloading the data set {source.name} from Hugging Face")
+    parked = parking(destination)
+    _download(source, parked)
+    shutil.rmtree(parked / ".cache", ignore_errors=True)
+    if source.unpack:
+        unpack_nested(parked)
+    keep_only(parked, source.keep, destination)
+
+
+def _download(source: Source, folder: Path) -> None:
+    """Fetches the repository's files, or says in words why the hub did not give them."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -26,21 +43,13 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
         RevisionNotFoundError,
     )
 
-    if not re.fullmatch(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", source.name):
-        raise FoldlineError(
-            f"'{source.name}' is no Hugging Face data set",
-            where="source.name",
-            next="write owner/name, as in its address",
-        )
     page = f"https://huggingface.co/datasets/{source.name}"
-    say(f"downloading the data set {source.name} from Hugging Face")
-    parked = parking(destination)
     try:
         snapshot_download(
             source.name,
             repo_type="dataset",
             revision=source.version or None,
-            local_dir=parked,
+            local_dir=folder,
             allow_patterns=[part for name in source.keep for part in (name, f"{name}/*")] or None,
         )
     except GatedRepoError as error:
@@ -59,7 +68,3 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
             where=page,
             next="check the network and run the command again; a download goes on where it stopped",
         ) from error
-    shutil.rmtree(parked / ".cache", ignore_errors=True)
-    if source.unpack:
-        unpack_nested(parked)
-    keep_only(parked, source.keep, destination)

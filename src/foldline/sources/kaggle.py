@@ -14,8 +14,8 @@ from typing import IO
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.sources.archives import parking, unpack_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.placing import parking, unpack_all
 from foldline.sources.tools import UnreachableError
 
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"

@@ -10,8 +10,8 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.sources.archives import unpack_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.placing import unpack_all
 from foldline.sources.tools import UnreachableError, last_line, run_tool
 
 NO_NETWORK = re.compile(

@@ -16,8 +16,8 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.tables import atomic_path
-from foldline.sources.archives import unpack_all
 from foldline.sources.folder import check_sha256
+from foldline.sources.placing import unpack_all
 from foldline.sources.tools import UnreachableError
 
 NO_NETWORK = re.compile(

@@ -9,7 +9,8 @@ from urllib.error import URLError
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.progress import say
-from foldline.sources.archives import is_archive, keep_only
+from foldline.sources.archives import is_archive
+from foldline.sources.placing import keep_only
 from foldline.sources.tools import UnreachableError, last_line
 
 

@@ -18,7 +18,7 @@ from foldline.core.progress import Progress, say
 from foldline.core.tables import read_json, sha256_file, write_json, write_text
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
-from foldline.sources.archives import files_below, parking
+from foldline.sources.placing import files_below, parking
 
 
 def download(layout: Layout, comp: str) -> None:
@@ -87,13 +87,18 @@ def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
 
 
 def write_manifest(layout: Layout, comp: str, source: Source) -> None:
-    """Hashes all raw files, makes them read-only and writes `manifest.json`."""
+    """Hashes all raw files, makes them read-only and writes `manifest.json`.
+
+    What a link leads to outside of the folder is hashed, but stays as writable as it is: it is not ours.
+    """
     folder = layout.input(comp)
+    home = folder.resolve()
     files = [path for path in files_below(folder) if path != layout.manifest(comp)]
     entries = []
     with Progress() as progress:
         for path in progress.over(files, f"hash input/{comp}", total=len(files)):
-            path.chmod(0o444)
+            if path.resolve().is_relative_to(home):
+                path.chmod(0o444)
             name = path.relative_to(folder).as_posix()
             entries.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
     content = {"schema": 1, "comp": comp, "source": source.model_dump(mode="json"), "files": entries}

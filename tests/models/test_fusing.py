@@ -1,0 +1,131 @@
+"""Folding batch-norms changes the number of layers and not the logits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foldline.models import fusing
+from foldline.models.backbone import Architecture, build
+from foldline.models.fusing import fuse
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(part, nn.BatchNorm2d) for part in model.modules())
+
+
+def lived_in(made: Architecture) -> nn.Module:
+    """A network whose batch-norms have statistics and weights as after training."""
+    torch.manual_seed(0)
+    model = build(made)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
+                part.running_mean.normal_(std=0.3)
+                part.running_var.uniform_(0.5, 2)
+                part.weight.uniform_(0.5, 1.5)
+                part.bias.normal_(std=0.1)
+    return model
+
+
+def inputs(made: Architecture) -> tuple[Tensor, ...]:
+    beside = (torch.rand(3, made.metadata_features),) if made.metadata_features else ()
+    return (torch.randn(3, made.channels, made.height, made.width), *beside)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("test_efficientnet", 0),
+        ("test_resnet", 0),
+        ("test_byobnet", 0),
+        ("test_convnext", 0),
+        ("tf_efficientnet_lite0", 0),
+        ("cifar_cnn", 0),
+        ("simpsons_cnn", 6),  # its batch-norms stand behind a pooling
+        ("resnetv2_18", 9),  # pre-activation: half of the batch-norms stand before a convolution
+        ("test_maxvit", 4),  # the stem's output goes to a batch-norm and around it
+    ],
+)
+def test_same_logits_fewer_layers(name: str, left: int) -> None:
+    size = 160 if name == "test_maxvit" else 64
+    made = Architecture(name, 4, 3, size, size)
+    model = lived_in(made)
+    before, x = norms(model), inputs(made)
+    fused = fuse(model, made)
+    assert norms(fused) == left
+    assert norms(model) == before
+    expected = model.eval()(*x)
+    assert not fused.training
+    assert torch.allclose(fused(*x), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.no_grad()
+def test_beside_metadata() -> None:
+    made = Architecture("test_resnet", 4, 3, 64, 64, metadata_features=5, pool="gem")
+    model, x = lived_in(made), inputs(made)
+    fused = fuse(model, made)
+    assert norms(fused) == 0
+    assert torch.allclose(fused(*x), model.eval()(*x), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_network_is_left_alone() -> None:
+    made = Architecture("test_efficientnet", 4, 3, 64, 64)
+    model = lived_in(made).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fuse(model, made)
+    assert model.training
+    after = model.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+class Odd(nn.Module):
+    """A convolution and a batch-norm that must not be folded, or not simply."""
+
+    def __init__(self, way: Callable[["Odd", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.bn, self.way = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), way
+        assert self.bn.running_var is not None
+        self.bn.running_var.fill_(4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self, x)
+
+
+def _around(model: Odd, x: Tensor) -> Tensor:
+    found = model.conv(x)
+    return model.bn(found) + found  # type: ignore[no-any-return]
+
+
+def _twice(model: Odd, x: Tensor) -> Tensor:
+    return model.bn(model.conv(model.bn(model.conv(x))))  # type: ignore[no-any-return]
+
+
+def _weights_elsewhere(model: Odd, x: Tensor) -> Tensor:
+    return model.bn(model.conv(x)) + model.conv.weight.sum()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", [_around, _twice, _weights_elsewhere])
+def test_falls_back(way: Any) -> None:
+    made, model = Architecture("odd", 1, 3, 8, 8), Odd(way)
+    fused = fuse(model, made)
+    x = torch.randn(2, 3, 8, 8)
+    assert norms(fused) == 1
+    assert torch.equal(fused(x), model.eval()(x))
+
+
+@torch.no_grad()
+def test_a_wrong_fold_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever folding gets wrong, the comparison gives the unfused network back."""
+    made = Architecture("test_resnet", 4, 3, 64, 64)
+    model = lived_in(made)
+    monkeypatch.setattr(
+        fusing, "fuse_conv_bn_weights", lambda weight, bias, *_: (weight, nn.Parameter(weight.sum((1, 2, 3))))
+    )
+    assert norms(fuse(model, made)) == norms(model)

@@ -1,0 +1,256 @@
+"""Every network of foldline's own, and some of timm's, with everything that a run can ask of a network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data import resolve_model_data_config
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from foldline.core.errors import FoldlineError
+from foldline.core.run import Model
+from foldline.models.backbone import Architecture, build, build_pretrained, classifier, preprocessing, set_checkpointing
+from foldline.models.classic import default_cfgs
+from foldline.models.licences import licence_note
+
+OWN = {"mnist_mlp": 28, "cifar_cnn": 32, "simpsons_cnn": 64, "pepe_alexnet": 64, "dere_cnn": 32}
+TIMM = {"test_resnet": 32, "test_efficientnet": 32, "test_convnext": 32, "test_vit": 32, "ghostnet_050": 32}
+HEADS: dict[str, dict[str, Any]] = {
+    "timm": {},
+    "multi_dropout": {"head": {"kind": "multi_dropout", "samples": 3}},
+    "arcface": {"head": {"kind": "arcface", "centers": 2}},
+    "metadata": {"metadata_features": 4},
+    "metadata and arcface": {"head": {"kind": "arcface"}, "metadata_features": 4},
+}
+
+
+def architecture(name: str, outputs: int = 3, **asked: Any) -> Architecture:
+    size = {**OWN, **TIMM}.get(name, 32)
+    return Architecture(name, outputs, 2, size, size, **asked)
+
+
+def inputs(made: Architecture, rows: int = 4) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.rand(rows, made.channels, made.height, made.width, generator=generator)
+    beside = torch.rand(rows, made.metadata_features, generator=generator)
+    return (pictures, beside) if made.metadata_features else (pictures,)
+
+
+def test_own_networks_are_all_tested() -> None:
+    assert set(OWN) == set(default_cfgs)
+    assert all(timm.is_model(name) for name in OWN)
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("name", [*OWN, *TIMM])
+def test_learns_and_is_rebuilt(name: str, head: str) -> None:
+    """Forward, backward, steps that every part takes part in; a fresh network has the same keys and takes them."""
+    made = architecture(name, drop_rate=0.1, **HEADS[head])
+    torch.manual_seed(0)
+    model, x = build(made), inputs(made)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-2, weight_decay=0.05, layer_decay=0.9)
+    for _ in range(2):  # timm starts the last batch-norm of each residual branch at 0: its branch learns second
+        logits = model(*x)
+        assert logits.shape == (4, 3)
+        loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    still = [key for key, value in model.named_parameters() if torch.equal(before[key], value)]
+    assert still == []
+    copy = build(Architecture(**made.as_json()))
+    assert list(copy.state_dict()) == list(model.state_dict())
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(*x), copy.eval()(*x))
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("name", [*OWN, *TIMM])
+def test_classifier_takes_what_forward_head_gives(name: str, head: str) -> None:
+    made = architecture(name, **HEADS[head])
+    model, x = build(made).eval(), inputs(made)
+    features = model.forward_head(model.forward_features(x[0]), *x[1:], pre_logits=True)  # type: ignore[operator]
+    last = model.get_classifier()  # type: ignore[operator]
+    assert features.shape == (4, last.in_features)
+    assert torch.allclose(last(features), model(*x), atol=1e-6)
+    if "arcface" in head:
+        with pytest.raises(FoldlineError, match="not linear"):
+            classifier(model)
+    else:
+        assert classifier(model) is last
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_nothing_asked_is_timms_own(name: str) -> None:
+    made = architecture(name)
+    size = {"img_size": (32, 32)} if name == "test_vit" else {}
+    torch.manual_seed(3)
+    model = build(made)
+    torch.manual_seed(3)
+    plain = timm.create_model(name, num_classes=3, in_chans=2, **size).to(memory_format=torch.channels_last)
+    assert type(model) is type(plain)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert torch.equal(model.eval()(*inputs(made)), plain.eval()(*inputs(made)))
+
+
+def test_old_meta_still_loads() -> None:
+    old: dict[str, Any] = {
+        "name": "test_resnet",
+        "outputs": 2,
+        "channels": 1,
+        "height": 32,
+        "width": 32,
+        "drop_rate": 0.0,
+    }
+    assert list(build(Architecture(**old)).state_dict()) == list(build(architecture("test_resnet", 2)).state_dict())
+
+
+@pytest.mark.parametrize(("name", "mean", "std"), [("mnist_mlp", 0.0, 1.0), ("dere_cnn", 0.5, 0.5)])
+def test_own_preprocessing(name: str, mean: float, std: float) -> None:
+    model = build(architecture(name))
+    found = preprocessing(model, 2)
+    assert (found.mean, found.std) == ([mean] * 2, [std] * 2)
+    assert resolve_model_data_config(model)["input_size"][1] == timm.get_pretrained_cfg(name).input_size[1]
+
+
+def test_the_shapes_that_the_recipes_name() -> None:
+    mlp = timm.create_model("mnist_mlp")
+    assert [tuple(part.weight.shape) for part in mlp.modules() if isinstance(part, nn.Linear)] == [
+        (16, 784), (16, 16), (10, 16),
+    ]  # fmt: skip
+    assert sum(isinstance(part, nn.Sigmoid) for part in mlp.modules()) == 2
+    simpsons = timm.create_model("simpsons_cnn", num_classes=20)
+    convolutions = [part for part in simpsons.modules() if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in convolutions] == [16, 32, 64, 128, 256, 512]
+    assert [type(part).__name__ for part in simpsons.features[0]] == ["Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"]
+    linear = [part.out_features for part in simpsons.modules() if isinstance(part, nn.Linear)]
+    assert linear == [120, 84, 20]
+    dere = timm.create_model("dere_cnn")
+    assert sum(isinstance(part, nn.Conv2d) for part in dere.modules()) == 3
+    assert sum(isinstance(part, nn.Linear) for part in dere.modules()) == 1
+
+
+@pytest.mark.parametrize("size", [64, 100, 128, 200])
+def test_simpsons_takes_any_larger_picture(size: int) -> None:
+    assert build(Architecture("simpsons_cnn", 3, 3, size, size)).eval()(torch.rand(1, 3, size, size)).shape == (1, 3)
+
+
+def test_too_small_pictures_are_refused() -> None:
+    with pytest.raises(FoldlineError, match="needs pictures of 64 px") as caught:
+        build(Architecture("simpsons_cnn", 3, 3, 63, 200))
+    assert "data.image_size" in caught.value.where
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(part, nn.BatchNorm2d) for part in model.modules())
+
+
+def test_options_reach_the_network() -> None:
+    assert norms(build(architecture("pepe_alexnet"))) == 1
+    assert norms(build(architecture("pepe_alexnet", options={"batch_norm": False}))) == 0
+    dere = build(architecture("dere_cnn", options={"filters": 5}))
+    assert [part.out_channels for part in dere.modules() if isinstance(part, nn.Conv2d)] == [5, 10, 20]
+
+
+@pytest.mark.parametrize("option", ["num_classes", "img_size", "pretrained", "drop_path_rate"])
+def test_options_do_not_overrule_settings(option: str) -> None:
+    with pytest.raises(FoldlineError, match=option):
+        build(architecture("test_resnet", options={option: 1}))
+
+
+def test_an_option_that_no_one_knows_is_refused() -> None:
+    with pytest.raises(FoldlineError, match="filtres"):
+        build(architecture("dere_cnn", options={"filtres": 5}))
+
+
+@pytest.mark.parametrize("name", ["dere_cnn", "ghostnet_050"])
+def test_stochastic_depth_is_refused_where_there_is_none(name: str) -> None:
+    with pytest.raises(FoldlineError, match="drop_path_rate"):
+        build(architecture(name, drop_path_rate=0.1))
+
+
+def test_rates_of_zero_overrule_timms_defaults() -> None:
+    """Swin has a stochastic depth of 0.1 where nobody says otherwise."""
+
+    def deepest(rate: float) -> float:
+        made = Architecture("swin_tiny_patch4_window7_224", 2, 3, 224, 224, drop_path_rate=rate)
+        with torch.device("meta"):
+            return max(getattr(part, "drop_prob", 0.0) or 0.0 for part in build(made).modules())
+
+    assert deepest(0.0) == 0.0
+    assert deepest(0.2) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_pretrained_weights_are_said_so(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FoldlineError, match="has no pretrained weights") as caught:
+        build_pretrained(architecture(name), Model(name=name), tmp_path)
+    assert "model.weights.source: none" in caught.value.next
+
+
+def test_own_networks_start_from_a_file(tmp_path: Path) -> None:
+    """Weights of ten classes and three channels, in a network of three classes and two channels."""
+    torch.manual_seed(0)
+    trained = timm.create_model("cifar_cnn")
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    choice = Model.model_validate(
+        {"name": "cifar_cnn", "weights": {"source": "file", "file": str(tmp_path / "w.safetensors")}}
+    )
+    model = build_pretrained(architecture("cifar_cnn"), choice, tmp_path)
+    assert torch.equal(model.state_dict()["features.1.0.weight"], trained.state_dict()["features.1.0.weight"])
+    assert model(*inputs(architecture("cifar_cnn"))).shape == (4, 3)
+
+
+class TestCheckpointing:
+    def runs_of_a_block(self, checkpointing: bool) -> int:
+        made = architecture("test_resnet")
+        model = build(made).train()
+        runs: list[int] = []
+        if checkpointing:
+            set_checkpointing(model)
+        block = model.get_submodule("layer3.0.conv1")
+        block.register_forward_hook(lambda *_: runs.append(1))
+        model(*inputs(made)).sum().backward()
+        return len(runs)
+
+    def test_activations_are_computed_again(self) -> None:
+        assert self.runs_of_a_block(checkpointing=False) == 1
+        assert self.runs_of_a_block(checkpointing=True) == 2
+
+    @pytest.mark.parametrize("name", ["cifar_cnn", "dla46_c"])
+    def test_refused_where_there_is_none(self, name: str) -> None:
+        with pytest.raises(FoldlineError, match="no gradient checkpointing"):
+            set_checkpointing(build(architecture(name)))
+
+    def test_reaches_the_backbone_beside_metadata(self) -> None:
+        model = build(architecture("test_resnet", metadata_features=2))
+        set_checkpointing(model)
+        assert getattr(model.get_submodule("backbone"), "grad_checkpointing") is True  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18", ""),
+        ("tf_efficientnet_lite0", ""),
+        ("cifar_cnn", ""),
+        ("convnextv2_atto.fcmae", "cc-by-nc-4.0: not for commercial use"),
+        ("fastvit_mci0.apple_mclip", "not for commercial use"),
+        ("dla60_res2net.in1k", "unknown"),
+        ("cpubone_b0_bfrobust.r224_in1k", "unknown"),
+        ("convnext_base.dinov3_lvd1689m", "licence of their own, dinov3-license"),
+    ],
+)
+def test_licences(name: str, words: str) -> None:
+    note = licence_note(name)
+    assert words in note
+    assert bool(words) == bool(note)
+
+
+def test_licence_of_nothing() -> None:
+    with pytest.raises(FoldlineError, match="unknown backbone"):
+        licence_note("resnet1818")
