@@ -9,6 +9,7 @@ SET ?=
 RUNS ?=
 BLEND ?= mean
 AGAINST ?=
+SEARCH ?=
 DECIDE ?= fitted
 MESSAGE ?=
 YES ?=
@@ -34,7 +35,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all predict ensemble score report compare submit ledger check test lint bench clean
+.PHONY: help download folds train train-all predict ensemble score report compare search submit ledger check test lint bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -84,6 +85,9 @@ report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 
 compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
 	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
+
+search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
+	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE)
 
 submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)

@@ -20,6 +20,7 @@ _STAGES = {
     "report": "write a run's report.html",
     "score": "grade a submission on held-out labels",
     "compare": "show runs side by side with paired differences, oof/<comp>/compare.html",
+    "search": "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
     "submit": "send a submission to Kaggle and wait for its score",
     "ledger": "list the submissions with their CV and leaderboard scores",
     "check": "check a CSV against the sample submission",
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
             stage.add_argument("--name", default="", help="the name of the run that --set makes, or of an ensemble")
         if name in ("train", "predict", "ensemble"):
             stage.add_argument("--set", default="", help='settings that differ, "optim.lr=3e-4 train.epochs=5"')
-        if name in ("train", "predict"):
+        if name in ("train", "predict", "search"):
             stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     _extra_arguments(stages.choices)
     return top
@@ -60,6 +61,7 @@ def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     stages["compare"].add_argument("--runs", default="", help='the runs, "a b"; default: all on the present folds')
     stages["compare"].add_argument("--against", default="", help="a further run to compare every other one with")
+    stages["search"].add_argument("--search", required=True, help="the search: configs/<comp>/<search>.search.yaml")
     stages["submit"].add_argument("--message", default="", help="what is said of the submission")
     stages["submit"].add_argument("--yes", action="store_true", help="do not ask before a daily slot is spent")
     stages["check"].add_argument("file", type=Path, help="the CSV to check")
@@ -132,6 +134,10 @@ def _dispatch(given: argparse.Namespace) -> None:
         from foldline.stages.compare import compare
 
         compare(layout, comp, shlex.split(given.runs), against=given.against)
+    elif given.stage == "search":
+        from foldline.stages.search import search
+
+        search(layout, comp, given.search, device=given.device)
     else:
         _outward(layout, comp, given)
 

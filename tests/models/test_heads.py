@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import SelectAdaptivePool2d
 from timm.optim import create_optimizer_v2
 from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
 from foldline.models.backbone import Architecture, Preprocessing, build
-from foldline.models.heads import ArcFace, GeM, HeadedNetwork, MultiDropout
+from foldline.models.heads import ArcFace, GeM, HeadedNetwork, MultiDropout, gem_like
 from foldline.models.probe import frozen_features
 
 SEEN = torch.rand(2, 5, 3, 4, generator=torch.Generator().manual_seed(0)) + 0.01
@@ -34,6 +35,15 @@ class TestGeM:
 
     def test_channels_last(self) -> None:
         assert torch.equal(GeM(flatten=True)(SEEN), GeM(flatten=True, input_fmt="NHWC")(SEEN.permute(0, 2, 3, 1)))
+
+    @pytest.mark.parametrize("flatten", [True, False])
+    @pytest.mark.parametrize(("kind", "form"), [("avg", "NCHW"), ("fastmax", "NCHW"), ("avg", "NHWC"), ("", "NCHW")])
+    def test_stands_in_for_timms_pooling(self, kind: str, form: str, flatten: bool) -> None:
+        pool = gem_like(SelectAdaptivePool2d(pool_type=kind or "fast", flatten=flatten, input_fmt=form))
+        with torch.no_grad():
+            pool.p.fill_(1.0)
+        mean = SelectAdaptivePool2d(pool_type="fastavg", flatten=flatten, input_fmt=form)
+        assert torch.allclose(pool(SEEN), mean(SEEN))
 
     def test_p_is_learned_and_negatives_do_no_harm(self) -> None:
         pool = GeM(flatten=True)

@@ -81,6 +81,15 @@ def test_ids_that_stand_twice(root: Path) -> None:
     assert several[["target_a", "target_b"]].to_numpy().tolist() == [["1", "1"], ["0", "1"]]
 
 
+def test_lines_without_ids_are_counted(root: Path) -> None:
+    plant(root, {"t.csv": "label,pixel0,pixel1\na,1,2\nb,3,4\na,5,6\n"})
+    pixels = {"columns": ["pixel*"], "height_width": [1, 2]}
+    frame = rows(root, {"row_id": "line", "image": "picture", "pixels": pixels, "without": {"label": "b"}})
+    assert frame["row_id"].tolist() == ["1", "3"]
+    plant(root, {"t.csv": "label,line,id\na,x,01\nb,y,02\n"})
+    assert rows(root, {"row_id": "line"})["row_id"].tolist() == ["x", "y"]
+
+
 def test_the_users_own_folds_may_stand_in_a_column_called_fold(root: Path) -> None:
     plant(root, {"t.csv": "id,label,fold\n01,a,0\n02,b,1\n03,a,0\n"})
     folds = {"splitter": "column", "column": "fold", "k": 2}

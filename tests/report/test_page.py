@@ -148,6 +148,16 @@ def test_warnings_stand_on_the_page(tmp_path: Path) -> None:
     assert "1 of 91 training rows have no prediction" in page.words
 
 
+def test_a_guessed_metric_is_called_a_guess(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary", trained=False)
+    assert 'id="remark-unconfirmed"' not in page_of(layout)[0]
+    facts = layout.competition_config(COMP)
+    facts.write_text(facts.read_text() + "\nunconfirmed: [metric, task]\n")
+    text, page = page_of(layout)
+    assert 'id="remark-unconfirmed"' in text
+    assert "not confirmed: metric and task" in page.words
+
+
 def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
     layout = make_run(tmp_path, "regression")  # RMSE: 0.6 after 0.8 is a gain
     for path in sorted(layout.run(COMP, RUN).glob("fold_*/meta.json")):

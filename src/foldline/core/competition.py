@@ -120,7 +120,10 @@ class Rows(Strict):
     without: dict[str, str | list[str]] = Field(
         default_factory=dict, description="column: cell or cells; these lines are no rows"
     )
-    row_id: str | None = Field(None, description="a column or a template; default: the image's path")
+    row_id: str | None = Field(
+        None,
+        description="a column or a template; `line` counts a table's lines from 1; default: the image's path",
+    )
     repeated: Literal["stop", "first", "set"] = Field(
         "stop", description="several lines with one row_id: an error, the first counts, or their labels make a set"
     )
@@ -212,6 +215,10 @@ class Competition(Strict):
         "`file.py:name` beside this file or in the project folder, or `module:name`"
     )
     metrics: list[str] = Field(default_factory=list, description="further metrics to report, named alike")
+    unconfirmed: list[str] = Field(
+        default_factory=list,
+        description="settings that a starter file guessed; delete this line when you have confirmed them",
+    )
     train: Rows
     test: Rows | None = Field(None, description="how the test rows are read; absent with a holdout")
     holdout: Holdout | None = None

@@ -22,6 +22,10 @@ class Layout:
         """The choices: `configs/<comp>/<run>.yaml`."""
         return self.root / "configs" / comp / f"{run}.yaml"
 
+    def search_config(self, comp: str, search: str) -> Path:
+        """A search over settings: `configs/<comp>/<search>.search.yaml`."""
+        return self.root / "configs" / comp / f"{search}.search.yaml"
+
     def input(self, comp: str) -> Path:
         """The raw files: `input/<comp>/`."""
         return self.root / "input" / comp

@@ -244,7 +244,12 @@ def _put_gem(model: nn.Module) -> None:
             next="leave model.pool out, or choose a convolutional backbone",
         )
     name, pool = pools[0]
-    model.set_submodule(name, GeM(flatten=_flattens(pool), input_fmt=_format(pool)))
+    model.set_submodule(name, gem_like(pool))
+
+
+def gem_like(pool: SelectAdaptivePool2d) -> GeM:
+    """GeM that takes and gives tensors of the same shapes as timm's `pool`."""
+    return GeM(flatten=_flattens(pool), input_fmt=_format(pool))
 
 
 def _flattens(pool: SelectAdaptivePool2d) -> bool:

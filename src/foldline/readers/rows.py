@@ -42,6 +42,7 @@ READERS: dict[str, Reader] = {
 
 PATH = "path"  # the column of the readers of folders
 STACK = "|"  # joins the files of one row
+LINE = "line"  # the number of a line, for tables without ids whose sample counts 1, 2, 3 ...
 
 
 def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) -> pd.DataFrame:
@@ -67,6 +68,8 @@ def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) 
     lines = READERS[rows.reader](root, rows)
     if rows.pixels is not None:
         lines = write_pixels(lines, root, rows, rows.pixels, where=f"{where}: pixels")
+    if LINE not in lines.columns:
+        lines = lines.assign(**{LINE: [str(number) for number in range(1, len(lines) + 1)]})
     lines = shape_lines(lines, root, rows, where=where)
     images = _image_templates(lines, rows, where)
     if "image" not in lines.columns:

@@ -34,7 +34,7 @@ def starter_facts(root: Path, source: Source) -> str:
     """The text of a starter `competition.yaml` for the raw files below `root`.
 
     The id column, the kind of submission, the layout and the task are guessed; the metric cannot be, and is left for
-    the person to confirm.
+    the person to confirm: until the line `unconfirmed` is deleted, other stages say that it is a guess.
     """
     index = FileIndex(root)
     tables = {name: _head(root / name) for name in sorted(index.files) if _is_table(name)}
@@ -198,12 +198,14 @@ def _text(found: Starter, source: Source, comp: str) -> str:
         **({"classes": found.facts["classes"]} if "classes" in found.facts and task != "regression" else {}),
         "metric": METRICS.get(task, "log_loss"),
         **{key: found.facts[key] for key in ("train", "test", "holdout", "submission") if key in found.facts},
+        "unconfirmed": ["metric", "task"],
     }
     lines = [
         f"# Facts of {comp}, guessed from its files. Confirm each line against the competition's page, above all",
         f"#   metric: '{facts['metric']}' is only what usually fits the task; take the competition's own",
         f"#   task: '{task}' (binary, multiclass, multilabel, ordinal, regression or soft)",
         *[f"#   {remark}" for remark in found.remarks],
+        "# and delete the last line, `unconfirmed`, when you have.",
     ]
     body = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     return "\n".join(lines) + "\n" + body

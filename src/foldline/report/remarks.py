@@ -18,12 +18,26 @@ class Remark:
 def remarks(run: RunFolder) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
     return [
+        *_unconfirmed(run),
         *_optimistic(run),
         *_below_probe(run),
         *_other_folds(run),
         *_fold_checks(run),
         *_rows_missing(run),
         *_undefined(run),
+    ]
+
+
+def _unconfirmed(run: RunFolder) -> list[Remark]:
+    if not run.facts.unconfirmed:
+        return []
+    return [
+        Remark(
+            "unconfirmed",
+            f"Guessed from the files, and not confirmed: {words.listing(run.facts.unconfirmed)}",
+            f"The competition may score by something else than {words.metric_title(run.cv['metric'])}. Mend its facts "
+            "by its page, and delete their line `unconfirmed`.",
+        )
     ]
 
 

@@ -15,6 +15,7 @@ from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say
+from foldline.core.strict import load_yaml
 from foldline.core.tables import read_json, sha256_file, write_json, write_text
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
@@ -59,7 +60,13 @@ def _write_starter(layout: Layout, comp: str, source: Source) -> None:
     """Writes a first `competition.yaml` and says that a person must confirm it."""
     path = layout.competition_config(comp)
     write_text(path, starter_facts(layout.input(comp), source))
-    say(f"{layout.relative(path)} was written by looking at the files: confirm it, its metric above all")
+    facts, where = load_yaml(path), layout.relative(path)
+    page = f" ({facts['url']})" if facts["url"] else ""
+    say(f"wrote {where} by looking at the files. What to do next:")
+    say(f"  1. compare it with the competition's page{page}. Above all: the metric, which nobody can see")
+    say(f"     in files ('{facts['metric']}' only fits the task), and the task ('{facts['task']}')")
+    say("  2. delete its last line, `unconfirmed`")
+    say(f"  3. make folds COMP={comp}, then write a run: docs/add-a-competition.md")
 
 
 def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:

@@ -44,6 +44,11 @@ def folds(layout: Layout, comp: str) -> None:
     """
     facts = load_competition(layout, comp)
     require_file(layout.manifest(comp), next=f"make download COMP={comp}")
+    if facts.unconfirmed:
+        guesses = ", ".join(f"{name} '{getattr(facts, name, '?')}'" for name in facts.unconfirmed)
+        where = layout.relative(layout.competition_config(comp))
+        say(f"GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} by the competition's page, then")
+        say("  delete its line `unconfirmed`. Another task means other folds; another metric ranks runs differently.")
     exists = layout.folds(comp).is_file()
     if exists and _is_current(layout, comp, facts):
         meta = read_folds_meta(layout, comp)
