@@ -65,7 +65,7 @@ def interrupted(project: TinyProject, name: str) -> Path:
     resume = project.fold(0, name) / "resume"
     process = project.start("train", *train(project, name))
     while process.poll() is None:
-        if resume.is_file() and position(resume)["batch"] > 0 and position(resume)["epoch"] == 1:
+        if resume.is_file() and position(resume)["batch"] > 0 and position(resume)["epoch"] >= 1:
             process.kill()
             break
     process.communicate()
