@@ -53,7 +53,7 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     metas = [read_json(project.fold(k) / "meta.json") for k in range(3)]
     for k in range(3):
         (project.fold(k) / "valid.parquet").unlink()
-    again, _, _ = predict_run(project.layout, "tiny", "quick", run, metas, "cpu")
+    again = predict_run(project.layout, "tiny", "quick", run, metas, "cpu").oof
     assert project.run("predict") == 0
     stored = read_parquet(project.layout.run("tiny", "quick") / "oof.parquet").set_index("row_id")["prob_bright"]
     assert np.allclose(again.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-6)
@@ -61,7 +61,7 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     content = one.read_bytes(), other.read_bytes()
     one.write_bytes(content[1])
     other.write_bytes(content[0])
-    swapped, _, _ = predict_run(project.layout, "tiny", "quick", run, metas, "cpu")
+    swapped = predict_run(project.layout, "tiny", "quick", run, metas, "cpu").oof
     assert not np.allclose(swapped.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-3)
 
 

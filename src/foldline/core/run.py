@@ -293,6 +293,15 @@ class Run(Strict):
         """All choices as a JSON value, defaults included: what is hashed and written to the run's folder."""
         return self.model_dump(mode="json")
 
+    def optimistic(self) -> list[str]:
+        """Why the OOF score is a little too good: what in training was decided by the fold's own rows."""
+        reasons = []
+        if self.train.select == "best":
+            reasons.append("each fold's epoch was picked by the score on the fold's own rows")
+        if self.schedule.name == "plateau":
+            reasons.append("the learning rate followed the loss on the fold's own rows")
+        return reasons
+
 
 def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""

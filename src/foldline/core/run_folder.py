@@ -66,3 +66,11 @@ def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
     path = layout.run(comp, name) / "run.json"
     if not path.is_file() or read_json(path) != run.choices():
         write_json(path, run.choices())
+
+
+def wanted_folds(run: Run, k: int) -> list[int]:
+    """The folds that make the run complete: `train.folds`, or all; raises FoldlineError for one that is not there."""
+    odd = [fold for fold in run.train.folds if not 0 <= fold < k]
+    if odd:
+        raise FoldlineError(f"there is no fold {odd[0]}", where="train.folds", next=f"the folds are 0 to {k - 1}")
+    return sorted(set(run.train.folds)) or list(range(k))

@@ -1,12 +1,13 @@
 """Fine-tunes one fold. Killed at any moment and started again, it ends with the same bits.
 
-Reads a prepared job; writes `resume` and `log.csv` into the fold's folder while it trains, and returns
-the weights. A step depends on the weights, the optimizer, and (seed, fold, step) alone: the order of the
-rows, the augmentation and dropout are functions of these numbers, so a resume point is small and exact.
+Reads a prepared job; writes `resume`, `log.csv`, `steps.csv` (the rate and loss of each step) and `latest.parquet`
+(what the network says of the fold's own rows) into the fold's folder while it trains, and returns the weights. A step
+depends on the weights, the optimizer, and (seed, fold, step) alone: the order of the rows, the augmentation and
+dropout are functions of these numbers, so a resume point is small and exact.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,57 +15,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from foldline.core.competition import Task
+from foldline.core.predictions import predictions_table
 from foldline.core.progress import Progress, say
-from foldline.core.run import Run
-from foldline.core.tables import write_csv
-from foldline.core.tasks import ACTIVATION, single_label
+from foldline.core.tables import write_csv, write_parquet
+from foldline.engine.averages import Averages, refresh_batch_norm
 from foldline.engine.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.device import memory_mb
-from foldline.engine.infer import activate, predict
-from foldline.engine.losses import build_loss
-from foldline.engine.optim import build_optimizer, build_schedule, freeze
-from foldline.engine.precision import Precision, require_finite, set_batch_norm
-from foldline.images.augment import Augmenter, key_seed
-from foldline.images.batches import TrainingRows, batches_per_epoch, normalise, training_batches
-from foldline.models.backbone import Preprocessing
-from foldline.scoring.metrics import metric_for, per_class_accuracy, score
+from foldline.engine.evaluate import evaluate
+from foldline.engine.job import FoldJob
+from foldline.engine.step import Learner, Place
+from foldline.engine.steps_log import StepsLog
+from foldline.engine.stopping import StopFlag, stop_flag
+from foldline.images.augment import Augmenter
+from foldline.images.batches import TrainingRows, normalise, training_batches
+from foldline.scoring.metrics import metric_for
 
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class FoldJob:
-    """All that fitting one fold needs. Arrays of truth are as `core.tasks.truth_array` gives them."""
-
-    fold: int
-    run: Run
-    task: Task
-    outputs: list[str]
-    metric: str
-    pixels: NDArray[np.uint8]
-    train_positions: NDArray[np.int64]
-    train_truth: Array
-    valid_positions: NDArray[np.int64]
-    valid_truth: Array
-    prepare: Preprocessing
-    device: torch.device
-    precision: Precision
-    folder: Path
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """What makes everything random: (seed, fold)."""
-        return (self.run.seed, self.fold)
-
-    @property
-    def resume_path(self) -> Path:
-        """The resume point; only training reads it."""
-        return self.folder / "resume"
+LogRow = dict[str, float | None]
 
 
 @dataclass
@@ -74,11 +42,15 @@ class Position:
     epoch: int = 0  # the epoch that is being trained, from 0
     batch: int = 0  # its next batch
     loss_sum: float = 0.0  # over this epoch's batches so far
+    right: int = 0  # rows whose class was right, and rows of which that can be said
+    judged: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     best_epoch: int = 0
+    steps_logged: int = 0
     scaler: dict[str, Any] = field(default_factory=dict)
-    log: list[dict[str, float | None]] = field(default_factory=list)
+    rates: dict[str, Any] = field(default_factory=dict)
+    log: list[LogRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,7 @@ class Fitted:
     last: State
     best: State
     best_epoch: int
-    log: list[dict[str, float | None]]
+    log: list[LogRow]
     seconds: float
 
 
@@ -96,52 +68,47 @@ class _Training:
     """The moving parts of one fold."""
 
     def __init__(self, job: FoldJob, model: nn.Module) -> None:
-        self.job = job
-        self.model = model
         run = job.run
-        freeze(model, run.train.freeze)
-        self.optimizer = build_optimizer(model, run.optim, job.device)
-        self.batches = batches_per_epoch(len(job.train_positions), run.train.batch_size)
-        steps_per_epoch = -(-self.batches // run.optim.accumulate)
-        self.schedule = build_schedule(self.optimizer, run.optim, run.schedule, steps_per_epoch * run.train.epochs)
-        self.steps_per_epoch = steps_per_epoch
-        self.ema = ModelEmaV3(model, decay=run.train.ema_decay, use_warmup=True) if run.train.ema_decay else None
-        self.scaler = job.precision.scaler(job.device)
-        self.loss = build_loss(run.loss, job.task)
-        self.truth = _target_tensor(job.train_truth, job.task)
-        augmenter = Augmenter(run.augment.recipe, run.augment.strength, run.data.height_width)
-        self.rows = TrainingRows(job.pixels, job.train_positions, augmenter, job.key)
+        self.job, self.model = job, model
+        self.rows = training_rows(job)
+        self.batches = self.rows.batches(run.train.batch_size)
+        self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
+        self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
+        trains_norms = run.train.batch_norm == "train"
+        self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
         self.position = Position()
         self.best: State = {}
+        self.steps_log = StepsLog(job.folder / "steps.csv")
 
     def resume_or_start(self) -> None:
         """Goes on from the resume point, or scores the start as epoch 0."""
         if not self.job.resume_path.is_file():
+            self.steps_log.cut(0)
             self._record(train_loss=None)
             return
-        parts, position = load_resume(self.job.resume_path, self.optimizer)
+        parts, position = load_resume(self.job.resume_path, self.learner.optimizer)
         load_state(self.model, parts["model"])
         self.best = parts["best"]
-        if self.ema is not None:
-            load_state(self.ema.module, parts["ema"])
+        self.averages.load(parts)
         self.position = Position(**position)
         if self.position.scaler:
-            self.scaler.load_state_dict(self.position.scaler)
+            self.learner.scaler.load_state_dict(self.position.scaler)
+        self.learner.rates.load(self.position.rates)
+        self.steps_log.cut(self.position.steps_logged)
         say(f"  fold {self.job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
 
     def save(self) -> None:
         """Writes the resume point."""
-        self.position.scaler = self.scaler.state_dict()
-        parts = {"model": self.model.state_dict(), "best": self.best}
-        if self.ema is not None:
-            parts["ema"] = self.ema.module.state_dict()
-        save_resume(self.job.resume_path, parts, self.optimizer, asdict(self.position))
+        self.position.scaler = self.learner.scaler.state_dict()
+        self.position.rates = self.learner.rates.state()
+        self.position.steps_logged = self.steps_log.flush()
+        parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
+        save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position))
 
-    def train_epoch(self, progress: Progress) -> None:
+    def train_epoch(self, progress: Progress, flag: StopFlag) -> None:
         """One epoch, or the rest of it after a resume."""
         job, position = self.job, self.position
-        self.model.train()
-        set_batch_norm(self.model, job.run.train.batch_norm)
+        self.learner.training_mode(self._place().step)
         batches = training_batches(
             self.rows, position.epoch, job.run.train.batch_size,
             first=position.batch, workers=job.run.data.workers, pin=job.device.type == "cuda",
@@ -149,76 +116,99 @@ class _Training:
         title = f"fold {job.fold}, epoch {position.epoch + 1}"
         saved = clock = time.monotonic()
         for images, rows in progress.over(batches, title, total=self.batches, done=position.batch):
-            self._step(images, rows)
+            whole_step = self._learn(images, rows)
             now = time.monotonic()
-            position.seconds, position.epoch_seconds = (
-                position.seconds + now - clock,
-                position.epoch_seconds + now - clock,
-            )
+            position.seconds += now - clock
+            position.epoch_seconds += now - clock
             clock = now
-            at_step = position.batch % job.run.optim.accumulate == 0 and position.batch < self.batches
-            if at_step and now - saved >= job.run.train.checkpoint_minutes * 60:
+            inside = whole_step and position.batch < self.batches
+            if inside and (flag.asked or now - saved >= job.run.train.checkpoint_minutes * 60):
                 self.save()
+                if flag.asked:
+                    raise KeyboardInterrupt
                 saved = clock = time.monotonic()
 
-    def _step(self, images: Tensor, rows: NDArray[np.int64]) -> None:
-        """One batch forward and backward, and an optimizer step where enough batches are added up."""
-        job, position, optim = self.job, self.position, self.job.run.optim
-        step = position.epoch * self.steps_per_epoch + position.batch // optim.accumulate
-        torch.manual_seed(key_seed(*job.key, position.epoch, position.batch))  # dropout and stochastic depth
-        x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
-        target = self.truth[torch.from_numpy(rows)].to(job.device, non_blocking=True)
-        with job.precision.autocast(job.device):
-            logits = self.model(x)
-        group = min(optim.accumulate, self.batches - position.batch // optim.accumulate * optim.accumulate)
-        loss = self.loss(logits.float(), target)
-        self.scaler.scale(loss / group).backward()  # type: ignore[no-untyped-call]
-        position.loss_sum += float(loss.detach())
-        require_finite(loss, where=f"fold {job.fold}, epoch {position.epoch + 1}, batch {position.batch}")
-        position.batch += 1
-        if position.batch % optim.accumulate == 0 or position.batch == self.batches:
-            self._update(step)
+    def _place(self) -> Place:
+        """Where the next batch stands."""
+        position, accumulate = self.position, self.job.run.optim.accumulate
+        begun = position.batch // accumulate * accumulate
+        group = min(accumulate, self.batches - begun)
+        step = position.epoch * self.steps_per_epoch + position.batch // accumulate
+        return Place(position.epoch, position.batch, step, group, position.batch == begun + group - 1)
 
-    def _update(self, step: int) -> None:
-        self.schedule.step_update(step)
-        if self.job.run.optim.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.job.run.optim.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            self.ema.update(self.model, step=step)
+    def _learn(self, images: Tensor, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> bool:
+        """One batch; whether an optimizer step was completed."""
+        position, place = self.position, self._place()
+        learnt = self.learner.learn(images, rows, place)
+        position.loss_sum += learnt.loss
+        position.batch += 1
+        if learnt.right is not None:
+            position.right += learnt.right
+            position.judged += learnt.rows
+        if place.last_of_group:
+            self.averages.after_step(place.step)
+            self.steps_log.add(place.step, position.epoch + 1, self._rate(), learnt.loss)
+        return place.last_of_group
 
     def finish_epoch(self) -> None:
         """Scores the fold's own rows, logs, and moves on to the next epoch."""
+        self.averages.after_epoch(self.position.epoch + 1)
         self._record(train_loss=self.position.loss_sum / self.batches)
-        self.position.epoch += 1
-        self.position.batch, self.position.loss_sum, self.position.epoch_seconds = 0, 0.0, 0.0
+        position = self.position
+        position.epoch += 1
+        position.batch, position.loss_sum, position.epoch_seconds = 0, 0.0, 0.0
+        position.right = position.judged = 0
         self.save()
+        if self.job.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _record(self, train_loss: float | None) -> None:
         """One row of the log; keeps the weights when they are the best so far."""
         job, position = self.job, self.position
         number = 0 if train_loss is None else position.epoch + 1
-        module = self.ema.module if self.ema is not None else self.model
-        found = evaluate(job, module)
+        row: LogRow = {"epoch": number, "lr": None, "train_loss": train_loss, "train_accuracy": None}
+        if train_loss is not None:
+            row["lr"] = self._rate()
+            row["train_accuracy"] = position.right / position.judged if position.judged else None
+        last = number == job.run.train.epochs
+        looked = last or number % job.run.train.validate_every == 0
+        found = self._validate(number) if looked else {"valid_loss": None, "score": None}
         trained = self.batches * job.run.train.batch_size
-        row: dict[str, float | None] = {
-            "epoch": number,
-            "lr": None if train_loss is None else max(group["lr"] for group in self.optimizer.param_groups),
-            "train_loss": train_loss,
-            **found,
+        row |= found | {
             "images_per_second": trained / position.epoch_seconds if train_loss is not None else None,
             "memory_mb": memory_mb(job.device),
             "seconds": position.seconds,
         }
         position.log.append(row)
-        better = metric_for(job.metric, job.task).better
-        if number == 0 or better(_score(row), _score(position.log[position.best_epoch])):
-            position.best_epoch, self.best = number, cpu_copy(module.state_dict())
+        better = metric_for(job.metrics[0], job.task).better
+        if number == 0 or (looked and better(_score(row), _score(position.log[position.best_epoch]))):
+            position.best_epoch = number
+            self.best = cpu_copy(self.averages.predicting(number).state_dict())
+        if train_loss is not None and row["valid_loss"] is not None:
+            self.learner.rates.after_epoch(row["valid_loss"])
         write_log(job.folder / "log.csv", position.log)
-        say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metric)}")
+        say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metrics[0])}")
+        if job.on_epoch is not None and number:
+            job.on_epoch(job.fold, number, _score(row))
+
+    def _validate(self, number: int) -> LogRow:
+        found, predictions = evaluate(self.job, self.averages.predicting(number))
+        table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
+        write_parquet(self.job.folder / "latest.parquet", table)
+        return found
+
+    def _rate(self) -> float:
+        return float(max(group["lr"] for group in self.learner.optimizer.param_groups))
+
+    def _refresh(self, model: nn.Module) -> None:
+        """Batch-norm statistics from this epoch's training pictures."""
+        refresh_batch_norm(model, self._inputs())
+
+    def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
+        job, metadata = self.job, self.learner.metadata
+        for images, rows in training_batches(self.rows, self.position.epoch, job.run.train.batch_size):
+            x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
+            yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
 
     def stops_early(self) -> bool:
         """Whether the metric has not become better for `patience` epochs."""
@@ -226,81 +216,71 @@ class _Training:
         return bool(patience) and self.position.epoch - self.position.best_epoch >= patience
 
 
+def training_rows(job: FoldJob) -> TrainingRows:
+    """The job's training rows as augmented pictures."""
+    run = job.run
+    augmenter = Augmenter(run.augment, run.data.height_width, int(job.pixels.shape[3]))
+    return TrainingRows(
+        job.pixels, job.train.positions, augmenter, job.key,
+        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=run.sampling,
+    )  # fmt: skip
+
+
 def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     """Trains one fold from `start`, or from its resume point.
 
     Args:
         start: builds the network with its starting weights, on the job's device.
+
+    Raises:
+        KeyboardInterrupt: the process was asked to end (SIGTERM, Ctrl-C); a resume point is written.
     """
     training = _Training(job, start())
     training.resume_or_start()
-    with Progress() as progress:
-        epochs = range(training.position.epoch, job.run.train.epochs)
-        for _ in progress.over(epochs, f"fold {job.fold}", total=job.run.train.epochs, done=training.position.epoch):
+    epochs = job.run.train.epochs
+    with Progress() as progress, stop_flag() as flag:
+        done = training.position.epoch
+        for _ in progress.over(range(done, epochs), f"fold {job.fold}", total=epochs, done=done):
             if training.stops_early():
                 say(f"  fold {job.fold}: stops early, the best epoch was {training.position.best_epoch}")
                 break
-            training.train_epoch(progress)
+            training.train_epoch(progress, flag)
             training.finish_epoch()
-    module = training.ema.module if training.ema is not None else training.model
+            if flag.asked:
+                raise KeyboardInterrupt
     position = training.position
-    return Fitted(cpu_copy(module.state_dict()), training.best, position.best_epoch, position.log, position.seconds)
-
-
-def evaluate(job: FoldJob, model: nn.Module) -> dict[str, float | None]:
-    """Loss, the competition's metric and per-class accuracy on the fold's own rows, by one view."""
-    logits = predict(
-        [model], job.pixels, job.valid_positions, job.prepare, job.device, job.precision,
-        views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
-    )[0]  # fmt: skip
-    plain = build_loss(job.run.loss.model_copy(update={"smoothing": 0.0}), job.task)
-    loss = plain(torch.from_numpy(logits).float(), _target_tensor(job.valid_truth, job.task))
-    found = activate(torch.from_numpy(logits), ACTIVATION[job.task]).numpy()
-    own = score(job.metric, job.valid_truth, found, task=job.task)
-    row: dict[str, float | None] = {"valid_loss": float(loss), "score": _defined(own)}
-    if single_label(job.task) or job.task == "multilabel":
-        accuracy = per_class_accuracy(job.valid_truth, found, task=job.task)
-        row |= {f"accuracy_{name}": _defined(value) for name, value in zip(job.outputs, accuracy, strict=True)}
-    return row
+    last = training.averages.predicting(position.epoch).state_dict()
+    return Fitted(cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds)
 
 
 def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:
     """A function that does one training step on a throw-away network, and its batch size; for measuring."""
-    training = _Training(job, model)
-    model.train()
-    set_batch_norm(model, job.run.train.batch_norm)
-    images, rows = next(iter(training_batches(training.rows, 0, job.run.train.batch_size)))
+    rows = training_rows(job)
+    learner = Learner(job, model, rows.batches(job.run.train.batch_size) * max(job.run.train.epochs, 1))
+    learner.training_mode(0)
+    images, chosen = next(iter(training_batches(rows, 0, job.run.train.batch_size)))
 
     def step() -> None:
-        training.position.batch = 0
-        training._step(images, rows)
+        learner.learn(images, chosen, Place(epoch=0, batch=0, step=0, group=1, last_of_group=True))
 
-    return step, len(rows)
+    return step, len(chosen)
 
 
-def write_log(path: Path, log: list[dict[str, float | None]]) -> None:
+def write_log(path: Path, log: list[LogRow]) -> None:
     """Writes `log.csv`: one row an epoch, epoch 0 is the start before training."""
     write_csv(path, pd.DataFrame(log))
 
 
-def _target_tensor(truth: Array, task: Task) -> Tensor:
-    """[rows] int64 class indices, or [rows, outputs] float32."""
-    return torch.from_numpy(truth).long() if single_label(task) else torch.from_numpy(truth).float()
-
-
-def _defined(value: float) -> float | None:
-    """A float; None where the metric has no answer (one class in the fold, a class without rows)."""
-    return None if np.isnan(value) else float(value)
-
-
-def _score(row: dict[str, float | None]) -> float:
+def _score(row: LogRow) -> float:
     """The metric of a log's row; undefined is NaN."""
     value = row["score"]
     return np.nan if value is None else value
 
 
-def _in_words(row: dict[str, float | None], metric: str) -> str:
+def _in_words(row: LogRow, metric: str) -> str:
     train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "
     speed = "" if row["images_per_second"] is None else f", {row['images_per_second']:.0f} images/s"
+    if row["valid_loss"] is None:
+        return f"{train}not validated{speed}"
     shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
     return f"{train}valid loss {row['valid_loss']:.4f}, {metric} {shown}{speed}"

@@ -1,33 +1,31 @@
 """Inference: every picture is decoded and normalised once, then seen by all models in all views."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from foldline.core.progress import Progress
+from foldline.engine.activations import activate
 from foldline.engine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
 from foldline.images.views import all_views
 from foldline.models.backbone import Preprocessing
 
+if TYPE_CHECKING:
+    from foldline.engine.job import Rows
+
 Array = NDArray[np.float64]
-
-
-def activate(logits: Tensor, activation: str) -> Tensor:
-    """Logits [..., outputs] -> probabilities by "softmax" or "sigmoid"; "identity" leaves values alone."""
-    if activation == "softmax":
-        return logits.softmax(-1)
-    return logits.sigmoid() if activation == "sigmoid" else logits
 
 
 @torch.inference_mode()
 def predict(
     models: Sequence[nn.Module],
     pixels: NDArray[np.uint8],
-    positions: NDArray[np.int64],
+    rows: "Rows",
     prepare: Preprocessing,
     device: torch.device,
     precision: Precision,
@@ -41,7 +39,7 @@ def predict(
 
     Args:
         pixels: [images, height, width, channels] uint8.
-        positions: [rows] which image each row is.
+        rows: which image each row is, and its metadata; the truth is not looked at.
         batch_size: images a batch, before views.
 
     Returns:
@@ -50,12 +48,21 @@ def predict(
     for model in models:
         model.eval()
     parts = []
-    batches = -(-len(positions) // batch_size)
+    batches = -(-len(rows) // batch_size)
     with Progress() as progress:
-        for images, _ in progress.over(evaluation_batches(pixels, positions, batch_size), title, total=batches):
+        watched = progress.over(evaluation_batches(pixels, rows.positions, batch_size), title, total=batches)
+        for images, where in watched:
             x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
+            metadata = _metadata(rows, where, len(views), device)
             with precision.autocast(device):
-                logits = torch.stack([model(x) for model in models])
+                logits = torch.stack([model(x, *metadata) for model in models])
             found = activate(logits.double() if device.type != "mps" else logits.float(), activation)
             parts.append(found.view(len(models), len(views), len(images), -1).mean(1).cpu())
     return torch.cat(parts, dim=1).double().numpy()
+
+
+def _metadata(rows: "Rows", where: slice, views: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """The batch's metadata once for each view; nothing where the network does not see any."""
+    if rows.metadata is None:
+        return ()
+    return (torch.from_numpy(rows.metadata[where]).repeat(views, 1).to(device),)

@@ -1,5 +1,7 @@
-"""Predicts with all folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
+"""Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,55 +9,107 @@ import pandas as pd
 import torch
 from torch import nn
 
+from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
-from foldline.core.tables import read_parquet
+from foldline.core.tables import read_json, read_parquet, require_file
 from foldline.core.tasks import Array, prediction_columns, target_columns
 from foldline.engine.checkpoint import load_weights
 from foldline.engine.device import describe, pick_device, prepare_device
+from foldline.engine.distill import Teacher
 from foldline.engine.infer import predict
+from foldline.engine.job import Rows
 from foldline.engine.precision import Precision
 from foldline.engine.prepare import Problem, open_problem
 from foldline.models.backbone import Architecture, Preprocessing, build
+from foldline.models.fusing import fuse
 
 Meta = dict[str, Any]
 
 
-def predict_run(
-    layout: Layout, comp: str, name: str, run: Run, metas: list[Meta], device_name: str
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """The OOF table, the test table, and the device in words.
+@dataclass(frozen=True)
+class RunPredictions:
+    """The OOF table, the test table, each fold's own test table, and the device in words."""
+
+    oof: pd.DataFrame
+    test: pd.DataFrame
+    fold_tests: list[pd.DataFrame]
+    device: str
+
+
+def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta], device_name: str) -> RunPredictions:
+    """Predictions of the rows of the trained folds, and of the test rows by all of them.
 
     Args:
-        metas: the content of each fold's `meta.json`, fold 0 first.
+        metas: the content of each trained fold's `meta.json`.
     """
     device = pick_device(device_name)
     prepare_device(device)
     problem = open_problem(layout, comp, run, device)
-    models = [_load_models(layout, comp, name, meta, device) for meta in metas]
+    models = [load_models(layout.fold(comp, name, meta["fold"]), meta, device) for meta in metas]
     oof = pd.concat([_oof_part(problem, name, meta, own) for meta, own in zip(metas, models, strict=True)])
-    return oof, _test_table(problem, metas, models), describe(device)
+    tests = _test_values(problem, metas[0], models)
+    tables = [_test_table(problem, values) for values in tests]
+    return RunPredictions(oof, _test_table(problem, tests.mean(axis=0)), tables, describe(device))
 
 
-def _load_models(layout: Layout, comp: str, name: str, meta: Meta, device: torch.device) -> list[nn.Module]:
+def load_models(folder: Path, meta: Meta, device: torch.device) -> list[nn.Module]:
     """A fold's network, and its start where that is kept, from its folder alone: meta and weights, no YAML."""
+    architecture = Architecture(**meta["architecture"])
     models = []
     for file in meta["weights"]:
-        model = build(Architecture(**meta["architecture"]))
-        load_weights(layout.fold(comp, name, meta["fold"]) / file, model)
-        models.append(model.to(device))
+        model = build(architecture)
+        load_weights(folder / file, model)
+        models.append(ready(model.to(device), architecture, precision_of(meta, device)))
     return models
 
 
-def _test_table(problem: Problem, metas: list[Meta], models: list[list[nn.Module]]) -> pd.DataFrame:
-    """The test rows by the mean of all folds' models."""
-    folds = problem.folds
-    values = np.zeros((0, len(folds.outputs)))
-    if len(folds.test):
-        values = _predict(
-            problem, metas[0], [model for own in models for model in own], folds.test, "test rows, all folds"
+def ready(model: nn.Module, architecture: Architecture, precision: Precision) -> nn.Module:
+    """The network as it predicts: on a CPU in fp32 its batch-norms are folded into the convolutions."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return fuse(model, architecture) if on_cpu and precision.choice == "fp32" else model.eval()
+
+
+def load_teacher(problem: Problem, fold: int) -> Teacher:
+    """The same fold's network of the run that `loss.teacher` names.
+
+    Raises:
+        FoldlineError: that fold is not trained, on other folds (a leak), or its network reads other pictures.
+    """
+    name = problem.run.loss.teacher
+    folder = problem.layout.fold(problem.comp, name, fold)
+    require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
+    meta = read_json(folder / "meta.json")
+    where = f"loss.teacher: {name}"
+    if meta["sha256"]["folds"] != problem.folds.sha256:
+        raise FoldlineError("the teacher was made on other folds: it may have seen this fold's rows", where=where)
+    same = (int(problem.cache.pixels.shape[3]), problem.objective.activation)
+    if (meta["channels"], meta["activation"]) != same or meta["architecture"].get("metadata_features"):
+        raise FoldlineError(
+            "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata",
+            where=where,
+            next="choose a teacher with the same data.channels and kind of loss, without model.metadata",
         )
+    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
+    height, width = meta["height_width"]
+    models = load_models(folder, meta, problem.device)
+    return Teacher(models, prepare, (height, width), meta["activation"])
+
+
+def _test_values(problem: Problem, meta: Meta, models: list[list[nn.Module]]) -> Array:
+    """[folds, rows, outputs] what each fold says of the test rows: the mean over its networks."""
+    shape = (len(models), len(problem.folds.test), len(problem.folds.outputs))
+    if not shape[1]:
+        return np.zeros(shape)
+    flat = [model for own in models for model in own]
+    found = _predict(problem, meta, flat, problem.test_rows(), "test rows, all folds")
+    mean: Array = found.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
+    return mean
+
+
+def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
+    folds = problem.folds
     keep = [column for column in ("entity",) if column in folds.test.columns]
     return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
 
@@ -63,29 +117,32 @@ def _test_table(problem: Problem, metas: list[Meta], models: list[list[nn.Module
 def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) -> pd.DataFrame:
     """The fold's own rows by the fold's own model; what training wrote is taken when its views are the same."""
     fold, folds = meta["fold"], problem.folds
-    frame = folds.frame.iloc[problem.rows_of(fold, train=False)]
+    frame = folds.frame.iloc[problem.own(fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
     columns = prediction_columns(folds.task, folds.outputs)
     if meta["views"] == problem.run.predict.views and stored.is_file():
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
         found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
     else:
-        found = _predict(problem, meta, models, frame, f"own rows of fold {fold}")
+        found = _predict(problem, meta, models, problem.valid_rows(fold), f"own rows of fold {fold}").mean(axis=0)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
         frame, found, folds.task, folds.outputs, keep=[*keep, *target_columns(folds.task, folds.outputs)]
     )
 
 
-def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: pd.DataFrame, title: str) -> Array:
-    """[rows, outputs] the mean of the models' predictions for rows of a table."""
-    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
+def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: Rows, title: str) -> Array:
+    """[models, rows, outputs] each model's predictions."""
+    return predict(
+        models, problem.cache.pixels, rows, Preprocessing(meta["mean"], meta["std"], meta["interpolation"]),
+        problem.device, precision_of(meta, problem.device), views=problem.run.predict.views,
+        activation=meta["activation"], batch_size=problem.run.predict.batch_size, title=title,
+    )  # fmt: skip
+
+
+def precision_of(meta: Meta, device: torch.device) -> Precision:
+    """The number format that the fold was trained in; fp16, which a CPU computes slowly, becomes fp32 there."""
     choice = meta["precision"]["choice"]
-    if choice == "fp16" and problem.device.type != "cuda":
-        choice = "fp32"  # a CPU can compute in fp16, slowly
-    found: Array = predict(
-        models, problem.cache.pixels, problem.cache.rows(rows["image"].tolist()), prepare, problem.device,
-        Precision(choice, meta["device"], {}), views=problem.run.predict.views, activation=meta["activation"],
-        batch_size=problem.run.predict.batch_size, title=title,
-    ).mean(axis=0)  # fmt: skip
-    return found
+    if choice == "fp16" and device.type != "cuda":
+        choice = "fp32"
+    return Precision(choice, meta["device"], {})

@@ -5,28 +5,29 @@ Reads `folds/<comp>.csv` and the images (through the cache); nothing is written 
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from foldline.core.competition import Competition, load_competition
+from foldline.core.competition import Competition, load_competition, locate_metric
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
-from foldline.core.progress import Progress
-from foldline.core.run import Probe, Run
-from foldline.core.tables import atomic_path, sha256_json
+from foldline.core.progress import say
+from foldline.core.run import Run
 from foldline.core.tasks import truth_array
-from foldline.images.batches import evaluation_batches
+from foldline.engine.extra import listed_rows, lookalikes, pseudo_rows
+from foldline.engine.job import Rows
+from foldline.engine.losses import Objective, build_objective
 from foldline.images.cache import ImageCache, open_cache
+from foldline.images.mix import require_mixable
 from foldline.images.views import require_views
-from foldline.models.backbone import Architecture, Preprocessing, build_pretrained, preprocessing, state_sha256
-from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
+from foldline.models.backbone import Architecture
+from foldline.models.metadata import Encoding, fit_encoding
+from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
-
-FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
 
 @dataclass(frozen=True)
@@ -40,33 +41,84 @@ class Problem:
     folds: Folds
     cache: ImageCache
     truth: NDArray[np.float64]  # as `core.tasks.truth_array` gives it
-    usable: NDArray[np.bool_]
+    extra: pd.DataFrame  # training-only rows that files name
+    encoding: Encoding | None
     device: torch.device
 
     @cached_property
-    def positions(self) -> NDArray[np.int64]:
-        """[training rows] the position of each row's picture in the cache."""
-        return self.cache.rows(self.folds.frame["image"].tolist())
+    def usable(self) -> NDArray[np.bool_]:
+        """[training rows] whether a row's picture could be decoded."""
+        return np.array([image not in self.cache.bad for image in self.folds.frame["image"]])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The competition's own metric, then the further ones of the facts and of the run."""
+        own = [locate_metric(self.layout, self.comp, name) for name in self.run.metrics]
+        return metric_names(self.facts, own)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the run minimises; classes are counted on all training rows."""
+        run, folds = self.run, self.folds
+        bounds = self.facts.submission.bounds
+        return build_objective(
+            run.loss, folds.task, folds.outputs, self.truth, bounds=bounds, scale=run.model.head.scale
+        )
 
     @property
     def architecture(self) -> Architecture:
         """The network that the run names, for this competition's outputs."""
         height, width = self.run.data.height_width
         model = self.run.model
-        channels = int(self.cache.pixels.shape[3])
         return Architecture(
-            model.name, len(self.folds.outputs), channels, height, width, model.drop_rate, model.drop_path_rate
-        )
+            model.name, self.objective.logits, int(self.cache.pixels.shape[3]), height, width,
+            model.drop_rate, model.drop_path_rate, pool=model.pool, head=model.head.model_dump(mode="json"),
+            metadata_features=0 if self.encoding is None else self.encoding.features, options=model.options,
+        )  # fmt: skip
 
-    def rows_of(self, fold: int, *, train: bool) -> NDArray[np.int64]:
-        """The rows that fold `fold` trains on, or is validated on; rows whose picture is bad are left out."""
-        own = self.folds.frame["fold"].to_numpy() == fold
-        return np.flatnonzero((~own if train else own) & self.usable)
+    def own(self, fold: int, *, train: bool) -> NDArray[np.int64]:
+        """The competition's rows that fold `fold` trains on, or is validated on, without those of bad pictures."""
+        inside = self.folds.frame["fold"].to_numpy() == fold
+        return np.flatnonzero((~inside if train else inside) & self.usable)
 
-    def pretrained(self) -> nn.Module:
-        """A fresh network with the pretrained weights, in main memory, from the seed's random classifier."""
-        torch.manual_seed(self.run.seed)
-        return build_pretrained(self.architecture, self.run.model, self.layout.weights_cache())
+    def valid_rows(self, fold: int) -> Rows:
+        """The fold's own rows."""
+        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)])
+
+    def train_rows(self, fold: int) -> Rows:
+        """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
+        parts = [self.folds.frame.iloc[self.own(fold, train=True)]]
+        if len(self.extra):
+            parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
+        if self.run.extra.pseudo:
+            pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra, fold)
+            parts.append(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False))
+        if len(parts) == 1:
+            return self._rows(parts[0])
+        joined = pd.concat(parts, ignore_index=True)
+        return self._rows(joined[~joined["image"].isin(list(self.cache.bad))])
+
+    def test_rows(self) -> Rows:
+        """The test rows; their truth is empty."""
+        return self._rows(self.folds.test, labelled=False)
+
+    def _rows(self, frame: pd.DataFrame, *, labelled: bool = True) -> Rows:
+        folds = self.folds
+        truth = truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
+        metadata = None if self.encoding is None else self.encoding.encode(frame)
+        return Rows(self.cache.rows(frame["image"].tolist()), truth, metadata)
+
+    def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
+        """Without rows whose picture looks like one of the fold's own rows, or of the test rows."""
+        others = self.folds.frame["image"].tolist() + (self.folds.test["image"].tolist() if test else [])
+        alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), rows["image"].tolist(), others)
+        forbidden = set(self.folds.frame["image"].iloc[self.own(fold, train=False)])
+        forbidden |= set(self.folds.test["image"]) if test else set()
+        bad = rows["image"].map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+        if bad.any():
+            named = first_few(rows.loc[bad, "row_id"].tolist())
+            say(f"  fold {fold}: {int(bad.sum())} {what} look like rows that are predicted and are left out: {named}")
+        return rows[~bad]
 
 
 def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> Problem:
@@ -76,68 +128,34 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
     require_views(run.predict.views, run.data.height_width, where="predict.views")
     if run.train.probe is not None:
         require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
+    require_mixable(run.augment, facts.task)
+    _require_one_head(run)
     folds = load_folds(layout, comp)
-    images = folds.frame["image"].tolist()
+    extra = listed_rows(layout, folds, run.extra)
+    where = layout.relative(layout.folds(comp))
+    truth = truth_array(folds.frame, folds.task, folds.outputs, where=where)
+    encoding = None
+    if run.model.metadata:
+        encoding = fit_encoding(folds.frame, run.model.metadata)
+        encoding.encode(folds.test)  # a column that only the training rows have is refused here
+    images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
     cache = open_cache(
-        layout.input(comp),
-        layout.cache(comp),
-        images + folds.test["image"].tolist(),
-        run.data.height_width,
-        run.data.channels,
-        intensity=run.data.intensity,
-        bad_images=run.data.bad_images,
-    )
-    usable = np.array([image not in cache.bad for image in images])
-    truth = truth_array(folds.frame, folds.task, folds.outputs, where=layout.relative(layout.folds(comp)))
-    return Problem(layout, comp, facts, run, folds, cache, truth, usable, device)
+        layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
+        intensity=run.data.intensity, bad_images=run.data.bad_images,
+    )  # fmt: skip
+    return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
 
 
-@dataclass(frozen=True)
-class Start:
-    """The state that every fold's training starts from: the pretrained network, and features for the probe."""
-
-    model: nn.Module
-    prepare: Preprocessing
-    sha256: str
-    features: Features | None
-
-    def for_fold(self, problem: Problem, fold: int) -> nn.Module:
-        """A fresh network on the device, its classifier fitted on the fold's training rows where there is a probe."""
-        torch.manual_seed(problem.run.seed)
-        model = problem.pretrained()
-        model.load_state_dict(self.model.state_dict())
-        probe = problem.run.train.probe
-        if probe is not None and self.features is not None:
-            rows = problem.rows_of(fold, train=True)
-            folds = problem.folds
-            head = fit_head(self.features[:, rows], problem.truth[rows], folds.task, len(folds.outputs), probe.c)
-            start_classifier(model, *head)
-        return model.to(problem.device)
-
-
-def make_start(problem: Problem) -> Start:
-    """Builds the pretrained network once and, for a probe, runs all training rows through it (or finds the cache)."""
-    model = problem.pretrained()
-    prepare = preprocessing(model, int(problem.cache.pixels.shape[3]))
-    digest = state_sha256(model.state_dict())
-    probe = problem.run.train.probe
-    features = None if probe is None else _features(problem, model, prepare, probe, digest)
-    return Start(model, prepare, digest, features)
-
-
-def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:
-    """[views, rows, features] float32, kept in the cache folder."""
-    content = [problem.cache.key, problem.folds.sha256, digest, probe.views, problem.device.type, prepare.mean]
-    path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
-    if not path.is_file():
-        model.to(problem.device)
-        rows = len(problem.positions)
-        batches = evaluation_batches(problem.cache.pixels, problem.positions, FEATURE_BATCH)
-        with Progress() as progress:
-            watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            found = frozen_features(model, watched, rows, probe.views, prepare, problem.device)
-        with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            np.save(handle, found)
-        model.to("cpu")
-    loaded: Features = np.load(path)
-    return loaded
+def _require_one_head(run: Run) -> None:
+    """Raises FoldlineError for settings of the head that exclude one another."""
+    arcface = run.model.head.kind == "arcface"
+    if arcface != (run.loss.name == "arcface"):
+        raise FoldlineError(
+            "the head 'arcface' and the loss 'arcface' need one another", where="model.head.kind, loss.name"
+        )
+    if run.train.probe is not None and (arcface or run.model.metadata):
+        raise FoldlineError(
+            "a probe is a linear head on the picture's features: it starts neither arcface nor a head with metadata",
+            where="train.probe",
+            next="leave train.probe out",
+        )

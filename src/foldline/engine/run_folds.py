@@ -4,6 +4,9 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 `meta.json`, which holds everything that inference needs and marks the fold as finished.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from foldline.core.paths import Layout
@@ -12,48 +15,61 @@ from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, write_run
 from foldline.core.tables import sha256_json, write_json, write_parquet
-from foldline.core.tasks import ACTIVATION
 from foldline.engine.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.device import describe, pick_device, prepare_device, versions
-from foldline.engine.fit import Fitted, FoldJob, fit_fold, time_one_step, write_log
+from foldline.engine.fit import Fitted, fit_fold, time_one_step, write_log
 from foldline.engine.infer import predict
+from foldline.engine.job import FoldJob
 from foldline.engine.precision import Precision, choose_precision
-from foldline.engine.prepare import Problem, Start, make_start, open_problem
+from foldline.engine.predict_run import load_teacher, ready
+from foldline.engine.prepare import Problem, open_problem
+from foldline.engine.start import Start, make_start
 from foldline.models.backbone import build, state_sha256
 from foldline.scoring.metrics import metric_for
 
 
-def train_folds(layout: Layout, comp: str, name: str, run: Run, folds: list[int], device_name: str) -> None:
-    """Trains the named folds; what all of them need (images, labels, weights, features) is prepared once."""
+def train_folds(
+    layout: Layout,
+    comp: str,
+    name: str,
+    run: Run,
+    folds: list[int],
+    device_name: str,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Trains the named folds; what all of them need (images, labels, weights, features) is prepared once.
+
+    Args:
+        on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
+    """
     device = pick_device(device_name)
     prepare_device(device)
     say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
     problem = open_problem(layout, comp, run, device)
     write_run(layout, comp, name, run)
-    start = make_start(problem)
+    start = make_start(problem, folds)
     for fold in folds:
-        _train_fold(problem, start, name, fold)
+        _train_fold(problem, start, name, fold, on_epoch)
 
 
-def _train_fold(problem: Problem, start: Start, name: str, fold: int) -> None:
+def _train_fold(
+    problem: Problem, start: Start, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
+) -> None:
     run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
-    train_rows, valid_rows = problem.rows_of(fold, train=True), problem.rows_of(fold, train=False)
-
-    def job(precision: Precision) -> FoldJob:
-        return FoldJob(
-            fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metric=problem.facts.metric,
-            pixels=problem.cache.pixels, train_positions=problem.positions[train_rows],
-            train_truth=problem.truth[train_rows], valid_positions=problem.positions[valid_rows],
-            valid_truth=problem.truth[valid_rows], prepare=start.prepare, device=problem.device,
-            precision=precision, folder=folder,
-        )  # fmt: skip
-
+    job = FoldJob(
+        fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
+        pixels=problem.cache.pixels, train=problem.train_rows(fold), valid=problem.valid_rows(fold),
+        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
+        objective=problem.objective, device=problem.device, precision=Precision("fp32", "", {}), folder=folder,
+        teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None, on_epoch=on_epoch,
+    )  # fmt: skip
     precision = choose_precision(
         run.train.precision, problem.device, describe(problem.device), folder.parent / "precision.json",
-        lambda precision: time_one_step(job(precision), start.for_fold(problem, fold)),
+        lambda precision: time_one_step(replace(job, precision=precision), start.for_fold(problem, fold)),
     )  # fmt: skip
-    fitted = fit_fold(job(precision), lambda: start.for_fold(problem, fold))
-    _write_fold(problem, start, name, job(precision), fitted)
+    job = replace(job, precision=precision)
+    fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
+    _write_fold(problem, start, name, job, fitted)
 
 
 def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:
@@ -68,20 +84,22 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
     _write_valid(problem, job, list(members.values()))
     write_log(job.folder / "log.csv", fitted.log)
     write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members))
-    job.resume_path.unlink(missing_ok=True)
+    for done in (job.resume_path, job.folder / "latest.parquet"):
+        done.unlink(missing_ok=True)
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
     """What the kept weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
-    models = [build(problem.architecture).to(job.device) for _ in members]
-    for model, weights in zip(models, members, strict=True):
+    models = []
+    for weights in members:
+        model = build(problem.architecture).to(job.device)
         load_state(model, weights)
+        models.append(ready(model, problem.architecture, job.precision))
     found = predict(
-        models, job.pixels, job.valid_positions, job.prepare, job.device, job.precision,
-        views=job.run.predict.views, activation=ACTIVATION[job.task], batch_size=job.run.predict.batch_size,
+        models, job.pixels, job.valid, job.prepare, job.device, job.precision,
+        views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
     ).mean(axis=0)  # fmt: skip
-    rows = problem.folds.frame.iloc[problem.rows_of(job.fold, train=False)]
-    write_parquet(job.folder / "valid.parquet", predictions_table(rows, found, job.task, job.outputs))
+    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, found, job.task, job.outputs))
 
 
 def _meta(
@@ -94,10 +112,11 @@ def _meta(
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     return {
         "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task, "outputs": job.outputs,
-        "activation": ACTIVATION[job.task], "model": run.model.name, "architecture": problem.architecture.as_json(),
+        "activation": job.objective.activation, "model": run.model.name, "architecture": problem.architecture.as_json(),
         "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
         "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
-        "crop": start.prepare.crop,
+        "crop": start.prepare.crop, "intensity": run.data.intensity,
+        "metadata": None if problem.encoding is None else problem.encoding.as_json(),
         "sha256": {
             "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
             "weights": sha256_json({file: state_sha256(state) for file, state in members.items()}),
@@ -105,9 +124,9 @@ def _meta(
         "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
         "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},
         "seconds": round(fitted.seconds, 2), "epochs": last_epoch, "selected_epoch": selected,
-        "views": run.predict.views, "select": run.train.select, "metric": job.metric, "score": score,
+        "views": run.predict.views, "select": run.train.select, "metric": job.metrics[0], "score": score,
         "probe_score": probe_score, "below_probe": _below_probe(job, score, probe_score),
-        "rows_train": len(job.train_positions), "rows_valid": len(job.valid_positions),
+        "rows_train": len(job.train), "rows_valid": len(job.valid),
     }  # fmt: skip
 
 
@@ -115,7 +134,7 @@ def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -
     """Whether fine-tuning made the network worse than its own start; says so, since that is easily overlooked."""
     if score is None or probe_score is None:
         return False
-    below = metric_for(job.metric, job.task).better(probe_score, score)
+    below = metric_for(job.metrics[0], job.task).better(probe_score, score)
     if below:
         say(
             f"warning: fold {job.fold}: the fine-tuned weights score {score:.4f}, worse than their own probe's "

@@ -6,9 +6,7 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 
 import time
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError
@@ -17,9 +15,12 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, run_sha256
+from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
 from foldline.core.tables import read_json, read_parquet, write_json
 from foldline.scoring.cv import cross_validation, metric_names
+
+if TYPE_CHECKING:
+    from foldline.engine.predict_run import RunPredictions
 
 
 def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> None:
@@ -31,18 +32,22 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     name, choices = resolve_run(layout, comp, run, name, overrides)
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     metrics = metric_names(facts, [locate_metric(layout, comp, metric) for metric in choices.metrics])
-    metas = [_meta(layout, comp, name, k, choices, folds) for k in range(folds.k)]
+    metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
     record = layout.run(comp, name) / "cv.json"
     hashes = _hashes(metas)
-    if record.is_file() and _is_current(read_json(record), hashes, choices):
+    fold_tests = [layout.fold(comp, name, meta["fold"]) / "test.parquet" for meta in metas]
+    whole = all(path.is_file() for path in fold_tests)
+    if whole and record.is_file() and _is_current(read_json(record), hashes, choices):
         say(f"predictions of {comp}/{name} are up to date")
         _score_again(record, facts, metrics)
         return
     from foldline.engine.predict_run import predict_run
 
     start = time.monotonic()
-    oof, test, device_name = predict_run(layout, comp, name, choices, metas, device)
-    _write(layout, comp, name, choices, facts, metrics, folds, metas, oof, test, device_name, time.monotonic() - start)
+    found = predict_run(layout, comp, name, choices, metas, device)
+    for path, table in zip(fold_tests, found.fold_tests, strict=True):
+        write_predictions(path, table, folds.task, folds.outputs, ids=folds.test["row_id"])
+    _write(layout, comp, name, choices, facts, metrics, folds, metas, found, time.monotonic() - start)
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
@@ -90,24 +95,22 @@ def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
 
 def _write(
     layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
-    metas: list[dict[str, Any]], oof: pd.DataFrame, test: pd.DataFrame, device: str, seconds: float,
+    metas: list[dict[str, Any]], found: "RunPredictions", seconds: float,
 ) -> None:  # fmt: skip
-    """The three files; `cv.json` last, so that it stands for all of them."""
+    """The files of all folds together; `cv.json` last, so that it stands for all of them."""
     folder = layout.run(comp, name)
-    order = folds.frame["row_id"][folds.frame["row_id"].isin(oof["row_id"])]
-    oof = oof.set_index("row_id").loc[order].reset_index()
+    order = folds.frame["row_id"][folds.frame["row_id"].isin(found.oof["row_id"])]
+    oof = found.oof.set_index("row_id").loc[order].reset_index()
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
-    write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"])
-    optimistic = []
-    if run.train.select == "best":
-        optimistic = ["each fold's epoch was picked by the score on the fold's own rows"]
+    write_predictions(folder / "test.parquet", found.test, folds.task, folds.outputs, ids=folds.test["row_id"])
     record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
     record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
     record |= {
-        "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas), "optimistic": optimistic,
+        "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas),
+        "optimistic": run.optimistic(),
         "below_probe": [meta["fold"] for meta in metas if meta["below_probe"]],
         "seconds": {"train": round(sum(meta["seconds"] for meta in metas), 1), "predict": round(seconds, 1)},
-        "device": device,
+        "device": found.device,
     }  # fmt: skip
     write_json(folder / "cv.json", record)
     say(cv_line(record))

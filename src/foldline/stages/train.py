@@ -10,7 +10,7 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, run_sha256
+from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
 from foldline.core.tables import read_json
 from foldline.scoring.cv import metric_names
 
@@ -18,7 +18,7 @@ from foldline.scoring.cv import metric_names
 def train(
     layout: Layout, comp: str, run: str, *, fold: int | None, name: str = "", overrides: list[str], device: str = "auto"
 ) -> None:
-    """Trains one fold, or all that are not finished when `fold` is None.
+    """Trains one fold, or all (of `train.folds`, where that is set) that are not finished when `fold` is None.
 
     Raises:
         FoldlineError: bad settings, images or labels, found before training begins.
@@ -26,7 +26,7 @@ def train(
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
     metric_names(load_competition(layout, comp), [locate_metric(layout, comp, metric) for metric in choices.metrics])
-    wanted = _wanted_folds(fold, folds.k)
+    wanted = wanted_folds(choices, folds.k) if fold is None else [_known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
     for k in sorted(set(wanted) - set(left)):
         say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
@@ -36,12 +36,10 @@ def train(
         train_folds(layout, comp, name, choices, left, device)
 
 
-def _wanted_folds(fold: int | None, k: int) -> list[int]:
-    if fold is None:
-        return list(range(k))
+def _known_fold(fold: int, k: int) -> int:
     if not 0 <= fold < k:
         raise FoldlineError(f"there is no fold {fold}", where="FOLD", next=f"the folds are 0 to {k - 1}")
-    return [fold]
+    return fold
 
 
 def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:

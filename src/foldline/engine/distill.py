@@ -1,0 +1,61 @@
+"""Distillation: the fold's network also learns from what another run's network of the same fold says.
+
+That teacher saw exactly the rows that the pupil sees, so the fold's own rows stay unseen. It looks at the same
+augmented picture as the pupil (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and
+consistent", https://arxiv.org/abs/2106.05237).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from foldline.core.errors import FoldlineError
+from foldline.images.batches import normalise
+from foldline.models.backbone import Preprocessing
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen network and how it wants its pictures."""
+
+    models: list[nn.Module]
+    prepare: Preprocessing
+    height_width: tuple[int, int]
+    activation: str
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, device: torch.device) -> Tensor:
+        """[batch, outputs] for uint8 pictures [batch, channels, height, width] of any size."""
+        x = normalise(images, self.prepare.mean, self.prepare.std, device)
+        if tuple(x.shape[2:]) != self.height_width:
+            x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)
+        return torch.stack([model(x).float() for model in self.models]).mean(0)
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor, activation: str, temperature: float) -> Tensor:
+    """How far the pupil's softened prediction is from the teacher's, times temperature squared; a mean over the batch.
+
+    softmax: KL divergence (Hinton et al. 2015, https://arxiv.org/abs/1503.02531); sigmoid: the sum over outputs of
+    the binary cross-entropy minus the teacher's entropy; identity: the mean squared difference.
+
+    Raises:
+        FoldlineError: another activation.
+    """
+    if activation == "identity":
+        return F.mse_loss(logits, teacher)
+    soft, said = logits / temperature, teacher / temperature
+    if activation == "softmax":
+        found = F.kl_div(soft.log_softmax(1), said.log_softmax(1), reduction="batchmean", log_target=True)
+    elif activation == "sigmoid":
+        target = said.sigmoid()
+        both = F.binary_cross_entropy_with_logits(soft, target) - F.binary_cross_entropy_with_logits(said, target)
+        found = both * logits.shape[1]
+    else:
+        raise FoldlineError(
+            f"a network whose outputs are read as '{activation}' cannot be distilled",
+            where="loss.teacher",
+            next="choose loss.name: auto, or leave the teacher out",
+        )
+    return found * temperature**2

@@ -1,0 +1,38 @@
+"""What a network says of the fold's own rows after an epoch, and what that is worth."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from foldline.core.tasks import single_label
+from foldline.engine.activations import activate
+from foldline.engine.infer import predict
+from foldline.engine.job import Array, FoldJob, target_tensor
+from foldline.scoring.metrics import metric_for, per_class_accuracy, score
+
+
+def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], Array]:
+    """By one view: the log's columns valid_loss, score, valid_<metric> and accuracy_<class>; and the predictions.
+
+    Returns:
+        The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
+    """
+    logits = predict(
+        [model], job.pixels, job.valid, job.prepare, job.device, job.precision,
+        views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
+    )[0]  # fmt: skip
+    loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
+    found: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
+    truth = job.valid.truth
+    scores = [score(metric_for(name, job.task), truth, found, task=job.task) for name in job.metrics]
+    row: dict[str, float | None] = {"valid_loss": float(loss), "score": _defined(scores[0])}
+    row |= {f"valid_{name}": _defined(value) for name, value in zip(job.metrics, scores, strict=True)}
+    if single_label(job.task) or job.task == "multilabel":
+        accuracy = per_class_accuracy(truth, found, task=job.task)
+        row |= {f"accuracy_{name}": _defined(value) for name, value in zip(job.outputs, accuracy, strict=True)}
+    return row, found
+
+
+def _defined(value: float) -> float | None:
+    """A float; None where the metric has no answer (one class in the fold, a class without rows)."""
+    return None if np.isnan(value) else float(value)

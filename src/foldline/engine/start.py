@@ -1,0 +1,140 @@
+"""What each fold's training starts from: pretrained weights, a probe on frozen features, or another run's fold.
+
+Reads weights and, for a probe, the images; writes the features into the cache folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from foldline.core.errors import FoldlineError
+from foldline.core.progress import Progress, say
+from foldline.core.run import Probe
+from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_json
+from foldline.engine.prepare import Problem
+from foldline.images.batches import evaluation_batches
+from foldline.models.backbone import (
+    Preprocessing,
+    build,
+    build_pretrained,
+    preprocessing,
+    set_checkpointing,
+    state_sha256,
+)
+from foldline.models.licences import licence_note
+from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
+from foldline.models.weights import state_from
+
+FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state that every fold's training starts from: the pretrained network, and features for the probe."""
+
+    model: nn.Module
+    prepare: Preprocessing
+    sha256: str
+    features: Features | None
+
+    def for_fold(self, problem: Problem, fold: int) -> nn.Module:
+        """A fresh network on the device, its classifier fitted on the fold's training rows where there is a probe."""
+        run = problem.run
+        torch.manual_seed(run.seed)
+        model = build(problem.architecture)
+        model.load_state_dict(self.model.state_dict())
+        if run.model.weights.source == "run":
+            state_from(_warm_start(problem, fold), model)
+        if run.train.probe is not None and self.features is not None:
+            rows, folds = problem.own(fold, train=True), problem.folds
+            head = fit_head(
+                self.features[:, rows], problem.truth[rows], folds.task, len(folds.outputs), run.train.probe.c
+            )
+            start_classifier(model, *head)
+        if run.model.checkpointing:
+            set_checkpointing(model)
+        return model.to(problem.device)
+
+
+def make_start(problem: Problem, folds: list[int]) -> Start:
+    """Builds the pretrained network once and, for a probe, runs all training rows through it (or finds the cache).
+
+    Raises:
+        FoldlineError: the weights cannot be reached, do not fit, or saw rows of a fold that they are to start.
+    """
+    run = problem.run
+    _refuse_leak(problem, folds)
+    torch.manual_seed(run.seed)
+    if run.model.weights.source == "run":
+        for fold in folds:
+            _warm_start(problem, fold)
+        model = build(problem.architecture)
+    else:
+        model = build_pretrained(problem.architecture, run.model, problem.layout.weights_cache())
+    note = licence_note(run.model.name) if run.model.weights.source == "hub" else ""
+    if note:
+        say(f"note: {note}")
+    prepare = preprocessing(model, int(problem.cache.pixels.shape[3]))
+    digest = state_sha256(model.state_dict())
+    probe = run.train.probe
+    features = None if probe is None else _features(problem, model, prepare, probe, digest)
+    return Start(model, prepare, digest, features)
+
+
+def _warm_start(problem: Problem, fold: int) -> Path:
+    """The weights of the same fold of the run that `model.weights.name` names.
+
+    Raises:
+        FoldlineError: that fold is not trained, or on other folds, so that its network may have seen this fold's rows.
+    """
+    other = problem.run.model.weights.name
+    folder = problem.layout.fold(problem.comp, other, fold)
+    require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
+    if read_json(folder / "meta.json")["sha256"]["folds"] != problem.folds.sha256:
+        raise FoldlineError(
+            f"the run '{other}' was made on other folds: its network {fold} may have seen rows of this fold (a leak)",
+            where="model.weights",
+            next="train that run on the present folds, or start from pretrained weights",
+        )
+    if problem.run.train.probe is not None:
+        raise FoldlineError("a probe needs one network for all folds", where="train.probe", next="leave it out")
+    return folder / "model.safetensors"
+
+
+def _refuse_leak(problem: Problem, folds: list[int]) -> None:
+    """A weights file that is a fold of a run may start that fold alone."""
+    weights = problem.run.model.weights
+    if weights.source != "file":
+        return
+    meta = read_json_or_empty(Path(weights.file).with_name("meta.json"))
+    if meta.get("comp") != problem.comp or "fold" not in meta:
+        return
+    seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
+    if seen:
+        raise FoldlineError(
+            f"these weights were trained on rows of fold {seen[0]}: its score would be of learnt rows (a leak)",
+            where=f"model.weights.file: {weights.file}",
+            next="set model.weights.source=run and model.weights.name: each fold then starts from its own",
+        )
+
+
+def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:
+    """[views, rows, features] float32, kept in the cache folder."""
+    positions = problem.cache.rows(problem.folds.frame["image"].tolist())
+    content = [problem.cache.key, problem.folds.sha256, digest, probe.views, problem.device.type, prepare.mean]
+    path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
+    if not path.is_file():
+        model.to(problem.device)
+        rows = len(positions)
+        batches = evaluation_batches(problem.cache.pixels, positions, FEATURE_BATCH)
+        with Progress() as progress:
+            watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
+            found = frozen_features(model, watched, rows, probe.views, prepare, problem.device)
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.save(handle, found)
+        model.to("cpu")
+    loaded: Features = np.load(path)
+    return loaded

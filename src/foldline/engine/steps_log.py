@@ -1,0 +1,38 @@
+"""`steps.csv`: the learning rate and loss of each optimizer step, appended while a fold trains."""
+
+import os
+from pathlib import Path
+
+HEADER = "step,epoch,lr,loss\n"
+
+
+class StepsLog:
+    """Lines are kept in memory until `flush`; a resume cuts the file to the lines that its resume point knows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self.written = 0
+
+    def add(self, step: int, epoch: int, lr: float, loss: float) -> None:
+        """One step; steps count from 0, epochs from 1."""
+        self.lines.append(f"{step},{epoch},{lr!r},{loss!r}\n")
+
+    def flush(self) -> int:
+        """Appends what was added; returns how many lines the file has, without its header."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.writelines(self.lines)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.written += len(self.lines)
+        self.lines = []
+        return self.written
+
+    def cut(self, lines: int) -> None:
+        """Begins the file, or keeps its first `lines` lines: what was written after the resume point is done again."""
+        kept = [HEADER]
+        if lines and self.path.is_file():
+            kept = self.path.read_text(encoding="utf-8").splitlines(keepends=True)[: lines + 1]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(kept), encoding="utf-8")
+        self.written, self.lines = len(kept) - 1, []

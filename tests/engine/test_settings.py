@@ -1,0 +1,177 @@
+"""Every setting of a run does something: a network trained with it has other weights than one trained without it.
+
+What a setting does exactly is tested beside its part; here the whole line is held against forgetting one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foldline.core.run import Run
+from foldline.core.tables import read_csv, read_json, sha256_file
+from tiny import FACTS, RUN, TinyProject
+
+BASE = "train.epochs=2 augment.recipe=none"
+# what is set in both trainings | what is set in the second alone
+CHANGES = """
+| model.name=test_resnet
+| model.drop_rate=0.5
+model.name=test_resnet | model.drop_path_rate=0.5
+data.image_size=64 | model.pool=max
+| model.pool=gem
+| model.head.kind=multi_dropout
+model.head.kind=multi_dropout | model.head.dropout=0.2
+model.head.kind=multi_dropout | model.head.samples=2
+| model.head.kind=arcface loss.name=arcface
+model.head.kind=arcface loss.name=arcface | model.head.scale=10
+model.head.kind=arcface loss.name=arcface | model.head.centers=3
+| model.metadata=[age,site]
+| model.options.bn_eps=0.1
+| data.image_size=40
+| data.channels=3
+| data.grow_from=0.5
+| augment.recipe=light
+augment.recipe=light | augment.strength=2
+| augment.transforms=[HorizontalFlip]
+| augment.erasing=0.5
+| augment.mixup=0.5
+| augment.cutmix=0.5
+augment.mixup=0.5 | augment.mix_probability=0.5
+augment.mixup=0.5 | augment.mix_off_epochs=1
+| sampling.balance=1
+| sampling.weights.bright=3
+| sampling.at_least=60
+| sampling.at_most=10
+| loss.name=bce
+| loss.name=focal
+loss.name=focal | loss.options.gamma=4
+| loss.smoothing=0.2
+| loss.class_weights=balanced
+| loss.class_weights.bright=5
+| optim.name=sgd
+| optim.lr=1e-2
+| optim.weight_decay=1
+| optim.layer_decay=0.5
+| optim.head_lr=10
+| optim.clip=1e-3
+optim.clip=1e-2 | optim.clip_mode=value
+optim.clip=1e-2 | optim.clip_mode=agc
+| optim.accumulate=3
+| optim.options.betas=[0.5,0.9]
+| schedule.name=constant
+| schedule.name=one_cycle
+schedule.name=step | schedule.decay=0.5
+schedule.name=step | schedule.every=0.1
+schedule.name=poly | schedule.power=3
+| schedule.warmup=0.5
+| schedule.min_lr_fraction=0.5
+| schedule.cycles=2
+schedule.name=plateau optim.lr=1e-9 train.epochs=4 | schedule.patience=1
+| train.epochs=1
+| train.batch_size=4
+| train.probe.c=0.1
+train.probe.c=0.1 | train.probe.c=10
+train.probe.c=0.1 | train.probe.views=[identity,hflip]
+| train.batch_norm=frozen
+| train.freeze=[conv_stem]
+| train.unfreeze=0.9
+| train.ema_decay=0.9
+| train.average_last=2
+train.epochs=4 optim.lr=3e-2 | train.select=best
+| train.precision=bf16
+| seed=1
+"""
+# settings that are tested where they act: prediction, files, speed, several runs
+ELSEWHERE = {
+    "model.weights.source", "model.weights.file", "model.weights.name", "model.weights.version",
+    "model.weights.sha256", "model.weights.rename", "model.checkpointing", "data.intensity", "data.bad_images",
+    "data.workers", "extra.rows", "extra.pseudo", "extra.pseudo_least", "loss.teacher", "loss.teacher_weight",
+    "loss.teacher_temperature", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every",
+    "predict.views", "predict.batch_size", "metrics",
+}  # fmt: skip
+CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    project = TinyProject(tmp_path_factory.mktemp("settings"), rows=60)
+    table = project.root / "raw" / "train.csv"
+    lines = table.read_text().splitlines()
+    more = [f"{line},{20 + i % 50},{['arm', 'leg', 'head'][i % 3]}" for i, line in enumerate(lines[1:])]
+    table.write_text("\n".join([lines[0] + ",age,site", *more]) + "\n")
+    train: dict[str, Any] = {**FACTS["train"], "metadata": ["age", "site"]}
+    project.write_yaml("competition", {**FACTS, "train": train})
+    project.prepare()
+    return project
+
+
+def trained(project: TinyProject, settings: str) -> Path:
+    """The folder of fold 0 trained with these settings; each combination is trained once."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in settings)
+    folder = project.fold(0, name)
+    if not (folder / "meta.json").is_file():
+        assert project.run("train", "--name", name, "--set", settings, "--fold", "0") == 0, settings
+    return folder
+
+
+@pytest.mark.parametrize(("given", "changed"), CASES, ids=[" ".join(case).strip() for case in CASES])
+def test_a_setting_changes_the_weights(shared: TinyProject, given: str, changed: str) -> None:
+    plain = trained(shared, f"{BASE} {given}")
+    other = trained(shared, f"{BASE} {given} {changed}")
+    assert sha256_file(plain / "model.safetensors") != sha256_file(other / "model.safetensors")
+
+
+def test_a_setting_that_does_nothing_is_noticed(shared: TinyProject) -> None:
+    """The negative control: the same training under another name has the same weights."""
+    plain = trained(shared, f"{BASE} ")
+    other = trained(shared, f"{BASE} train.checkpoint_minutes=7")
+    assert sha256_file(plain / "model.safetensors") == sha256_file(other / "model.safetensors")
+
+
+def keys(content: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in content.items():
+        found |= keys(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key}
+    return found
+
+
+def test_no_setting_is_forgotten() -> None:
+    every = keys(Run.parse({"train": {"probe": {}}}, where="").choices())
+    named = {part.partition("=")[0] for case in CASES for half in case for part in half.split()}
+    covered = ELSEWHERE | {name for name in every if any(one == name or one.startswith(f"{name}.") for one in named)}
+    assert every - covered == set()
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(shared: TinyProject) -> None:
+    plain = trained(shared, f"{BASE} model.name=test_resnet")
+    other = trained(shared, f"{BASE} model.name=test_resnet model.checkpointing=true")
+    logs = [read_csv(folder / "log.csv")["train_loss"].tolist() for folder in (plain, other)]
+    assert [round(float(x), 4) for x in logs[0][1:]] == [round(float(x), 4) for x in logs[1][1:]]
+
+
+def test_rates_and_losses_are_recorded_for_each_step(shared: TinyProject) -> None:
+    folder = trained(shared, f"{BASE} schedule.name=one_cycle schedule.warmup=0.5")
+    steps, log = read_csv(folder / "steps.csv"), read_csv(folder / "log.csv")
+    rates = steps["lr"].astype(float)
+    assert steps["step"].tolist() == [str(i) for i in range(len(steps))]
+    assert rates.iloc[0] < rates.max() > rates.iloc[-1]
+    assert float(log["train_loss"][1]) == pytest.approx(steps["loss"].astype(float)[steps["epoch"] == "1"].mean())
+
+
+def test_validation_may_be_rarer(shared: TinyProject) -> None:
+    folder = trained(shared, f"{BASE} train.epochs=5 train.validate_every=2")
+    scores = read_csv(folder / "log.csv")["score"]
+    assert [bool(cell) for cell in scores] == [True, False, True, False, True, True]
+
+
+def test_chosen_folds_alone_make_a_run(shared: TinyProject) -> None:
+    given = ["--name", "part", "--set", f"{BASE} train.folds=[1]"]
+    for stage in ("train", "predict", "ensemble"):
+        assert shared.run(stage, *given) == 0
+    assert not shared.fold(0, "part").exists()
+    cv = read_json(shared.layout.run("tiny", "part") / "cv.json")
+    assert len(cv["per_fold"]) == 1
+    assert cv["rows"] == read_json(shared.fold(1, "part") / "meta.json")["rows_valid"]
+    assert shared.run("score", "--name", "part") == 0
+    assert RUN["train"]["epochs"] == 2
