@@ -92,8 +92,8 @@ search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.sea
 submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)
 
-ledger: $(ready) ## list the submissions with their CV and leaderboard scores
-	$(foldline) ledger --comp $(COMP)
+ledger: $(ready) ## list all submissions, or those of COMP, with their CV and leaderboard scores
+	$(foldline) ledger $(if $(filter file,$(origin COMP)),,--comp $(COMP))
 
 check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 	$(foldline) check --comp $(COMP) "$(FILE)"

@@ -22,7 +22,7 @@ _STAGES = {
     "compare": "show runs side by side with paired differences, oof/<comp>/compare.html",
     "search": "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
     "submit": "send a submission to Kaggle and wait for its score",
-    "ledger": "list the submissions with their CV and leaderboard scores",
+    "ledger": "list all submissions, or those of --comp, with their CV and leaderboard scores",
     "check": "check a CSV against the sample submission",
 }
 _OF_A_RUN = {"train", "predict", "ensemble", "report", "score", "submit"}
@@ -64,6 +64,7 @@ def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
     stages["search"].add_argument("--search", required=True, help="the search: configs/<comp>/<search>.search.yaml")
     stages["submit"].add_argument("--message", default="", help="what is said of the submission")
     stages["submit"].add_argument("--yes", action="store_true", help="do not ask before a daily slot is spent")
+    stages["ledger"].set_defaults(comp=None)
     stages["check"].add_argument("file", type=Path, help="the CSV to check")
 
 

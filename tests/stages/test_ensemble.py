@@ -108,6 +108,25 @@ def test_the_default_decision_on_demand(f1_project: TinyProject, capsys: pytest.
     assert "up to date" in capsys.readouterr().out
 
 
+def test_what_was_sent_stays_in_the_ledger(f1_project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(f1_project, "quick", timid)
+    path = f1_project.layout.submission("tiny", "quick").with_suffix(".json")
+    assert f1_project.run("ensemble") == 0
+    sent = {"kaggle": {"ref": "7", "status": "complete"}, "public": 0.75, "message": "first"}
+    write_json(path, read_json(path) | sent)
+    assert f1_project.run("ensemble", "--decide", "default") == 0
+    entry = read_json(path)
+    assert (entry["kaggle"], entry["public"]) == (None, None), "another file, which was not sent"
+    assert [(old["public"], old["cv"]["pooled"] > 0.9) for old in entry["earlier"]] == [(0.75, True)]
+    capsys.readouterr()
+    assert f1_project.run("ledger") == 0
+    assert ["0.75000" in line for line in capsys.readouterr().out.splitlines()].count(True) == 1
+    assert f1_project.run("ensemble") == 0
+    entry = read_json(path)
+    assert {key: entry[key] for key in sent} == sent, "the very file that was sent: not again unasked"
+    assert entry["earlier"] == []
+
+
 def test_noise_keeps_the_default_decision(f1_project: TinyProject) -> None:
     """A threshold fitted on noise wins on its own rows; on the other folds' it does not, and is not used."""
     used = {"default": 0, "fitted": 0}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from foldline.cli import main
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.tables import sha256_file
@@ -84,6 +85,19 @@ def test_the_file_is_sent_and_its_score_comes_into_the_ledger(layout: Layout, si
     assert entry["cv"]["pooled"] == 0.93
 
 
+def test_a_message_may_begin_with_a_dash(layout: Layout, site: Site) -> None:
+    site.answers = [SCORED]
+    submit(layout, "toy", "best", "-f is no option", yes=True, poll_seconds=0.01)
+    assert site.submissions[0]["description"].startswith("-f is no option [best ")
+
+
+def test_a_single_fold_has_no_deviation(layout: Layout, site: Site) -> None:
+    path = layout.submission("toy", "best").with_suffix(".json")
+    path.write_text(json.dumps(read_entry(layout) | {"cv": {"pooled": 0.5, "mean": 0.5, "std": None}}))
+    site.answers = [SCORED]
+    assert submit(layout, "toy", "best", "", yes=True, poll_seconds=0.01)["message"] == "best CV auc 0.50000"
+
+
 def test_the_same_file_costs_one_slot_only(layout: Layout, site: Site) -> None:
     site.answers = [SCORED]
     send(layout)
@@ -154,6 +168,15 @@ REFUSALS: dict[str, tuple[str, int, str, str, str]] = {
     "throttled": ("StartSubmissionUpload", 429, "Too many requests", "throttles", "wait"),
     "credentials": ("StartSubmissionUpload", 401, "Unauthenticated", "credentials", "settings/api"),
     "closed": ("StartSubmissionUpload", 404, "Not found", "no such competition", "competitions/cats"),
+    "notebooks": (
+        "CreateSubmission",
+        400,
+        "Submission not allowed: This competition only accepts Submissions from Notebooks.",
+        "notebooks",
+        "cats/code",
+    ),
+    "ended": ("CreateSubmission", 400, "Submission not allowed: the deadline has passed", "ended", "leaderboard"),
+    "phone": ("CreateSubmission", 403, "You must verify your phone number", "verified", "settings"),
     "upload": ("PUT", 500, "broken", "upload failed", "not spent"),
 }
 
@@ -208,6 +231,15 @@ def test_the_ledger_shows_cv_beside_lb(layout: Layout, capsys: pytest.CaptureFix
     assert lines[2].split()[3:] == ["best", "auc", "0.93000", "0.01000", "-", "-", "not", "sent"]
     assert ledger(layout, "other") == []
     assert len(ledger(layout, None)) == 2
+
+
+def test_the_command_shows_all_competitions_unless_one_is_named(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ledger", "--root", str(layout.root)]) == 0
+    assert "toy" in capsys.readouterr().out
+    assert main(["ledger", "--root", str(layout.root), "--comp", "elpv"]) == 0
+    assert "no submissions yet of elpv" in capsys.readouterr().out
 
 
 def test_pauses_grow_and_end() -> None:

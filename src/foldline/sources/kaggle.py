@@ -46,6 +46,21 @@ FAILURES = (
         "submit again after midnight UTC; the file stays where it is",
     ),
     (
+        r"only accepts submissions from|notebooks? (submissions )?only|(kernels|code)[- ](only )?competition",
+        "the competition takes submissions from notebooks only, not files",
+        "run the trained folds in a notebook there: {page}/code",
+    ),
+    (
+        r"deadline (has )?passed|competition (is |has )?(over|ended|closed|completed)|late submissions?",
+        "the competition has ended and takes no more submissions",
+        "see {page}/leaderboard",
+    ),
+    (
+        r"phone[- ]verif|verify your (phone|identity|account)|identity verif",
+        "Kaggle wants your account verified first",
+        f"verify it at {SITE}/settings and run the command again",
+    ),
+    (
         r"\b429\b|too many requests|throttl|rate limit",
         "Kaggle throttles requests (429)",
         "wait a few minutes, run again",

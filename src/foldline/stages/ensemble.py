@@ -237,6 +237,20 @@ def _write_submission(
         "cv": {"pooled": record["pooled"], "mean": record["mean"], "std": record["std"]},
         "decision": record.get("decision"), "folds_sha256": folds.sha256,
         "members": list(made_from["members"]), "made_from": made_from,
-        "message": None, "kaggle": None, "public": None, "private": None,
+        **_sent_before(path),
     })  # fmt: skip
     say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate")
+
+
+def _sent_before(path: Path) -> dict[str, Any]:
+    """What happened to this very file, and the entries of other files that were sent under its name.
+
+    A file that was sent is never sent again unasked, and its score stays in the ledger.
+    """
+    old = read_json_or_empty(path.with_suffix(".json"))
+    versions = [old, *old.pop("earlier", [])] if old else []
+    digest = sha256_file(path)
+    same: dict[str, Any] = next((entry for entry in versions if entry["sha256"] == digest), {})
+    fate = {key: same.get(key) for key in ("message", "kaggle", "public", "private")}
+    earlier = [entry for entry in versions if entry is not same and entry["kaggle"] is not None]
+    return {**fate, "earlier": earlier}

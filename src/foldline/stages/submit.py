@@ -7,6 +7,7 @@ The entry is written before the upload too, so that one that was interrupted is 
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +135,8 @@ def _tag(name: str, digest: str) -> str:
 
 def _upload(path: Path, entry: Entry, slug: str, tag: str) -> None:
     """Sends the file. The entry says `uploading` until the client has said that Kaggle took it."""
-    arguments = ["competitions", "submit", "-c", slug, "-f", str(path), "-m", f"{entry['message']} {tag}"]
+    message = f"--message={entry['message']} {tag}"  # one word: a message may begin with a dash
+    arguments = ["competitions", "submit", "-c", slug, "-f", str(path), message]
     output = run_client(arguments, page=competition_page(slug))
     entry["kaggle"]["status"] = "pending"
     write_json(path.with_suffix(".json"), entry)
@@ -185,10 +187,10 @@ def list_submissions(slug: str) -> list[dict[str, Any]]:
     """Kaggle's newest submissions of the signed-in person, newest first."""
     arguments = ["competitions", "submissions", "-c", slug, "--format", "json"]
     output = run_client(arguments, page=competition_page(slug))
-    start = output.find("[")
-    if start < 0:
+    start = re.search(r"^\[", output, re.MULTILINE)
+    if start is None:
         return []  # "No submissions found"
-    content: list[dict[str, Any]] = json.loads(output[start:])
+    content: list[dict[str, Any]] = json.loads(output[start.start() :])
     return content
 
 
@@ -199,19 +201,26 @@ def _number(text: object) -> float | None:
 
 def _cv(entry: Entry) -> str:
     """The entry's CV score as a person reads it."""
-    cv = entry.get("cv")
-    return f"CV {entry['metric']} {cv['pooled']:.5f} ± {cv['std']:.5f}" if cv else "no CV score"
+    cv = entry.get("cv") or {"pooled": None, "std": None}
+    if cv["pooled"] is None:
+        return "no CV score"
+    spread = "" if cv["std"] is None else f" ± {cv['std']:.5f}"  # of a single fold there is none
+    return f"CV {entry['metric']} {cv['pooled']:.5f}{spread}"
 
 
 def ledger(layout: Layout, comp: str | None) -> list[Entry]:
     """Shows every submission of a competition, or of all: CV and LB side by side, newest first.
+
+    A file that was sent and then made anew has a line for each.
 
     Returns:
         The entries.
     """
     folder = layout.root / "submissions"
     files = sorted(folder.glob(f"{comp or '*'}/*.json"))
-    entries: list[Entry] = sorted((read_json(path) for path in files), key=lambda e: str(e["time"]), reverse=True)
+    newest: list[Entry] = [read_json(path) for path in files]
+    every = [version for entry in newest for version in (entry, *entry.get("earlier", []))]
+    entries = sorted(every, key=lambda entry: str(entry["time"]), reverse=True)
     if not entries:
         say(f"no submissions yet{f' of {comp}' if comp else ''}: make ensemble writes one")
         return []
