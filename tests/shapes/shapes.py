@@ -354,17 +354,17 @@ def statoil(tree: Tree) -> Truth:
         large = cv2.resize(tree.gray(share), (75, 75), interpolation=cv2.INTER_NEAREST)
         return [round(float(value), 4) for value in (large * 60 - 40).ravel()]
 
-    names, on = tree.names(90, 8), tree.deal(90, 2)
+    names, on = tree.names(72, 8), tree.deal(72, 2)
     items = [
         {"id": name, "band_1": band(y), "band_2": band(1 - y), "inc_angle": 39.5 if i % 7 else "na"}
         for i, (name, y) in enumerate(zip(names, on, strict=True))
     ]
-    tree.json("train.json", [item | {"is_iceberg": y} for item, y in zip(items[:55], on[:55], strict=True)])
-    tree.json("test.json", items[55:])
-    tree.csv(SAMPLE, "id,is_iceberg", [(name, 0.5) for name in names[55:]])
+    tree.json("train.json", [item | {"is_iceberg": y} for item, y in zip(items[:44], on[:44], strict=True)])
+    tree.json("test.json", items[44:])
+    tree.csv(SAMPLE, "id,is_iceberg", [(name, 0.5) for name in names[44:]])
     for name in ("train.json", "test.json", SAMPLE):
         tree.pack(f"{name}.7z", name)
-    return dict(zip(names[55:], on[55:], strict=True))
+    return dict(zip(names[44:], on[44:], strict=True))
 
 
 SHAPES = [
@@ -387,6 +387,6 @@ SHAPES = [
     Shape("siim-isic-melanoma-classification", siim, graders.auc, 0.9, groups=25),
     Shape(
         "statoil-iceberg-classifier-challenge", statoil, graders.log_loss, 0.5, smaller_is_better=True, bad="-0.1",
-        run={"data": {"channels": 2}},
+        run={"data": {"channels": 2}, "train": {"epochs": 16}},
     ),
 ]  # fmt: skip
