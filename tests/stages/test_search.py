@@ -14,9 +14,10 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
 from foldline.core.search import OnEpoch, load_search
 from foldline.core.strict import load_yaml
-from foldline.core.tables import read_csv, write_csv, write_json
+from foldline.core.tables import read_csv, read_json, write_csv, write_json
 from foldline.stages.search import search
 from report.made_runs import COMP, make_run
+from tiny import TinyProject
 
 BASE = {"optim": {"lr": 0.1}, "train": {"epochs": 6}}
 RANGES = {
@@ -344,3 +345,34 @@ def test_search_files_are_no_runs(layout: Layout) -> None:
     assert caught.value.next.startswith("known: base;")
     assert load_search(layout, COMP, "tune").ranges["optim.lr"].log
     assert "tune" not in load_yaml(layout.search_config(COMP, "tune"))
+
+
+def test_through_the_real_training(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained, stopped in the middle by its watcher, given up by the pruner, and the winner trained as a run."""
+    from foldline.engine.study import Book
+
+    project.prepare()
+    ranges = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    content = {"base": "quick", "trials": 3, "folds": [1], "ranges": ranges, "prune": {"warmup": 0, "after_trials": 1}}
+    project.write_yaml("tune.search", content)
+    seen: list[tuple[int, int]] = []
+
+    def falls_behind(book: Book, trial: Any, epoch: int, score: float) -> bool:
+        seen.append((trial.number, epoch))
+        if trial.number == 0:
+            raise KeyboardInterrupt
+        return bool(trial.number == 2)
+
+    monkeypatch.setattr(Book, "falls_behind", falls_behind)
+    assert project.run("search", "--search", "tune") == 130
+    assert project.run("search", "--search", "tune", "--device", "cpu") == 0
+    assert seen == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1), (3, 2)]
+    table = read_csv(project.layout.run("tiny", "tune") / "search.csv")
+    assert table["state"].tolist() == ["interrupted", "complete", "given up", "complete"]
+    assert len(read_csv(project.fold(1, "tune-2") / "log.csv")) == 2, "epoch 0 and 1 were logged"
+    assert not list(project.fold(1, "tune-2").glob("*.safetensors"))
+    assert not (project.fold(1, "tune-2") / "resume").is_file()
+    assert project.run("train", "--run", "tune", "--fold", "1") == 0
+    won = table[table["state"] == "complete"].astype({"score": float}).sort_values("score", kind="stable").iloc[-1]
+    own = read_json(project.fold(1, "tune") / "meta.json")
+    assert own["score"] == pytest.approx(float(won["score"]), abs=0), "the winner trained again scores the same"
