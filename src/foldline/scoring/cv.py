@@ -48,14 +48,9 @@ def cross_validation(
     own = metric_for(facts.metric, facts.task)
     choice = choose_decision(facts.metric, truth, prob, folds, facts.task, decide) if decide else None
     answers = choice.answers if choice else prob
+    scored = answers if own.input == "label" else prob
     interval = bootstrap_interval(
-        own,
-        truth,
-        answers if own.input == "label" else prob,
-        clusters=clusters,
-        resamples=RESAMPLES,
-        level=LEVEL,
-        task=facts.task,
+        own, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=facts.task
     )
     every = {name: _one_metric(name, truth, prob, answers, folds, facts) for name in metric_names(facts, metrics)}
     decision = choice.record() if choice else None
