@@ -13,7 +13,7 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.tasks import prediction_columns, target_columns, truth_array
 from foldline.scoring.cv import cross_validation
-from report.made_runs import COMP, OUTPUTS, K, make_run
+from report.made_runs import COMP, METRIC, OUTPUTS, K, make_run
 
 
 def make_rivals(root: Path, task: Task, noise: dict[str, float], *, rows: int = 90) -> Layout:
@@ -56,12 +56,12 @@ def add_rival(
     tables.write_json(folder / "cv.json", record)
     tables.write_json(folder / "run.json", Run.parse(settings or {}, where="made").choices())
     for fold in folds:
-        write_log(layout.fold(COMP, name, fold) / "log.csv", noise, train_score)
+        write_log(layout.fold(COMP, name, fold) / "log.csv", noise, METRIC[task] if train_score else "")
 
 
-def write_log(path: Path, noise: float, train_score: bool) -> None:
-    """Four epochs that learn, the worse the more noise."""
+def write_log(path: Path, noise: float, metric: str) -> None:
+    """Four epochs that learn, the worse the more noise; `metric`: that of the training rows is logged too."""
     epochs = np.arange(5)
     log = pd.DataFrame({"epoch": epochs, "train_loss": [None, *(0.7 * 0.7 ** epochs[1:])]})
     log = log.assign(valid_loss=0.7 * (0.8 + 0.05 * noise) ** epochs, score=0.5 + 0.4 * (1 - 0.5**epochs) / (1 + noise))
-    tables.write_csv(path, log.assign(train_score=log["score"] + 0.03) if train_score else log)
+    tables.write_csv(path, log.assign(**{f"train_{metric}": log["score"] + 0.03}) if metric else log)

@@ -36,7 +36,8 @@ class Rival:
         cv: its `cv.json`; the scores are by the metric of the facts as they are now.
         folds: the folds that it has predicted; `cv["per_fold"]` has one score for each.
         choices: its settings, defaults included; None for an ensemble.
-        logs: the epochs of each fold, with the columns of LOG and, where it was logged, train_score.
+        logs: the epochs of each fold, with the columns of LOG and, where it was logged, train_score: the metric on
+            the training rows.
     """
 
     name: str
@@ -166,7 +167,7 @@ def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds:
     numbers = [int(k) for k in np.unique(oof["fold"])]
     stored = tables.read_json(folder / "run.json") if (folder / "run.json").is_file() and not cv["members"] else None
     choices = None if stored is None else _with_defaults(stored, Run().choices())
-    return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers))
+    return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
 
 
 def _with_defaults(stored: Record, defaults: Record) -> Record:
@@ -184,15 +185,17 @@ def _with_defaults(stored: Record, defaults: Record) -> Record:
     return found
 
 
-def _logs(layout: Layout, comp: str, name: str, numbers: list[int]) -> dict[int, pd.DataFrame]:
-    """The epochs of each fold as numbers; an empty cell is NaN."""
+def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str) -> dict[int, pd.DataFrame]:
+    """The epochs of each fold as numbers, an empty cell is NaN; the metric on the training rows where it is known."""
     logs = {}
     for k in numbers:
         path = layout.fold(comp, name, k) / "log.csv"
         if path.is_file():
             log = tables.read_csv(path, required=LOG)
-            wanted = [*LOG, *(column for column in ("train_score",) if column in log.columns)]
-            logs[k] = log[wanted].apply(pd.to_numeric, errors="coerce")
+            own = f"train_{metric}"  # empty where the training rows' labels are mixed
+            names = {own: "train_score"} if own in log.columns and (log[own] != "").any() else {}
+            log = log.rename(columns=names)[[*LOG, *names.values()]]
+            logs[k] = log.apply(pd.to_numeric, errors="coerce")
     return logs
 
 
