@@ -35,7 +35,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all predict ensemble score report compare search submit ledger check test lint bench clean
+.PHONY: help download folds train train-all predict ensemble score report watch compare search submit ledger check test lint bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -82,6 +82,9 @@ score: $(ready) | $(submission) ## grade the submission on the held-out labels
 
 report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 	$(foldline) report --comp $(COMP) --run $(RUN) --name $(name)
+
+watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures
+	$(foldline) watch --comp $(COMP) --run $(run) $(if $(TEST),--test)
 
 compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
 	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"

@@ -19,13 +19,14 @@ _STAGES = {
     "ensemble": "blend runs into a submission, and write the report",
     "report": "write a run's report.html",
     "score": "grade a submission on held-out labels",
+    "watch": "serve a page that follows a run while it trains",
     "compare": "show runs side by side with paired differences, oof/<comp>/compare.html",
     "search": "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
     "submit": "send a submission to Kaggle and wait for its score",
     "ledger": "list all submissions, or those of --comp, with their CV and leaderboard scores",
     "check": "check a CSV against the sample submission",
 }
-_OF_A_RUN = {"train", "predict", "ensemble", "report", "score", "submit"}
+_OF_A_RUN = {"train", "predict", "ensemble", "report", "score", "submit", "watch"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +60,8 @@ def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
         "--decide", default="fitted", choices=["default", "fitted"],
         help="how labels are decided: fitted on the OOF predictions where that is better, or always the default",
     )  # fmt: skip
+    stages["watch"].add_argument("--port", type=int, default=8765, help="where on this machine (default: 8765)")
+    stages["watch"].add_argument("--test", action="store_true", help="show test pictures and their held-out labels")
     stages["compare"].add_argument("--runs", default="", help='the runs, "a b"; default: all on the present folds')
     stages["compare"].add_argument("--against", default="", help="a further run to compare every other one with")
     stages["search"].add_argument("--search", required=True, help="the search: configs/<comp>/<search>.search.yaml")
@@ -131,6 +134,10 @@ def _dispatch(given: argparse.Namespace) -> None:
         from foldline.stages.score import score_submission
 
         score_submission(layout, comp, given.name or given.run)
+    elif given.stage == "watch":
+        from foldline.stages.watch import watch
+
+        watch(layout, comp, given.name or given.run, port=given.port, test=given.test)
     elif given.stage == "compare":
         from foldline.stages.compare import compare
 

@@ -17,7 +17,7 @@ from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Loss
 from foldline.engine.activations import activate
-from foldline.engine.losses import LOSSES, Objective, balanced_weights, build_loss, build_objective
+from foldline.engine.losses import LOSSES, Objective, balanced_weights, build_objective
 from foldline.engine.losses_softmax import log_tempered_softmax
 
 TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
@@ -427,4 +427,3 @@ def test_shares_of_binary_cross_entropy_are_calibrated() -> None:
 def test_an_unknown_activation_is_an_error() -> None:
     with pytest.raises(FoldlineError, match="softmaxx"):
         activate(torch.zeros(1, 2), "softmaxx")
-    assert build_loss(Loss(), "multiclass") is not None

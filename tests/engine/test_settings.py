@@ -87,8 +87,8 @@ ELSEWHERE = {
     "model.weights.source", "model.weights.file", "model.weights.name", "model.weights.version",
     "model.weights.sha256", "model.weights.rename", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "extra.rows", "extra.pseudo", "extra.pseudo_least", "loss.teacher", "loss.teacher_weight",
-    "loss.teacher_temperature", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every",
-    "predict.views", "predict.batch_size", "metrics",
+    "loss.teacher_temperature", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes",
+    "train.validate_every", "predict.views", "predict.batch_size", "metrics",
 }  # fmt: skip
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]
 

@@ -4,74 +4,19 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import timm
 import torch
-from torch.nn import functional as F
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Loss, Optim, Schedule
+from foldline.core.run import Optim
 from foldline.core.tables import read_csv, read_json
-from foldline.engine.losses import LOSSES, build_loss
-from foldline.engine.optim import build_optimizer, build_schedule, freeze
+from foldline.engine.optim import build_optimizer
 from foldline.engine.precision import Precision, choose_precision, set_batch_norm
+from foldline.engine.unfreeze import freeze
 from tiny import TinyProject
 
-TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
 CPU = torch.device("cpu")
-
-
-def target_of(task: Task, rows: int = 6, outputs: int = 3) -> torch.Tensor:
-    rng = np.random.default_rng(0)
-    if task in ("binary", "multiclass", "ordinal"):
-        return torch.from_numpy(rng.integers(0, outputs, rows))
-    if task == "multilabel":
-        return torch.from_numpy(rng.integers(0, 2, (rows, outputs)).astype(np.float32))
-    values = rng.random((rows, outputs)).astype(np.float32)
-    return torch.from_numpy(values / values.sum(1, keepdims=True) if task == "soft" else values)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("task", TASKS)
-def test_every_loss_is_a_mean_over_rows_or_refuses_the_task(name: str, task: Task) -> None:
-    try:
-        loss = build_loss(Loss(name=name), task)
-    except FoldlineError as error:
-        if "does not fit" not in str(error):
-            raise
-        return
-    target = target_of(task)
-    logits = torch.randn(6, 3, requires_grad=True)
-    value = loss(logits, target)
-    assert value.shape == ()
-    assert torch.allclose(value, loss(logits.flip(0), target.flip(0)))
-    value.backward()  # type: ignore[no-untyped-call]
-    assert logits.grad is not None
-    assert torch.isfinite(logits.grad).all()
-    assert logits.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_default_loss_is_least_at_the_truth(task: Task) -> None:
-    loss, target = build_loss(Loss(), task), target_of(task)
-    hot = F.one_hot(target, 3).float() if target.ndim == 1 else target
-    truth = {"regression": hot, "soft": hot.clamp_min(1e-6).log()}.get(task, 20 * hot - 10)
-    best = loss(truth, target)
-    assert all(loss(torch.randn_like(truth), target) > best for _ in range(5))
-
-
-def test_smoothing_is_torchs() -> None:
-    target, logits = target_of("multiclass"), torch.randn(6, 3)
-    smooth = build_loss(Loss(smoothing=0.1), "multiclass")(logits, target)
-    assert torch.allclose(smooth, F.cross_entropy(logits, target, label_smoothing=0.1))
-    assert not torch.allclose(smooth, F.cross_entropy(logits, target))
-
-
-def test_a_loss_of_another_shape_is_an_error() -> None:
-    with pytest.raises((ValueError, RuntimeError)):
-        build_loss(Loss(name="bce"), "multilabel")(torch.randn(4, 3), torch.rand(4, 1))
 
 
 def model() -> torch.nn.Module:
@@ -84,24 +29,6 @@ def test_layer_decay_and_no_decay_of_norms() -> None:
     assert max(scales) == 1.0
     assert len(scales) > 3
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.05}
-
-
-def test_the_schedule_warms_up_and_falls_to_the_end() -> None:
-    optim = Optim(lr=1.0)
-    optimizer = build_optimizer(model(), optim, CPU)
-    rates = []
-    schedule = build_schedule(optimizer, optim, Schedule(warmup=0.2, min_lr_fraction=0.1), 50)
-    for step in range(50):
-        schedule.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == 0.0
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert max(rates) == pytest.approx(1.0, abs=0.1)
-    assert rates[-1] == pytest.approx(0.1, abs=0.01)
-    again = build_schedule(build_optimizer(model(), optim, CPU), optim, Schedule(warmup=0.2, min_lr_fraction=0.1), 50)
-    again.step_update(30)
-    assert again.optimizer.param_groups[0]["lr"] == rates[30], "a schedule has no memory, so a resume needs none"
 
 
 def test_frozen_parameters_and_statistics_stay() -> None:

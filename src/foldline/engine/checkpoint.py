@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import atomic_path, require_file
+from foldline.engine.optim_state import pack, unpack
 
 State = dict[str, Tensor]
 
@@ -54,16 +55,10 @@ def save_resume(path: Path, tensors: dict[str, State], optimizer: Optimizer, pos
         tensors: named state dicts: model, and where used ema and best.
         position: a JSON value: where training stands.
     """
-    state = optimizer.state_dict()
+    moments, rest = pack(optimizer)
     flat = {f"{part}/{name}": tensor for part, content in tensors.items() for name, tensor in content.items()}
-    numbers: dict[str, dict[str, Any]] = {}
-    for index, values in state["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                flat[f"optimizer/{index}/{name}"] = value
-            else:
-                numbers.setdefault(str(index), {})[name] = value
-    header = {"position": position, "optimizer": {"numbers": numbers, "groups": state["param_groups"]}}
+    flat |= {f"optimizer/{name}": tensor for name, tensor in moments.items()}
+    header = {"position": position, "optimizer": rest}
     with atomic_path(path) as temporary:
         save_file(cpu_copy(flat), temporary, metadata={"foldline": json.dumps(header)})
 
@@ -78,20 +73,15 @@ def load_resume(path: Path, optimizer: Optimizer) -> tuple[dict[str, State], dic
         with safetensors.safe_open(path, framework="pt") as handle:
             header = json.loads(handle.metadata()["foldline"])
             flat = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, KeyError, TypeError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, OSError, RuntimeError) as error:
         raise FoldlineError(
             f"the resume point cannot be read: {error}", where=str(path), next="delete this file: the fold starts anew"
         ) from error
     parts: dict[str, State] = {}
-    values: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in header["optimizer"]["numbers"].items()}
     for key, tensor in flat.items():
         part, _, name = key.partition("/")
-        if part == "optimizer":
-            index, _, slot = name.partition("/")
-            values.setdefault(int(index), {})[slot] = tensor
-        else:
-            parts.setdefault(part, {})[name] = tensor
-    optimizer.load_state_dict({"state": values, "param_groups": header["optimizer"]["groups"]})
+        parts.setdefault(part, {})[name] = tensor
+    unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
     _lay_out_like_parameters(optimizer)
     return parts, header["position"]
 

@@ -223,13 +223,6 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
     return found
 
 
-def build_loss(settings: Loss, task: Task) -> LossFunction:
-    """The loss function alone, without class weights."""
-    outputs = ["0", "1"]
-    plain = settings.model_copy(update={"class_weights": "none"})
-    return build_objective(plain, task, outputs, np.zeros(1), bounds=(0.0, 1.0)).function
-
-
 def _does_not_fit(name: str, task: Task) -> FoldlineError:
     fitting = sorted(name for name, kind in LOSSES.items() if task in kind.tasks)
     return FoldlineError(

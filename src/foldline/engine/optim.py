@@ -13,14 +13,12 @@ from timm.optim import (
     param_groups_layer_decay,
     param_groups_weight_decay,
 )
-from timm.scheduler import create_scheduler_v2
-from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.run import Optim, Schedule
-from foldline.engine.unfreeze import classifier_names, freeze
+from foldline.core.run import Optim
+from foldline.engine.unfreeze import classifier_names
 
 _FUSED = {"adam", "adamw", "sgd", "nesterov", "momentum"}
 _OWN_SETTINGS = {"lr", "weight_decay", "params"}
@@ -105,23 +103,3 @@ def _groups(model: nn.Module, settings: Optim) -> list[dict[str, Any]]:
             if parameters:
                 split.append(group | {"params": parameters, "lr_scale": scale * factor})
     return split
-
-
-def build_schedule(optimizer: Optimizer, optim: Optim, settings: Schedule, steps: int) -> Scheduler:
-    """timm's schedule, moved by `step_update(step)`: a function of the step alone, so it has no state to save."""
-    warmup = round(settings.warmup * steps)
-    smallest = optim.lr * (settings.min_lr_fraction if settings.name == "cosine" else 1.0)
-    schedule, _ = create_scheduler_v2(
-        optimizer,
-        sched="cosine",
-        num_epochs=max(steps, 1),
-        warmup_epochs=warmup,
-        warmup_lr=0.0,
-        min_lr=smallest,
-        step_on_epochs=False,
-        updates_per_epoch=1,
-    )
-    return schedule
-
-
-__all__ = ["build_optimizer", "build_schedule", "freeze"]

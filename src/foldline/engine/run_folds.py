@@ -24,6 +24,8 @@ from foldline.engine.precision import Precision, choose_precision
 from foldline.engine.predict_run import load_teacher, ready
 from foldline.engine.prepare import Problem, open_problem
 from foldline.engine.start import Start, make_start
+from foldline.images.augment import Augmenter
+from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build, state_sha256
 from foldline.scoring.metrics import metric_for
 
@@ -46,6 +48,8 @@ def train_folds(
     prepare_device(device)
     say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
     problem = open_problem(layout, comp, run, device)
+    for fold in folds:
+        require_trainable(problem, fold)
     write_run(layout, comp, name, run)
     start = make_start(problem, folds)
     for fold in folds:
@@ -70,6 +74,14 @@ def _train_fold(
     job = replace(job, precision=precision)
     fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
     _write_fold(problem, start, name, job, fitted)
+
+
+def require_trainable(problem: Problem, fold: int) -> None:
+    """Raises FoldlineError for augmentation or sampling that cannot work, before anything takes time."""
+    run, folds = problem.run, problem.folds
+    Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
+    truth = problem.truth[problem.own(fold, train=True)]
+    rows_per_epoch(row_classes(truth, folds.task), len(truth), run.sampling, folds.outputs)
 
 
 def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:

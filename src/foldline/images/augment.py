@@ -8,7 +8,7 @@ import os
 import random
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,15 +41,7 @@ class Augmenter:
             their size or type.
     """
 
-    @overload
-    def __init__(self, settings: Augment, height_width: tuple[int, int], channels: int | None = None) -> None: ...
-
-    @overload
-    def __init__(self, settings: str, height_width: float, channels: tuple[int, int], /) -> None: ...
-
-    def __init__(self, settings: Augment | str, height_width: Any, channels: Any = None) -> None:
-        if isinstance(settings, str):  # (recipe, strength, height_width): the earlier call, which training still makes
-            settings, height_width, channels = Augment(recipe=settings, strength=height_width), channels, None
+    def __init__(self, settings: Augment, height_width: tuple[int, int], channels: int | None = None) -> None:
         self.erasing = settings.erasing
         self.together = settings.transforms is None and settings.recipe in SAME_DRAWS
         transforms = _transforms(settings, height_width, channels)

@@ -1,0 +1,210 @@
+"""What training takes from elsewhere: further rows, pseudo-labels, a teacher, another run. No leak gets by."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from foldline.core.run import Run
+from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
+from foldline.engine.device import pick_device
+from foldline.engine.loose import predict_files
+from foldline.engine.prepare import Problem, open_problem
+from tiny import TinyProject
+
+BASE = "train.epochs=1 augment.recipe=none"
+
+
+@pytest.fixture
+def ready(project: TinyProject) -> TinyProject:
+    project.prepare()
+    return project
+
+
+def problem(project: TinyProject, **extra: object) -> Problem:
+    run = Run.parse({"data": {"image_size": 32, "channels": 1}, "extra": extra}, where="")
+    return open_problem(project.layout, "tiny", run, pick_device("cpu"))
+
+
+def trained(project: TinyProject, name: str, settings: str = "", *stages: str) -> Path:
+    for stage in ("train", *stages):
+        assert project.run(stage, "--name", name, "--set", f"{BASE} {settings}") == 0
+    return project.fold(0, name)
+
+
+def add_extra(project: TinyProject, pictures: dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]) -> None:
+    """Further labelled pictures beside the raw ones, and a file that names them."""
+    lines = ["row_id,image,target"]
+    for name, picture in pictures.items():
+        cv2.imwrite(str(project.layout.input("tiny") / f"{name}.png"), picture)
+        lines.append(f"{name},{name}.png,bright")
+    (project.root / "more.csv").write_text("\n".join(lines) + "\n")
+
+
+def noise(seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.random.default_rng(seed).integers(0, 256, (40, 36), dtype=np.uint8)
+
+
+def test_extra_rows_are_trained_on_and_never_validated_on(ready: TinyProject) -> None:
+    add_extra(ready, {"new1": noise(1), "new2": noise(2)})
+    found = problem(ready, rows=["more.csv"])
+    for fold in range(3):
+        own = len(found.own(fold, train=True))
+        assert len(found.train_rows(fold)) == own + 2
+        assert len(found.valid_rows(fold)) == len(found.own(fold, train=False))
+    with_rows = trained(ready, "more", "extra.rows=[more.csv]")
+    plain = trained(ready, "plain")
+    assert sha256_file(with_rows / "model.safetensors") != sha256_file(plain / "model.safetensors")
+    ids = [read_parquet(folder / "valid.parquet")["row_id"].tolist() for folder in (with_rows, plain)]
+    assert ids[0] == ids[1]
+
+
+def test_extra_rows_that_look_like_what_is_predicted_are_left_out(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds, test = read_csv(ready.layout.folds("tiny")), read_csv(ready.layout.test_rows("tiny"))
+    raw = ready.layout.input("tiny")
+    copies = {}
+    for name, image in {
+        "valid": folds.loc[folds["fold"] == "1", "image"].iloc[0],
+        "test": test["image"].iloc[0],
+    }.items():
+        picture = cv2.imread(str(raw / image), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        copies[f"like_{name}"] = cv2.convertScaleAbs(picture, alpha=1.03, beta=2).astype(np.uint8)
+    add_extra(ready, {**copies, "new": noise(1)})
+    found = problem(ready, rows=["more.csv"])
+    added = [len(found.train_rows(fold)) - len(found.own(fold, train=True)) for fold in range(3)]
+    assert added == [2, 1, 2], "the copy of fold 1's picture teaches the other folds, that of a test picture none"
+    assert "like_test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("row_id,image,target,fold\nx,x.png,bright,0\n", "never validated on"),
+        ("row_id,image,target\np000,p000.png,bright\n", "training or test rows already"),
+        ("row_id,image,target\nx,x.png,bright\nx,x.png,bright\n", "twice|several|x"),
+        ("row_id,image,target\nx,x.png,green\n", "no known class"),
+        ("row_id,target\nx,bright\n", "image"),
+    ],
+)
+def test_wrong_extra_rows_are_one_message(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str], lines: str, words: str
+) -> None:
+    (ready.root / "more.csv").write_text(lines)
+    assert ready.run("train", "--name", "bad", "--set", "extra.rows=[more.csv]") == 2
+    error = capsys.readouterr().err
+    assert any(word in error for word in words.split("|")), error
+
+
+def test_pseudo_labels_of_a_fold_come_from_its_own_model(ready: TinyProject) -> None:
+    trained(ready, "first", "", "predict")
+    for fold, (dark, bright) in enumerate([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]):
+        path = ready.fold(fold, "first") / "test.parquet"
+        write_parquet(path, read_parquet(path).assign(prob_dark=np.float32(dark), prob_bright=np.float32(bright)))
+    found = problem(ready, pseudo="first")
+    rows = len(found.folds.test)
+    for fold, label in enumerate([0.0, 1.0]):
+        own = len(found.own(fold, train=True))
+        truth = found.train_rows(fold).truth
+        assert truth[own:].tolist() == [label] * rows
+        assert np.array_equal(truth[:own], found.truth[found.own(fold, train=True)])
+    assert len(found.train_rows(2)) == len(found.own(2, train=True)), "nothing is sure enough"
+    everything = problem(ready, pseudo="first", pseudo_least=0.5)
+    assert len(everything.train_rows(2)) == len(everything.own(2, train=True)) + rows
+
+
+def test_a_fold_predicts_test_rows_by_itself_and_all_folds_together(ready: TinyProject) -> None:
+    trained(ready, "first", "", "predict")
+    tables = [read_parquet(ready.fold(fold, "first") / "test.parquet")["prob_bright"] for fold in range(3)]
+    together = read_parquet(ready.layout.run("tiny", "first") / "test.parquet")["prob_bright"]
+    assert np.allclose(sum(tables) / 3, together, atol=1e-6)
+    assert not np.allclose(tables[0], tables[1], atol=1e-4)
+
+
+def test_a_warm_start_is_of_the_same_fold(ready: TinyProject) -> None:
+    trained(ready, "first")
+    started = trained(ready, "second", "model.weights.source=run model.weights.name=first optim.lr=1e-12")
+    for fold in range(3):
+        logs = [read_csv(ready.fold(fold, name) / "log.csv") for name in ("first", "second")]
+        assert logs[1]["valid_loss"].iloc[0] == logs[0]["valid_loss"].iloc[-1]
+    assert started.is_dir()
+
+
+def test_weights_that_saw_the_folds_rows_are_refused(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(ready, "first")
+    weights = ready.fold(1, "first") / "model.safetensors"
+    given = ["--name", "leak", "--set", f"{BASE} model.weights.source=file model.weights.file={weights}"]
+    assert ready.run("train", *given, "--fold", "0") == 2
+    assert "a leak" in capsys.readouterr().err
+    given[1] = "same"
+    assert ready.run("train", *given, "--fold", "1") == 0, "the same fold's network saw none of its rows"
+    meta = ready.fold(0, "first") / "meta.json"
+    meta.write_text(meta.read_text().replace(read_json(meta)["sha256"]["folds"], "0" * 64))
+    for name, settings in (
+        ("warm", "model.weights.source=run model.weights.name=first"), ("pupil", "loss.teacher=first")
+    ):  # fmt: skip
+        assert ready.run("train", "--name", name, "--set", f"{BASE} {settings}", "--fold", "0") == 2
+        assert "other folds" in capsys.readouterr().err
+
+
+def test_a_teacher_is_followed(ready: TinyProject) -> None:
+    """With the whole loss from the teacher the labels count nothing, and the distance to the teacher shrinks."""
+    trained(ready, "teacher", "train.epochs=6")
+    names = {
+        "pupil": "loss.teacher_weight=1",
+        "same": "loss.teacher_weight=1 loss.smoothing=0.3",
+        "half": "loss.teacher_weight=0.5",
+        "warm": "loss.teacher_temperature=8",
+    }
+    for name, settings in names.items():
+        trained(ready, name, f"loss.teacher=teacher seed=3 train.epochs=8 {settings}")
+    weights = {name: sha256_file(ready.fold(0, name) / "model.safetensors") for name in names}
+    assert weights["pupil"] == weights["same"]
+    assert len(set(weights.values())) == 3
+    loss = read_csv(ready.fold(0, "pupil") / "log.csv")["train_loss"].iloc[1:].astype(float)
+    assert loss.iloc[-1] < loss.iloc[0] / 2
+
+
+def test_metadata_that_only_training_rows_have_is_refused(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.prepare()
+    assert project.run("train", "--name", "meta", "--set", f"{BASE} model.metadata=[age]") == 2
+    assert "age" in capsys.readouterr().err
+
+
+def test_loose_files_are_predicted_as_rows_are(ready: TinyProject) -> None:
+    trained(ready, "first", "", "predict")
+    test = read_csv(ready.layout.test_rows("tiny"))
+    files = [ready.layout.input("tiny") / image for image in test["image"]]
+    found = predict_files(ready.layout, "tiny", "first", files, device="cpu")
+    stored = read_parquet(ready.layout.run("tiny", "first") / "test.parquet").set_index("row_id").loc[test["row_id"]]
+    assert np.allclose(found["prob_bright"], stored["prob_bright"], atol=1e-5)
+    assert found["file"].tolist() == [str(file) for file in files]
+
+
+def test_a_process_that_is_asked_to_end_writes_a_resume_point(ready: TinyProject) -> None:
+    settings = "train.epochs=400 train.batch_size=4"
+    process = ready.start("train", "--run", "quick", "--name", "asked", "--set", settings, "--fold", "0")
+    log = ready.fold(0, "asked") / "log.csv"
+    deadline = time.monotonic() + 90
+    while not log.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from the last checkpoint" in said
+    content = (ready.fold(0, "asked") / "resume").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    position = json.loads(header["__metadata__"]["foldline"])["position"]
+    assert position["epoch"] + position["batch"] > 0
+    steps = (ready.fold(0, "asked") / "steps.csv").read_text().splitlines()
+    assert len(steps) == position["steps_logged"] + 1
