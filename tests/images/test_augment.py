@@ -120,11 +120,6 @@ def test_fast_flips_are_albumentations_own(axes: list[int], p: float, together: 
         assert (ours == compose(image=image)["image"]).all()
 
 
-def test_a_recipe_and_its_strength_can_be_given_alone() -> None:
-    image = noise()
-    assert (Augmenter("light", 0.5, SIZE)(image, 3) == Augmenter(Augment(strength=0.5), SIZE)(image, 3)).all()
-
-
 def test_an_unknown_recipe_lists_the_known() -> None:
     with pytest.raises(FoldlineError, match="did you mean 'flips'"):
         Augmenter(Augment(recipe="flip"), SIZE)
