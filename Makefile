@@ -35,7 +35,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all predict ensemble score report watch compare search submit ledger check test lint bench clean
+.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test lint bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -70,6 +70,9 @@ train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0
 
 train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished
 	$(foldline) train $(run_args) --device $(DEVICE)
+
+lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss over growing rates
+	$(foldline) lr-find --comp $(COMP) --run $(RUN) $(set_args) --fold $(FOLD) --device $(DEVICE)
 
 predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score
 	$(foldline) predict $(run_args) --device $(DEVICE)

@@ -15,6 +15,7 @@ _STAGES = {
     "download": "fetch the raw files of a competition into input/<comp>/",
     "folds": "split the training rows into folds, folds/<comp>.csv",
     "train": "fine-tune one fold (--fold 0), or all that are not finished",
+    "lr-find": "train some steps at growing rates, and suggest a learning rate",
     "predict": "predict OOF and test rows with the folds' models, and the cross-validation score",
     "ensemble": "blend runs into a submission, and write the report",
     "report": "write a run's report.html",
@@ -26,7 +27,7 @@ _STAGES = {
     "ledger": "list all submissions, or those of --comp, with their CV and leaderboard scores",
     "check": "check a CSV against the sample submission",
 }
-_OF_A_RUN = {"train", "predict", "ensemble", "report", "score", "submit", "watch"}
+_OF_A_RUN = {"train", "lr-find", "predict", "ensemble", "report", "score", "submit", "watch"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
                 "--run", default="baseline", help="the run: configs/<comp>/<run>.yaml (default: baseline)"
             )
             stage.add_argument("--name", default="", help="the name of the run that --set makes, or of an ensemble")
-        if name in ("train", "predict", "ensemble"):
+        if name in ("train", "lr-find", "predict", "ensemble"):
             stage.add_argument("--set", default="", help='settings that differ, "optim.lr=3e-4 train.epochs=5"')
-        if name in ("train", "predict", "search"):
+        if name in ("train", "lr-find", "predict", "search"):
             stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     _extra_arguments(stages.choices)
     return top
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
     stages["train"].add_argument("--fold", default="all", help="0, 1 ... or all (default: all)")
+    stages["lr-find"].add_argument("--fold", default="0", help="the fold whose rows are looked at (default: 0)")
     stages["ensemble"].add_argument("--runs", default="", help='the members, "a b"; default: the run alone')
     stages["ensemble"].add_argument("--blend", default="mean", help="mean, gmean or rank_mean")
     stages["ensemble"].add_argument(
@@ -120,6 +122,10 @@ def _dispatch(given: argparse.Namespace) -> None:
         train(
             layout, comp, given.run, fold=_fold(given.fold), name=given.name, overrides=overrides, device=given.device
         )
+    elif given.stage == "lr-find":
+        from foldline.stages.lr_find import lr_find
+
+        lr_find(layout, comp, given.run, fold=_fold(given.fold) or 0, overrides=overrides, device=given.device)
     elif given.stage == "predict":
         from foldline.stages.predict import predict
 

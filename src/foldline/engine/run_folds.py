@@ -7,6 +7,7 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from foldline.core.paths import Layout
@@ -60,13 +61,7 @@ def _train_fold(
     problem: Problem, start: Start, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
 ) -> None:
     run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
-    job = FoldJob(
-        fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        pixels=problem.cache.pixels, train=problem.train_rows(fold), valid=problem.valid_rows(fold),
-        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
-        objective=problem.objective, device=problem.device, precision=Precision("fp32", "", {}), folder=folder,
-        teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None, on_epoch=on_epoch,
-    )  # fmt: skip
+    job = make_job(problem, start, fold, folder, on_epoch)
     precision = choose_precision(
         run.train.precision, problem.device, describe(problem.device), folder.parent / "precision.json",
         lambda precision: time_one_step(replace(job, precision=precision), start.for_fold(problem, fold)),
@@ -74,6 +69,24 @@ def _train_fold(
     job = replace(job, precision=precision)
     fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
     _write_fold(problem, start, name, job, fitted)
+
+
+def make_job(
+    problem: Problem,
+    start: Start,
+    fold: int,
+    folder: Path,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+) -> FoldJob:
+    """What fitting the fold needs, in fp32 until the precision is chosen."""
+    run = problem.run
+    return FoldJob(
+        fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
+        pixels=problem.cache.pixels, train=problem.train_rows(fold), valid=problem.valid_rows(fold),
+        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
+        objective=problem.objective, device=problem.device, precision=Precision("fp32", "", {}), folder=folder,
+        teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None, on_epoch=on_epoch,
+    )  # fmt: skip
 
 
 def require_trainable(problem: Problem, fold: int) -> None:
