@@ -4,30 +4,48 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foldline import __version__
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 
-_STAGES = {
-    "download": "fetch the raw files of a competition into input/<comp>/",
-    "folds": "split the training rows into folds, folds/<comp>.csv",
-    "train": "fine-tune one fold (--fold 0), or all that are not finished",
-    "lr-find": "train some steps at growing rates, and suggest a learning rate",
-    "predict": "predict OOF and test rows with the folds' models, and the cross-validation score",
-    "ensemble": "blend runs into a submission, and write the report",
-    "report": "write a run's report.html",
-    "score": "grade a submission on held-out labels",
-    "watch": "serve a page that follows a run while it trains",
-    "compare": "show runs side by side with paired differences, oof/<comp>/compare.html",
-    "search": "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
-    "submit": "send a submission to Kaggle and wait for its score",
-    "ledger": "list all submissions, or those of --comp, with their CV and leaderboard scores",
-    "check": "check a CSV against the sample submission",
+Given = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A sub-command: what it does in words and in code, and which of `_ARGUMENTS` it takes, separated by blanks."""
+
+    words: str
+    run: Callable[[Layout, Given], None]
+    arguments: str = ""
+
+
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "--run": {"default": "baseline", "help": "the run: configs/<comp>/<run>.yaml (default: baseline)"},
+    "--name": {"default": "", "help": "the name of the run that --set makes, or of an ensemble"},
+    "--set": {"default": "", "help": 'settings that differ, "optim.lr=3e-4 train.epochs=5"'},
+    "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"},
+    "--fold": {"default": "all", "help": "0, 1 ... or all, which lr-find takes for 0 (default: all)"},
+    "--runs": {"default": "", "help": 'several runs, "a b"; default: --run alone, and for compare all of these folds'},
+    "--blend": {"default": "mean", "help": "mean, gmean or rank_mean"},
+    "--decide": {
+        "default": "fitted",
+        "choices": ["default", "fitted"],
+        "help": "how labels are decided: fitted on the OOF predictions where that is better, or always the default",
+    },
+    "--port": {"type": int, "default": 8765, "help": "where on this machine (default: 8765)"},
+    "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
+    "--against": {"default": "", "help": "a further run to compare every other one with"},
+    "--search": {"required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
+    "--message": {"default": "", "help": "what is said of the submission"},
+    "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
+    "file": {"type": Path, "help": "the CSV to check"},
 }
-_OF_A_RUN = {"train", "lr-find", "predict", "ensemble", "report", "score", "submit", "watch"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,49 +53,22 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="foldline", description="From raw files to an accepted submission.")
     top.add_argument("--version", action="version", version=f"foldline {__version__}")
     stages = top.add_subparsers(dest="stage", required=True, metavar="stage")
-    for name, words in _STAGES.items():
-        stage = stages.add_parser(name, help=words, description=words, allow_abbrev=False)
-        stage.add_argument("--comp", default="elpv", help="the competition: configs/<comp>/ (default: elpv)")
-        stage.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        stage.add_argument("--root", type=Path, default=Path(), help="the project folder (default: this one)")
-        if name in _OF_A_RUN:
-            stage.add_argument(
-                "--run", default="baseline", help="the run: configs/<comp>/<run>.yaml (default: baseline)"
-            )
-            stage.add_argument("--name", default="", help="the name of the run that --set makes, or of an ensemble")
-        if name in ("train", "lr-find", "predict", "ensemble"):
-            stage.add_argument("--set", default="", help='settings that differ, "optim.lr=3e-4 train.epochs=5"')
-        if name in ("train", "lr-find", "predict", "search"):
-            stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    _extra_arguments(stages.choices)
+    for name, stage in STAGES.items():
+        sub = stages.add_parser(name, help=stage.words, description=stage.words, allow_abbrev=False)
+        sub.add_argument("--comp", default="elpv", help="the competition: configs/<comp>/ (default: elpv)")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.add_argument("--root", type=Path, default=Path(), help="the project folder (default: this one)")
+        for argument in stage.arguments.split():
+            sub.add_argument(argument, **_ARGUMENTS[argument])
+    stages.choices["ledger"].set_defaults(comp=None)
     return top
-
-
-def _extra_arguments(stages: dict[str, argparse.ArgumentParser]) -> None:
-    stages["train"].add_argument("--fold", default="all", help="0, 1 ... or all (default: all)")
-    stages["lr-find"].add_argument("--fold", default="0", help="the fold whose rows are looked at (default: 0)")
-    stages["ensemble"].add_argument("--runs", default="", help='the members, "a b"; default: the run alone')
-    stages["ensemble"].add_argument("--blend", default="mean", help="mean, gmean or rank_mean")
-    stages["ensemble"].add_argument(
-        "--decide", default="fitted", choices=["default", "fitted"],
-        help="how labels are decided: fitted on the OOF predictions where that is better, or always the default",
-    )  # fmt: skip
-    stages["watch"].add_argument("--port", type=int, default=8765, help="where on this machine (default: 8765)")
-    stages["watch"].add_argument("--test", action="store_true", help="show test pictures and their held-out labels")
-    stages["compare"].add_argument("--runs", default="", help='the runs, "a b"; default: all on the present folds')
-    stages["compare"].add_argument("--against", default="", help="a further run to compare every other one with")
-    stages["search"].add_argument("--search", required=True, help="the search: configs/<comp>/<search>.search.yaml")
-    stages["submit"].add_argument("--message", default="", help="what is said of the submission")
-    stages["submit"].add_argument("--yes", action="store_true", help="do not ask before a daily slot is spent")
-    stages["ledger"].set_defaults(comp=None)
-    stages["check"].add_argument("file", type=Path, help="the CSV to check")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a stage; returns the exit code: 0, or 2 for an error that the user can mend."""
     given = parser().parse_args(arguments)
     try:
-        _dispatch(given)
+        STAGES[given.stage].run(Layout(given.root.resolve()), given)
     except FoldlineError as error:
         return _failed(given, error)
     except OSError as error:
@@ -105,65 +96,47 @@ def _of_the_machine(error: OSError) -> FoldlineError:
     return FoldlineError(f"{type(error).__name__}: {error}", where=where, next="--debug shows the traceback")
 
 
-def _dispatch(given: argparse.Namespace) -> None:
-    layout, comp = Layout(given.root.resolve()), given.comp
-    overrides = shlex.split(getattr(given, "set", ""))
-    if given.stage == "download":
-        from foldline.stages.download import download
+def _download(layout: Layout, given: Given) -> None:
+    from foldline.stages.download import download
 
-        download(layout, comp)
-    elif given.stage == "folds":
-        from foldline.stages.folds import folds
-
-        folds(layout, comp)
-    elif given.stage == "train":
-        from foldline.stages.train import train
-
-        train(
-            layout, comp, given.run, fold=_fold(given.fold), name=given.name, overrides=overrides, device=given.device
-        )
-    elif given.stage == "lr-find":
-        from foldline.stages.lr_find import lr_find
-
-        lr_find(layout, comp, given.run, fold=_fold(given.fold) or 0, overrides=overrides, device=given.device)
-    elif given.stage == "predict":
-        from foldline.stages.predict import predict
-
-        predict(layout, comp, given.run, name=given.name, overrides=overrides, device=given.device)
-    elif given.stage == "ensemble":
-        _ensemble(layout, comp, given)
-    elif given.stage == "report":
-        from foldline.stages.report import report
-
-        report(layout, comp, given.name or given.run)
-    elif given.stage == "score":
-        from foldline.stages.score import score_submission
-
-        score_submission(layout, comp, given.name or given.run)
-    elif given.stage == "watch":
-        from foldline.stages.watch import watch
-
-        watch(layout, comp, given.name or given.run, port=given.port, test=given.test)
-    elif given.stage == "compare":
-        from foldline.stages.compare import compare
-
-        compare(layout, comp, shlex.split(given.runs), against=given.against)
-    elif given.stage == "search":
-        from foldline.stages.search import search
-
-        search(layout, comp, given.search, device=given.device)
-    else:
-        _outward(layout, comp, given)
+    download(layout, given.comp)
 
 
-def _ensemble(layout: Layout, comp: str, given: argparse.Namespace) -> None:
+def _folds(layout: Layout, given: Given) -> None:
+    from foldline.stages.folds import folds
+
+    folds(layout, given.comp)
+
+
+def _train(layout: Layout, given: Given) -> None:
+    from foldline.stages.train import train
+
+    fold, overrides = _fold(given.fold), shlex.split(given.set)
+    train(layout, given.comp, given.run, fold=fold, name=given.name, overrides=overrides, device=given.device)
+
+
+def _lr_find(layout: Layout, given: Given) -> None:
+    from foldline.stages.lr_find import lr_find
+
+    fold, overrides = _fold(given.fold) or 0, shlex.split(given.set)
+    lr_find(layout, given.comp, given.run, fold=fold, overrides=overrides, device=given.device)
+
+
+def _predict(layout: Layout, given: Given) -> None:
+    from foldline.stages.predict import predict
+
+    overrides = shlex.split(given.set)
+    predict(layout, given.comp, given.run, name=given.name, overrides=overrides, device=given.device)
+
+
+def _ensemble(layout: Layout, given: Given) -> None:
+    """The submission, and the report where it changed."""
     from foldline.stages.ensemble import ensemble
 
-    members = shlex.split(given.runs)
+    comp, members, overrides = given.comp, shlex.split(given.runs), shlex.split(given.set)
     if members:
         name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend, decide=given.decide)
     else:
-        overrides = shlex.split(given.set)
         name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=overrides, decide=given.decide)
     if changed or not (layout.run(comp, name) / "report.html").is_file():
         from foldline.stages.report import report
@@ -171,19 +144,52 @@ def _ensemble(layout: Layout, comp: str, given: argparse.Namespace) -> None:
         report(layout, comp, name)
 
 
-def _outward(layout: Layout, comp: str, given: argparse.Namespace) -> None:
-    """The stages that deal with a submission after it was written."""
-    if given.stage == "check":
-        from foldline.stages.check import check
+def _report(layout: Layout, given: Given) -> None:
+    from foldline.stages.report import report
 
-        check(layout, comp, given.file)
-        return
-    from foldline.stages import submit
+    report(layout, given.comp, given.name or given.run)
 
-    if given.stage == "ledger":
-        submit.ledger(layout, comp)
-    else:
-        submit.submit(layout, comp, given.name or given.run, given.message, yes=given.yes)
+
+def _score(layout: Layout, given: Given) -> None:
+    from foldline.stages.score import score_submission
+
+    score_submission(layout, given.comp, given.name or given.run)
+
+
+def _watch(layout: Layout, given: Given) -> None:
+    from foldline.stages.watch import watch
+
+    watch(layout, given.comp, given.name or given.run, port=given.port, test=given.test)
+
+
+def _compare(layout: Layout, given: Given) -> None:
+    from foldline.stages.compare import compare
+
+    compare(layout, given.comp, shlex.split(given.runs), against=given.against)
+
+
+def _search(layout: Layout, given: Given) -> None:
+    from foldline.stages.search import search
+
+    search(layout, given.comp, given.search, device=given.device)
+
+
+def _submit(layout: Layout, given: Given) -> None:
+    from foldline.stages.submit import submit
+
+    submit(layout, given.comp, given.name or given.run, given.message, yes=given.yes)
+
+
+def _ledger(layout: Layout, given: Given) -> None:
+    from foldline.stages.submit import ledger
+
+    ledger(layout, given.comp)
+
+
+def _check(layout: Layout, given: Given) -> None:
+    from foldline.stages.check import check
+
+    check(layout, given.comp, given.file)
 
 
 def _fold(text: str) -> int | None:
@@ -192,3 +198,39 @@ def _fold(text: str) -> int | None:
     if not text.isdigit():
         raise FoldlineError(f"'{text}' is no fold", where="FOLD", next="give a number such as 0, or all")
     return int(text)
+
+
+STAGES = {
+    "download": Stage("fetch the raw files of a competition into input/<comp>/", _download),
+    "folds": Stage("split the training rows into folds, folds/<comp>.csv", _folds),
+    "lr-find": Stage(
+        "train some steps at growing rates, and suggest a learning rate", _lr_find, "--run --set --device --fold"
+    ),
+    "train": Stage(
+        "fine-tune one fold (--fold 0), or all that are not finished", _train, "--run --name --set --device --fold"
+    ),
+    "watch": Stage("serve a page that follows a run while it trains", _watch, "--run --name --port --test"),
+    "predict": Stage(
+        "predict OOF and test rows with the folds' models, and the cross-validation score",
+        _predict,
+        "--run --name --set --device",
+    ),
+    "ensemble": Stage(
+        "blend runs into a submission, and write the report",
+        _ensemble,
+        "--run --name --set --runs --blend --decide",
+    ),
+    "report": Stage("write a run's report.html", _report, "--run --name"),
+    "compare": Stage(
+        "show runs side by side with paired differences, oof/<comp>/compare.html", _compare, "--runs --against"
+    ),
+    "search": Stage(
+        "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
+        _search,
+        "--search --device",
+    ),
+    "score": Stage("grade a submission on held-out labels", _score, "--run --name"),
+    "check": Stage("check a CSV against the sample submission", _check, "file"),
+    "submit": Stage("send a submission to Kaggle and wait for its score", _submit, "--run --name --message --yes"),
+    "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", _ledger),
+}

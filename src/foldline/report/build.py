@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from foldline import __version__
 from foldline.core.paths import Layout
-from foldline.report import class_tables, figures, ink, pictures, remarks, score_tables, settings, words
+from foldline.report import (
+    class_tables,
+    facts,
+    figures,
+    ink,
+    learning_figures,
+    pictures,
+    remarks,
+    score_tables,
+    settings,
+    words,
+)
 from foldline.report.run_folder import RunFolder, read_run
-from foldline.scoring.choose import decision_in_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,14 +69,15 @@ def page(run: RunFolder) -> dict[str, Any]:
         "cv": run.cv,
         "metric": words.metric_title(run.cv["metric"]),
         "title": words.printable(run.facts.title or run.comp),
-        "lede": lede(run),
-        "decision": decision(run),
-        "facts": facts(run),
+        "lede": facts.lede(run),
+        "decision": facts.decision(run),
+        "facts": facts.facts(run),
         "remarks": remarks.remarks(run),
-        "figures": {name: figures.draw_section(run, name) for name in ("headline", "learning", "quality")},
+        "figures": {section: figures.draw_section(run, section) for section in figures.SECTIONS},
+        "learning_legend": learning_figures.legend(run),
+        "mixed": any((run.choices or {}).get("augment", {}).get(name) for name in ("mixup", "cutmix")),
         "findings": remarks.findings(run)[1],
         "units": "groups" if "group" in run.oof.columns else run.unit,
-        "columns": min(run.k, 5),
         "folds": score_tables.fold_lines(run),
         "metrics": score_tables.metric_lines(run),
         "members": score_tables.member_lines(run),
@@ -75,66 +86,13 @@ def page(run: RunFolder) -> dict[str, Any]:
         "mixed_up": class_tables.mixed_up_lines(run),
         "classes": class_tables.class_table(run),
         "galleries": pictures.galleries(run),
-        "settings": settings.setting_groups(run.choices) if run.choices else {},
+        "settings": settings.setting_table(run.choices) if run.choices else None,
         "commands": settings.commands(run),
         "origin": origin(run),
         "hashes": hashes(run),
         "version": __version__,
         "palette": Markup(ink.colour_variables()),  # noqa: S704 - our own constants
     }
-
-
-def lede(run: RunFolder) -> str:
-    """What was done, in one or two sentences."""
-    rows, k = words.count(len(run.oof)), run.k
-    together = (
-        f" The rows make {words.count(run.cv['rows'])} entities, and those are scored."
-        if run.unit == "entities"
-        else ""
-    )
-    views = len(run.cv["views"])
-    averaged = f", averaged over {views} views of its picture" if views > 1 else ""
-    if run.cv["members"]:
-        how = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}.get(
-            run.cv["blend"], run.cv["blend"] or "blend"
-        )
-        return f"The {how} of {len(run.cv['members'])} runs, scored on {rows} rows in the same {k} folds.{together}"
-    name = words.printable(_model(run))
-    return (
-        f"{k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that has "
-        f"never seen it{averaged}; the score is that of all these predictions together.{together}"
-    )
-
-
-def decision(run: RunFolder) -> str:
-    """How the submission's labels were decided and what that is worth; empty where nothing was fitted."""
-    found = run.cv.get("decision")
-    line = decision_in_words(found, words.metric_title(run.cv["metric"])) if found else ""
-    return f"{line[:1].upper()}{line[1:]}." if line else ""
-
-
-def _model(run: RunFolder) -> str:
-    metas = list(run.metas.values())
-    if metas:
-        return str(metas[0]["model"])
-    return str((run.choices or {}).get("model", {}).get("name", "unknown model"))
-
-
-def facts(run: RunFolder) -> list[tuple[str, str]]:
-    """The line of facts below the headline: (name, value)."""
-    found = [("Task", run.task), ("Rows", words.count(len(run.oof))), ("Folds", str(run.k))]
-    if run.task not in ("binary", "regression"):
-        found.insert(1, ("Classes", words.count(len(run.outputs))))
-    if run.cv["members"]:
-        found += [("Members", str(len(run.cv["members"])))]
-    else:
-        found += [("Model", words.printable(_model(run)))]
-    if run.metas:
-        height, width = next(iter(run.metas.values()))["height_width"]
-        found += [("Image", f"{height} x {width} px")]
-    found += [("Views", words.printable(", ".join(run.cv["views"])) or "none")]
-    seconds = [value for value in (run.cv["seconds"] or {}).values() if value is not None]
-    return [*found, ("Time", words.duration(sum(seconds) if seconds else None))]
 
 
 def origin(run: RunFolder) -> list[tuple[str, str]]:

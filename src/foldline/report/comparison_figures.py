@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from foldline.report import ink, words
+from foldline.report import curves, ink, words
 from foldline.report.comparison import Comparison, Pair, Rival
 from foldline.report.ink import Picture
 
@@ -91,26 +91,15 @@ def run_curves(found: Comparison) -> list[Picture]:
     """One small picture a run: losses above, the metric below, both sets, over epochs; one scale for all runs."""
     trained = [rival for rival in found.rivals if any(len(log) > 1 for log in rival.logs.values())]
     logs = [log for rival in trained for log in rival.logs.values()]
-    losses = _limits([log[name] for log in logs for name in ("train_loss", "valid_loss")])
-    scores = _limits([log[name] for log in logs for name in ("train_score", "score") if name in log])
+    losses = curves.limits(log[name] for log in logs for name in ("train_loss", "valid_loss"))
+    scores = curves.limits(log[name] for log in logs for name in ("train_score", "score") if name in log)
     return [_curve(found, rival, losses, scores) for rival in trained]
-
-
-def _limits(columns: "list[pd.Series[float]]") -> tuple[float, float] | None:
-    """A common range with a little air. A loss that exploded would flatten all others: the largest 2 % may leave it."""
-    values = np.concatenate([np.asarray(column, dtype=np.float64) for column in columns]) if columns else np.zeros(0)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = float(values.min()), float(np.quantile(values, 0.98))
-    high = float(values.max()) if values.max() < high + 2 * (high - low) else high
-    air = 0.08 * (high - low) or 0.01
-    return low - air, high + air
 
 
 def _curve(
     found: Comparison, rival: Rival, losses: tuple[float, float] | None, scores: tuple[float, float] | None
 ) -> Picture:
+    logs = list(rival.logs.values())
     with ink.drawing():
         figure = ink.blank(250, 250)
         above, below = figure.subplots(2, 1, sharex=True)
@@ -118,32 +107,14 @@ def _curve(
             (above, "train_loss", "valid_loss", ink.WARM, losses),
             (below, "train_score", "score", ink.ACCENT, scores),
         ):
-            _folds_and_mean(axes, rival, train, ink.MUTED, "--")
-            _folds_and_mean(axes, rival, valid, colour, "-")
+            curves.folds_and_mean(axes, curves.values_of(logs, train), ink.MUTED, "--")
+            curves.folds_and_mean(axes, curves.values_of(logs, valid), colour)
             axes.set_ylim(limits)
             axes.locator_params(axis="y", nbins=4)
-        _whole_epochs(below, max(float(log["epoch"].max()) for log in rival.logs.values()))
+        curves.whole_epochs(below, max(float(log["epoch"].max()) for log in logs))
         uri = ink.svg_uri(figure)
     title, alt = words.printable(rival.name, 40), _curve_words(found, rival)
     return Picture("curves", title, uri, 250, 250, alt, _own_settings(found, rival))
-
-
-def _folds_and_mean(axes: "Axes", rival: Rival, column: str, colour: str, line: str) -> None:
-    """Each fold's curve thin, their mean thick; epochs without a value are bridged."""
-    curves = [log.set_index("epoch")[column].dropna() for log in rival.logs.values() if column in log]
-    for curve in curves if len(curves) > 1 else []:
-        axes.plot(curve.index, curve, line, color=colour, linewidth=0.7, alpha=0.5)
-    whole = [curve for curve in curves if len(curve)]
-    if whole:
-        mean = pd.concat(whole, axis=1).dropna().mean(axis=1)  # over the epochs that every fold has
-        axes.plot(mean.index, mean, line, color=colour, linewidth=1.8)
-
-
-def _whole_epochs(axes: "Axes", last: float) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-    axes.set_xlim(-0.25, last + 0.25)
 
 
 def _curve_words(found: Comparison, rival: Rival) -> str:

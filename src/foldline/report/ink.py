@@ -128,6 +128,7 @@ def svg_uri(figure: "Figure") -> str:
     svg = svg[svg.index("<svg") :]  # without the document type, which names a network address
     for role, colour in STAND_IN.items():
         svg = svg.replace(colour, f"var(--{role})")
+    svg = re.sub(r' d="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), svg)  # 1/100 px is enough
     svg = re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{_svg_style()}</style>", svg, count=1)
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 

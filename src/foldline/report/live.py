@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.core.tasks import prediction_columns, single_label, target_columns
-from foldline.images.decode import BadImageError, decode, resize
+from foldline.images.decode import BadImageError, preview, resize
 from foldline.report.pictures import data_uri
 from foldline.scoring.metrics import metric_for
 
@@ -126,8 +127,8 @@ def _guess(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
 def _image(live: LiveRun, image: str) -> str:
     """A data URI of the first of the row's files; empty where it cannot be read."""
     try:
-        pixels = decode(live.layout.input(live.comp) / image.split("|", maxsplit=1)[0], 3)
-    except BadImageError:
+        pixels = preview(live.layout.input(live.comp) / image.split("|", maxsplit=1)[0])
+    except (BadImageError, FoldlineError):  # FoldlineError: no package here reads this kind
         return ""
     height, width, _ = pixels.shape
     scale = SIDE_PX / max(height, width)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.errors import FoldlineError
 from foldline.core.tasks import single_label
-from foldline.images.decode import BadImageError, Pixels, decode, resize
+from foldline.images.decode import BadImageError, Pixels, preview, resize
 from foldline.report import analysis, words
 from foldline.report.run_folder import Floats, RunFolder
 
@@ -122,9 +123,10 @@ def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
     if not first:
         return "", "not in the folds file", False
     try:
-        pixels = decode(run.layout.input(run.comp) / first, 3)
-    except BadImageError as error:
-        return "", words.printable(str(error), 60), False
+        pixels = preview(run.layout.input(run.comp) / first, run.intensity)
+    except (BadImageError, FoldlineError) as error:  # FoldlineError: no package here reads this kind
+        said = error.what if isinstance(error, FoldlineError) else str(error)
+        return "", words.printable(said, 60), False
     height, width, _ = pixels.shape
     scale = min(1.0, SIDE_PX / max(height, width))
     small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))

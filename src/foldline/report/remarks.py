@@ -51,7 +51,7 @@ def _optimistic(run: RunFolder) -> list[Remark]:
             "optimistic",
             "The out-of-fold score is optimistic",
             f"{text[:1].upper()}{text[1:]}. Expect less on new pictures than the score says. "
-            "A fixed number of epochs (train.select=last) has no such bias.",
+            "A fixed number of epochs (train.select=last) with a schedule of the steps alone has no such bias.",
         )
     ]
 
@@ -116,13 +116,13 @@ def _fold_checks(run: RunFolder) -> list[Remark]:
 
 
 def _rows_missing(run: RunFolder) -> list[Remark]:
-    missing = int(run.folds_meta["rows"]) - len(run.oof)
+    missing = run.rows_expected - len(run.oof)
     if missing <= 0:
         return []
     return [
         Remark(
             "rows-missing",
-            f"{words.count(missing)} of {words.count(run.folds_meta['rows'])} training rows have no prediction",
+            f"{words.count(missing)} of {words.count(run.rows_expected)} training rows have no prediction",
             "They were left out, for instance as pictures that cannot be decoded (data.bad_images=skip). "
             "The score says nothing about them.",
         )
@@ -130,7 +130,7 @@ def _rows_missing(run: RunFolder) -> list[Remark]:
 
 
 def _undefined(run: RunFolder) -> list[Remark]:
-    folds = [str(k) for k, value in enumerate(run.cv["per_fold"]) if value is None]
+    folds = [str(k) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is None]
     if not folds:
         return []
     name = words.metric_title(run.cv["metric"])

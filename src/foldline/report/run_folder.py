@@ -1,8 +1,8 @@
 """Everything that a report knows about one run.
 
 Reads: `configs/<comp>/competition.yaml`, `folds/<comp>.csv` and `.json`; of the run's folder `cv.json`, `oof.parquet`,
-`run.json` and each `fold_<k>/meta.json` and `log.csv` where they exist (an ensemble has no folds of its own);
-the members' `cv.json`; the ledger entries of the run. Writes nothing.
+`run.json` and each `fold_<k>/meta.json`, `log.csv` and `steps.csv` where they exist (an ensemble has no folds of its
+own); the members' `cv.json`; the ledger entries of the run. Writes nothing.
 """
 
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.tasks import Array, prediction_columns, truth_array
+from foldline.images.intensity import Intensity
 
 Floats = NDArray[np.floating[Any]]
 
@@ -30,7 +31,8 @@ class RunFolder:
         truth: [rows] class indices for single-label tasks, else [rows, outputs]; see `truth_array`.
         predicted: [rows, outputs], probabilities or values, in the order of `oof`.
         images: [rows] the image path of each row below `input/<comp>`; empty where the folds file lost the row.
-        metas, logs: by fold number; empty for an ensemble.
+        rows_expected: the rows that the folds file has in the scored folds.
+        metas, logs, steps: by fold number; empty for an ensemble. Cells of the tables are numbers, an empty one is NaN.
         members: the members' `cv.json` by name; None where a member's folder is gone.
         folds_sha256: the hash of the folds file as it is now.
     """
@@ -46,11 +48,13 @@ class RunFolder:
     folds_sha256: str
     oof: pd.DataFrame
     images: list[str]
+    rows_expected: int
     truth: Array
     predicted: Floats
     choices: dict[str, Any] | None = None
     metas: dict[int, dict[str, Any]] = field(default_factory=dict)
     logs: dict[int, pd.DataFrame] = field(default_factory=dict)
+    steps: dict[int, pd.DataFrame] = field(default_factory=dict)
     members: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     ledger: list[dict[str, Any]] = field(default_factory=list)
 
@@ -70,9 +74,25 @@ class RunFolder:
         return self.task != "regression" and self.cv["blend"] != "rank_mean"
 
     @property
+    def fold_numbers(self) -> list[int]:
+        """The folds that are scored, in the order of `cv["per_fold"]`; with `train.folds` not all there are."""
+        return _fold_numbers(self.oof)
+
+    @property
     def k(self) -> int:
-        """The number of folds."""
-        return len(self.cv["per_fold"])
+        """The number of folds that are scored."""
+        return len(self.fold_numbers)
+
+    @property
+    def all_k(self) -> int:
+        """The number of folds that there are."""
+        return int(self.folds_meta["k"])
+
+    @property
+    def intensity(self) -> Intensity:
+        """How the run's pictures become 8 bits."""
+        intensity: Intensity = (self.choices or {}).get("data", {}).get("intensity", "auto")
+        return intensity
 
 
 def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
@@ -91,7 +111,7 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
     folds = load_folds(layout, comp)
     image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
-    numbers = range(len(cv["per_fold"]))
+    numbers = _fold_numbers(oof)
     return RunFolder(
         layout=layout,
         comp=comp,
@@ -104,11 +124,13 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
         folds_sha256=folds.sha256,
         oof=oof,
         images=[image_of.get(row_id, "") for row_id in oof["row_id"]],
+        rows_expected=int(folds.frame["fold"].isin(numbers).sum()),
         truth=truth_array(oof, task, outputs, where=layout.relative(folder / "oof.parquet")),
         predicted=oof[columns].to_numpy(),
         choices=tables.read_json(folder / "run.json") if (folder / "run.json").is_file() else None,
         metas=_metas(layout, comp, run, numbers),
-        logs=_logs(layout, comp, run, numbers),
+        logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
+        steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),
         members={name: _member(layout, comp, name) for name in cv["members"]},
         ledger=_ledger(layout, comp, run),
     )
@@ -121,17 +143,22 @@ def _require_schema(cv: dict[str, Any], where: str) -> None:
         )
 
 
-def _metas(layout: Layout, comp: str, run: str, numbers: range) -> dict[int, dict[str, Any]]:
+def _fold_numbers(oof: pd.DataFrame) -> list[int]:
+    return sorted(int(number) for number in oof["fold"].unique())
+
+
+def _metas(layout: Layout, comp: str, run: str, numbers: list[int]) -> dict[int, dict[str, Any]]:
     paths = {k: layout.fold(comp, run, k) / "meta.json" for k in numbers}
     return {k: tables.read_json(path) for k, path in paths.items() if path.is_file()}
 
 
-def _logs(layout: Layout, comp: str, run: str, numbers: range) -> dict[int, pd.DataFrame]:
-    """The epochs of each fold as numbers; an empty cell is NaN."""
-    wanted = ["epoch", "train_loss", "valid_loss", "score"]
-    paths = {k: layout.fold(comp, run, k) / "log.csv" for k in numbers}
-    logs = {k: tables.read_csv(path, required=wanted)[wanted] for k, path in paths.items() if path.is_file()}
-    return {k: log.apply(pd.to_numeric, errors="coerce") for k, log in logs.items()}
+def _tables(
+    layout: Layout, comp: str, run: str, numbers: list[int], name: str, required: list[str]
+) -> dict[int, pd.DataFrame]:
+    """One CSV file of each fold as numbers."""
+    paths = {k: layout.fold(comp, run, k) / name for k in numbers}
+    found = {k: tables.read_csv(path, required=required) for k, path in paths.items() if path.is_file()}
+    return {k: table.apply(pd.to_numeric, errors="coerce") for k, table in found.items()}
 
 
 def _member(layout: Layout, comp: str, name: str) -> dict[str, Any] | None:

@@ -51,11 +51,12 @@ class MemberLine:
 def fold_lines(run: RunFolder) -> list[FoldLine]:
     """One line for each fold, in order."""
     rows = run.oof["fold"].astype(int).value_counts()
-    return [_fold_line(run, k, int(rows.get(k, 0))) for k in range(run.k)]
+    scores = zip(run.fold_numbers, run.cv["per_fold"], strict=True)
+    return [_fold_line(run, k, int(rows[k]), score) for k, score in scores]
 
 
-def _fold_line(run: RunFolder, k: int, rows: int) -> FoldLine:
-    meta, score = run.metas.get(k, {}), run.cv["per_fold"][k]
+def _fold_line(run: RunFolder, k: int, rows: int, score: float | None) -> FoldLine:
+    meta = run.metas.get(k, {})
     probe = meta.get("probe_score")
     return FoldLine(
         fold=k,

@@ -37,6 +37,23 @@ def setting_groups(choices: dict[str, Any]) -> dict[str, list[Setting]]:
     return groups
 
 
+@dataclass(frozen=True)
+class SettingTable:
+    """All settings by their section: those that differ from the defaults, and those that do not."""
+
+    changed: dict[str, list[Setting]]
+    defaults: dict[str, list[Setting]]
+
+
+def setting_table(choices: dict[str, Any]) -> SettingTable:
+    """Both kinds of settings; a section without one of a kind is left out there."""
+    kinds: tuple[dict[str, list[Setting]], dict[str, list[Setting]]] = ({}, {})
+    for group, settings in setting_groups(choices).items():
+        for setting in settings:
+            kinds[setting.default is None].setdefault(group, []).append(setting)
+    return SettingTable(*kinds)
+
+
 def _default(value: Any) -> str:
     return "" if value in (None, "", []) else words.plain(value)
 
