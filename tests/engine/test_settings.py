@@ -165,6 +165,14 @@ def test_validation_may_be_rarer(shared: TinyProject) -> None:
     assert [bool(cell) for cell in scores] == [True, False, True, False, True, True]
 
 
+def test_pictures_cannot_grow_where_the_network_takes_one_size(
+    shared: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = f"{BASE} model.name=mnist_mlp data.grow_from=0.5"
+    assert shared.run("train", "--name", "grow", "--set", settings, "--fold", "0") == 2
+    assert "data.grow_from" in capsys.readouterr().err
+
+
 def test_chosen_folds_alone_make_a_run(shared: TinyProject) -> None:
     given = ["--name", "part", "--set", f"{BASE} train.folds=[1]"]
     for stage in ("train", "predict", "ensemble"):

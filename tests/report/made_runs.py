@@ -26,6 +26,14 @@ METRIC = {
     "regression": "rmse",
     "soft": "kl_divergence",
 }
+FURTHER: dict[Task, list[str]] = {
+    "binary": ["accuracy", "precision", "recall", "f1"],
+    "multiclass": ["precision_macro", "recall_macro", "f1_macro"],
+    "multilabel": ["precision_macro", "f1_macro"],
+    "ordinal": ["accuracy"],
+    "regression": ["mae", "r2"],
+    "soft": ["log_loss"],
+}
 OUTPUTS: dict[Task, list[str]] = {
     "binary": ["ok", "defective"],
     "multiclass": ["cat", "dog", "newt"],
@@ -36,8 +44,15 @@ OUTPUTS: dict[Task, list[str]] = {
 }
 
 
-def make_run(root: Path, task: Task, outputs: Sequence[str] = (), *, rows: int = 90, trained: bool = True) -> Layout:
-    """A project folder with one competition and one run; without `trained` the run is an ensemble of two."""
+def make_run(
+    root: Path, task: Task, outputs: Sequence[str] = (), *, rows: int = 90, trained: bool = True,
+    folds: Sequence[int] = range(K), epochs: int = 3, validate_every: int = 1,
+) -> Layout:  # fmt: skip
+    """A project folder with one competition and one run; without `trained` the run is an ensemble of two.
+
+    Args:
+        folds: those of the `K` folds that the run has (`train.folds`).
+    """
     layout, names = Layout(root), list(outputs) or OUTPUTS[task]
     write_facts(layout, task)
     rng = np.random.default_rng(0)
@@ -45,11 +60,14 @@ def make_run(root: Path, task: Task, outputs: Sequence[str] = (), *, rows: int =
     frame = _rows(layout, task, names, truth)
     write_folds(layout, task, names, frame)
     table = predictions_table(frame, predicted, task, names, keep=["fold", *target_columns(task, names)])
+    table = table[table["fold"].isin(folds)].reset_index(drop=True)
     facts = load_competition(layout, COMP)
     if trained:
         write_choices(layout)
-        for fold in range(K):
-            write_fold(layout, task, names, fold)
+        for fold in folds:
+            write_fold(layout, task, names, fold, epochs=epochs)
+            write_log(layout, task, names, fold, epochs, validate_every)
+            write_steps(layout, fold, epochs)
     write_scores(layout, table, facts, names, members=[] if trained else ["one", "two"])
     return layout
 
@@ -60,6 +78,7 @@ def write_facts(layout: Layout, task: Task) -> None:
         "source": {"kind": "folder", "name": "raw"},
         "task": task,
         "metric": METRIC[task],
+        "metrics": FURTHER[task],
         "train": {"target": "label"},
         "holdout": {"fraction": 0.25},
     }
@@ -108,25 +127,54 @@ def write_folds(layout: Layout, task: Task, names: list[str], frame: pd.DataFram
     tables.write_json(layout.folds_meta(COMP), meta)
 
 
-def write_choices(layout: Layout) -> None:
-    choices = {"model": {"name": "test_net"}, "optim": {"lr": 1e-3}, "train": {"probe": {"c": 0.02}}}
+def write_choices(layout: Layout, **further: Any) -> None:
+    choices = {"model": {"name": "test_net"}, "optim": {"lr": 1e-3}, "train": {"probe": {"c": 0.02}}} | further
     tables.write_json(layout.run(COMP, RUN) / "run.json", Run.parse(choices, where="test").choices())
 
 
-def write_fold(layout: Layout, task: Task, names: list[str], fold: int, **changes: Any) -> None:
-    """`meta.json` and `log.csv` of one fold; `changes` go over the meta."""
-    epochs = np.arange(4)
-    log = pd.DataFrame({"epoch": epochs, "lr": 1e-3, "train_loss": [None, 0.6, 0.5, 0.4]})
-    log = log.assign(valid_loss=0.7 - 0.1 * epochs, score=0.8 + 0.02 * epochs, seconds=1.0)
-    tables.write_csv(layout.fold(COMP, RUN, fold) / "log.csv", log)
+def write_fold(layout: Layout, task: Task, names: list[str], fold: int, epochs: int = 3, **changes: Any) -> None:
+    """`meta.json` of one fold; `changes` go over it."""
     meta = {
         "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task, "outputs": names, "model": "test_net",
         "height_width": [32, 48], "channels": 3, "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16},
-        "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": 3,
-        "precision": {"choice": "fp32", "images_per_second": {"fp32": 58.2}}, "selected_epoch": 3, "select": "last",
-        "metric": METRIC[task], "score": 0.86, "probe_score": 0.8, "below_probe": False,
+        "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,
+        "precision": {"choice": "fp32", "images_per_second": {"fp32": 58.2}}, "selected_epoch": epochs,
+        "select": "last", "metric": METRIC[task], "score": 0.86, "probe_score": 0.8, "below_probe": False,
     }  # fmt: skip
     tables.write_json(layout.fold(COMP, RUN, fold) / "meta.json", meta | changes)
+
+
+def write_log(layout: Layout, task: Task, names: list[str], fold: int, epochs: int, validate_every: int) -> None:
+    """`log.csv` of one fold: losses that fall and metrics that rise, with some noise; epoch 0 is the start."""
+    epoch = np.arange(epochs + 1)
+    left = np.exp(-4 * epoch / epochs)
+    noise = np.random.default_rng(fold).normal(0, 0.012, (epochs + 1, 4 + len(names)))
+    log = pd.DataFrame(
+        {"epoch": epoch, "lr": 1e-3, "train_loss": 0.1 + 0.6 * left + noise[:, 0], "train_accuracy": None}
+    )
+    if single_label(task):
+        log["train_accuracy"] = 0.96 - 0.4 * left + noise[:, 1]
+    log.loc[0, ["train_loss", "train_accuracy"]] = None
+    log["valid_loss"] = 0.3 + 0.4 * left + 0.02 * fold + noise[:, 2]
+    log["score"] = 0.9 - 0.2 * left + noise[:, 3]
+    log[f"valid_{METRIC[task]}"] = log["score"]
+    for place, name in enumerate(FURTHER[task], 1):
+        log[f"valid_{name}"] = log["score"] - 0.03 * place
+    if task not in ("regression", "soft"):
+        log = log.assign(**{f"accuracy_{name}": log["score"] - 0.1 + noise[:, 4 + i] for i, name in enumerate(names)})
+    skipped = (epoch % validate_every > 0) & (epoch < epochs)
+    log.loc[skipped, log.columns[log.columns.str.startswith(("valid_", "score", "accuracy_"))]] = None
+    log = log.assign(images_per_second=58.2, memory_mb=900.0, seconds=1.0 * epoch)
+    tables.write_csv(layout.fold(COMP, RUN, fold) / "log.csv", log)
+
+
+def write_steps(layout: Layout, fold: int, epochs: int, steps: int = 12) -> None:
+    """`steps.csv` of one fold: a warm-up and a cosine."""
+    step = np.arange(epochs * steps)
+    share = (step + 1) / len(step)
+    lr = 1e-3 * np.where(share < 0.1, share / 0.1, 0.5 * (1 + np.cos(np.pi * (share - 0.1) / 0.9)))
+    table = pd.DataFrame({"step": step, "epoch": step // steps + 1, "lr": lr, "loss": 0.7 - 0.6 * share})
+    tables.write_csv(layout.fold(COMP, RUN, fold) / "steps.csv", table)
 
 
 def write_scores(

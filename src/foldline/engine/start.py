@@ -16,6 +16,7 @@ from foldline.core.run import Probe
 from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_json
 from foldline.engine.prepare import Problem
 from foldline.images.batches import evaluation_batches
+from foldline.images.resize import side_at
 from foldline.models.backbone import (
     Preprocessing,
     build,
@@ -77,11 +78,31 @@ def make_start(problem: Problem, folds: list[int]) -> Start:
     note = licence_note(run.model.name) if run.model.weights.source == "hub" else ""
     if note:
         say(f"note: {note}")
+    _require_growing(problem, model)
     prepare = preprocessing(model, int(problem.cache.pixels.shape[3]))
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
     features = None if probe is None else _features(problem, model, prepare, probe, digest)
     return Start(model, prepare, digest, features)
+
+
+@torch.no_grad()
+def _require_growing(problem: Problem, model: nn.Module) -> None:
+    """Raises FoldlineError where pictures shall grow and the network takes one size alone."""
+    run, architecture = problem.run, problem.architecture
+    if run.data.grow_from == 1:
+        return
+    side = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)
+    inputs = [torch.zeros(2, architecture.channels, *side)]
+    inputs += [torch.zeros(2, architecture.metadata_features)] if architecture.metadata_features else []
+    try:
+        model.eval()(*inputs)
+    except (AssertionError, RuntimeError, ValueError, FoldlineError) as error:
+        raise FoldlineError(
+            f"'{architecture.name}' does not take pictures of {side[0]} x {side[1]} px: {' '.join(str(error).split())}",
+            where="data.grow_from",
+            next="leave data.grow_from out, choose a larger one, or another backbone",
+        ) from error
 
 
 def _warm_start(problem: Problem, fold: int) -> Path:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from foldline.report import curves, ink, words
 from foldline.report.comparison import Comparison, Pair, Rival

@@ -85,8 +85,9 @@ class RunFolder:
 
     @property
     def all_k(self) -> int:
-        """The number of folds that there are."""
-        return int(self.folds_meta["k"])
+        """The number of folds that there are; of a run on other folds than the present ones, those that it has."""
+        same = self.cv["sha256"]["folds"] == self.folds_sha256
+        return int(self.folds_meta["k"]) if same else self.k
 
     @property
     def intensity(self) -> Intensity:
