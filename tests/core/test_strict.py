@@ -44,6 +44,16 @@ def test_a_wrong_setting_is_named(content: dict[str, object], words: str) -> Non
     assert "configs/tiny/quick.yaml" in str(caught.value)
 
 
+def test_a_run_for_all_competitions_gives_way_to_a_competitions_own(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    (tmp_path / "configs" / "own").mkdir(parents=True)
+    (tmp_path / "configs" / "shared.yaml").write_text("seed: 1\n")
+    layout.run_config("own", "shared").write_text("seed: 2\n")
+    assert [load_run(layout, comp, "shared", []).seed for comp in ("other", "own")] == [1, 2]
+    with pytest.raises(FoldlineError, match="known: shared"):
+        load_run(layout, "other", "nothing", [])
+
+
 def test_overrides_go_through_validation_and_leave_the_base_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     path = layout.run_config("c", "r")

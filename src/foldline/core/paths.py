@@ -22,6 +22,11 @@ class Layout:
         """The choices: `configs/<comp>/<run>.yaml`."""
         return self.root / "configs" / comp / f"{run}.yaml"
 
+    def run_file(self, comp: str, run: str) -> Path:
+        """Where the choices are read from: the competition's own file, else one for all, `configs/<run>.yaml`."""
+        own, shared = self.run_config(comp, run), self.root / "configs" / f"{run}.yaml"
+        return shared if shared.is_file() and not own.is_file() else own
+
     def search_config(self, comp: str, search: str) -> Path:
         """A search over settings: `configs/<comp>/<search>.search.yaml`."""
         return self.root / "configs" / comp / f"{search}.search.yaml"

@@ -305,9 +305,10 @@ class Run(Strict):
 
 def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""
-    path = layout.run_config(comp, run)
+    path = layout.run_file(comp, run)
     if not path.is_file():
-        stems = {p.stem for p in path.parent.glob("*.yaml")} - {"competition"}
+        files = [*path.parent.glob("*.yaml"), *path.parent.parent.glob("*.yaml")]
+        stems = {p.stem for p in files} - {"competition"}
         known = sorted(stem for stem in stems if not stem.endswith(".search"))
         raise FoldlineError(
             f"unknown run '{run}'",

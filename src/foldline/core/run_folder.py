@@ -12,7 +12,7 @@ def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[
     """The run's name and choices, from its YAML with `overrides`, or from the folder of an earlier training.
 
     Args:
-        run: the YAML's name, `configs/<comp>/<run>.yaml`, or the name of a folder that exists.
+        run: the YAML's name, `configs/<comp>/<run>.yaml` or `configs/<run>.yaml`; or the name of a folder that exists.
         name: the folder's name below `oof/<comp>/`; empty: as `run`. Needed where `overrides` change the run.
 
     Raises:
@@ -27,7 +27,7 @@ def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[
     name = name or run
     stored_path = layout.run(comp, name) / "run.json"
     stored = Run.parse(read_json(stored_path), where=layout.relative(stored_path)) if stored_path.is_file() else None
-    if stored is not None and not overrides and (name != run or not layout.run_config(comp, run).is_file()):
+    if stored is not None and not overrides and (name != run or not layout.run_file(comp, run).is_file()):
         return name, stored
     wanted = load_run(layout, comp, run, overrides)
     if stored is not None:

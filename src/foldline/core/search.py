@@ -106,7 +106,7 @@ def load_search(layout: Layout, comp: str, name: str) -> Search:
     file = layout.relative(path)
     search = Search.parse(load_yaml(path, next="write this file (docs/runs.md, Searching)"), where=file)
     load_run(layout, comp, search.base, [])
-    content = load_yaml(layout.run_config(comp, search.base))
+    content = load_yaml(layout.run_file(comp, search.base))
     for key, found in search.ranges.items():
         where = f"{file}: ranges.{key}"
         if key in NOT_SEARCHED:

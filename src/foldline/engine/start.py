@@ -21,6 +21,7 @@ from foldline.models.backbone import (
     Preprocessing,
     build,
     build_pretrained,
+    classifier,
     preprocessing,
     set_checkpointing,
     state_sha256,
@@ -29,6 +30,8 @@ from foldline.models.licences import licence_note
 from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
 from foldline.models.weights import state_from
 
+MOST_FEATURES = 4e9  # numbers of the probe's table: 32 GB as float64
+MOST_WORK = 1e12  # times outputs: some minutes for each pass of the solver
 FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
 
@@ -82,8 +85,22 @@ def make_start(problem: Problem, folds: list[int]) -> Start:
     prepare = preprocessing(model, int(problem.cache.pixels.shape[3]))
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
+    if probe is not None:
+        _require_small(problem, model, len(probe.views))
     features = None if probe is None else _features(problem, model, prepare, probe, digest)
     return Start(model, prepare, digest, features)
+
+
+def _require_small(problem: Problem, model: nn.Module, views: int) -> None:
+    """Raises FoldlineError where fitting a probe would take hours: it is for thousands of rows, not millions."""
+    rows, outputs = len(problem.folds.frame), len(problem.folds.outputs)
+    size = rows * views * classifier(model).in_features
+    if size > MOST_FEATURES or size * outputs > MOST_WORK:
+        raise FoldlineError(
+            f"a probe of {outputs:,} outputs on {rows:,} rows in {views} views would take hours",
+            where="train.probe",
+            next='leave it out: SET="train.probe=null train.keep_start=false" NAME=no-probe',
+        )
 
 
 @torch.no_grad()

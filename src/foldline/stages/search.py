@@ -250,7 +250,7 @@ def _write_winner(layout: Layout, comp: str, name: str, wanted: Search, book: Bo
             next="look into this file, then raise `trials`",
         )
     overrides = [override(key, value) for key, value in book.values(best).items()]
-    content = apply_overrides(load_yaml(layout.run_config(comp, wanted.base)), overrides)
+    content = apply_overrides(load_yaml(layout.run_file(comp, wanted.base)), overrides)
     text = _head(comp, name, wanted, book, best, facts) + yaml.safe_dump(content, sort_keys=False)
     path = layout.run_config(comp, name)
     write_text(path, text)
