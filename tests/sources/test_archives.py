@@ -75,6 +75,51 @@ def test_archives_nested_too_deep_are_refused(tmp_path: Path) -> None:
         unpack_nested(tmp_path)
 
 
+def in_parts(name: str, content: bytes, count: int = 3) -> Tree:
+    size = len(content) // count + 1
+    return {f"{name}.{i + 1:03d}": content[i * size : (i + 1) * size] for i in range(count)}
+
+
+@pytest.mark.parametrize("name", ["train.zip", "train.7z", "train.tar.gz"])
+def test_archives_in_parts_are_joined_and_unpacked(name: str, tmp_path: Path) -> None:
+    tree: Tree = {"train/a.txt": "a" * 100, "train/b.txt": "b"}
+    made = {"train.zip": zipped(tree), "train.7z": seven_zipped(tree), "train.tar.gz": tarred(tree, "w:gz")}[name]
+    plant(tmp_path, {"labels.csv": "id\n", "scan.001": "no part", **in_parts(f"deep/{name}", made, 11)})
+    unpack_nested(tmp_path)
+    expected = {f"deep/{path}": text for path, text in tree.items()}
+    assert harvest(tmp_path) == {**expected, "labels.csv": "id\n", "scan.001": "no part"}
+
+
+def test_parts_inside_an_archive_are_joined_too(tmp_path: Path) -> None:
+    plant(tmp_path, {"all.zip": zipped({"y.csv": "y", **in_parts("train.zip", zipped({"a.txt": "a", "b.txt": "b"}))})})
+    unpack_nested(tmp_path)
+    assert harvest(tmp_path) == {"all/y.csv": "y", "all/train/a.txt": "a", "all/train/b.txt": "b"}
+
+
+def test_parts_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
+    parts = in_parts("train.zip", zipped(TREE))
+    gap = {name: content for name, content in parts.items() if not name.endswith("2")}
+    plant(tmp_path / "gap", gap)
+    with pytest.raises(FoldlineError, match=r"lacks 1 of its parts: train\.zip\.002"):
+        unpack_nested(tmp_path / "gap")
+    plant(tmp_path / "both", {**parts, "train.zip": zipped(TREE)})
+    with pytest.raises(FoldlineError, match="whole and in parts"):
+        unpack_nested(tmp_path / "both")
+    plant(tmp_path / "end", {name: content for name, content in parts.items() if not name.endswith("3")})
+    with pytest.raises(FoldlineError, match="broken"):
+        unpack_nested(tmp_path / "end")
+    plant(tmp_path / "spanned", {"train.z01": "x", "train.zip": zipped(TREE)})
+    with pytest.raises(FoldlineError, match="spans several files"):
+        unpack_nested(tmp_path / "spanned")
+
+
+def test_joined_archives_are_no_safer_than_others(tmp_path: Path) -> None:
+    plant(tmp_path / "in", in_parts("a.zip", zipped({"fine.txt": "x", "../../out.txt": "evil"})))
+    with pytest.raises(FoldlineError, match="leaves its folder"):
+        unpack_nested(tmp_path / "in")
+    assert not list(tmp_path.rglob("out.txt"))
+
+
 LEAVING = ["../out.txt", "a/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt", "C:/out.txt"]
 
 

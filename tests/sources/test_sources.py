@@ -131,6 +131,12 @@ def test_a_file_that_the_wheel_lacks(index: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_one_part_of_an_archive_is_no_source(tmp_path: Path) -> None:
+    plant(tmp_path, {"all.zip.001": "PK"})
+    with pytest.raises(FoldlineError, match="one part of an archive"):
+        fetch(source("folder", str(tmp_path / "all.zip.001")), tmp_path / "out")
+
+
 def test_a_local_folder_is_copied_and_stays_as_it_is(tmp_path: Path) -> None:
     tree: Tree = {"train/a.png": "a", "test.zip": zipped({"1.png": "1", "2.png": "2"}), ".DS_Store": "x"}
     mine = plant(tmp_path / "mine", tree)

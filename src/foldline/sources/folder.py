@@ -8,6 +8,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.core.tables import sha256_file
 from foldline.sources.placing import files_below, keep_only, unpack_all, unpack_nested
+from foldline.sources.volumes import is_volume
 
 
 def fetch_folder(source: Source, destination: Path) -> None:
@@ -20,6 +21,12 @@ def fetch_folder(source: Source, destination: Path) -> None:
     if not source.name or not path.exists():
         raise FoldlineError(
             f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
+        )
+    if path.is_file() and is_volume(path):
+        raise FoldlineError(
+            "this is one part of an archive",
+            where=str(path),
+            next="name the folder that holds all parts, and only these",
         )
     if not path.is_dir():
         check_sha256(path, source.sha256)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foldline.core.errors import FoldlineError
 from foldline.sources.archives import is_archive, safe_member, stem_of, unpack
+from foldline.sources.volumes import join_volumes
 
 DEPTH_LIMIT = 3  # archives inside archives
 
@@ -31,11 +32,12 @@ def unpack_all(archive: Path, destination: Path, *, keep: list[str], nested: boo
 
 
 def unpack_nested(folder: Path, depth: int = 1) -> None:
-    """Unpacks every archive below `folder` and removes it.
+    """Unpacks every archive below `folder` and removes it; archives in parts (`.zip.001` ...) are joined first.
 
     Where the files go: a lone file lies beside the archive; a tree whose only top folder has the archive's name
     lies beside it as well; anything else goes into a folder of the archive's name.
     """
+    join_volumes(folder)
     found = sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path))
     if found and depth > DEPTH_LIMIT:
         raise FoldlineError(f"archives are nested more than {DEPTH_LIMIT} deep", where=str(found[0]))
