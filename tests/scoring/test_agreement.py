@@ -285,6 +285,32 @@ def test_ranked_lists(seed: int, k: int) -> None:
         assert score(f"top_error@{k}", index, shares, task="multiclass") == pytest.approx(1 - expected, abs=TIGHT)
 
 
+def brute_gap(answers: list[tuple[float, bool]], rows: int) -> float:
+    """The definition: 1/rows · sum over the answers, the most confident first, of precision so far · right."""
+    hits, total = 0, 0.0
+    for place, (_, right) in enumerate(sorted(answers, key=lambda answer: -answer[0]), 1):
+        hits += right
+        total += right * hits / place
+    return total / rows
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_global_average_precision(seed: int) -> None:
+    truth, prob = single(6, seed)
+    answers = [(float(row.max()), int(row.argmax()) == t) for t, row in zip(truth, prob, strict=True)]
+    assert len({confidence for confidence, _ in answers}) == len(answers)
+    assert score("gap", truth, prob, task="multiclass") == pytest.approx(brute_gap(answers, len(truth)), abs=TIGHT)
+    prob[::3] = 0.0  # rows without an answer
+    fewer = [answer for i, answer in enumerate(answers) if i % 3]
+    assert score("gap", truth, prob, task="multiclass") == pytest.approx(brute_gap(fewer, len(truth)), abs=TIGHT)
+
+
+def test_equally_confident_answers_share_their_precision() -> None:
+    prob = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.4, 0.6]])
+    truth = np.array([0.0, 1.0, 0.0, 1.0])  # right, then one level of right, wrong, right
+    assert score("gap", truth, prob, task="multiclass") == pytest.approx((1 + 2 * 3 / 4) / 4, abs=TIGHT)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_probabilistic_f1(seed: int) -> None:
     truth, prob = single(2, seed)

@@ -205,6 +205,7 @@ _LIST = [
     _loss("column_log_loss", probability.column_log_loss_rows, "prob", "multilabel"),
     _loss("kl_divergence", probability.kl_divergence_rows, "prob", "soft", *SINGLE),
     _loss("brier", probability.brier_rows, "prob", *SINGLE, "multilabel", "soft", largest=1.0),
+    Metric("gap", probability.global_average_precision, "max", "prob", SINGLE),
     Metric("probabilistic_f1", probability.probabilistic_f1, "max", "prob", ("binary",)),
     Metric("auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),
     Metric("mean_column_auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),

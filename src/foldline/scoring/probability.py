@@ -129,6 +129,23 @@ def average_precision_at_rows(truth: Array, prob: Array, k: int) -> Array:
     return average
 
 
+def global_average_precision(truth: Array, prob: Array) -> float:
+    """GAP, or micro AP at 1: all rows' best answers in one list, the most confident first; 0 to 1.
+
+    1/rows · sum of precision(place)·right(place). A row whose probabilities are all 0 gives no answer, and counts
+    among the rows. Equally confident answers share the precision after the last of them, so that order is no luck.
+    Undefined (no right answer): 0. Source: https://www.kaggle.com/c/landmark-recognition-challenge (Evaluation).
+    """
+    confidence = prob.max(axis=1)
+    given = confidence > 0
+    right = (prob.argmax(axis=1) == truth)[given]
+    if not right.any():
+        return 0.0
+    level = np.unique(-confidence[given], return_inverse=True)[1]  # 0: the most confident
+    hits, answers = np.bincount(level, weights=right), np.bincount(level)
+    return float((hits * np.cumsum(hits) / np.cumsum(answers)).sum() / len(truth))
+
+
 def probabilistic_f1(truth: Array, prob: Array) -> float:
     """F1 in which each positive probability counts as that much of a prediction; 0 to 1.
 
