@@ -13,10 +13,12 @@ from foldline.core import tables
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.run import Run
 from foldline.report.build import build_report
 from foldline.report.figures import FIGURES
+from foldline.report.live import guesses, open_live
 from foldline.report.run_folder import read_run
-from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_fold, write_folds
+from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
 
 TASKS = list(OUTPUTS)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -75,11 +77,9 @@ def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) 
     assert page.headings[0] == 1
     assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
     assert all(image["alt"] for image in page.images)
-    wanted = [name for name, kind in FIGURES.items() if task in kind.tasks and name != "learning"]
+    wanted = [name for name, kind in FIGURES.items() if task in kind.tasks and not name.startswith("learning")]
     assert all(f'id="figure-{name}"' in text for name in wanted)
-    pictures = [image for image in page.images if str(image["src"]).startswith("data:image/svg")]
-    learning = [image for image in pictures if str(image["alt"]).startswith("Fold ")]
-    assert len(learning) == (3 if trained else 0)
+    assert ('id="figure-learning"' in text) == trained
     assert ("test_net" in page.words) == trained
     assert ("Members" in page.words) != trained
     assert "make ensemble" in page.words
@@ -251,12 +251,94 @@ def test_a_rank_blend_has_no_reliability(tmp_path: Path) -> None:
     assert "BLEND=rank_mean" in page.words
 
 
-def test_settings_that_differ_are_marked(tmp_path: Path) -> None:
-    text, _ = page_of(make_run(tmp_path, "binary"))
-    changed = re.findall(r'<div class="changed"><dt>(.*?)</dt><dd>(.*?)<', text)
-    assert ("lr", "0.001") in changed
-    assert ("name", "test_net") in changed
+def test_settings_that_differ_come_first(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    first, _, folded = page_of(layout)[0].partition("<details>")
+    changed = re.findall(r'<div class="changed"><dt>(.*?)</dt><dd>(.*?)<', first)
+    assert {("lr", "0.001"), ("name", "test_net")} <= set(changed)
     assert not [pair for pair in changed if pair[0] == "weight_decay"]
+    rest = re.findall(r'<div class="default"><dt>(.*?)</dt>', folded)
+    assert "weight_decay" in rest
+    assert 'class="changed"' not in folded
+    assert f"<summary>{len(rest)} settings at their defaults" in folded
+    tables.write_json(layout.run(COMP, RUN) / "run.json", Run().choices())
+    assert "Every setting is at its default." in page_of(layout)[1].words
+
+
+def test_what_training_saw_beside_the_folds_is_said(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    assert "Pseudo-labels" not in page_of(layout)[1].words
+    weights = {"source": "run", "name": "the_first"}
+    extra = {"rows": ["more/labels.csv"], "pseudo": "the_second"}
+    write_choices(layout, model={"name": "test_net", "weights": weights, "metadata": ["age"]}, extra=extra)
+    facts = page_of(layout)[0].partition('<dl class="facts">')[2].partition("</dl>")[0]
+    for name, value in (
+        ("Started from", "the run the_first"),
+        ("Extra training rows", "more/labels.csv"),
+        ("Pseudo-labels", "test rows, by the run the_second"),
+        ("Beside the picture", "age"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in facts
+
+
+def test_one_fold_of_three(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary", folds=[1], rows=91)
+    text, page = page_of(layout)
+    rows = (tables.read_csv(layout.folds(COMP))["fold"] == "1").sum()
+    assert f"One model (test_net), for 1 of 3 folds. Each of the {rows} rows of fold 1" in page.words
+    assert "<dt>Folds</dt><dd>1 of 3</dd>" in text
+    assert not re.search("±|Standard deviation|Mean|thin:|remark-", page.words)
+    assert "remark-" not in text
+    strip = next(image for image in page.images if str(image["alt"]).startswith("The pooled score"))
+    assert re.search(r"; fold 1 [\d.]+\.$", str(strip["alt"]))
+
+
+def test_two_folds_of_three_keep_their_numbers(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "multiclass", folds=[0, 2])
+    write_fold(layout, "multiclass", OUTPUTS["multiclass"], 2, seconds=7200)
+    cv = tables.read_json(layout.run(COMP, RUN) / "cv.json")
+    change_scores(layout, per_fold=[cv["per_fold"][0], None])
+    text, page = page_of(layout)
+    assert "2 models (test_net), for 2 of 3 folds" in page.words
+    assert "Accuracy is undefined in fold 2" in page.words
+    assert "Weights, fold 2" in page.words
+    assert ">Fold 2<" in text
+    assert ">Fold 1<" not in text
+    assert re.search(r'<tr><th scope="row">2</th>.*?<td>2 h 0 min</td>', text, re.DOTALL)
+
+
+def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = make_run(tmp_path, "binary")
+    for path in layout.input(COMP).glob("*.png"):
+        with path.open("wb") as handle:
+            np.save(handle, np.arange(20 * 24 * 5, dtype=np.uint16).reshape(20, 24, 5))
+    text, page = page_of(layout)
+    assert "no picture" not in page.words
+    assert text.count("data:image/png") == 24
+    live = open_live(layout, COMP, RUN, test=False)
+    write_guesses(layout)
+    assert guesses(live, 1, seed=0)[0]["image"].startswith("data:image/")
+
+    def without_package(*_: object) -> None:
+        raise FoldlineError("a DICOM file needs a package", next="pip install it")
+
+    monkeypatch.setattr("foldline.report.pictures.preview", without_package)
+    monkeypatch.setattr("foldline.report.live.preview", without_package)
+    assert "no picture: a DICOM file needs a package" in page_of(layout)[1].words
+    assert guesses(live, 1, seed=0)[0]["image"] == ""
+
+
+def write_guesses(layout: Layout) -> None:
+    """`valid.parquet` of fold 0, from the run's OOF predictions."""
+    oof = tables.read_parquet(layout.run(COMP, RUN) / "oof.parquet")
+    table = oof.loc[oof["fold"] == 0, ["row_id", "prob_ok", "prob_defective"]]
+    tables.write_parquet(layout.fold(COMP, RUN, 0) / "valid.parquet", table)
+
+
+def test_a_rate_that_followed_the_own_rows_is_optimistic(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, "binary")
+    change_scores(layout, optimistic=Run.parse({"schedule": {"name": "plateau"}}, where="test").optimistic())
+    assert "The learning rate followed the loss on the fold's own rows." in page_of(layout)[1].words
 
 
 def test_commands_bring_back_the_run_file(tmp_path: Path) -> None:

@@ -37,14 +37,25 @@ def folds_and_mean(axes: "Axes", curves: "Sequence[pd.Series[float]]", colour: s
     """Each fold's curve thin, their mean thick; epochs without a value are bridged."""
     for curve in curves if len(curves) > 1 else []:
         axes.plot(curve.index, curve, line, color=colour, linewidth=0.7, alpha=0.45)
-    mean_alone(axes, mean_curve(curves), colour, line)
-
-
-def mean_alone(axes: "Axes", mean: "pd.Series[float]", colour: str, line: str = "-") -> None:
-    """One thick curve."""
+    mean = mean_curve(curves)
     axes.plot(mean.index, mean, line, color=colour, linewidth=1.8)
     if len(mean) <= FEW:
         axes.plot(mean.index, mean, "o", color=colour, markersize=2.6)
+
+
+def stretch(curve: "pd.Series[float]", first: int, last: int) -> "pd.Series[float]":
+    """The part of a curve over the epochs `first` to `last`, with the line's own values at both ends.
+
+    >>> stretch(pd.Series([0.0, 10.0], index=[0, 10]), 4, 6)
+    4    4.0
+    6    6.0
+    dtype: float64
+    """
+    if not len(curve):
+        return curve
+    inside = np.union1d(curve.index, [first, last])
+    inside = inside[(inside >= max(first, curve.index[0])) & (inside <= min(last, curve.index[-1]))]
+    return pd.Series(np.interp(inside, curve.index, curve), index=inside)
 
 
 def limits(columns: "Iterable[pd.Series[float] | Array]") -> tuple[float, float] | None:

@@ -160,27 +160,30 @@ def rate_curve(steps: pd.DataFrame) -> tuple[Array, Array]:
 
 def loss_in_parts(run: RunFolder) -> list[Picture]:
     """The epochs in `PARTS` equal stretches, each loss with a scale of its own: small changes late can be read."""
-    logs = epochs_of(run)
-    if not logs or _last_epoch(logs.values()) < LEAST_EPOCHS:
+    logs = epochs_of(run).values()
+    train, valid = (curves.mean_curve(curves.values_of(logs, name)) for name in ("train_loss", "valid_loss"))
+    last = int(train.index.max()) if len(train) else 0  # the last epoch that all folds have
+    if last < LEAST_EPOCHS:
         return []
-    train, valid = (curves.mean_curve(curves.values_of(logs.values(), name)) for name in ("train_loss", "valid_loss"))
-    edges = np.linspace(0, _last_epoch(logs.values()), PARTS + 1).round().astype(int)
+    edges = np.linspace(0, last, PARTS + 1).round().astype(int)
     return [_part(train, valid, max(int(a), 1), int(b)) for a, b in pairwise(edges)]
 
 
 def _part(train: "pd.Series[float]", valid: "pd.Series[float]", first: int, last: int) -> Picture:
     width, height = 210, 240
-    train, valid = (part[(part.index >= first) & (part.index <= last)] for part in (train, valid))
+    parts = [curves.stretch(curve, first, last) for curve in (train, valid)]
     with ink.drawing():
         figure = ink.blank(width, height)
         above, below = figure.subplots(2, 1, sharex=True)
-        for axes, part, colour, line in ((above, train, ink.MUTED, "--"), (below, valid, ink.ACCENT, "-")):
-            curves.mean_alone(axes, part, colour, line)
+        for axes, part, colour, line in ((above, parts[0], ink.MUTED, "--"), (below, parts[1], ink.ACCENT, "-")):
+            axes.plot(part.index, part, line, color=colour, linewidth=1.8)
             axes.margins(y=0.12)
             curves.plain_numbers(axes)
+            if not len(part):
+                axes.set_yticks([])
         curves.whole_epochs(below, last, first)
         uri = ink.svg_uri(figure)
-    alt = _in_words(Panel(f"Loss in the epochs {first} to {last}", "", ""), 1, [train], [valid])
+    alt = _in_words(Panel(f"Loss in the epochs {first} to {last}", "", ""), 1, *([part] for part in parts))
     return Picture("learning-parts", f"Epochs {first} to {last}", uri, width, height, alt)
 
 
