@@ -49,6 +49,25 @@ def test_several_tables_are_read_one_after_the_other(root: Path) -> None:
         rows(root, {"file": "t*.csv"})
 
 
+def test_a_list_of_tables_is_read_in_its_order_and_no_file_twice(root: Path) -> None:
+    plant(root, {"old/a.csv": "id,label,patient,age\n04,b,p3,1\n", "train/04.png": ""})
+    assert rows(root, {"file": ["old/a.csv", "t.csv", "t*.csv"]})["row_id"].tolist() == ["04", "01", "02", "03"]
+    with pytest.raises(FoldlineError, match=r"no such file: none\.csv"):
+        rows(root, {"file": ["t.csv", "none.csv"]})
+    with pytest.raises(FoldlineError, match="no such file: none"):
+        rows(root, {"file": ["t.csv", "none*.csv"]})
+    with pytest.raises(FoldlineError, match="reads one array, not 2"):
+        rows(root, {"reader": "arrays", "file": ["a.npy", "b.npy"]})
+
+
+def test_a_list_of_folders_is_read_one_after_the_other(tmp_path: Path) -> None:
+    root = plant(tmp_path, {"new/a/1.png": "", "old/b/2.png": "", "old/deep/a/3.png": "", "test/4.png": ""})
+    known = facts({"reader": "folders", "file": ["old", "new"], "target": "label"})
+    frame = read_rows(root, known.train, known, with_target=True)
+    assert frame["row_id"].tolist() == ["old/b/2.png", "old/deep/a/3.png", "new/a/1.png"]
+    assert frame["target"].tolist() == ["b", "a", "a"]
+
+
 def test_a_joined_table_adds_its_columns_by_id_not_by_position(root: Path) -> None:
     plant(root, {"names.csv": "key,file\n03,train/03.png\n01,train/01.png\n02,train/02.png\n"})
     join = [{"file": "names.csv", "left": "id", "right": "key"}]

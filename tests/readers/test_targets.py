@@ -144,7 +144,23 @@ def test_class_names_from_a_file(name: str, tmp_path: Path) -> None:
 BAD: dict[str, tuple[str, dict[str, Any], Any, str, str]] = {
     "an empty label": ("binary", {}, "y", 'y\n1\n""\n0', "1 rows have no label: r1"),
     "an unknown class": ("binary", {"classes": ["0", "1"]}, "y", "y\n1\n0\n2", "none of 0, 1: r2"),
-    "a word for a number": ("regression", {}, "y", "y\n1\nna\n2", "no number: r1"),
+    "a word for a number": ("regression", {}, "y", "y\n1\none\n2", "no number: r1"),
+    "a missing number": ("regression", {}, "y", "y\n1\nna\n2", "1 rows have no label: r1"),
+    "numbers missing in two rows": (
+        "regression",
+        {},
+        {"columns": ["x", "y"]},
+        "x,y\n1,\n2,3\n,NaN",
+        r"2 rows have not all of their 2 labels \(1 of them none at all\): r0, r2",
+    ),
+    "several targets with classes each": (
+        "multiclass",
+        {},
+        {"columns": ["root", "vowel"]},
+        "root,vowel\n168,0\n7,1\n0,11",
+        r"root \(3 classes\), vowel \(3 classes\) hold classes each",
+    ),
+    "uncertain labels": ("multilabel", {}, {"columns": ["a", "b"]}, "a,b\n1,0\n0,-1\n-1,1", "neither 0 nor 1: r1, r2"),
     "no number to compare": ("binary", {}, {"column": "y", "thresholds": [0.5]}, "y\n1\nna\n2", "no number: r1"),
     "two classes of one row": ("multiclass", {}, {"columns": ["a", "b"]}, "a,b\n1,1\n0,1", "not exactly one class: r0"),
     "neither 0 nor 1": ("multilabel", {}, {"columns": ["a", "b"]}, "a,b\n1,2\n0,1", "neither 0 nor 1: r0"),
@@ -182,3 +198,34 @@ def test_labels_that_cannot_be_used_are_refused_with_their_ids(case: str, tmp_pa
     task, more, target, text, words = BAD[case]
     with pytest.raises(FoldlineError, match=words):
         read(table(tmp_path, text), task, more, target)
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "text", "whole"),
+    [
+        ("regression", {"columns": ["x", "y"]}, "x,y\n1,\n2,3\n,NaN\n4,5", ["r1", "r3"]),
+        ("regression", "y", "y\n1\n\n3", ["r0", "r2"]),
+        ("binary", "y", "y\n1\n\n0\nNA", ["r0", "r2", "r3"]),  # a class may be called NA
+        ("multilabel", {"columns": ["a", "b"]}, "a,b\n1,0\n,1\n0,1", ["r0", "r2"]),
+    ],
+)
+def test_rows_without_all_labels_are_dropped_and_reported(
+    task: str, target: Any, text: str, whole: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = table(tmp_path, text)
+    train = {"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": target, "metadata": ["id"]}
+    known = facts({**train, "missing_targets": "drop"}, task)
+    frame = read_rows(root, known.train, known, with_target=True)
+    assert frame["row_id"].tolist() == whole
+    assert frame["id"].tolist() == whole
+    assert frame["image"].tolist() == [f"{name}.png" for name in whole]
+    dropped = len(text.split("\n")) - 1 - len(whole)
+    assert f"{dropped} of {dropped + len(whole)} rows have no" in capsys.readouterr().out
+
+
+def test_a_long_table_with_missing_lines_loses_the_rows_that_lack_one(tmp_path: Path) -> None:
+    plant(tmp_path, {"t.csv": "id,kind,n\na,x,1\na,y,2\nb,x,3\n", "a.png": "", "b.png": ""})
+    train: dict[str, Any] = {"file": "t.csv", "row_id": "id", "image": "{id}.png", "missing_targets": "drop"}
+    known = facts({**train, "target": {"column": "n", "per": "kind"}}, "regression")
+    frame = read_rows(tmp_path, known.train, known, with_target=True)
+    assert frame.to_numpy().tolist() == [["a", "a.png", "1", "2"]]

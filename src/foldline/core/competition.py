@@ -91,8 +91,8 @@ class Rows(Strict):
     """
 
     reader: str = Field("csv", description="the reader: csv, folders ...; an unknown name lists the known ones")
-    file: str | None = Field(
-        None, description="the table (or folder) below input/<comp>; `*` reads several, one after the other"
+    file: str | list[str] | None = Field(
+        None, description="the table (or folder) below input/<comp>; `*` or a list reads several, one after the other"
     )
     separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
     columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
@@ -134,6 +134,10 @@ class Rows(Strict):
     )
     missing_images: Literal["stop", "drop"] = Field(
         "stop", description="a row without its image file: an error, or the row is left out and reported"
+    )
+    missing_targets: Literal["stop", "drop"] = Field(
+        "stop",
+        description="a row that lacks its label, or one of its numbers: an error, or the row is left out and reported",
     )
     target: str | Target | None = Field(
         None,

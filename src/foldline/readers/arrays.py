@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import Rows
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
 from foldline.core.tables import require_file
-from foldline.readers.files import raw_path
+from foldline.readers.files import file_names, raw_path
 from foldline.readers.pictures import PICTURE, PictureFolder
 
 UINT8 = 8  # the IDX type code of bytes
@@ -25,11 +25,15 @@ GZIP = b"\x1f\x8b"
 
 def read_arrays(root: Path, rows: Rows) -> pd.DataFrame:
     """A line for each picture of the array `rows.file`, [n, height, width] or [n, height, width, channels] uint8."""
-    pictures = load_array(root, rows.file or "")
+    names = file_names(rows)
+    if len(names) > 1:
+        raise FoldlineError(f"reader arrays reads one array, not {len(names)}: {first_few(names)}", where="file")
+    name = names[0] if names else ""
+    pictures = load_array(root, name)
     if pictures.ndim not in (3, 4) or pictures.dtype != np.uint8:
         raise FoldlineError(
             f"no array of pictures: its shape is {list(pictures.shape)}, its type {pictures.dtype}",
-            where=str(rows.file),
+            where=name,
             next="expected [n, height, width] or [n, height, width, channels] of uint8",
         )
     table = pd.DataFrame({"index": [str(i) for i in range(len(pictures))]}, dtype=str)
@@ -38,8 +42,8 @@ def read_arrays(root: Path, rows: Rows) -> pd.DataFrame:
         if len(labels) != len(pictures):
             raise FoldlineError(f"{len(labels)} labels for {len(pictures)} pictures", where=rows.labels)
         table["label"] = [" ".join(str(part) for part in np.atleast_1d(label)) for label in labels.tolist()]
-    file = raw_path(root, (rows.file or "").partition(":")[0], where="file")
-    with PictureFolder(root, [file], {"array": rows.file}) as folder, Progress() as progress:
+    file = raw_path(root, name.partition(":")[0], where="file")
+    with PictureFolder(root, [file], {"array": name}) as folder, Progress() as progress:
         table[PICTURE] = [folder.add(p) for p in progress.over(pictures, "write pictures", total=len(pictures))]
     return table
 

@@ -22,17 +22,23 @@ def raw_path(root: Path, name: str, *, where: str) -> Path:
     return root / path
 
 
+def file_names(rows: Rows) -> list[str]:
+    """The names and patterns of `rows.file`, in their order; none where it is missing."""
+    return [rows.file] if isinstance(rows.file, str) and rows.file else list(rows.file or [])
+
+
 def raw_files(root: Path, rows: Rows) -> list[Path]:
-    """The files that `rows.file` names, sorted; `*` stands for several."""
-    if not rows.file:
+    """The files that `rows.file` names, each once: in the order of its list; those of one pattern sorted."""
+    if not file_names(rows):
         raise FoldlineError("setting 'file' is missing", where=f"reader {rows.reader}", next="name the table to read")
-    path = raw_path(root, rows.file, where="file")
-    if "*" not in rows.file:
-        if not path.exists():
-            raise _missing(root, path)
-        return [path]
-    found = sorted(hit for hit in root.glob(rows.file) if hit.is_file())
-    if not found:
+    return list(dict.fromkeys(path for name in file_names(rows) for path in _matching(root, name)))
+
+
+def _matching(root: Path, name: str) -> list[Path]:
+    """The file of that name; `*` stands for several."""
+    path = raw_path(root, name, where="file")
+    found = sorted(hit for hit in root.glob(name) if hit.is_file()) if "*" in name else [path]
+    if not found or not found[0].exists():
         raise _missing(root, path)
     return found
 

@@ -16,21 +16,25 @@ LABELLED, UNLABELLED = "**/{label}/{stem}.{ext}", "**/{stem}.{ext}"  # the defau
 
 
 def read_folders(root: Path, rows: Rows) -> pd.DataFrame:
-    """The pictures below `rows.file` (or below all of `root`) whose path matches `rows.pattern`.
+    """The pictures below the folders `rows.file` (or below all of `root`) whose path matches `rows.pattern`.
 
     The pattern is matched against the path below that folder. A file counts as a picture when it ends like one, or
     when the pattern spells its ending out.
     """
-    base = f"{raw_files(root, rows)[0].relative_to(root).as_posix()}/" if rows.file else ""
+    folders = raw_files(root, rows) if rows.file else [root]
+    bases = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/" for folder in folders]
     pattern = rows.pattern or (UNLABELLED if rows.target is None else LABELLED)
     compiled = compile_pattern(pattern, where="pattern")
-    pictures = [path for path in list_files(root) if path.startswith(base) and _is_picture(path, pattern)]
-    hits = {path: hit for path in pictures if (hit := compiled.fullmatch(path[len(base) :]))}
+    known = list_files(root)
+    pictures = [
+        (base, path) for base in bases for path in known if path.startswith(base) and _is_picture(path, pattern)
+    ]
+    hits = {path: hit for base, path in pictures if (hit := compiled.fullmatch(path[len(base) :]))}
     if not hits:
-        seen = first_few([path[len(base) :] for path in pictures]) or "none"
+        seen = first_few([path[len(base) :] for base, path in pictures]) or "none"
         raise FoldlineError(
             f"no picture matches the pattern '{pattern}'",
-            where=str(root / base),
+            where=", ".join(str(root / base) for base in bases),
             next=f"the pictures there are: {seen}",
         )
     paths = pd.Series(list(hits), dtype=str)

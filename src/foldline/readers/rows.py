@@ -15,7 +15,7 @@ from foldline.core.tables import require_unique
 from foldline.readers.arrays import read_arrays
 from foldline.readers.bson import read_bson
 from foldline.readers.cifar import read_cifar
-from foldline.readers.files import FileIndex, clean_path, resolve_images
+from foldline.readers.files import FileIndex, clean_path, file_names, resolve_images
 from foldline.readers.folders import read_folders
 from foldline.readers.hook import read_hook
 from foldline.readers.json import read_coco, read_json_table
@@ -77,11 +77,12 @@ def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) 
     ids = fill(lines, rows.row_id, where=f"{where}: row_id") if rows.row_id else images[0]
     long = with_target and not isinstance(rows.target, str) and rows.target is not None and rows.target.per is not None
     if rows.repeated == "stop" and not long:
-        require_unique(ids, where=f"{where}: row_id of {rows.file or rows.reader}")
+        require_unique(ids, where=f"{where}: row_id of {', '.join(file_names(rows)) or rows.reader}")
     first = ~ids.duplicated()
     result = pd.DataFrame({"row_id": ids[first], "image": _resolve(root, [s[first] for s in images], where)})
     if with_target:
         targets = make_targets(lines, ids, root, rows, facts, where=where)
+        result = result[result["row_id"].isin(targets.index)]  # without those that missing_targets drops
         for name in targets.columns:
             result[name] = result["row_id"].map(targets[name])
     own_folds = with_target and facts.folds.splitter == "column"

@@ -8,7 +8,7 @@ import pandas as pd
 from foldline.core.competition import Rows
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, read_parquet
-from foldline.readers.files import raw_files
+from foldline.readers.files import file_names, raw_files
 from foldline.readers.pictures import write_encoded
 
 
@@ -16,7 +16,7 @@ def read_table(root: Path, rows: Rows) -> pd.DataFrame:
     """All lines of the table or tables that the facts name."""
     frames = [_read_one(root, path, rows) for path in raw_files(root, rows)]
     if any(set(frame.columns) != set(frames[0].columns) for frame in frames):
-        raise FoldlineError(f"the tables '{rows.file}' have different columns", where=str(root))
+        raise FoldlineError(f"the tables {', '.join(file_names(rows))} have different columns", where=str(root))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 

@@ -7,12 +7,14 @@ import pandas as pd
 
 from foldline.core.competition import Competition, Rows, Target
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import say
 from foldline.core.tasks import single_label
 from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
 from foldline.readers.outputs import sorted_classes
 from foldline.readers.templates import fill
 
+MISSING = {"", "na", "nan", "null", "none", "<na>"}  # what tables of numbers write where there is none
 TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
 
 
@@ -32,12 +34,12 @@ def make_targets(
     target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
     names = _names(root, target, where)
     if target.per is not None:
-        wide = _pivot(lines, ids, target, names, where)
-        return _from_columns(wide, list(wide.columns), facts, where)
+        wide = _pivot(lines, ids, target, names, rows, where)
+        return _from_columns(wide, list(wide.columns), rows, facts, where)
     first = ~ids.duplicated()
     if target.columns is not None:
         wide = pd.DataFrame({names.get(c, c): fill(lines, c, where=f"{where}: target") for c in target.columns})
-        return _from_columns(wide[first].set_index(ids[first]), list(wide.columns), facts, where)
+        return _from_columns(wide[first].set_index(ids[first]), list(wide.columns), rows, facts, where)
     if target.column is None:
         raise FoldlineError("give 'target.column' or 'target.columns'", where=where)
     cells = fill(lines, target.column, where=f"{where}: target")
@@ -46,7 +48,7 @@ def make_targets(
         labels = pd.DataFrame({"row_id": ids, "label": sets}).explode("label")
         labels["label"] = labels["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
         return _from_sets(labels, ids[first].tolist(), facts, where)
-    cells = cells[first].set_axis(ids[first])
+    cells = _without_missing(cells[first].set_axis(ids[first]).to_frame(), rows, facts, where).iloc[:, 0]
     if facts.task == "soft":
         raise FoldlineError("a soft task needs 'target.columns', one for each class", where=where)
     if target.thresholds is not None:
@@ -88,7 +90,6 @@ def _by_threshold(
 
 def _check(cells: "pd.Series[str]", facts: Competition, where: str) -> None:
     """Every row has a label, and a known one where the facts name the classes."""
-    _refuse(cells.str.strip() == "", "no label", where)
     if facts.task == "regression":
         _refuse(pd.to_numeric(cells, errors="coerce").isna(), "a label that is no number", where)
     elif facts.classes is not None:
@@ -116,7 +117,7 @@ def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: 
 
 
 def _pivot(
-    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], where: str
+    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], rows: Rows, where: str
 ) -> pd.DataFrame:
     """A long table (a line for each row and class) as one column for each class."""
     cells = fill(lines, target.column or "", where=f"{where}: target")
@@ -125,11 +126,32 @@ def _pivot(
     twice = pairs.duplicated(["row_id", "class"])
     _refuse(twice.set_axis(pairs["row_id"]), "two labels for one class", where)
     wide = pairs.pivot(index="row_id", columns="class", values="cell").reindex(ids.unique())
-    _refuse(wide.isna().any(axis=1), "no line for one of the classes", where)
-    return pd.DataFrame(wide)
+    if rows.missing_targets == "stop":
+        _refuse(wide.isna().any(axis=1), "no line for one of the classes", where)
+    return pd.DataFrame(wide.fillna(""))
 
 
-def _from_columns(wide: pd.DataFrame, found: list[str], facts: Competition, where: str) -> pd.DataFrame:
+def _without_missing(cells: pd.DataFrame, rows: Rows, facts: Competition, where: str) -> pd.DataFrame:
+    """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
+    words = MISSING if facts.task in ("regression", "soft") else {""}
+    lacking = cells.apply(lambda column: column.str.strip().str.lower().isin(words))
+    bad, empty = lacking.any(axis=1), int(lacking.all(axis=1).sum())
+    if not bad.any():
+        return cells
+    ids, count = [str(name) for name in cells.index[bad.to_numpy()]], len(cells.columns)
+    what = "no label" if count == 1 else f"not all of their {count} labels ({empty} of them none at all)"
+    if rows.missing_targets == "stop" or bad.all():
+        raise FoldlineError(
+            f"{len(ids)} rows have {what}: {first_few(ids)}",
+            where=f"{where}: target",
+            next=f"of {len(cells)} rows {len(cells) - len(ids)} are whole; mend the facts or the table, or set "
+            "missing_targets: drop to leave the others out",
+        )
+    say(f"{where}: {len(ids)} of {len(cells)} rows have {what}: {first_few(ids)}; left out")
+    return pd.DataFrame(cells[~bad])
+
+
+def _from_columns(wide: pd.DataFrame, found: list[str], rows: Rows, facts: Competition, where: str) -> pd.DataFrame:
     """One column for each class or number; for tasks with one class a row, the column that holds the 1."""
     classes = found if facts.task == "regression" else (facts.classes or found)
     missing = [name for name in classes if name not in found]
@@ -139,17 +161,35 @@ def _from_columns(wide: pd.DataFrame, found: list[str], facts: Competition, wher
             where=where,
             next=f"the columns stand for: {first_few(found, 20)}; name them with target.names",
         )
-    wide = pd.DataFrame(wide[classes])
+    wide = _without_missing(pd.DataFrame(wide[classes]), rows, facts, where)
     if facts.task in ("regression", "soft"):
         bad = wide.apply(pd.to_numeric, errors="coerce").isna().any(axis=1)
         _refuse(bad, "a label that is no number", where)
         return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
     flags = pd.DataFrame({name: wide[name].map(_flag) for name in classes})
+    _refuse_several_targets(wide, where)
     _refuse((flags < 0).any(axis=1), "a label that is neither 0 nor 1", where)
     if not single_label(facts.task):
         return flags.astype(str).set_axis([f"target_{name}" for name in classes], axis=1)
     _refuse(flags.sum(axis=1) != 1, "not exactly one class", where)
     return pd.DataFrame({"target": flags.idxmax(axis=1).astype(str)})
+
+
+def _refuse_several_targets(wide: pd.DataFrame, where: str) -> None:
+    """Raises FoldlineError where columns hold classes of their own instead of 0 and 1."""
+    cells = {str(name): wide[name].str.strip().str.removesuffix(".0") for name in wide.columns}
+    shares = [name for name, column in cells.items() if column.str.fullmatch(r"0?\.\d+").any()]
+    found = {name: set(column) for name, column in cells.items()}
+    flags = {"0", "1", "-1"}  # -1: uncertain, in some medical tables
+    several = [f"{name} ({len(held)} classes)" for name, held in found.items() if len(held) > 2 and not held <= flags]
+    if len(several) > 1 and not shares:
+        raise FoldlineError(
+            f"the columns {first_few(several)} hold classes each, not 0 and 1: several targets are not one "
+            "competition here",
+            where=f"{where}: target.columns",
+            next=f"write one facts file for each, with `target: {several[0].rpartition(' (')[0]}`, and join the "
+            "submissions: see 'Several targets' in docs/add-a-competition.md; numbers are `task: regression`",
+        )
 
 
 def _flag(cell: str) -> int:
