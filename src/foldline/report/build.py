@@ -71,6 +71,7 @@ def page(run: RunFolder) -> dict[str, Any]:
         "title": words.printable(run.facts.title or run.comp),
         "lede": facts.lede(run),
         "decision": facts.decision(run),
+        "fitted": (run.cv.get("decision") or {}).get("used") == "fitted",
         "facts": facts.facts(run),
         "remarks": remarks.remarks(run),
         "figures": {section: figures.draw_section(run, section) for section in figures.SECTIONS},

@@ -91,7 +91,7 @@ def _picture(run: RunFolder, logs: dict[int, pd.DataFrame], panel: Panel) -> Pic
         curves.plain_numbers(axes, ticks=5)
         curves.whole_epochs(axes, _last_epoch(logs.values()))
         uri = ink.svg_uri(figure)
-    return Picture("learning", panel.title, uri, *SIZE, _in_words(panel, len(logs), train, valid))
+    return Picture("learning", panel.title, uri, *SIZE, _in_words(panel, max(len(train), len(valid)), train, valid))
 
 
 def known_probes(run: RunFolder) -> list[float]:
