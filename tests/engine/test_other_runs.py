@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from foldline.core.run import Run
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
@@ -170,6 +171,26 @@ def test_a_teacher_is_followed(ready: TinyProject) -> None:
     assert len(set(weights.values())) == 3
     loss = read_csv(ready.fold(0, "pupil") / "log.csv")["train_loss"].iloc[1:].astype(float)
     assert loss.iloc[-1] < loss.iloc[0] / 2
+
+
+def test_a_teacher_sees_the_mixed_pictures(ready: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    from foldline.engine.distill import Teacher
+
+    seen: list[torch.Tensor] = []
+    inner = Teacher.logits
+
+    def logits(self: Teacher, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+        seen.append(images.clone())
+        return inner(self, images, device)
+
+    monkeypatch.setattr(Teacher, "logits", logits)
+    trained(ready, "teacher")
+    for name, mixup in (("plain", 0), ("mixed", 1)):
+        seen.clear()
+        given = f"{BASE} loss.teacher=teacher augment.mixup={mixup}"
+        assert ready.run("train", "--name", name, "--set", given, "--fold", "0") == 0
+        whole = bool(torch.isclose(seen[-1], seen[-1].round(), atol=1e-3).all())
+        assert whole == (mixup == 0), "a picture as it was has whole numbers of 0 to 255, a mixed one has not"
 
 
 def test_metadata_that_only_training_rows_have_is_refused(

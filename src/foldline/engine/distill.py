@@ -27,7 +27,7 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor, device: torch.device) -> Tensor:
-        """[batch, outputs] for uint8 pictures [batch, channels, height, width] of any size."""
+        """[batch, outputs] for pictures [batch, channels, height, width] of any size, 0..255; mixed as the pupil's."""
         x = normalise(images, self.prepare.mean, self.prepare.std, device)
         if tuple(x.shape[2:]) != self.height_width:
             x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)

@@ -17,7 +17,7 @@ from foldline.engine.precision import require_finite, set_batch_norm
 from foldline.engine.schedule import build_rates
 from foldline.engine.unfreeze import freeze, layer_groups, set_trainable, trainable_groups
 from foldline.images.augment import key_seed
-from foldline.images.batches import normalise
+from foldline.images.batches import denormalise, normalise
 from foldline.images.mix import mix
 from foldline.images.resize import shrink, side_at
 
@@ -74,7 +74,7 @@ class Learner:
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
-            said = self.teacher.logits(images, job.device)
+            said = self.teacher.logits(denormalise(x, job.prepare.mean, job.prepare.std), job.device)
             learnt = distillation_loss(logits, said, job.objective.activation, run.loss.teacher_temperature)
             loss = (1 - run.loss.teacher_weight) * loss + run.loss.teacher_weight * learnt
         self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]

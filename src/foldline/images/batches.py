@@ -146,3 +146,11 @@ def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device
     offset = torch.tensor(mean, device=device).view(shape) * 255
     scale = torch.tensor(std, device=device).view(shape) * 255
     return x.sub_(offset).div_(scale)
+
+
+def denormalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """What `normalise` was given, as floats in 0..255."""
+    shape = (1, -1, 1, 1)
+    offset = torch.tensor(mean, device=x.device).view(shape) * 255
+    scale = torch.tensor(std, device=x.device).view(shape) * 255
+    return x * scale + offset
