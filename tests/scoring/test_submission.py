@@ -196,6 +196,57 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
         "ID,Label\nid_1_any,0.500000000000\nid_1_sub_dural,0.250000000000\nid_2_any,0.125000000000\n"
         "id_2_sub_dural,1.000000000000\n",
     ),
+    "long rows, the output first": (
+        "ID,Label\nany-id-1,0.5\nsub-dural-id-1,0.5\nany-id-2,0.5\nsub-dural-id-2,0.5\n",
+        facts("multilabel", "log_loss"),
+        ["any", "sub-dural"],
+        [[0.5, 0.25], [0.125, 1]],
+        "ID,Label\nany-id-1,0.500000000000\nsub-dural-id-1,0.250000000000\nany-id-2,0.125000000000\n"
+        "sub-dural-id-2,1.000000000000\n",
+    ),
+    "long rows, another separator": (
+        "ID,Value\na_1/y,0\na_1/x,0\na_2/x,0\na_2/y,0\n",
+        facts("regression", "rmse"),
+        ["x", "y"],
+        [[1.5, 2.5], [3.5, -4.5]],
+        "ID,Value\na_1/y,2.5\na_1/x,1.5\na_2/x,3.5\na_2/y,-4.5\n",
+    ),
+    "long rows with raw labels": (
+        "ID,p\na_0,0\na_4,0\nb_0,0\nb_4,0\n",
+        facts("multilabel", "log_loss", names={"0": "blight", "4": "rot"}),
+        ["blight", "rot"],
+        [[0.5, 0.25], [0.125, 1]],
+        "ID,p\na_0,0.500000000000\na_4,0.250000000000\nb_0,0.125000000000\nb_4,1.000000000000\n",
+    ),
+    "long rows in two columns": (
+        "image_id,class_name,probability\n7,rust,0.5\n7,scab,0.25\n8,scab,0.125\n8,rust,0.1\n",
+        facts("multilabel", "mean_column_auc"),
+        ["rust", "scab"],
+        [[0.5, 0.25], [0.125, 1]],
+        "image_id,class_name,probability\n7,rust,0.500000000000\n7,scab,0.250000000000\n8,scab,1.000000000000\n"
+        "8,rust,0.125000000000\n",
+    ),
+    "long rows in two columns, the output first, and an index": (
+        ",Feature,ImageId,Value\n0,x,a,0\n1,x,b,0\n2,y,a,0\n3,y,b,0\n",
+        facts("regression", "rmse", kind="long"),
+        ["x", "y"],
+        [[1.5, 2.5], [3.5, -4.5]],
+        ",Feature,ImageId,Value\n0,x,a,1.5\n1,x,b,3.5\n2,y,a,2.5\n3,y,b,-4.5\n",
+    ),
+    "a class and how sure it is": (
+        "id,landmarks\na,137790 0.1\nb,137790 0.1\n",
+        facts("multiclass", "gap"),
+        ["6", "8815", "90"],
+        [[0.0, 0.25, 0.75], [0.25, 0.5, 0.25]],
+        "id,landmarks\na,90 0.750000000000\nb,8815 0.500000000000\n",
+    ),
+    "a class of two words and how sure it is": (
+        "id,place\na,New York 0.5\nb,\n",
+        facts("multiclass", "accuracy"),
+        ["New York", "Rome"],
+        [[0.25, 0.75], [0.625, 0.375]],
+        "id,place\na,Rome 0.750000000000\nb,New York 0.625000000000\n",
+    ),
     "a bounded number": (
         "Id,Pawpularity\na,50.0\nb,50.0\n",
         facts("regression", "rmse", bounds=[1, 100]),
@@ -227,12 +278,22 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
 }
 
 
+ENTITIES = {
+    "long rows": ["id_1", "id_2"],
+    "a line for each label, compared as a set": ["a", "b"],
+    "long rows, the output first": ["id-1", "id-2"],
+    "long rows, another separator": ["a_1", "a_2"],
+    "long rows with raw labels": ["a", "b"],
+    "long rows in two columns": ["7", "8"],
+    "long rows in two columns, the output first, and an index": ["a", "b"],
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_submission(case: str, tmp_path: Path) -> None:
     text, about, outputs, values, expected = CASES[case]
     sample = table(text, tmp_path)
-    ids = sample[read_shape(sample, about, outputs).id].tolist()
-    entities = {"long rows": ["id_1", "id_2"], "a line for each label, compared as a set": ["a", "b"]}.get(case, ids)
+    entities = ENTITIES.get(case) or sample[read_shape(sample, about, outputs).id].tolist()
     found = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
     path = tmp_path / "submission.csv"
     write_csv(path, found)
@@ -248,7 +309,7 @@ def test_every_kind_of_submission(case: str, tmp_path: Path) -> None:
 
 def test_the_cases_hold_every_kind(tmp_path: Path) -> None:
     kinds = {read_shape(table(case[0], tmp_path), case[1], case[2]).kind for case in CASES.values()}
-    assert kinds == set(KINDS) == {*WRITERS, "long"}
+    assert kinds == set(KINDS) == set(WRITERS)
 
 
 ROUND_TRIPS = {
@@ -260,6 +321,10 @@ ROUND_TRIPS = {
     "sets": [[0, 1, 1], [0, 0, 0], [1, 0, 0]],
     "the best three, ranked": [[1 / 3, 1 / 2, 0, 1], [1, 1 / 2, 1 / 3, 0]],
     "long rows": [[0.5, 0.25], [0.125, 1]],
+    "long rows, the output first": [[0.5, 0.25], [0.125, 1]],
+    "long rows, another separator": [[1.5, 2.5], [3.5, -4.5]],
+    "long rows in two columns, the output first, and an index": [[1.5, 2.5], [3.5, -4.5]],
+    "a class and how sure it is": [[0, 0, 0.75], [0, 0.5, 0]],
     "numbers in columns": [[-0.5, 2.0], [1.5, 3.0]],
     "a number of an ordinal task": [[0.5], [1.75]],
     "a whole number of a regression": [[2], [4]],
@@ -418,6 +483,28 @@ def test_the_sample_of_a_holdout_is_understood(task: Any, metric: str, outputs: 
     check_submission(found, sample, about, outputs, where="x")
 
 
+@pytest.mark.parametrize(
+    ("task", "metric", "outputs", "kind"),
+    [
+        ("multilabel", "auc", ["a", "b"], "long"),
+        ("regression", "rmse", ["x", "y"], "long"),
+        ("multiclass", "log_loss", ["0", "1", "2"], "long"),
+        ("multiclass", "gap", ["a", "b", "c"], "label_score"),
+    ],
+)
+def test_a_holdout_may_ask_for_other_kinds(task: Any, metric: str, outputs: list[str], kind: str) -> None:
+    about, ids = facts(task, metric, kind=kind), ["0", "1", "2"]
+    sample = sample_submission(pd.DataFrame({"row_id": ids}), task, outputs, kind, " ").map(str).astype(str)
+    values = np.random.default_rng(1).dirichlet(np.ones(len(outputs)), 3)
+    found = build_submission(sample, predictions(ids, task, outputs, values), about, outputs)
+    assert len(found) == (3 * len(outputs) if kind == "long" else 3)
+    check_submission(found, sample, about, outputs, where="x")
+    back_ids, back = read_answers(found, sample, about, outputs)
+    assert back_ids == ids
+    best = np.eye(len(outputs))[values.argmax(axis=1)]
+    assert back == pytest.approx(values if kind == "long" else values * best, abs=1e-6)
+
+
 # what is done to a good submission, and what the gate must say
 BROKEN: dict[str, tuple[str, Any, str]] = {
     "other column": (
@@ -464,6 +551,22 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "more than 3 classes in one cell: line 2",
     ),
     "no ranked": ("the best three, ranked", {"Id": ["w1", ""]}, "empty cells: line 3"),
+    "other entity of a pair": (
+        "long rows in two columns",
+        {"image_id": ["7", "7", "8", "9"]},
+        "ids of the sample are missing: 8 / rust; 1 ids are not in the sample: 9 / rust",
+    ),
+    "a pair twice": ("long rows in two columns", {"class_name": ["rust", "rust", "scab", "rust"]}, "once: 7 / rust"),
+    "pairs in another order": ("long rows in two columns", lambda f: f.iloc[::-1], "line 2 has '8 / rust'"),
+    "number of a pair": ("long rows in two columns", {"probability": ["2", "0", "0", "0"]}, r"line 2 \(id 7 / rust\)"),
+    "no confidence": ("a class and how sure it is", {"landmarks": ["90", ""]}, "no known class .*line 2"),
+    "an unknown class with confidence": (
+        "a class and how sure it is",
+        {"landmarks": ["", "7 0.5"]},
+        "line 3 .*'7 0.5'",
+    ),
+    "a confidence that is none": ("a class and how sure it is", {"landmarks": ["90 sure", ""]}, "no numbers: line 2"),
+    "too sure": ("a class and how sure it is", {"landmarks": ["90 0.5", "6 1.5"]}, "outside 0 to 1: line 3"),
     "fraction for a whole number": ("a whole number of a regression", {"grade": ["1.5", "2"]}, "not whole: line 2"),
 }
 

@@ -95,7 +95,7 @@ def test_sample_submission(task: Any, outputs: list[str], kind: str, header: lis
 
 
 def test_sample_kinds_that_cannot_be() -> None:
-    for kind, words in (("long", "no long sample"), ("probabilty", "unknown submission kind")):
+    for kind, words in (("probabilty", "unknown submission kind"),):
         with pytest.raises(FoldlineError, match=words):
             sample_submission(pd.DataFrame({"row_id": ["a"]}), "binary", ["n", "y"], kind, " ")
 

@@ -187,8 +187,25 @@ class Submission(Strict):
     )
     kind: str = Field(
         "auto",
-        description="probability, probabilities, label, labels, ranked, value, values, long; "
+        description="probability, probabilities, label, label_score, labels, ranked, value, values, long; "
         "auto: by the sample and the task",
+    )
+    extract: dict[str, str] = Field(
+        default_factory=dict, description="column of the sample: pattern; makes columns of the parts of its cells"
+    )
+    join: list[Join] = Field(default_factory=list, description="tables joined to the sample's lines by id")
+    where: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="column: cell or cells; only these lines of the sample are answered and written",
+    )
+    entity: str | None = Field(
+        None,
+        description="a column or a template of the sample: which row or entity a line is about; default: its id",
+    )
+    output: str | None = Field(
+        None,
+        description="kind long: a column or a template of the sample: the output that a line asks for; "
+        "default: found in the ids, `<entity>_<output>` and alike, or in a second column of ids",
     )
     separator: str = Field(" ", description="what separates the labels of one cell")
     top_k: int = Field(5, ge=1, description="how many labels a ranked cell holds")
@@ -199,6 +216,19 @@ class Submission(Strict):
     aggregate: Literal["mean", "max", "noisy_or"] = Field(
         "mean", description="how the rows of an entity become one line"
     )
+
+    @property
+    def tells_lines(self) -> bool:
+        """Whether the facts say what the sample's lines are about, or which of them count."""
+        return bool(self.extract or self.join or self.where or self.entity or self.output)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.output is not None and self.entity is None:
+            raise ValueError("'output' needs 'entity': what each line of the sample is about, beside its output")
+        if self.output is not None and self.kind not in ("auto", "long"):
+            raise ValueError("'output' is for kind long: a line for each entity and output")
+        return self
 
 
 class Competition(Strict):
@@ -237,6 +267,8 @@ class Competition(Strict):
             raise ValueError("setting 'train.target' is missing")
         if self.task == "binary" and self.classes is not None and len(self.classes) != 2:
             raise ValueError("a binary task has two classes: the negative, then the positive one")
+        if self.makes_sample and self.submission.tells_lines:
+            raise ValueError("'submission' says how to read a sample, and there is none: foldline writes it itself")
         if self.folds.splitter == "column" and self.folds.column is None:
             raise ValueError("splitter 'column' needs 'folds.column'")
         return self

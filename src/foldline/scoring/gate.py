@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tasks import Array
-from foldline.scoring.sample import Shape, read_shape
+from foldline.scoring.sample import Shape, label_and_score, read_shape
 
 SUM_TOLERANCE = 1e-6  # what dog-breed-identification's grader allows
 Bad = NDArray[np.bool_]
@@ -26,6 +26,7 @@ def check_submission(
     *,
     where: str,
     names: Mapping[str, str] | None = None,
+    lines: pd.DataFrame | None = None,
 ) -> None:
     """Nothing if the grader would take the file.
 
@@ -34,12 +35,13 @@ def check_submission(
         sample: the sample submission, every cell a string.
         where: how errors call the submission: its path.
         names: raw label -> class name, where they come from a file.
+        lines: what the facts say of each line of the sample (`scoring.sample.read_shape`).
 
     Raises:
         FoldlineError: other columns; missing, extra or repeated ids, or another order; empty cells; no numbers,
             NaN or infinite; out of bounds; unknown classes; row sums. The first bad lines are named.
     """
-    shape = read_shape(sample, facts, outputs, names=names)
+    shape = read_shape(sample, facts, outputs, names=names, lines=lines)
     _check_header(frame, sample, where)
     _check_ids(frame, sample, shape, where)
     whole_numbers = shape.kind == "label" and facts.task == "regression"
@@ -63,7 +65,7 @@ def _check_header(frame: pd.DataFrame, sample: pd.DataFrame, where: str) -> None
 
 def _check_ids(frame: pd.DataFrame, sample: pd.DataFrame, shape: Shape, where: str) -> None:
     """Ids: each once, all of the sample's and no other, in its order; the index column as it is."""
-    found, wanted = frame[shape.id], sample[shape.id]
+    found, wanted = shape.line_ids(frame), shape.line_ids(sample)
     twice = found[found.duplicated()].unique().tolist()
     if twice:
         raise FoldlineError(f"{len(twice)} ids occur more than once: {first_few(twice)}", where=where)
@@ -103,7 +105,8 @@ def _refuse(frame: pd.DataFrame, shape: Shape, bad: Bad, column: str, what: str,
     lines = np.flatnonzero(bad)
     if len(lines) == 0:
         return
-    shown = [f"line {i + 2} (id {frame[shape.id].iloc[i]}): '{frame[column].iloc[i]}'" for i in lines[:3].tolist()]
+    ids, cells = shape.line_ids(frame.iloc[lines[:3]]).tolist(), frame[column].iloc[lines[:3]].tolist()
+    shown = [f"line {i + 2} (id {name}): '{c}'" for i, name, c in zip(lines[:3].tolist(), ids, cells, strict=True)]
     more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
     raise FoldlineError(f"column '{column}' {what}: {', '.join(shown)}{more}", where=where, next=next)
 
@@ -184,6 +187,21 @@ def _check_ranked(frame: pd.DataFrame, shape: Shape, where: str) -> None:
     _check_words(frame, shape, where)
 
 
+def _check_label_score(frame: pd.DataFrame, shape: Shape, where: str) -> None:
+    """Empty cells, or a known class and a number."""
+    column, known = shape.columns[0], set(shape.words)
+    cells = frame[column].tolist()
+    parts = [label_and_score(cell, shape.separator) for cell in cells]
+    given = np.array([cell.strip() != "" for cell in cells], dtype=bool)
+    strange = np.array([label not in known for label, _ in parts], dtype=bool)
+    form = f"a cell is a class, '{shape.separator}' and its confidence, or empty; "
+    _refuse(frame, shape, strange & given, column, "has no known class before the confidence", where=where,
+            next=form + f"known: {first_few(list(shape.words), 12)}")  # fmt: skip
+    scores = pd.DataFrame({**frame, column: pd.Series([score for _, score in parts], dtype=str)}, columns=frame.columns)
+    scores.loc[~given, column] = repr(shape.bounds[0] if shape.bounds else 0.0)
+    _parse_numbers(scores, shape, column, where)
+
+
 CHECKS: dict[str, Callable[[pd.DataFrame, Shape, str], None]] = {
     "probability": _check_numbers,
     "probabilities": _check_numbers,
@@ -191,6 +209,7 @@ CHECKS: dict[str, Callable[[pd.DataFrame, Shape, str], None]] = {
     "values": _check_numbers,
     "long": _check_numbers,
     "label": _check_label,
+    "label_score": _check_label_score,
     "labels": _check_words,
     "ranked": _check_ranked,
 }

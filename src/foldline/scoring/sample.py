@@ -7,25 +7,30 @@ The sample is the truth; `submission` in the facts only decides what the sample 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.tasks import single_label
 from foldline.scoring.dictionary import metric_for
+from foldline.scoring.long import LongLines, find_composed, find_pair, stated_lines
 
 # kind -> what a cell holds
 KINDS = {
     "probability": "one probability, of the positive class or of the class that the column is called after",
     "probabilities": "a column of probabilities for each class",
     "label": "one class name, or a whole number",
+    "label_score": "one class name and how sure it is; or nothing",
     "labels": "a set of class names, which may be empty",
     "ranked": "the k most probable class names, best first",
     "value": "one number: a score, or a number within bounds",
     "values": "a column for each number",
-    "long": "a line for each entity and output, called <entity>_<output>, with one number",
+    "long": "a line for each entity and output, with one number (see `scoring.long`)",
 }
 _WHOLE = re.compile(r"[+-]?\d+")
+_FRACTION = re.compile(r"[01]?\.\d+([eE]-?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Shape:
 
     Attributes:
         kind: an entry of KINDS.
-        id: the column of ids.
+        keys: the column of ids; or the two columns that together name a line.
+        entities: the row or entity that each line of the sample is about.
+        places: of long lines: the output that each is about, as its place in the outputs; else empty.
         index: a column that only counts the rows, or None.
         columns: the columns of answers, in the sample's order.
         words: what each output is called in cells, headers or long ids, in the order of the outputs.
@@ -45,7 +52,9 @@ class Shape:
     """
 
     kind: str
-    id: str
+    keys: tuple[str, ...]
+    entities: tuple[str, ...]
+    places: tuple[int, ...]
     index: str | None
     columns: tuple[str, ...]
     words: tuple[str, ...]
@@ -54,6 +63,18 @@ class Shape:
     separator: str
     top_k: int
 
+    @property
+    def id(self) -> str:
+        """The (first) column of ids."""
+        return self.keys[0]
+
+    def line_ids(self, frame: pd.DataFrame) -> "pd.Series[str]":
+        """What names each line of a sample or submission; of two columns: `<cell> / <cell>`."""
+        texts = frame[self.keys[0]]
+        for column in self.keys[1:]:
+            texts = texts + " / " + frame[column]
+        return texts
+
 
 def read_shape(
     sample: pd.DataFrame,
@@ -61,6 +82,7 @@ def read_shape(
     outputs: Sequence[str],
     *,
     names: Mapping[str, str] | None = None,
+    lines: pd.DataFrame | None = None,
     where: str = "the sample submission",
 ) -> Shape:
     """What the sample says, with the facts' help.
@@ -69,28 +91,38 @@ def read_shape(
         sample: the sample submission, every cell a string.
         outputs: the class names, or the names of the numbers.
         names: raw label -> class name, where they come from a file; default: `train.target.names`.
+        lines: what the facts say of each line of the sample: its `entity`, and its `output` where it has one
+            (`readers.read_sample`).
         where: how errors call the sample.
 
     Raises:
         FoldlineError: no id column, no answer column, columns or words that match no output, an unknown kind.
     """
-    index, id_column = _index_and_id(sample, where)
-    columns = [column for column in sample.columns if column not in (index, id_column)]
+    if facts.submission.kind not in ("auto", *KINDS):
+        raise unknown("submission kind", facts.submission.kind, list(KINDS), where="setting 'submission.kind'")
+    index = str(sample.columns[0]) if len(sample.columns) > 2 and _counts_rows(sample) else None
+    options = _vocabularies(facts, outputs, names)
+    long = _find_long(sample, index, facts, outputs, options, lines, where)
+    told = _told(sample, facts) if lines is not None else ()
+    keys = long.keys if long else _keys(sample, index, told, where)
+    columns = [column for column in sample.columns if column not in (index, *keys, *told)]
     if not columns:
         raise FoldlineError("has no column for answers", where=where)
     kind = facts.submission.kind
-    options = _vocabularies(facts, outputs, names)
     if kind == "auto":
-        kind = _guess_kind(facts, outputs, columns, sample[id_column].tolist(), options)
-    if kind not in KINDS:
-        raise unknown("submission kind", kind, list(KINDS), where="setting 'submission.kind'")
+        kind = "long" if long else _guess_kind(sample, facts, outputs, columns, options)
     seen = _seen_words(sample, kind, columns, facts.submission.separator)
+    words = long.words if long else _choose_words(kind, options, seen, facts, where)
+    place = {word: j for j, word in enumerate(words)}
+    plain = sample[keys[0]] if lines is None else lines["entity"]
     return Shape(
         kind=kind,
-        id=id_column,
+        keys=keys,
+        entities=tuple(entity for entity, _ in long.parts) if long else tuple(plain),
+        places=tuple(place[word] for _, word in long.parts) if long else (),
         index=index,
         columns=tuple(columns),
-        words=tuple(_choose_words(kind, options, seen, facts, where)),
+        words=tuple(words),
         bounds=_bounds(facts, kind),
         row_sum=_row_sum(facts, kind),
         separator=facts.submission.separator,
@@ -98,14 +130,60 @@ def read_shape(
     )
 
 
-def _index_and_id(sample: pd.DataFrame, where: str) -> tuple[str | None, str]:
-    """The column that only counts the rows (or None), and the first other column whose cells all differ."""
-    columns = list(sample.columns)
-    index = columns[0] if len(columns) > 2 and _counts_rows(sample) else None
-    for column in columns[0 if index is None else 1 :]:
-        if sample[column].is_unique and not (sample[column] == "").any():
-            return index, column
-    raise FoldlineError("no column has another id in each row", where=where, next="look whether it is the right file")
+def _told(sample: pd.DataFrame, facts: Competition) -> tuple[str, ...]:
+    """The sample's columns that the facts name, or use in a template, for what a line is about."""
+    templates = [text for text in (facts.submission.entity, facts.submission.output) if text]
+    fields = {field for text in templates for _, field, _, _ in Formatter().parse(text) if field}
+    used = {*templates, *fields, *(field.rpartition(".")[0] for field in fields)}
+    return tuple(column for column in sample.columns if column in used)
+
+
+def _keys(sample: pd.DataFrame, index: str | None, told: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The column, or the columns that the facts name, whose cells differ from line to line."""
+    first = next(column for column in sample.columns if column != index)
+    if told and not sample[first].is_unique and not sample.duplicated(list(told)).any():
+        return told
+    return (_id_column(sample, index, where),)
+
+
+def _find_long(
+    sample: pd.DataFrame, index: str | None, facts: Competition, outputs: Sequence[str], options: list[list[str]],
+    lines: pd.DataFrame | None, where: str,
+) -> LongLines | None:  # fmt: skip
+    """What the lines are about where each asks for one output; None for other kinds."""
+    columns, kind = [column for column in sample.columns if column != index], facts.submission.kind
+    if lines is not None and "output" in lines.columns:
+        return stated_lines(lines, options, _keys(sample, index, _told(sample, facts), where))
+    if lines is not None or kind not in ("auto", "long"):
+        return None
+    several = len(outputs) > 1 and (facts.task != "binary" or kind == "long")
+    if several and (pair := find_pair(sample, columns, options)) is not None:
+        return pair
+    column, certain = _id_column(sample, index, where), kind == "long"
+    if not certain and (not several or len(columns) != 2):
+        return None
+    ids = sample[column].tolist()
+    found = find_composed(ids, options, column, certain=certain)
+    if certain and found is None:
+        raise FoldlineError(
+            f"ids that neither begin nor end with the name of an output: {first_few(ids)}",
+            where=where,
+            next=f"the outputs: {first_few(options[0], 12)}; else state submission.entity and submission.output",
+        )
+    return found
+
+
+def _id_column(sample: pd.DataFrame, index: str | None, where: str) -> str:
+    """The first column whose cells all differ; the column that only counts the rows is none."""
+    for column in sample.columns:
+        if column != index and sample[column].is_unique and not (sample[column] == "").any():
+            return str(column)
+    raise FoldlineError(
+        "no column has another id in each row",
+        where=where,
+        next="look whether it is the right file; of two columns that name a line together, state "
+        "submission.entity and submission.output",
+    )
 
 
 def _counts_rows(sample: pd.DataFrame) -> bool:
@@ -117,21 +195,39 @@ def _counts_rows(sample: pd.DataFrame) -> bool:
 
 
 def _guess_kind(
-    facts: Competition, outputs: Sequence[str], columns: list[str], ids: list[str], options: list[list[str]]
+    sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], columns: list[str], options: list[list[str]]
 ) -> str:
     """The kind by the number of answer columns, the task and what the metric reads."""
     if len(columns) > 1:
         return "values" if facts.task == "regression" else "probabilities"
-    if facts.task != "binary" and len(outputs) > 1 and any(_is_long(ids, words) for words in options):
-        return "long"
     metric = metric_for(facts.metric, facts.task, where="setting 'metric'")
     if _places(metric.name) > 1:
         return "ranked"
+    scored = _are_scored(sample[columns[0]].unique().tolist(), facts.submission.separator, options)
+    if single_label(facts.task) and (metric.name == "gap" or scored):
+        return "label_score"
     if facts.task == "multilabel":
         return "labels" if len(outputs) > 1 else "probability"
     if metric.input == "label" or facts.task in ("multiclass", "soft"):
         return "label"
     return "probability" if facts.task == "binary" else "value"
+
+
+def _are_scored(cells: list[str], separator: str, options: list[list[str]]) -> bool:
+    """Whether the cells are a class's name and a fraction; they may be empty, but not all of them."""
+    parts = [label_and_score(cell, separator) for cell in cells if cell]
+    known = {word for option in options for word in option}
+    return bool(parts) and all(label in known and _FRACTION.fullmatch(score) for label, score in parts)
+
+
+def label_and_score(cell: str, separator: str) -> tuple[str, str]:
+    """The two parts of a cell such as `8815 0.03`; the label may hold the separator.
+
+    >>> label_and_score("New York 0.5", " "), label_and_score("8815", " ")
+    (('New York', '0.5'), ('', '8815'))
+    """
+    label, _, score = cell.strip().rpartition(separator)
+    return label, score
 
 
 def _places(metric: str) -> int:
@@ -146,33 +242,6 @@ def _top_k(facts: Competition) -> int:
     if "top_k" in facts.submission.model_fields_set or places == 1:
         return facts.submission.top_k
     return places
-
-
-def split_long(text: str, words: set[str]) -> tuple[str, str] | None:
-    """The entity and the output of a long id, or None; the longest output that fits.
-
-    >>> split_long("ID_7_epidural", {"any", "epidural"})
-    ('ID_7', 'epidural')
-    """
-    at = text.find("_")
-    while at >= 0:
-        if text[at + 1 :] in words:
-            return text[:at], text[at + 1 :]
-        at = text.find("_", at + 1)
-    return None
-
-
-def _is_long(ids: list[str], words: list[str]) -> bool:
-    """Whether the ids are every entity joined with every output (or some of them), two of each at least."""
-    known = set(words)
-    entities, found = set(), set()
-    for text in ids:
-        parts = split_long(text, known)
-        if parts is None:
-            return False
-        entities.add(parts[0])
-        found.add(parts[1])
-    return len(found) > 1 and len(entities) > 1 and len(entities) * len(found) == len(ids)
 
 
 def _vocabularies(facts: Competition, outputs: Sequence[str], names: Mapping[str, str] | None) -> list[list[str]]:
@@ -198,6 +267,8 @@ def _seen_words(sample: pd.DataFrame, kind: str, columns: list[str], separator: 
     cells = sample[columns[0]].unique().tolist()
     if kind == "label":
         return {cell for cell in cells if cell}
+    if kind == "label_score":
+        return {label_and_score(cell, separator)[0] for cell in cells if cell}
     if kind in ("labels", "ranked"):
         return {word for cell in cells for word in cell.split(separator) if word}
     return set()
@@ -237,7 +308,9 @@ def _words_for_placeholders(options: list[list[str]], seen: set[str], where: str
 def _bounds(facts: Competition, kind: str) -> tuple[float, float] | None:
     if facts.submission.bounds is not None:
         return facts.submission.bounds
-    probabilities = kind in ("probability", "probabilities") or (kind == "long" and facts.task != "regression")
+    probabilities = kind in ("probability", "probabilities", "label_score") or (
+        kind == "long" and facts.task != "regression"
+    )
     return (0.0, 1.0) if probabilities else None
 
 

@@ -12,16 +12,20 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.core.tasks import Array, prediction_columns
+from foldline.core.tasks import Array, prediction_columns, single_label
 from foldline.scoring.decide import Decision, decide, default_decision, expected_index, top_k
 from foldline.scoring.dictionary import metric_for
 from foldline.scoring.digits import text_column, to_units, to_units_with_sum
-from foldline.scoring.sample import Shape, read_shape, split_long
+from foldline.scoring.sample import Shape, read_shape
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a writer of cells gets: predictions [rows, outputs] in the sample's order, and what they mean."""
+    """What a writer of cells gets, and what it means.
+
+    Attributes:
+        values: predictions [lines, outputs] in the sample's order; of long lines [entities, outputs], each once.
+    """
 
     shape: Shape
     facts: Competition
@@ -41,6 +45,7 @@ def build_submission(
     *,
     decision: Decision | None = None,
     names: Mapping[str, str] | None = None,
+    lines: pd.DataFrame | None = None,
     where: str = "the sample submission",
 ) -> pd.DataFrame:
     """The submission, every cell a string; write it with `core.tables.write_csv`.
@@ -51,6 +56,7 @@ def build_submission(
             Ids that the sample does not hold are left out.
         decision: how labels are decided; default: the largest probability, or >= 0.5 for sets.
         names: raw label -> class name, where they come from a file.
+        lines: what the facts say of each line of the sample (`scoring.sample.read_shape`).
         where: how errors call the sample.
 
     Raises:
@@ -58,13 +64,12 @@ def build_submission(
             a sample that cannot be understood.
     """
     outputs = list(outputs)
-    shape = read_shape(sample, facts, outputs, names=names, where=where)
-    ids = sample[shape.id].tolist()
-    by_entity = shape.kind == "long"
-    wanted = list(dict.fromkeys(_entities(ids, shape, where))) if by_entity else ids
+    shape = read_shape(sample, facts, outputs, names=names, lines=lines, where=where)
+    by_entity = shape.kind == "long"  # thousands of lines may share the outputs of one entity
+    wanted = list(dict.fromkeys(shape.entities)) if by_entity else list(shape.entities)
     values = _aligned(wanted, predictions, prediction_columns(facts.task, outputs), where)
     answers = Answers(shape, facts, outputs, values, decision or default_decision(facts.task, len(outputs)))
-    cells = _long(answers, ids, wanted) if by_entity else WRITERS[shape.kind](answers)
+    cells = WRITERS[shape.kind](answers)
     columns = {name: cells.get(name, sample[name].reset_index(drop=True)) for name in sample.columns}
     return pd.DataFrame(columns, columns=sample.columns)
 
@@ -75,13 +80,14 @@ def holds_labels(
     outputs: Sequence[str],
     *,
     names: Mapping[str, str] | None = None,
+    lines: pd.DataFrame | None = None,
     where: str = "the sample submission",
 ) -> bool:
     """Whether the submission's cells are decided labels and the metric reads such: only then a decision matters.
 
     The arguments are those of `build_submission`.
     """
-    shape = read_shape(sample, facts, outputs, names=names, where=where)
+    shape = read_shape(sample, facts, outputs, names=names, lines=lines, where=where)
     words = shape.kind in ("label", "labels") and _reads_labels(facts)
     return words or _whole_value(shape, facts) or _yes_no(shape, facts)
 
@@ -116,15 +122,6 @@ def _aligned(ids: list[str], predictions: pd.DataFrame, columns: list[str], wher
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         raise FoldlineError(f"{len(bad)} predictions are not finite: {first_few([ids[i] for i in bad])}")
     return values
-
-
-def _entities(ids: list[str], shape: Shape, where: str) -> list[str]:
-    words = set(shape.words)
-    parts = [split_long(text, words) for text in ids]
-    bad = [text for text, part in zip(ids, parts, strict=True) if part is None]
-    if bad:
-        raise FoldlineError(f"ids that end with no output's name: {first_few(bad)}", where=where)
-    return [part[0] for part in parts if part]
 
 
 def _column_of(answers: Answers, column: str) -> int:
@@ -226,28 +223,41 @@ def _values(answers: Answers) -> Cells:
     return {column: _numbers(answers.values[:, j], answers.shape.bounds) for column, j in places.items()}
 
 
-WRITERS: dict[str, Callable[[Answers], Cells]] = {
-    "probability": _probability,
-    "probabilities": _probabilities,
-    "label": _label,
-    "labels": _labels,
-    "ranked": _ranked,
-    "value": _value,
-    "values": _values,
-}
+def _label_score(answers: Answers) -> Cells:
+    shape, task = answers.shape, answers.facts.task
+    if not (single_label(task) or task == "soft"):
+        raise FoldlineError(
+            f"a label with its confidence is for classes that exclude each other, not for the task {task}",
+            where="setting 'submission.kind'",
+        )
+    labels = decide(answers.decision, answers.values).astype(np.int64)
+    score = _probability_texts(answers.values[np.arange(len(labels)), labels], shape.bounds)
+    cells = [f"{shape.words[j]}{shape.separator}{text}" for j, text in zip(labels.tolist(), score, strict=True)]
+    return {shape.columns[0]: _texts(cells)}
 
 
-def _long(answers: Answers, ids: list[str], entities: list[str]) -> Cells:
-    """One number for each long id."""
+def _long(answers: Answers) -> Cells:
+    """One number for each line: the prediction of its entity for its output."""
     shape = answers.shape
-    row = {entity: i for i, entity in enumerate(entities)}
-    column = {word: j for j, word in enumerate(shape.words)}
-    parts = [part for text in ids if (part := split_long(text, set(column)))]
     decided = _yes_no(shape, answers.facts)
     values = decide(answers.decision, answers.values) if decided else answers.values
-    found = values[[row[entity] for entity, _ in parts], [column[word] for _, word in parts]]
+    row = {entity: i for i, entity in enumerate(dict.fromkeys(shape.entities))}
+    found = values[[row[entity] for entity in shape.entities], list(shape.places)]
     if decided:
         return {shape.columns[0]: _texts([str(int(n)) for n in found.tolist()])}
     if answers.facts.task == "regression":
         return {shape.columns[0]: _numbers(found, shape.bounds)}
     return {shape.columns[0]: _probability_texts(found, shape.bounds)}
+
+
+WRITERS: dict[str, Callable[[Answers], Cells]] = {
+    "probability": _probability,
+    "probabilities": _probabilities,
+    "label": _label,
+    "label_score": _label_score,
+    "labels": _labels,
+    "long": _long,
+    "ranked": _ranked,
+    "value": _value,
+    "values": _values,
+}

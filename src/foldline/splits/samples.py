@@ -32,6 +32,8 @@ def sample_submission(
     | probability (binary) | `target`: of the last class | 0.5 |
     | probabilities (multiclass, soft; multilabel) | one for each class | 1 / classes; 0.5 |
     | label (ordinal) | `target` | the first class |
+    | label_score | `target` | the first class and 0.5 |
+    | long | `target`: a line for each output, its id `<id>_<output>` | 0.5; regression 0.0 |
     | labels, ranked | `target` | the first class; all classes |
     | value, values (regression) | `target`, or one for each number | 0.0 |
     """
@@ -43,18 +45,18 @@ def sample_submission(
         "probability": {"target": 0.5},
         "probabilities": dict.fromkeys(outputs, share),
         "label": {"target": outputs[0]},
+        "label_score": {"target": f"{outputs[0]}{separator}0.5"},
+        "long": {"target": 0.0 if task == "regression" else 0.5},
         "labels": {"target": outputs[0]},
         "ranked": {"target": separator.join(outputs[:5])},
         "value": {"target": 0.0},
         "values": {output or "target": 0.0 for output in outputs},
     }
-    if name == "long":
-        raise FoldlineError(
-            "a holdout has no long sample submission", where="submission.kind", next="choose another kind"
-        )
     if name not in cells:
         raise unknown("submission kind", name, ["auto", *cells], where="submission.kind")
     ids = test[id_column(test)].drop_duplicates().tolist()
+    if name == "long":
+        ids = [f"{entity}_{output}" for entity in ids for output in outputs]
     return pd.DataFrame({id_column(test): ids, **{column: [cell] * len(ids) for column, cell in cells[name].items()}})
 
 

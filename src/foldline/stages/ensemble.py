@@ -17,7 +17,6 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run_folder import resolve_run
 from foldline.core.tables import (
-    read_csv,
     read_json,
     read_json_or_empty,
     require_file,
@@ -163,13 +162,15 @@ def _write_scores(
 ) -> dict[str, Any]:
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
     from foldline.core.tables import read_parquet
-    from foldline.readers import class_names
+    from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import decision_in_words
     from foldline.scoring.cv import cross_validation
     from foldline.scoring.submission import holds_labels
 
-    sample, names = layout.sample(comp, facts), class_names(layout.input(comp), facts)
-    labels = holds_labels(read_csv(sample), facts, folds.outputs, names=names, where=layout.relative(sample))
+    path, root = layout.sample(comp, facts), layout.input(comp)
+    sample, lines = read_sample(path, root, facts)
+    names, where = class_names(root, facts), layout.relative(path)
+    labels = holds_labels(sample, facts, folds.outputs, names=names, lines=lines, where=where)
     if not (labels or record.get("decision") or record.get("metric") != facts.metric):
         return record
     folder = layout.run(comp, name)
@@ -210,14 +211,14 @@ def _write_submission(
 ) -> None:  # fmt: skip
     """The CSV, through the gate, and its ledger entry."""
     from foldline.core.predictions import read_predictions
-    from foldline.readers import class_names
+    from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import stored_decision
     from foldline.scoring.entities import aggregate
     from foldline.scoring.gate import check_submission
     from foldline.scoring.submission import build_submission
 
     sample_path = layout.sample(comp, facts)
-    sample = read_csv(sample_path)
+    sample, lines = read_sample(sample_path, layout.input(comp), facts)
     test = read_predictions(
         layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
     )
@@ -227,9 +228,11 @@ def _write_submission(
     where = layout.relative(sample_path)
     names = class_names(layout.input(comp), facts)
     decision = stored_decision(record.get("decision"))
-    frame = build_submission(sample, predictions, facts, folds.outputs, decision=decision, names=names, where=where)
+    frame = build_submission(
+        sample, predictions, facts, folds.outputs, decision=decision, names=names, lines=lines, where=where
+    )
     path = layout.submission(comp, name)
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
+    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names, lines=lines)
     write_csv(path, frame)
     write_json(path.with_suffix(".json"), {
         "schema": 1, "comp": comp, "run": name, "name": name, "file": path.name, "sha256": sha256_file(path),

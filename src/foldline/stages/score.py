@@ -11,7 +11,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
 from foldline.core.tasks import truth_array
-from foldline.readers import class_names
+from foldline.readers import class_names, read_sample
 from foldline.scoring.answers import read_answers
 from foldline.scoring.gate import check_submission
 from foldline.scoring.metrics import metric_for, score
@@ -33,11 +33,12 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
             next=f"make submit COMP={comp} NAME={name}",
         )
     require_file(solution_path, next=f"make folds COMP={comp}")
-    frame, sample = read_csv(path), read_csv(layout.sample(comp, facts))
-    names = class_names(layout.input(comp), facts)
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names)
+    frame, root = read_csv(path), layout.input(comp)
+    sample, lines = read_sample(layout.sample(comp, facts), root, facts)
+    names = class_names(root, facts)
+    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names, lines=lines)
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})
-    ids, found = read_answers(frame, sample, facts, folds.outputs, names=names)
+    ids, found = read_answers(frame, sample, facts, folds.outputs, names=names, lines=lines)
     solution = solution.set_index("row_id").loc[ids].reset_index()
     truth = truth_array(solution, folds.task, folds.outputs, where=layout.relative(solution_path))
     scores = {

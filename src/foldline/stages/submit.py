@@ -19,7 +19,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_json
-from foldline.readers import class_names
+from foldline.readers import class_names, read_sample
 from foldline.scoring.gate import check_submission
 from foldline.sources.kaggle import competition_page, run_client
 
@@ -116,7 +116,8 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> Non
     outputs = read_json(layout.folds_meta(comp))["outputs"]
     names = class_names(layout.input(comp), facts)
     where = layout.relative(path)
-    check_submission(read_csv(path), read_csv(layout.sample(comp, facts)), facts, outputs, where=where, names=names)
+    sample, lines = read_sample(layout.sample(comp, facts), layout.input(comp), facts)
+    check_submission(read_csv(path), sample, facts, outputs, where=where, names=names, lines=lines)
 
 
 def _require_yes(yes: bool, question: str) -> None:
