@@ -170,6 +170,15 @@ def test_of_two_readings_the_kind_takes_the_entity_first(tmp_path: Path) -> None
     assert (shape.entities, shape.places) == (("0", "1", "0", "1"), (1, 1, 0, 0))
 
 
+def test_row_numbers_before_two_columns_of_ids(tmp_path: Path) -> None:
+    text = "RowId,ImageId,FeatureName,Location\n1,1,x,0\n2,1,y,0\n3,2,x,0\n"
+    shape = read_shape(table(text, tmp_path), facts(), ["x", "y"])
+    assert (shape.kind, shape.keys) == ("long", ("RowId", "ImageId", "FeatureName"))
+    assert (shape.entities, shape.places, shape.columns) == (("1", "1", "2"), (0, 1, 0), ("Location",))
+    probabilities = table("id,0,1,2\na,1,0,0\nb,1,1,0\nc,0,1,0\nd,0,0,1\n", tmp_path)
+    assert read_shape(probabilities, facts("multilabel", "auc"), ["0", "1", "2"]).kind == "probabilities"
+
+
 def test_ids_without_outputs_are_not_long_where_the_facts_say_so(tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="neither begin nor end with the name of an output: a, b"):
         read_shape(table("id,v\na,0\nb,0\n", tmp_path), facts(kind="long"), ["x", "y"])

@@ -4,7 +4,7 @@
 |---|---|
 | one id, `<entity>_<output>`, or another separator | where every id ends with an output's name |
 | one id, `<output>_<entity>` | where every id begins with an output's name |
-| two id columns, then one of numbers | where the cells of one of the two are outputs' names |
+| two id columns (maybe after a row number), then numbers | where the cells of one of the two are outputs' names |
 
 What cannot be seen (a lookup table, an id that can be read in two ways) the facts state, with `submission.entity` and
 `submission.output`.
@@ -72,15 +72,20 @@ def stated_lines(lines: pd.DataFrame, options: Sequence[list[str]], keys: tuple[
 def find_pair(sample: pd.DataFrame, columns: Sequence[str], options: Sequence[list[str]]) -> LongLines | None:
     """Lines named by two columns: entity and output in either order, before the one column of answers.
 
+    A column before them that numbers the lines is a key too.
+
     Raises:
         FoldlineError: both columns hold outputs' names, so that either may be the entity.
     """
-    if len(columns) != 3 or sample[columns[0]].is_unique:
+    if len(columns) not in (3, 4) or sample[columns[0]].is_unique != (len(columns) == 4):
         return None
-    first, second = columns[:2]
-    if sample.duplicated([first, second]).any():
+    *keys, _ = columns
+    first, second = keys[-2:]
+    if sample[first].is_unique or sample[second].is_unique or sample.duplicated([first, second]).any():
         return None
     for words in options:
+        if set(columns) & set(words):
+            continue  # columns of answers, called after their outputs
         found = [(e, o) for e, o in ((first, second), (second, first)) if _are_outputs(sample[o], words)]
         if len(found) == 2:
             raise FoldlineError(
@@ -88,7 +93,7 @@ def find_pair(sample: pd.DataFrame, columns: Sequence[str], options: Sequence[li
             )
         if found:
             entity, output = found[0]
-            return LongLines(words, list(zip(sample[entity], sample[output], strict=True)), (first, second))
+            return LongLines(words, list(zip(sample[entity], sample[output], strict=True)), tuple(keys))
     return None
 
 
