@@ -15,11 +15,13 @@ import yaml
 
 from foldline.cli import main
 from foldline.core.competition import load_competition
+from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
 from foldline.core.tasks import prediction_columns, target_columns
 from foldline.scoring.cv import cross_validation
+from foldline.stages.submit import submit
 
 PARTS = ("consonant_diacritic", "grapheme_root", "vowel_diacritic")
 
@@ -156,6 +158,11 @@ def test_bengali_one_facts_file_for_each_target_and_the_submissions_joined(tmp_p
     assert len(answers) == len(written)
     assert set(answers) == set(asked)
     assert [answers[name] for name in asked] == ["0", "0", "0", "1", "2", "3"]
+    path = project.layout.competition_config(PARTS[0])
+    facts = {**yaml.safe_load(path.read_text()), "source": {"kind": "kaggle", "name": "bengaliai-cv19"}}
+    path.write_text(yaml.safe_dump(facts))
+    with pytest.raises(FoldlineError, match="only some lines of the sample"):
+        submit(project.layout, PARTS[0], "made", "", yes=True)
 
 
 def test_landmarks_with_their_confidence_and_a_class_without_training_rows(

@@ -116,6 +116,12 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> Non
     outputs = read_json(layout.folds_meta(comp))["outputs"]
     names = class_names(layout.input(comp), facts)
     where = layout.relative(path)
+    if facts.submission.where:
+        raise FoldlineError(
+            "the file holds only some lines of the sample, those of `submission.where`: Kaggle would refuse it",
+            where=where,
+            next="join it with the submissions of the other lines and upload that by hand (docs/add-a-competition.md)",
+        )
     sample, lines = read_sample(layout.sample(comp, facts), layout.input(comp), facts)
     check_submission(read_csv(path), sample, facts, outputs, where=where, names=names, lines=lines)
 
