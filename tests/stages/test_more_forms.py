@@ -119,6 +119,13 @@ def test_facial_keypoints_row_numbers_and_missing_numbers(tmp_path: Path, capsys
     assert "2 of 6 rows have not all of their 2 labels (1 of them none at all): 3, 4" in capsys.readouterr().out
     lines = project.submit("faces", {"1": [60.5, 40.25], "2": [7.0, 100.0]})
     assert lines == ["RowId,Location", "1,60.5", "2,40.25", "3,96.0"]
+    path = project.layout.competition_config("faces")
+    facts = yaml.safe_load(path.read_text())
+    facts["submission"]["bounds"] = [0, 50]
+    path.write_text(yaml.safe_dump(facts))
+    assert project.run("ensemble", "faces", "--run", "made") == 0
+    written = project.layout.submission("faces", "made").read_text().splitlines()
+    assert written == ["RowId,Location", "1,50.0", "2,40.25", "3,50.0"]
 
 
 def test_bengali_one_facts_file_for_each_target_and_the_submissions_joined(tmp_path: Path) -> None:

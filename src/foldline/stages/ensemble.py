@@ -67,6 +67,7 @@ def ensemble(
     made_from = {
         "folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None,
         "metric": facts.metric, "decide": decide,
+        "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
     }  # fmt: skip
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
