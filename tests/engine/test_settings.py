@@ -76,6 +76,7 @@ train.probe.c=0.1 | train.probe.views=[identity,hflip]
 | train.batch_norm=frozen
 | train.freeze=[conv_stem]
 | train.unfreeze=0.9
+train.freeze=[classifier] | train.unfreeze=0.9
 | train.ema_decay=0.9
 | train.average_last=2
 train.epochs=4 optim.lr=3e-2 | train.select=best

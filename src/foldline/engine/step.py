@@ -49,7 +49,7 @@ class Learner:
         run = job.run
         self.job, self.model, self.steps = job, model, steps
         freeze(model, run.train.freeze)
-        self.groups = layer_groups(model) if run.train.unfreeze else []
+        self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
@@ -119,3 +119,9 @@ class Learner:
             share = self.job.run.train.unfreeze
             count = trainable_groups(step, self.steps, share, len(self.groups))
             set_trainable(self.model, self.groups, count, self.job.run.train.freeze)
+
+
+def _trained(groups: list[list[str]], frozen: list[str]) -> list[list[str]]:
+    """The groups that have something to train, so that the first to learn is never one that is frozen for good."""
+    kept = [[name for name in group if not name.startswith(tuple(frozen))] for group in groups]
+    return [group for group in kept if group]
