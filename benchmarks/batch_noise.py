@@ -57,6 +57,7 @@ def draw(found: "list[tuple[int, pd.Series[float], pd.Series[float]]]", path: Pa
     right.loglog(sizes, values[0] * np.sqrt(sizes[0] / np.array(sizes)), "--", color=LIGHT["muted"], label="1 / √batch")
     right.set(xlabel="batch size", ylabel="std of a step's loss, second half")
     right.set_xticks(sizes, [str(size) for size in sizes])
+    right.set_yticks([0.02, 0.05, 0.1, 0.2], ["0.02", "0.05", "0.1", "0.2"])
     right.minorticks_off()
     right.legend(frameon=False)
     for axes in (left, right):
