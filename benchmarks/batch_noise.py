@@ -1,6 +1,9 @@
 """Batch size against the noise of the loss: draws docs/batch-noise.png from real runs.
 
-    for b in 16 64 256 1024; do make train COMP=fashion FOLD=0 SET="train.batch_size=$b train.epochs=1" NAME=batch-$b; done
+    for b in 16 64 256 1024; do
+      make train COMP=fashion FOLD=0 NAME=batch-$b SET="train.batch_size=$b train.epochs=1 train.precision=fp32 \\
+        schedule.name=constant schedule.warmup=0 optim.lr=1e-3"
+    done
     .venv/bin/python benchmarks/batch_noise.py --comp fashion --runs "batch-16 batch-64 batch-256 batch-1024"
 
 Reads `oof/<comp>/<run>/fold_0/steps.csv` and `run.json`. A smaller batch sees a rougher picture of the same loss
