@@ -45,12 +45,14 @@ def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wan
         )
 
 
-NOT_TRAINING = {"predict", "metrics"}  # the choices that trained weights do not depend on
+# The choices that trained weights do not depend on: a training that needs more memory than there is goes on with fewer
+# processes.
+NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers"}}
 
 
 def training_choices(run: Run) -> dict[str, Any]:
-    """The choices that trained weights depend on: all but those of prediction and scoring."""
-    return {key: value for key, value in run.choices().items() if key not in NOT_TRAINING}
+    """The choices that trained weights depend on: all but those of prediction, scoring and speed."""
+    return run.model_dump(mode="json", exclude=NOT_TRAINING)
 
 
 def run_sha256(run: Run) -> str:
@@ -58,7 +60,8 @@ def run_sha256(run: Run) -> str:
 
     Defaults are left out: a setting that a later version adds changes no hash.
     """
-    return sha256_json(run.model_dump(mode="json", exclude=NOT_TRAINING, exclude_defaults=True))
+    choices = run.model_dump(mode="json", exclude=NOT_TRAINING, exclude_defaults=True)
+    return sha256_json({key: value for key, value in choices.items() if key != "data" or value})
 
 
 def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
