@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from foldline.core.tables import write_text
+
 HEADER = "step,epoch,lr,loss\n"
 
 
@@ -33,6 +35,5 @@ class StepsLog:
         kept = [HEADER]
         if lines and self.path.is_file():
             kept = self.path.read_text(encoding="utf-8").splitlines(keepends=True)[: lines + 1]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(kept), encoding="utf-8")
+        write_text(self.path, "".join(kept))
         self.written, self.lines = len(kept) - 1, []
