@@ -1,5 +1,6 @@
 """Sweeps the learning rate over a fold's first steps. Reads rows and images; writes nothing, drops the weights."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from itertools import count
@@ -12,6 +13,7 @@ from foldline.core.run import Run
 from foldline.engine.device import pick_device, prepare_device
 from foldline.engine.fit import training_rows
 from foldline.engine.lr_find import sweep
+from foldline.engine.precision import NotFiniteError
 from foldline.engine.prepare import open_problem
 from foldline.engine.run_folds import make_job, require_trainable
 from foldline.engine.schedule import Rates
@@ -53,7 +55,10 @@ def sweep_fold(
         def step(rate: float) -> float:
             place, (images, rows) = next(batches)
             swept.rate = rate
-            return learner.learn(images, rows, place).loss
+            try:
+                return learner.learn(images, rows, place).loss
+            except NotFiniteError:
+                return math.inf  # the end of the sweep
 
         return sweep(step, low, high, steps)
 

@@ -91,10 +91,14 @@ def _measure(device_name: str, make_step: MakeStep) -> Precision:
     return Precision(choice, device_name, speeds)
 
 
+class NotFiniteError(FoldlineError):
+    """The loss is no finite number."""
+
+
 def require_finite(loss: Tensor, *, where: str) -> None:
-    """Raises FoldlineError when a loss is no finite number: going on would only waste the night."""
+    """Raises NotFiniteError when a loss is no finite number: going on would only waste the night."""
     if not bool(torch.isfinite(loss).all()):
-        raise FoldlineError(
+        raise NotFiniteError(
             f"the training loss became {float(loss.detach())}",
             where=where,
             next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
