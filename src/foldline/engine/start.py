@@ -147,7 +147,7 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
     weights = problem.run.model.weights
     if weights.source != "file":
         return
-    meta = read_json_or_empty(Path(weights.file).with_name("meta.json"))
+    meta = read_json_or_empty(Path(weights.file).resolve().with_name("meta.json"))  # of what a link points to
     if meta.get("comp") != problem.comp or "fold" not in meta:
         return
     seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
@@ -162,7 +162,11 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
 def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:
     """[views, rows, features] float32, kept in the cache folder."""
     positions = problem.cache.rows(problem.folds.frame["image"].tolist())
-    content = [problem.cache.key, problem.folds.sha256, digest, probe.views, problem.device.type, prepare.mean]
+    network = problem.architecture.as_json()  # pooling and options have no weights, and make other features
+    content = [
+        problem.cache.key, problem.folds.sha256, digest, network, probe.views, problem.device.type,
+        prepare.mean, prepare.std,
+    ]  # fmt: skip
     path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
     if not path.is_file():
         model.to(problem.device)
