@@ -61,6 +61,8 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     content = one.read_bytes(), other.read_bytes()
     one.write_bytes(content[1])
     other.write_bytes(content[0])
+    hashes = metas[0]["sha256"], metas[1]["sha256"]
+    hashes[0]["weights"], hashes[1]["weights"] = hashes[1]["weights"], hashes[0]["weights"]
     swapped = predict_run(project.layout, "tiny", "quick", run, metas, "cpu").oof
     assert not np.allclose(swapped.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-3)
 

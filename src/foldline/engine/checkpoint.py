@@ -48,26 +48,30 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(state)
 
 
-def save_resume(path: Path, tensors: dict[str, State], optimizer: Optimizer, position: dict[str, Any]) -> None:
+def save_resume(
+    path: Path, tensors: dict[str, State], optimizer: Optimizer, position: dict[str, Any], made_from: dict[str, Any]
+) -> None:
     """Writes a resume point.
 
     Args:
         tensors: named state dicts: model, and where used ema and best.
         position: a JSON value: where training stands.
+        made_from: a JSON value: what the training is of (folds, choices, inputs).
     """
     moments, rest = pack(optimizer)
     flat = {f"{part}/{name}": tensor for part, content in tensors.items() for name, tensor in content.items()}
     flat |= {f"optimizer/{name}": tensor for name, tensor in moments.items()}
-    header = {"position": position, "optimizer": rest}
+    header = {"position": position, "optimizer": rest, "made_from": made_from}
     with atomic_path(path) as temporary:
         save_file(cpu_copy(flat), temporary, metadata={"foldline": json.dumps(header)})
 
 
-def load_resume(path: Path, optimizer: Optimizer) -> tuple[dict[str, State], dict[str, Any]]:
+def load_resume(path: Path, optimizer: Optimizer, made_from: dict[str, Any]) -> tuple[dict[str, State], dict[str, Any]]:
     """Fills the optimizer; returns the named state dicts and the position.
 
     Raises:
-        FoldlineError: the file is broken (it can be deleted; the fold then starts anew).
+        FoldlineError: the file is broken, or of another training: weights that were trained on other folds may have
+            seen this fold's rows (it can be deleted; the fold then starts anew).
     """
     try:
         with safetensors.safe_open(path, framework="pt") as handle:
@@ -77,6 +81,14 @@ def load_resume(path: Path, optimizer: Optimizer) -> tuple[dict[str, State], dic
         raise FoldlineError(
             f"the resume point cannot be read: {error}", where=str(path), next="delete this file: the fold starts anew"
         ) from error
+    if header.get("made_from") != made_from:
+        was = header.get("made_from") or {}
+        odd = [name for name in made_from if was.get(name) != made_from[name]]
+        raise FoldlineError(
+            f"the resume point is of another training than that of now: {first_few(odd)} changed since it was written",
+            where=str(path),
+            next="delete this file: the fold starts anew",
+        )
     parts: dict[str, State] = {}
     for key, tensor in flat.items():
         part, _, name = key.partition("/")

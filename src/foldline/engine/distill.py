@@ -43,19 +43,24 @@ def distillation_loss(logits: Tensor, teacher: Tensor, activation: str, temperat
     Raises:
         FoldlineError: another activation.
     """
+    require_distillable(activation)
     if activation == "identity":
         return F.mse_loss(logits, teacher)
     soft, said = logits / temperature, teacher / temperature
     if activation == "softmax":
         found = F.kl_div(soft.log_softmax(1), said.log_softmax(1), reduction="batchmean", log_target=True)
-    elif activation == "sigmoid":
+    else:
         target = said.sigmoid()
         both = F.binary_cross_entropy_with_logits(soft, target) - F.binary_cross_entropy_with_logits(said, target)
         found = both * logits.shape[1]
-    else:
+    return found * temperature**2
+
+
+def require_distillable(activation: str) -> None:
+    """Raises FoldlineError where there is no distance between two networks with such outputs."""
+    if activation not in ("softmax", "sigmoid", "identity"):
         raise FoldlineError(
             f"a network whose outputs are read as '{activation}' cannot be distilled",
             where="loss.teacher",
             next="choose loss.name: auto, or leave the teacher out",
         )
-    return found * temperature**2

@@ -16,7 +16,15 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
 from foldline.core.run import Extra
-from foldline.core.tables import atomic_path, read_csv, read_json, require_file, require_unique, sha256_json
+from foldline.core.tables import (
+    atomic_path,
+    read_csv,
+    read_json,
+    read_json_or_empty,
+    require_file,
+    require_unique,
+    sha256_json,
+)
 from foldline.core.tasks import prediction_columns, single_label, target_columns, truth_array
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 
@@ -58,18 +66,9 @@ def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int
     """Test rows with the labels that the run's model of this fold gives them, where it is sure enough.
 
     Raises:
-        FoldlineError: that run has not predicted the test rows, or was made on other folds.
+        FoldlineError: as `require_pseudo`.
     """
-    folder = layout.fold(comp, extra.pseudo, fold)
-    for name in ("meta.json", "test.parquet"):
-        require_file(folder / name, next=f"make predict COMP={comp} RUN={extra.pseudo}")
-    made_on = read_json(folder / "meta.json")["sha256"]["folds"]
-    if made_on != folds.sha256:
-        raise FoldlineError(
-            f"the run '{extra.pseudo}' was made on other folds: its model {fold} may have seen rows of this fold",
-            where="extra.pseudo",
-            next="train that run on the present folds",
-        )
+    folder = require_pseudo(layout, comp, folds, extra, fold)
     table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
     values = table[prediction_columns(folds.task, folds.outputs)].to_numpy(dtype=np.float64)
     sure = np.ones(len(values), dtype=bool)
@@ -80,6 +79,32 @@ def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int
     frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
     say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {extra.pseudo}'s model {fold}")
     return frame
+
+
+def require_pseudo(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int) -> Path:
+    """The folder of the fold whose model labels the test rows.
+
+    Raises:
+        FoldlineError: that run has not predicted the test rows with its present weights, or was made on other folds.
+    """
+    folder = layout.fold(comp, extra.pseudo, fold)
+    for name in ("meta.json", "test.parquet"):
+        require_file(folder / name, next=f"make predict COMP={comp} RUN={extra.pseudo}")
+    made = read_json(folder / "meta.json")["sha256"]
+    if made["folds"] != folds.sha256:
+        raise FoldlineError(
+            f"the run '{extra.pseudo}' was made on other folds: its model {fold} may have seen rows of this fold",
+            where="extra.pseudo",
+            next="train that run on the present folds",
+        )
+    predicted = read_json_or_empty(layout.run(comp, extra.pseudo) / "cv.json").get("sha256", {}).get("weights", [])
+    if made["weights"] not in predicted:
+        raise FoldlineError(
+            f"the test predictions of '{extra.pseudo}' are not by its present weights of fold {fold}",
+            where="extra.pseudo",
+            next=f"make predict COMP={comp} RUN={extra.pseudo}",
+        )
+    return folder
 
 
 def _labelled(folds: Folds, rows: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
@@ -99,9 +124,10 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
         cache: where the found pairs are kept.
     """
     names = sorted(set(left) | set(right))
-    path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right))])[:16]}.csv"
+    stamps = [_stamp(root / _first(name)) for name in names]
+    path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), stamps])[:16]}.csv"
     if not path.is_file():
-        places, hashes = image_hashes([root / name.split("|")[0] for name in names])
+        places, hashes = image_hashes([root / _first(name) for name in names])
         first, second = set(left), set(right)
         pairs = {
             (names[places[a]], names[places[b]])
@@ -117,3 +143,13 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
     for a, b in read_csv(path).itertuples(index=False):
         result[a].add(b)
     return result
+
+
+def _first(image: str) -> str:
+    """The first file of a stacked picture."""
+    return image.partition("|")[0]
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes with a file's content; empty where there is none."""
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []

@@ -86,7 +86,7 @@ class _Training:
             self.steps_log.cut(0)
             self._record(train_loss=None)
             return
-        parts, position = load_resume(self.job.resume_path, self.learner.optimizer)
+        parts, position = load_resume(self.job.resume_path, self.learner.optimizer, self.job.made_from)
         load_state(self.model, parts["model"])
         self.best = parts["best"]
         self.averages.load(parts)
@@ -103,7 +103,7 @@ class _Training:
         self.position.rates = self.learner.rates.state()
         self.position.steps_logged = self.steps_log.flush()
         parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
-        save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position))
+        save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
 
     def train_epoch(self, progress: Progress, flag: StopFlag) -> None:
         """One epoch, or the rest of it after a resume."""
@@ -211,9 +211,10 @@ class _Training:
             yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
 
     def stops_early(self) -> bool:
-        """Whether the metric has not become better for `patience` epochs."""
-        patience = self.job.run.train.patience
-        return bool(patience) and self.position.epoch - self.position.best_epoch >= patience
+        """Whether the metric has not become better for `patience` epochs; epochs without a look say nothing."""
+        patience, every = self.job.run.train.patience, self.job.run.train.validate_every
+        looked = self.position.epoch - self.position.epoch % every
+        return bool(patience) and looked - self.position.best_epoch >= patience
 
 
 def training_rows(job: FoldJob) -> TrainingRows:

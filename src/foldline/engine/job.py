@@ -1,8 +1,9 @@
 """What fitting one fold needs: its rows, its network's surroundings, and where its files go."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,7 @@ class FoldJob:
     precision: Precision
     folder: Path
     teacher: Callable[[], Teacher] | None = None
+    made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
     on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
 
     @property

@@ -1,5 +1,6 @@
 """Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
-from foldline.core.tables import read_json, read_parquet, require_file
+from foldline.core.tables import read_json, read_parquet, require_file, sha256_json
 from foldline.core.tasks import Array, prediction_columns, target_columns
-from foldline.engine.checkpoint import load_weights
+from foldline.engine.checkpoint import State, load_weights
 from foldline.engine.device import describe, pick_device, prepare_device
-from foldline.engine.distill import Teacher
+from foldline.engine.distill import Teacher, require_distillable
 from foldline.engine.infer import predict
 from foldline.engine.job import Rows
 from foldline.engine.precision import Precision
 from foldline.engine.prepare import Problem, open_problem
-from foldline.models.backbone import Architecture, Preprocessing, build
+from foldline.models.backbone import Architecture, Preprocessing, build, state_sha256
 from foldline.models.fusing import fuse
 
 Meta = dict[str, Any]
@@ -61,8 +62,22 @@ def load_models(folder: Path, meta: Meta, device: torch.device) -> list[nn.Modul
     for file in meta["weights"]:
         model = build(architecture)
         load_weights(folder / file, model)
-        models.append(ready(model.to(device), architecture, precision_of(meta, device)))
-    return models
+        models.append(model)
+    if (
+        weights_sha256({file: model.state_dict() for file, model in zip(meta["weights"], models, strict=True)})
+        != (meta["sha256"]["weights"])
+    ):
+        raise FoldlineError(
+            "the weights are not those that were trained here: their sha256 is not the one in meta.json",
+            where=str(folder),
+            next="copy the whole folder again, or delete it and train this fold again",
+        )
+    return [ready(model.to(device), architecture, precision_of(meta, device)) for model in models]
+
+
+def weights_sha256(members: Mapping[str, State]) -> str:
+    """One hash of a fold's networks, by file name: what `meta.json` says of its weights."""
+    return sha256_json({file: state_sha256(state) for file, state in members.items()})
 
 
 def ready(model: nn.Module, architecture: Architecture, precision: Precision) -> nn.Module:
@@ -75,12 +90,26 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
     """The same fold's network of the run that `loss.teacher` names.
 
     Raises:
-        FoldlineError: that fold is not trained, on other folds (a leak), or its network reads other pictures.
+        FoldlineError: as `teacher_meta`.
+    """
+    meta = teacher_meta(problem, fold)
+    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
+    height, width = meta["height_width"]
+    folder = problem.layout.fold(problem.comp, problem.run.loss.teacher, fold)
+    return Teacher(load_models(folder, meta, problem.device), prepare, (height, width), meta["activation"])
+
+
+def teacher_meta(problem: Problem, fold: int) -> Meta:
+    """The teacher's `meta.json`, checked; no weights are read.
+
+    Raises:
+        FoldlineError: that fold is not trained, on other folds (a leak), its network reads other pictures, or its
+            outputs cannot be taught.
     """
     name = problem.run.loss.teacher
     folder = problem.layout.fold(problem.comp, name, fold)
     require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
-    meta = read_json(folder / "meta.json")
+    meta: Meta = read_json(folder / "meta.json")
     where = f"loss.teacher: {name}"
     if meta["sha256"]["folds"] != problem.folds.sha256:
         raise FoldlineError("the teacher was made on other folds: it may have seen this fold's rows", where=where)
@@ -91,10 +120,8 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
             where=where,
             next="choose a teacher with the same data.channels and kind of loss, without model.metadata",
         )
-    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
-    height, width = meta["height_width"]
-    models = load_models(folder, meta, problem.device)
-    return Teacher(models, prepare, (height, width), meta["activation"])
+    require_distillable(meta["activation"])
+    return meta
 
 
 def _test_values(problem: Problem, meta: Meta, models: list[list[nn.Module]]) -> Array:

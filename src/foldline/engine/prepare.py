@@ -58,11 +58,14 @@ class Problem:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the run minimises; classes are counted on all training rows."""
+        """What the run minimises, but for balanced class weights, which are each fold's own."""
+        return self.objective_of(self.truth)
+
+    def objective_of(self, truth: NDArray[np.float64]) -> Objective:
+        """What a fold minimises; classes are counted on the rows that it trains on, never on its own."""
         run, folds = self.run, self.folds
-        bounds = self.facts.submission.bounds
         return build_objective(
-            run.loss, folds.task, folds.outputs, self.truth, bounds=bounds, scale=run.model.head.scale
+            run.loss, folds.task, folds.outputs, truth, bounds=self.facts.submission.bounds, scale=run.model.head.scale
         )
 
     @property
@@ -138,12 +141,26 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
     if run.model.metadata:
         encoding = fit_encoding(folds.frame, run.model.metadata)
         encoding.encode(folds.test)  # a column that only the training rows have is refused here
+        _require_metadata(encoding, extra)
     images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
     cache = open_cache(
         layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
         intensity=run.data.intensity, bad_images=run.data.bad_images,
     )  # fmt: skip
     return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
+
+
+def _require_metadata(encoding: Encoding, extra: pd.DataFrame) -> None:
+    """Raises FoldlineError where further rows lack a column that the network sees, or hold a word for a number."""
+    lacking = [name for name in encoding.names if name not in extra.columns]
+    if len(extra) and lacking:
+        raise FoldlineError(
+            f"the further rows have no column {first_few(lacking)}, which model.metadata names",
+            where="extra.rows",
+            next="add it to these files (cells may be empty), or take it out of model.metadata",
+        )
+    if len(extra):
+        encoding.encode(extra)
 
 
 def _require_one_head(run: Run) -> None:

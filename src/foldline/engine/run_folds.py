@@ -10,24 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foldline.core.errors import FoldlineError
+from foldline.core.inputs import inputs_sha256
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, write_run
-from foldline.core.tables import sha256_json, write_json, write_parquet
+from foldline.core.tables import write_json, write_parquet
 from foldline.engine.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.device import describe, pick_device, prepare_device, versions
+from foldline.engine.extra import require_pseudo
 from foldline.engine.fit import Fitted, fit_fold, time_one_step, write_log
 from foldline.engine.infer import predict
 from foldline.engine.job import FoldJob
 from foldline.engine.precision import Precision, choose_precision
-from foldline.engine.predict_run import load_teacher, ready
+from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
 from foldline.engine.prepare import Problem, open_problem
 from foldline.engine.start import Start, make_start
 from foldline.images.augment import Augmenter
 from foldline.images.sampling import row_classes, rows_per_epoch
-from foldline.models.backbone import build, state_sha256
+from foldline.models.backbone import build
 from foldline.scoring.metrics import metric_for
 
 
@@ -51,8 +54,8 @@ def train_folds(
     problem = open_problem(layout, comp, run, device)
     for fold in folds:
         require_trainable(problem, fold)
-    write_run(layout, comp, name, run)
     start = make_start(problem, folds)
+    write_run(layout, comp, name, run)
     for fold in folds:
         _train_fold(problem, start, name, fold, on_epoch)
 
@@ -79,19 +82,35 @@ def make_job(
     on_epoch: Callable[[int, int, float], None] | None = None,
 ) -> FoldJob:
     """What fitting the fold needs, in fp32 until the precision is chosen."""
-    run = problem.run
+    run, train = problem.run, problem.train_rows(fold)
+    made_from = {
+        "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
+        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold),
+    }  # fmt: skip
     return FoldJob(
         fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        pixels=problem.cache.pixels, train=problem.train_rows(fold), valid=problem.valid_rows(fold),
+        pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
-        objective=problem.objective, device=problem.device, precision=Precision("fp32", "", {}), folder=folder,
-        teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None, on_epoch=on_epoch,
+        objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
+        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None,
+        made_from=made_from, on_epoch=on_epoch,
     )  # fmt: skip
 
 
 def require_trainable(problem: Problem, fold: int) -> None:
-    """Raises FoldlineError for augmentation or sampling that cannot work, before anything takes time."""
+    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
     run, folds = problem.run, problem.folds
+    for train, what in ((True, "to train on"), (False, "of its own")):
+        if not len(problem.own(fold, train=train)):
+            raise FoldlineError(
+                f"fold {fold} has no rows {what}: none of their pictures could be decoded",
+                where="data.bad_images: skip",
+                next="mend these pictures, or make other folds",
+            )
+    if run.extra.pseudo:
+        require_pseudo(problem.layout, problem.comp, folds, run.extra, fold)
+    if run.loss.teacher:
+        teacher_meta(problem, fold)
     Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
     truth = problem.truth[problem.own(fold, train=True)]
     rows_per_epoch(row_classes(truth, folds.task), len(truth), run.sampling, folds.outputs)
@@ -144,7 +163,7 @@ def _meta(
         "metadata": None if problem.encoding is None else problem.encoding.as_json(),
         "sha256": {
             "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
-            "weights": sha256_json({file: state_sha256(state) for file, state in members.items()}),
+            "weights": weights_sha256(members), "inputs": job.made_from["inputs"],
         },
         "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
         "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
+from foldline.core.inputs import inputs_sha256, require_same_inputs
 from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
-from foldline.core.tables import read_json, read_parquet, write_json
+from foldline.core.tables import read_json, read_parquet, sha256_file, write_json
 from foldline.scoring.cv import cross_validation, metric_names
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     metrics = metric_names(facts, [locate_metric(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
     record = layout.run(comp, name) / "cv.json"
-    hashes = _hashes(metas)
+    hashes = _hashes(metas) | {"test": sha256_file(layout.test_rows(comp))}
     fold_tests = [layout.fold(comp, name, meta["fold"]) / "test.parquet" for meta in metas]
-    whole = all(path.is_file() for path in fold_tests)
+    together = [layout.run(comp, name) / file for file in ("oof.parquet", "test.parquet")]
+    whole = all(path.is_file() for path in [*fold_tests, *together])
     if whole and record.is_file() and _is_current(read_json(record), hashes, choices):
         say(f"predictions of {comp}/{name} are up to date")
         _score_again(record, facts, metrics)
@@ -45,9 +47,10 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
 
     start = time.monotonic()
     found = predict_run(layout, comp, name, choices, metas, device)
+    record.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
     for path, table in zip(fold_tests, found.fold_tests, strict=True):
         write_predictions(path, table, folds.task, folds.outputs, ids=folds.test["row_id"])
-    _write(layout, comp, name, choices, facts, metrics, folds, metas, found, time.monotonic() - start)
+    _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, found, time.monotonic() - start)
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
@@ -65,6 +68,8 @@ def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Fold
             where=layout.relative(folder),
             next="delete this run's folder and train it again, or give the changed run a NAME",
         )
+    now = inputs_sha256(layout, comp, run, fold)
+    require_same_inputs(meta["sha256"].get("inputs", {}), now, where=layout.relative(folder))
     return meta
 
 
@@ -95,7 +100,7 @@ def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
 
 def _write(
     layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
-    metas: list[dict[str, Any]], found: "RunPredictions", seconds: float,
+    metas: list[dict[str, Any]], hashes: dict[str, Any], found: "RunPredictions", seconds: float,
 ) -> None:  # fmt: skip
     """The files of all folds together; `cv.json` last, so that it stands for all of them."""
     folder = layout.run(comp, name)
@@ -106,7 +111,7 @@ def _write(
     record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
     record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
     record |= {
-        "views": run.predict.views, "members": [], "blend": None, "sha256": _hashes(metas),
+        "views": run.predict.views, "members": [], "blend": None, "sha256": hashes,
         "optimistic": run.optimistic(),
         "below_probe": [meta["fold"] for meta in metas if meta["below_probe"]],
         "seconds": {"train": round(sum(meta["seconds"] for meta in metas), 1), "predict": round(seconds, 1)},

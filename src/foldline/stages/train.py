@@ -7,6 +7,7 @@ is written last: a fold is finished when it is there.
 from foldline.core.competition import load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
+from foldline.core.inputs import inputs_sha256, require_same_inputs
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
@@ -43,7 +44,7 @@ def _known_fold(fold: int, k: int) -> int:
 
 
 def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:
-    """Whether the fold's weights are there and belong to these folds and choices; other folds are an error."""
+    """Whether the fold's weights are there and of these folds, choices and inputs; being of others is an error."""
     folder = layout.fold(comp, name, fold)
     if not (folder / "meta.json").is_file():
         return False
@@ -55,4 +56,6 @@ def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds
             where=layout.relative(folder),
             next="train under another NAME, or delete this run's folder",
         )
+    now = inputs_sha256(layout, comp, run, fold)
+    require_same_inputs(hashes.get("inputs", {}), now, where=layout.relative(folder))
     return (folder / "model.safetensors").is_file()

@@ -1,0 +1,292 @@
+"""Nothing is made from something else than what is there: resume points, finished folds, predictions, caches."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import foldline.stages.predict
+from foldline.core.inputs import inputs_sha256, require_same_inputs
+from foldline.core.run import Run
+from foldline.core.run_folder import run_sha256, training_choices
+from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
+from foldline.engine import run_folds
+from foldline.engine.device import pick_device
+from foldline.engine.find_rate import sweep_fold
+from foldline.engine.losses import balanced_weights
+from foldline.engine.prepare import Problem, open_problem
+from foldline.engine.start import Start
+from foldline.engine.steps_log import StepsLog
+from tiny import FACTS, TinyProject
+
+BASE = "train.epochs=1 augment.recipe=none"
+
+
+@pytest.fixture
+def ready(project: TinyProject) -> TinyProject:
+    project.prepare()
+    return project
+
+
+def train(project: TinyProject, name: str, settings: str = "", *more: str) -> int:
+    return project.run("train", "--name", name, "--set", f"{BASE} {settings}", *more)
+
+
+def problem(project: TinyProject, **choices: Any) -> Problem:
+    run = Run.parse({"data": {"image_size": 32, "channels": 1}, **choices}, where="")
+    return open_problem(project.layout, "tiny", run, pick_device("cpu"))
+
+
+def new_folds(project: TinyProject) -> None:
+    for path in (project.layout.folds("tiny"), project.layout.folds_meta("tiny")):
+        path.unlink()
+    project.write_yaml("competition", {**FACTS, "folds": {"k": 3, "seed": 7}})
+    assert project.run("folds") == 0
+
+
+@pytest.mark.parametrize("changed", ["nothing", "folds"])
+def test_a_resume_point_of_other_folds_is_refused(
+    ready: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: str
+) -> None:
+    """Its weights may have seen rows that are this fold's own now."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folds, "_write_fold", killed)
+        train(ready, "killed", "", "--fold", "0")
+    assert (ready.fold(0, "killed") / "resume").is_file()
+    if changed == "folds":
+        before = ready.layout.folds("tiny").read_bytes()
+        new_folds(ready)
+        assert ready.layout.folds("tiny").read_bytes() != before
+    assert train(ready, "killed", "", "--fold", "0") == (0 if changed == "nothing" else 2)
+    if changed == "folds":
+        assert "of another training" in capsys.readouterr().err
+
+
+def more_rows(project: TinyProject, seed: int, label: str = "bright") -> Path:
+    picture = np.random.default_rng(seed).integers(0, 256, (40, 36), dtype=np.uint8)
+    cv2.imwrite(str(project.layout.input("tiny") / "new.png"), picture)
+    path = project.root / "more.csv"
+    path.write_text(f"row_id,image,target\nnew,new.png,{label}\n")
+    return path
+
+
+def test_changed_inputs_are_noticed(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    more_rows(ready, 1)
+    assert train(ready, "more", "extra.rows=[more.csv]") == 0
+    for stage in ("train", "predict"):
+        assert ready.run(stage, "--run", "more") == 0
+    more_rows(ready, 1, "dark")
+    capsys.readouterr()
+    for stage in ("train", "predict"):
+        assert ready.run(stage, "--run", "more") == 2
+        assert "more.csv is not what this fold was trained with" in capsys.readouterr().err
+    (ready.root / "more.csv").unlink()
+    assert ready.run("predict", "--run", "more") == 0, "a file that is gone changed no weights"
+
+
+def test_every_input_has_a_hash(ready: TinyProject) -> None:
+    assert train(ready, "first") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    weights = read_json(ready.fold(1, "first") / "meta.json")["sha256"]["weights"]
+    more_rows(ready, 1)
+    content = {"extra": {"rows": ["more.csv"], "pseudo": "first"}, "loss": {"teacher": "first"}}
+    warm = {"model": {"weights": {"source": "run", "name": "first"}}}
+    found = inputs_sha256(ready.layout, "tiny", Run.parse({**content, **warm}, where=""), 1)
+    assert found == {
+        "extra.rows: more.csv": sha256_file(ready.root / "more.csv"),
+        "extra.pseudo: first": sha256_file(ready.fold(1, "first") / "test.parquet"),
+        "loss.teacher: first": weights,
+        "model.weights.name: first": weights,
+    }
+    file = str(ready.fold(1, "first") / "model.safetensors")
+    run = Run.parse({"model": {"weights": {"source": "file", "file": file}}}, where="")
+    assert inputs_sha256(ready.layout, "tiny", run, 1) == {f"model.weights.file: {file}": sha256_file(Path(file))}
+    assert inputs_sha256(ready.layout, "tiny", Run(), 1) == {}
+    require_same_inputs({"a": "1"}, {"b": "2"}, where="")
+
+
+def test_weights_that_were_not_trained_here_do_not_predict(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(ready, "first") == 0
+    shutil.copy(ready.fold(1, "first") / "model.safetensors", ready.fold(0, "first") / "model.safetensors")
+    assert ready.run("predict", "--run", "first") == 2
+    assert "not those that were trained here" in capsys.readouterr().err
+
+
+def test_features_are_of_the_network_that_is_trained(ready: TinyProject) -> None:
+    """Networks that pool in other ways have the same weights and other features."""
+    given = ("train.epochs=0 train.probe.c=0.1 data.image_size=64 model.pool=max", "--fold", "0")
+    assert train(ready, "alone", *given) == 0
+    for path in ready.layout.cache("tiny").glob("features-*"):
+        path.unlink()
+    assert train(ready, "before", given[0].replace("max", "avg"), "--fold", "0") == 0
+    assert train(ready, "after", *given) == 0
+    weights = {n: sha256_file(ready.fold(0, n) / "model.safetensors") for n in ("alone", "before", "after")}
+    assert weights["after"] == weights["alone"] != weights["before"]
+
+
+def test_class_weights_count_no_row_of_the_fold_itself(ready: TinyProject) -> None:
+    found = problem(ready, loss={"class_weights": "balanced"})
+    start = cast("Start", SimpleNamespace(prepare=None))
+    logits = torch.zeros(1, 2)
+    for fold in range(3):
+        job = run_folds.make_job(found, start, fold, ready.root)
+        own = balanced_weights(found.truth[found.own(fold, train=True)], "binary", 2)
+        of_all = balanced_weights(found.truth, "binary", 2)
+        assert not np.allclose(own, of_all), "the fold's classes must differ, or this shows nothing"
+        losses = [float(job.objective.function(logits, torch.tensor([c]))) for c in range(2)]
+        assert np.allclose(losses, own * np.log(2))
+
+
+def test_patience_waits_for_a_look(ready: TinyProject) -> None:
+    settings = "train.select=best train.patience=1 train.validate_every=3 train.epochs=7 optim.lr=1e-9"
+    assert train(ready, "rare", settings, "--fold", "0") == 0
+    assert read_json(ready.fold(0, "rare") / "meta.json")["epochs"] == 3, "the first look after the start"
+
+
+def test_predictions_of_other_test_rows_are_made_anew(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(ready, "first") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    table = ready.layout.run("tiny", "first") / "test.parquet"
+    before = read_parquet(table)
+    test = read_csv(ready.layout.test_rows("tiny"))
+    images = test["image"].tolist()
+    write_csv(ready.layout.test_rows("tiny"), test.assign(image=images[1:] + images[:1]))
+    meta = read_json(ready.layout.folds_meta("tiny"))
+    meta["sha256"]["test"] = sha256_file(ready.layout.test_rows("tiny"))
+    write_json(ready.layout.folds_meta("tiny"), meta)
+    assert ready.run("predict", "--run", "first") == 0
+    after = read_parquet(table)
+    assert np.allclose(np.roll(before["prob_bright"], -1), after["prob_bright"])
+    table.unlink()
+    assert ready.run("predict", "--run", "first") == 0
+    assert table.is_file()
+    capsys.readouterr()
+    assert ready.run("predict", "--run", "first") == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_scores_never_stand_beside_predictions_of_another_time(
+    ready: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(ready, "first") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    (ready.fold(0, "first") / "test.parquet").unlink()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(foldline.stages.predict, "write_predictions", killed)
+    ready.run("predict", "--run", "first")
+    assert not (ready.layout.run("tiny", "first") / "cv.json").exists()
+
+
+def test_what_a_later_fold_lacks_is_said_before_the_first_is_trained(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(ready, "first", "train.folds=[0,1]") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    for name, settings in (("pupil", "loss.teacher=first"), ("pseudo", "extra.pseudo=first")):
+        assert train(ready, name, settings) == 2
+        assert "fold_2" in capsys.readouterr().err
+        assert not ready.fold(0, name).exists()
+    assert train(ready, "ordered", "loss.name=bce train.folds=[0]") == 0
+    assert train(ready, "taught", "loss.name=bce loss.teacher=ordered", "--fold", "0") == 2
+    assert "cannot be distilled" in capsys.readouterr().err
+    assert not ready.fold(0, "taught").exists()
+
+
+def test_pseudo_labels_are_by_the_present_weights(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(ready, "first") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    meta = ready.fold(0, "first") / "meta.json"
+    meta.write_text(meta.read_text().replace(read_json(meta)["sha256"]["weights"], "0" * 64))
+    assert train(ready, "pseudo", "extra.pseudo=first") == 2
+    assert "not by its present weights" in capsys.readouterr().err
+
+
+def test_further_rows_have_the_metadata_that_the_network_sees(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = project.root / "raw" / "train.csv"
+    first, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{first},age", *(f"{line},{30 + i % 9}" for i, line in enumerate(lines))]) + "\n")
+    project.write_yaml("competition", {**FACTS, "train": {**FACTS["train"], "metadata": ["age"]}})
+    project.prepare()
+    path = more_rows(project, 1)
+    assert train(project, "more", "extra.rows=[more.csv] model.metadata=[age]", "--fold", "0") == 2
+    assert "no column age" in capsys.readouterr().err
+    path.write_text("row_id,image,target,age\nnew,new.png,bright,\n")
+    assert train(project, "more", "extra.rows=[more.csv] model.metadata=[age]", "--fold", "0") == 0
+
+
+def test_a_replaced_picture_is_compared_anew(ready: TinyProject) -> None:
+    more_rows(ready, 1)
+    extra = {"rows": ["more.csv"]}
+    fold = int(read_csv(ready.layout.folds("tiny"))["fold"][0])
+    found = problem(ready, extra=extra)
+    assert len(found.train_rows(fold)) == len(found.own(fold, train=True)) + 1
+    image = read_csv(ready.layout.folds("tiny"))["image"][0]
+    shutil.copy(ready.layout.input("tiny") / image, ready.layout.input("tiny") / "new.png")
+    found = problem(ready, extra=extra)
+    assert len(found.train_rows(fold)) == len(found.own(fold, train=True)), "the fold's own picture under a new name"
+
+
+def test_a_sweep_ends_where_the_loss_is_no_number(ready: TinyProject) -> None:
+    content = {
+        "model": {"name": "test_efficientnet", "weights": {"source": "none"}},
+        "optim": {"name": "sgd", "clip": 0},
+    }
+    run = Run.parse({**content, "data": {"image_size": 32, "channels": 1}, "train": {"batch_size": 8}}, where="")
+    found = sweep_fold(ready.layout, "tiny", run, 0, "cpu", low=1e30, high=1e38, steps=20)
+    assert 1 <= len(found) < 20
+
+
+def test_another_number_of_workers_goes_on_with_a_run() -> None:
+    run = Run.parse({"data": {"workers": 4}}, where="")
+    assert run_sha256(run) == run_sha256(Run())
+    assert training_choices(run) == training_choices(Run())
+    bigger = Run.parse({"data": {"workers": 4, "image_size": 64}}, where="")
+    assert run_sha256(bigger) != run_sha256(run)
+    assert run_sha256(bigger) == run_sha256(Run.parse({"data": {"image_size": 64}}, where=""))
+
+
+def test_a_run_that_never_began_leaves_no_choices_behind(ready: TinyProject) -> None:
+    assert train(ready, "none", "model.weights.source=file model.weights.file=missing.pth") == 2
+    assert not (ready.layout.run("tiny", "none") / "run.json").exists()
+    assert train(ready, "none") == 0
+
+
+def test_a_link_to_weights_of_another_fold_is_a_leak_too(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(ready, "first") == 0
+    link = ready.root / "start.safetensors"
+    link.symlink_to(ready.fold(1, "first") / "model.safetensors")
+    settings = f"model.weights.source=file model.weights.file={link}"
+    assert train(ready, "linked", settings, "--fold", "0") == 2
+    assert "a leak" in capsys.readouterr().err
+
+
+def test_steps_are_cut_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = StepsLog(tmp_path / "steps.csv")
+    log.cut(0)
+    for step in range(3):
+        log.add(step, 1, 0.1, 0.5)
+    log.flush()
+    before = log.path.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            log.cut(1)
+    assert log.path.read_text() == before
