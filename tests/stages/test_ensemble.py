@@ -108,6 +108,21 @@ def test_the_default_decision_on_demand(f1_project: TinyProject, capsys: pytest.
     assert "up to date" in capsys.readouterr().out
 
 
+def test_a_submission_of_another_sample_is_made_anew(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.prepare()
+    write_run(project, "quick", timid)
+    assert project.run("ensemble") == 0
+    sample = project.layout.sample("tiny", load_competition(project.layout, "tiny"))
+    head, *lines = sample.read_text().splitlines()
+    sample.write_text("\n".join([head, *reversed(lines)]) + "\n")
+    assert project.run("ensemble") == 0
+    submitted = project.layout.submission("tiny", "quick").read_text().splitlines()
+    assert [line.partition(",")[0] for line in submitted[1:]] == [line.partition(",")[0] for line in reversed(lines)]
+    capsys.readouterr()
+    assert project.run("ensemble") == 0
+    assert "up to date" in capsys.readouterr().out
+
+
 def test_what_was_sent_stays_in_the_ledger(f1_project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(f1_project, "quick", timid)
     path = f1_project.layout.submission("tiny", "quick").with_suffix(".json")

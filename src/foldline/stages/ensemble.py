@@ -64,10 +64,12 @@ def ensemble(
     if len(runs) > 1 and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
+    sample = layout.sample(comp, facts)
     made_from = {
         "folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None,
         "metric": facts.metric, "decide": decide,
         "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
+        "sample": sha256_file(sample) if sample.is_file() else "",
     }  # fmt: skip
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
