@@ -16,7 +16,7 @@ from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file,
 from foldline.engine.device import pick_device
 from foldline.engine.loose import predict_files
 from foldline.engine.prepare import Problem, open_problem
-from tiny import TinyProject
+from tiny import FACTS, TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"
 
@@ -57,7 +57,7 @@ def test_extra_rows_are_trained_on_and_never_validated_on(ready: TinyProject) ->
     for fold in range(3):
         own = len(found.own(fold, train=True))
         assert len(found.train_rows(fold)) == own + 2
-        assert len(found.valid_rows(fold)) == len(found.own(fold, train=False))
+        assert len(found.valid_rows(fold, None)) == len(found.own(fold, train=False))
     with_rows = trained(ready, "more", "extra.rows=[more.csv]")
     plain = trained(ready, "plain")
     assert sha256_file(with_rows / "model.safetensors") != sha256_file(plain / "model.safetensors")
@@ -229,3 +229,42 @@ def test_a_process_that_is_asked_to_end_writes_a_resume_point(ready: TinyProject
     assert position["epoch"] + position["batch"] > 0
     steps = (ready.fold(0, "asked") / "steps.csv").read_text().splitlines()
     assert len(steps) == position["steps_logged"] + 1
+
+
+def with_metadata(root: Path, first_age: str) -> TinyProject:
+    """A project whose rows have an age and a site; the first row's age is given."""
+    root.mkdir()
+    project = TinyProject(root)
+    table = root / "raw" / "train.csv"
+    head, *lines = table.read_text().splitlines()
+    ages = [first_age, *(str(20 + i % 50) for i in range(1, len(lines)))]
+    more = [f"{line},{age},{['arm', 'leg'][i % 2]}" for i, (line, age) in enumerate(zip(lines, ages, strict=True))]
+    table.write_text("\n".join([f"{head},age,site", *more]) + "\n")
+    train = {**FACTS["train"], "metadata": ["age", "site"]}
+    project.write_yaml("competition", {**FACTS, "train": train, "holdout": {"fraction": 0.25, "seed": 3}})
+    project.prepare()
+    return project
+
+
+def test_metadata_are_scaled_by_the_other_folds_alone(tmp_path: Path) -> None:
+    weights, folds = {}, []
+    for age in ("40", "4000"):
+        project = with_metadata(tmp_path / age, age)
+        frame = read_csv(project.layout.folds("tiny"))
+        folds.append(frame.set_index("row_id")["fold"])
+        own = int(folds[-1]["p000"])
+        assert project.run("train", "--name", "meta", "--set", f"{BASE} model.metadata=[age,site]") == 0
+        for fold in range(3):
+            weights[age, fold] = sha256_file(project.fold(fold, "meta") / "model.safetensors")
+    assert folds[0].equals(folds[1])
+    assert weights["40", own] == weights["4000", own], "a row of the fold itself teaches it nothing"
+    assert weights["40", (own + 1) % 3] != weights["4000", (own + 1) % 3]
+    assert project.run("predict", "--run", "meta") == 0
+    stored = [read_parquet(project.layout.run("tiny", "meta") / f"{kind}.parquet") for kind in ("oof", "test")]
+    for fold in range(3):
+        (project.fold(fold, "meta") / "valid.parquet").unlink()
+    (project.layout.run("tiny", "meta") / "cv.json").unlink()
+    assert project.run("predict", "--run", "meta") == 0
+    again = [read_parquet(project.layout.run("tiny", "meta") / f"{kind}.parquet") for kind in ("oof", "test")]
+    for before, after in zip(stored, again, strict=True):
+        assert np.allclose(before["prob_bright"], after["prob_bright"], atol=1e-6)

@@ -25,6 +25,7 @@ from foldline.engine.precision import Precision
 from foldline.engine.prepare import Problem, open_problem
 from foldline.models.backbone import Architecture, Preprocessing, build, state_sha256
 from foldline.models.fusing import fuse
+from foldline.models.metadata import Encoding
 
 Meta = dict[str, Any]
 
@@ -50,7 +51,7 @@ def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta
     problem = open_problem(layout, comp, run, device)
     models = [load_models(layout.fold(comp, name, meta["fold"]), meta, device) for meta in metas]
     oof = pd.concat([_oof_part(problem, name, meta, own) for meta, own in zip(metas, models, strict=True)])
-    tests = _test_values(problem, metas[0], models)
+    tests = _test_values(problem, metas, models)
     tables = [_test_table(problem, values) for values in tests]
     return RunPredictions(oof, _test_table(problem, tests.mean(axis=0)), tables, describe(device))
 
@@ -124,15 +125,26 @@ def teacher_meta(problem: Problem, fold: int) -> Meta:
     return meta
 
 
-def _test_values(problem: Problem, meta: Meta, models: list[list[nn.Module]]) -> Array:
+def _test_values(problem: Problem, metas: list[Meta], models: list[list[nn.Module]]) -> Array:
     """[folds, rows, outputs] what each fold says of the test rows: the mean over its networks."""
     shape = (len(models), len(problem.folds.test), len(problem.folds.outputs))
     if not shape[1]:
         return np.zeros(shape)
+    first = metas[0]
+    if first["metadata"] is not None:  # each fold has its own means and words
+        own_rows = [problem.test_rows(_encoding(meta)) for meta in metas]
+        titles = [f"test rows, fold {meta['fold']}" for meta in metas]
+        parts = zip(metas, models, own_rows, titles, strict=True)
+        return np.stack([_predict(problem, *part).mean(axis=0) for part in parts])
     flat = [model for own in models for model in own]
-    found = _predict(problem, meta, flat, problem.test_rows(), "test rows, all folds")
+    found = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds")
     mean: Array = found.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
     return mean
+
+
+def _encoding(meta: Meta) -> Encoding | None:
+    """How the fold's metadata became numbers when it was trained."""
+    return None if meta["metadata"] is None else Encoding.from_json(meta["metadata"])
 
 
 def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
@@ -151,7 +163,9 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
         found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
     else:
-        found = _predict(problem, meta, models, problem.valid_rows(fold), f"own rows of fold {fold}").mean(axis=0)
+        found = _predict(
+            problem, meta, models, problem.valid_rows(fold, _encoding(meta)), f"own rows of fold {fold}"
+        ).mean(axis=0)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
         frame, found, folds.task, folds.outputs, keep=[*keep, *target_columns(folds.task, folds.outputs)]

@@ -42,7 +42,7 @@ class Problem:
     cache: ImageCache
     truth: NDArray[np.float64]  # as `core.tasks.truth_array` gives it
     extra: pd.DataFrame  # training-only rows that files name
-    encoding: Encoding | None
+    encoding: Encoding | None  # of all rows: it says how many numbers there are
     device: torch.device
 
     @cached_property
@@ -84,31 +84,36 @@ class Problem:
         inside = self.folds.frame["fold"].to_numpy() == fold
         return np.flatnonzero((~inside if train else inside) & self.usable)
 
-    def valid_rows(self, fold: int) -> Rows:
-        """The fold's own rows."""
-        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)])
+    def encoding_of(self, fold: int) -> Encoding | None:
+        """How metadata become numbers in this fold, by the rows of the other folds alone."""
+        others = self.folds.frame[self.folds.frame["fold"] != fold]
+        return None if self.encoding is None else self.encoding.fitted_on(others)
+
+    def valid_rows(self, fold: int, encoding: Encoding | None) -> Rows:
+        """The fold's own rows, their metadata by the fold's encoding."""
+        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding)
 
     def train_rows(self, fold: int) -> Rows:
         """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
-        parts = [self.folds.frame.iloc[self.own(fold, train=True)]]
+        parts, encoding = [self.folds.frame.iloc[self.own(fold, train=True)]], self.encoding_of(fold)
         if len(self.extra):
             parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
         if self.run.extra.pseudo:
             pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra, fold)
             parts.append(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False))
         if len(parts) == 1:
-            return self._rows(parts[0])
+            return self._rows(parts[0], encoding)
         joined = pd.concat(parts, ignore_index=True)
-        return self._rows(joined[~joined["image"].isin(list(self.cache.bad))])
+        return self._rows(joined[~joined["image"].isin(list(self.cache.bad))], encoding)
 
-    def test_rows(self) -> Rows:
-        """The test rows; their truth is empty."""
-        return self._rows(self.folds.test, labelled=False)
+    def test_rows(self, encoding: Encoding | None) -> Rows:
+        """The test rows, their metadata by a fold's encoding; their truth is empty."""
+        return self._rows(self.folds.test, encoding, labelled=False)
 
-    def _rows(self, frame: pd.DataFrame, *, labelled: bool = True) -> Rows:
+    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None, *, labelled: bool = True) -> Rows:
         folds = self.folds
         truth = truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
-        metadata = None if self.encoding is None else self.encoding.encode(frame)
+        metadata = None if encoding is None else encoding.encode(frame)
         return Rows(self.cache.rows(frame["image"].tolist()), truth, metadata)
 
     def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def make_job(
     }  # fmt: skip
     return FoldJob(
         fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold),
+        pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
         objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None,
@@ -150,7 +150,7 @@ def _meta(
     problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State]
 ) -> dict[str, Any]:
     """The content of `meta.json`."""
-    run = job.run
+    run, encoding = job.run, problem.encoding_of(job.fold)
     last_epoch = len(fitted.log) - 1
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
@@ -160,7 +160,7 @@ def _meta(
         "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
         "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
         "crop": start.prepare.crop, "intensity": run.data.intensity,
-        "metadata": None if problem.encoding is None else problem.encoding.as_json(),
+        "metadata": None if encoding is None else encoding.as_json(),
         "sha256": {
             "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
             "weights": weights_sha256(members), "inputs": job.made_from["inputs"],

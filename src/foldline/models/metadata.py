@@ -1,13 +1,14 @@
 """Table columns beside the picture, as the numbers that a network sees.
 
 Reads tables of strings that others have read; writes nothing. The encoding is fitted on training rows and kept in the
-fold's meta as JSON, so that prediction encodes new rows in the same way without the training table.
+fold's meta as JSON, so that prediction encodes new rows in the same way without the training table. All folds have the
+same columns, so that their networks are alike; means, deviations and known words are of each fold's training rows.
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ class Column:
         mean: of the training rows that have a number; so is `std`, 1 where they are all the same.
         extra: whether there is a last number for missing cells ("number") or other words ("word").
         words: in the order of their numbers; "" stands for missing cells.
+        silent: which of its numbers are always 0, since the fold's training rows never show another.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Column:
     std: float = 1.0
     extra: bool = False
     words: tuple[str, ...] = ()
+    silent: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -58,7 +61,18 @@ class Column:
                 result[row, 0] = (_number(value, self.name) - self.mean) / self.std
             elif self.extra:
                 result[row, 1] = 1.0
+        result[:, list(self.silent)] = 0.0
         return result
+
+    def fitted_on(self, cells: "pd.Series[str]") -> "Column":
+        """The same numbers, as these cells know them: their mean and deviation, and 0 for what they never show."""
+        column = replace(self, silent=())
+        if self.kind == "number":
+            numbers = np.array([float(value) for value in map(_plain, cells) if value])
+            mean, std = (float(numbers.mean()), float(numbers.std())) if len(numbers) else (0.0, 1.0)
+            column = replace(column, mean=mean, std=std if std > 0 else 1.0)
+        shown = column.encode(cells).any(axis=0)
+        return replace(column, silent=tuple(np.flatnonzero(~shown).tolist()))
 
 
 @dataclass(frozen=True)
@@ -93,14 +107,29 @@ class Encoding:
         parts = [column.encode(frame[column.name]) for column in self.columns]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(frame), 0), dtype=np.float32)
 
+    def fitted_on(self, frame: pd.DataFrame) -> "Encoding":
+        """The same numbers a row, fitted on these rows alone: what a fold that trains on them may know.
+
+        >>> rows = pd.DataFrame({"age": ["30", "50", "90"], "site": ["arm", "arm", "leg"]})
+        >>> encoding = fit_encoding(rows, ["age", "site"]).fitted_on(rows[:2])
+        >>> encoding.encode(rows).tolist()
+        [[-1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [5.0, 0.0, 0.0]]
+        """
+        return Encoding(tuple(column.fitted_on(frame[column.name]) for column in self.columns))
+
     def as_json(self) -> list[dict[str, Any]]:
         """A JSON value."""
-        return [{**asdict(column), "words": list(column.words)} for column in self.columns]
+        return [
+            {**asdict(column), "words": list(column.words), "silent": list(column.silent)} for column in self.columns
+        ]
 
     @classmethod
     def from_json(cls, content: list[dict[str, Any]]) -> "Encoding":
         """The encoding that `as_json` gave."""
-        return cls(tuple(Column(**{**column, "words": tuple(column["words"])}) for column in content))
+        lists = ("words", "silent")
+        return cls(
+            tuple(Column(**{**column, **{key: tuple(column.get(key, ())) for key in lists}}) for column in content)
+        )
 
 
 def fit_encoding(frame: pd.DataFrame, columns: Sequence[str]) -> Encoding:
