@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from foldline.core.run import Run
+from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
 from foldline.engine.device import pick_device
 from foldline.engine.loose import predict_files
+from foldline.engine.predict_run import predict_run
 from foldline.engine.prepare import Problem, open_problem
 from tiny import FACTS, TinyProject
 
@@ -268,3 +270,14 @@ def test_metadata_are_scaled_by_the_other_folds_alone(tmp_path: Path) -> None:
     again = [read_parquet(project.layout.run("tiny", "meta") / f"{kind}.parquet") for kind in ("oof", "test")]
     for before, after in zip(stored, again, strict=True):
         assert np.allclose(before["prob_bright"], after["prob_bright"], atol=1e-6)
+    _, run = resolve_run(project.layout, "tiny", "meta", "", [])
+    metas = [read_json(project.fold(fold, "meta") / "meta.json") for fold in range(3)]
+    strange = metas[1] | {"metadata": [metas[1]["metadata"][0] | {"mean": 1e4}, metas[1]["metadata"][1]]}
+    found = predict_run(project.layout, "tiny", "meta", run, [metas[0], strange, metas[2]], "cpu").fold_tests
+    same = [
+        np.allclose(
+            found[fold]["prob_bright"], read_parquet(project.fold(fold, "meta") / "test.parquet")["prob_bright"]
+        )
+        for fold in range(3)
+    ]
+    assert same == [True, False, True], "each fold reads test rows by its own encoding"
