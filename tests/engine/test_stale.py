@@ -11,17 +11,22 @@ import pytest
 import torch
 
 import foldline.stages.predict
+from foldline.core.errors import FoldlineError
 from foldline.core.inputs import inputs_sha256, require_same_inputs
-from foldline.core.run import Run
-from foldline.core.run_folder import run_sha256, training_choices
+from foldline.core.run import Run, Train
+from foldline.core.run_folder import resolve_run, run_sha256, training_choices
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
 from foldline.engine import run_folds
+from foldline.engine.averages import Averages
 from foldline.engine.device import pick_device
+from foldline.engine.evaluate import evaluate
 from foldline.engine.find_rate import sweep_fold
 from foldline.engine.losses import balanced_weights
+from foldline.engine.predict_run import predict_run
 from foldline.engine.prepare import Problem, open_problem
 from foldline.engine.start import Start
 from foldline.engine.steps_log import StepsLog
+from foldline.models.backbone import Preprocessing
 from tiny import FACTS, TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"
@@ -290,3 +295,77 @@ def test_steps_are_cut_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):
             log.cut(1)
     assert log.path.read_text() == before
+
+
+def test_a_replaced_picture_that_no_manifest_names_is_decoded_anew(ready: TinyProject) -> None:
+    path = ready.layout.input("tiny") / "new.png"
+    means = []
+    for value in (0, 200):
+        more_rows(ready, 1)
+        cv2.imwrite(str(path), np.full((40, 36), value, dtype=np.uint8))
+        found = problem(ready, extra={"rows": ["more.csv"]})
+        means.append(float(found.cache.pixels[found.cache.position["new.png"]].mean()))
+    assert means == [0, 200]
+
+
+def test_the_loss_of_a_step_is_the_mean_over_its_batches(ready: TinyProject) -> None:
+    assert train(ready, "sum", "optim.accumulate=3 train.batch_size=4", "--fold", "0") == 0
+    folder = ready.fold(0, "sum")
+    steps = read_csv(folder / "steps.csv")["loss"].astype(float).tolist()
+    batches = read_json(folder / "meta.json")["rows_train"] // 4
+    groups = [min(3, batches - start) for start in range(0, batches, 3)]
+    assert len(groups) == len(steps)
+    total = sum(loss * group for loss, group in zip(steps, groups, strict=True))
+    assert float(read_csv(folder / "log.csv")["train_loss"][1]) == pytest.approx(total / batches)
+
+
+def test_an_average_predicts_with_its_present_weights() -> None:
+    """Networks such as LeViT keep what they computed from their weights until they are trained again."""
+
+    class Keeping(torch.nn.Linear):
+        kept: torch.Tensor | None = None
+
+        def train(self, mode: bool = True) -> "Keeping":
+            self.kept = None if mode else self.kept
+            return super().train(mode)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training or self.kept is None:
+                self.kept = self.weight.detach().clone()
+            return x @ self.kept.T
+
+    model = Keeping(1, 1)
+    averages = Averages(model, Train(ema_decay=0.5), None)
+    x = torch.ones(1, 1)
+    for step in range(3):
+        torch.nn.init.constant_(model.weight, float(step))
+        averages.after_step(step)
+        network = averages.predicting(step).eval()
+        assert network(x).item() == network.state_dict()["weight"].item()
+
+
+def test_folds_of_other_precisions_predict_in_their_own(ready: TinyProject) -> None:
+    assert train(ready, "first") == 0
+    assert ready.run("predict", "--run", "first") == 0
+    _, run = resolve_run(ready.layout, "tiny", "first", "", [])
+    metas = [read_json(ready.fold(fold, "first") / "meta.json") for fold in range(3)]
+    metas[0] |= {"precision": metas[0]["precision"] | {"choice": "bf16"}}
+    found = predict_run(ready.layout, "tiny", "first", run, metas, "cpu").fold_tests
+    same = [
+        np.allclose(
+            table["prob_bright"], read_parquet(ready.fold(fold, "first") / "test.parquet")["prob_bright"], atol=1e-6
+        )
+        for fold, table in enumerate(found)
+    ]
+    assert same == [False, True, True]
+
+
+def test_weights_that_predict_no_numbers_stop_the_training(ready: TinyProject) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(x), 2), float("nan"))
+
+    prepare = Preprocessing([0.5], [0.5], "bilinear")
+    job = run_folds.make_job(problem(ready), cast("Start", SimpleNamespace(prepare=prepare)), 0, ready.root)
+    with pytest.raises(FoldlineError, match="no finite numbers"):
+        evaluate(job, Broken())

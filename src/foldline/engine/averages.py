@@ -47,6 +47,7 @@ class Averages:
         """The network that predicts after epoch `number`."""
         if self.ema is not None:
             module: nn.Module = self.ema.module
+            module.train()  # some networks keep what they computed from their weights while they only predict
             return module
         if self.mean is not None and number == self.epochs:
             return self.mean.module

@@ -8,11 +8,15 @@ from foldline.core.tasks import single_label
 from foldline.engine.activations import activate
 from foldline.engine.infer import predict
 from foldline.engine.job import Array, FoldJob, target_tensor
+from foldline.engine.precision import NotFiniteError
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 
 def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], Array]:
     """By one view: the log's columns valid_loss, score, valid_<metric> and accuracy_<class>; and the predictions.
+
+    Raises:
+        NotFiniteError: the last steps made the weights useless; going on would only waste the night.
 
     Returns:
         The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
@@ -21,6 +25,12 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
         [model], job.pixels, job.valid, job.prepare, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )[0]  # fmt: skip
+    if not np.isfinite(logits).all():
+        raise NotFiniteError(
+            f"the network predicts no finite numbers for {int((~np.isfinite(logits)).any(axis=1).sum())} rows",
+            where=f"fold {job.fold}, its own rows",
+            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
+        )
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
     found: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
     truth = job.valid.truth

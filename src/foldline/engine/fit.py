@@ -78,6 +78,7 @@ class _Training:
         self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
         self.position = Position()
         self.best: State = {}
+        self.step_losses: list[float] = []  # of the batches of one step; a resume point always stands between two
         self.steps_log = StepsLog(job.folder / "steps.csv")
 
     def resume_or_start(self) -> None:
@@ -142,12 +143,15 @@ class _Training:
         learnt = self.learner.learn(images, rows, place)
         position.loss_sum += learnt.loss
         position.batch += 1
+        self.step_losses.append(learnt.loss)
         if learnt.right is not None:
             position.right += learnt.right
             position.judged += learnt.rows
         if place.last_of_group:
             self.averages.after_step(place.step)
-            self.steps_log.add(place.step, position.epoch + 1, self._rate(), learnt.loss)
+            mean = sum(self.step_losses) / len(self.step_losses)
+            self.steps_log.add(place.step, position.epoch + 1, self._rate(), mean)
+            self.step_losses.clear()
         return place.last_of_group
 
     def finish_epoch(self) -> None:

@@ -48,8 +48,9 @@ def predict_files(
     if first["metadata"] is not None:
         raise FoldlineError(f"the run '{run}' reads metadata beside the picture: loose files have none", where=run)
     height, width = first["height_width"]
-    pictures = [decode(Path(file), first["channels"], first["intensity"]) for file in files]
-    pixels = np.stack([resize(picture, height, width) for picture in pictures])
+    pixels = np.stack(
+        [resize(decode(Path(file), first["channels"], first["intensity"]), height, width) for file in files]
+    )
     rows = Rows(np.arange(len(pixels)), np.empty(0))
     models = [model for folder, meta in zip(folders, metas, strict=True) for model in load_models(folder, meta, where)]
     found = predict(

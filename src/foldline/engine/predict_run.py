@@ -131,7 +131,8 @@ def _test_values(problem: Problem, metas: list[Meta], models: list[list[nn.Modul
     if not shape[1]:
         return np.zeros(shape)
     first = metas[0]
-    if first["metadata"] is not None:  # each fold has its own means and words
+    precisions = {precision_of(meta, problem.device).choice for meta in metas}
+    if first["metadata"] is not None or len(precisions) > 1:  # each fold has its own means and words
         own_rows = [problem.test_rows(_encoding(meta)) for meta in metas]
         titles = [f"test rows, fold {meta['fold']}" for meta in metas]
         parts = zip(metas, models, own_rows, titles, strict=True)

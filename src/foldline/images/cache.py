@@ -77,7 +77,7 @@ def open_cache(
     """
     spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
     hashes = _manifest_hashes(root)
-    key = _key(spec, hashes)
+    key = _key(root, spec, hashes)
     data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"
     if not (data_path.is_file() and index_path.is_file()):
         bad = _build(root, spec, hashes, data_path)
@@ -103,11 +103,16 @@ def _manifest_hashes(root: Path) -> dict[str, str]:
     return {entry["path"]: entry["sha256"] for entry in read_json(manifest)["files"]}
 
 
-def _key(spec: CacheSpec, hashes: dict[str, str]) -> str:
-    content = [[hashes.get(file, "") for file in name.split("|")] + [name] for name in spec.images]
+def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
+    content = [[hashes.get(file) or _stamp(root / file) for file in name.split("|")] + [name] for name in spec.images]
     settings = [VERSION, spec.height, spec.width, spec.channels]
     intensity = [] if spec.intensity == "auto" else [spec.intensity]
     return sha256_json([*settings, *intensity, content])[:16]
+
+
+def _stamp(path: Path) -> str:
+    """What changes with the content of a file that no manifest names, as further pictures of one's own."""
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else ""
 
 
 def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> dict[str, str]:
