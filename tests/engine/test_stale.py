@@ -272,15 +272,20 @@ def test_a_run_that_never_began_leaves_no_choices_behind(ready: TinyProject) -> 
     assert train(ready, "none") == 0
 
 
-def test_a_link_to_weights_of_another_fold_is_a_leak_too(
-    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_link_to_weights_of_another_fold_or_a_copy_is_a_leak_too(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str], copy: bool
 ) -> None:
     assert train(ready, "first") == 0
-    link = ready.root / "start.safetensors"
-    link.symlink_to(ready.fold(1, "first") / "model.safetensors")
+    link, weights = ready.root / "start.safetensors", ready.fold(1, "first") / "model.safetensors"
+    if copy:
+        shutil.copy(weights, link)
+    else:
+        link.symlink_to(weights)
     settings = f"model.weights.source=file model.weights.file={link}"
     assert train(ready, "linked", settings, "--fold", "0") == 2
     assert "a leak" in capsys.readouterr().err
+    assert train(ready, "own", settings, "--fold", "1") == 0
 
 
 def test_steps_are_cut_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Reads weights and, for a probe, the images; writes the features into the cache f
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress, say
 from foldline.core.run import Probe
-from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_json
+from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_file, sha256_json
 from foldline.engine.prepare import Problem
 from foldline.images.batches import evaluation_batches
 from foldline.images.resize import side_at
@@ -147,7 +148,7 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
     weights = problem.run.model.weights
     if weights.source != "file":
         return
-    meta = read_json_or_empty(Path(weights.file).resolve().with_name("meta.json"))  # of what a link points to
+    meta = _meta_of(problem, Path(weights.file).resolve())  # of what a link points to
     if meta.get("comp") != problem.comp or "fold" not in meta:
         return
     seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
@@ -157,6 +158,16 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
             where=f"model.weights.file: {weights.file}",
             next="set model.weights.source=run and model.weights.name: each fold then starts from its own",
         )
+
+
+def _meta_of(problem: Problem, file: Path) -> dict[str, Any]:
+    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere; else empty."""
+    trained = problem.layout.run(problem.comp, "").glob("*/fold_*/*.safetensors")
+    size = file.stat().st_size if file.is_file() else -1
+    same = [path for path in trained if path.stat().st_size == size and sha256_file(path) == sha256_file(file)]
+    places = [file, *sorted(same)]
+    found = [read_json_or_empty(place.with_name("meta.json")) for place in places]
+    return next((meta for meta in found if meta), {})
 
 
 def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:
