@@ -11,7 +11,8 @@ def side_at(epoch: int, epochs: int, grow_from: float, size: tuple[int, int]) ->
     """[height, width] in px of the pictures of one epoch.
 
     Both sides grow from `grow_from` times their full length to all of it over the first three quarters of the epochs,
-    in whole 16 px, which networks divide by, or 8 px where a side is below 128. The full size is exact.
+    in whole 16 px, which networks divide by, or 8 px where a side is below 128. The full size is exact, and the last
+    epoch always has it.
 
     Args:
         epoch: from 0.
@@ -21,8 +22,11 @@ def side_at(epoch: int, epochs: int, grow_from: float, size: tuple[int, int]) ->
 
     >>> [side_at(epoch, 8, 0.5, (224, 224))[0] for epoch in range(8)]
     [112, 128, 144, 160, 192, 208, 224, 224]
+    >>> [side_at(epoch, 3, 0.5, (224, 224))[0] for epoch in range(3)]
+    [112, 160, 224]
     """
-    done = min(epoch / (GROWING * epochs), 1.0) if epochs else 1.0
+    growing = min(GROWING * epochs, epochs - 1)
+    done = min(epoch / growing, 1.0) if growing > 0 else 1.0
     share = grow_from + (1 - grow_from) * done
     step = 16 if min(size) >= 128 else 8
     return _rounded(size[0], share, step), _rounded(size[1], share, step)
