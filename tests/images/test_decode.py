@@ -1,5 +1,6 @@
 """Files of every kind but DICOM: known numbers in, known uint8 out, and every way in which a file can be no picture."""
 
+import hashlib
 import struct
 import sys
 from io import BytesIO
@@ -422,9 +423,12 @@ def test_files_of_several_channels_are_stacked(tmp_path: Path) -> None:
 
 
 def test_the_default_cache_keeps_its_key(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.png": encoded(GRAY, ".png")})
+    content = encoded(GRAY, ".png")
+    write_files(tmp_path, {"a.png": content})
+    named = {"path": "a.png", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    write_json(tmp_path / "manifest.json", {"files": [named]})
     key = open_cache(tmp_path, tmp_path / ".cache", ["a.png"], (8, 8), 1).key
-    assert key == "6752e8ff6210e2c8", "everybody's caches would be built anew"
+    assert key == "039783df1894be5f", "everybody's caches would be built anew"
 
 
 def test_without_tifffile_one_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
