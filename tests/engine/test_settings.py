@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timm.models import resnet
 
 from foldline.core.run import Run
 from foldline.core.tables import read_csv, read_json, sha256_file
@@ -144,10 +145,22 @@ def test_no_setting_is_forgotten() -> None:
     assert every - covered == set()
 
 
-def test_gradient_checkpointing_changes_nothing_but_memory(shared: TinyProject) -> None:
-    plain = trained(shared, f"{BASE} model.name=test_resnet")
+def test_gradient_checkpointing_changes_nothing_but_memory(
+    shared: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    inner = resnet.checkpoint_seq
+
+    def counted(*given: Any, **more: Any) -> Any:
+        used.append("checkpoint_seq")
+        return inner(*given, **more)
+
+    monkeypatch.setattr(resnet, "checkpoint_seq", counted)
+    plain = trained(shared, f"{BASE} model.name=test_resnet train.checkpoint_minutes=8")
+    assert not used
     other = trained(shared, f"{BASE} model.name=test_resnet model.checkpointing=true")
     logs = [read_csv(folder / "log.csv")["train_loss"].tolist() for folder in (plain, other)]
+    assert used, "activations are computed again, not kept"
     assert [round(float(x), 4) for x in logs[0][1:]] == [round(float(x), 4) for x in logs[1][1:]]
 
 
