@@ -90,3 +90,9 @@ def test_before_training_there_is_a_page_and_nothing_on_it(project: TinyProject)
         server.shutdown()
         with pytest.raises(FoldlineError, match="cannot be used"):
             serve(project.layout, "tiny", "quick", port=server.server_port, test=False)
+
+
+def test_a_run_of_another_name_is_an_error(project: TinyProject) -> None:
+    project.prepare()
+    with pytest.raises(FoldlineError, match="no run 'qick'"):
+        serve(project.layout, "tiny", "qick", port=0, test=False)

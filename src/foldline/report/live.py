@@ -49,8 +49,14 @@ def open_live(layout: Layout, comp: str, run: str, *, test: bool) -> LiveRun:
     """The run `run` of `comp`; its folder may come into being later.
 
     Raises:
-        FoldlineError: the facts or the folds are not there.
+        FoldlineError: the facts or the folds are not there, or nothing is called so.
     """
+    if not (layout.run(comp, run).is_dir() or layout.run_file(comp, run).is_file()):
+        raise FoldlineError(
+            f"there is no run '{run}', and no file that one could be made of",
+            where=layout.relative(layout.run(comp, run)),
+            next="correct the name; a run that SET changes can be watched once its training has begun (NAME=...)",
+        )
     return LiveRun(layout, comp, run, load_competition(layout, comp), load_folds(layout, comp), test)
 
 
