@@ -170,6 +170,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def file_stamp(path: Path) -> str:
+    """Size and time of a file, which change with its content; empty where there is none. Cheaper than a hash."""
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else ""
+
+
 def sha256_json(content: Any) -> str:
     """The sha256 of a JSON value, the same for equal values whatever their keys' order."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -17,13 +17,14 @@ from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
 from foldline.core.run import Extra
 from foldline.core.tables import (
-    atomic_path,
+    file_stamp,
     read_csv,
     read_json,
     read_json_or_empty,
     require_file,
     require_unique,
     sha256_json,
+    write_csv,
 )
 from foldline.core.tasks import prediction_columns, single_label, target_columns, truth_array
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
@@ -124,7 +125,7 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
         cache: where the found pairs are kept.
     """
     names = sorted(set(left) | set(right))
-    stamps = [_stamp(root / _first(name)) for name in names]
+    stamps = [file_stamp(root / _first(name)) for name in names]
     path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), stamps])[:16]}.csv"
     if not path.is_file():
         places, hashes = image_hashes([root / _first(name) for name in names])
@@ -136,9 +137,7 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
             for a, b in ((one, other), (other, one))
             if names[places[a]] in first and names[places[b]] in second
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            pd.DataFrame(sorted(pairs), columns=["left", "right"]).to_csv(temporary, index=False)
+        write_csv(path, pd.DataFrame(sorted(pairs), columns=["left", "right"]))
     result: dict[str, set[str]] = {name: {name} & set(right) for name in left}
     for a, b in read_csv(path).itertuples(index=False):
         result[a].add(b)
@@ -148,8 +147,3 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
 def _first(image: str) -> str:
     """The first file of a stacked picture."""
     return image.partition("|")[0]
-
-
-def _stamp(path: Path) -> list[int]:
-    """What changes with a file's content; empty where there is none."""
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []

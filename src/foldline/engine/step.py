@@ -67,7 +67,7 @@ class Learner:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
         job, run = self.job, self.job.run
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
-        x, target, hard = self._batch(images, rows, place)
+        x, target = self._batch(images, rows, place)
         metadata = () if self.metadata is None else (self.metadata[torch.from_numpy(rows)].to(job.device),)
         with job.precision.autocast(job.device):
             logits = self.model(x, *metadata)
@@ -81,10 +81,10 @@ class Learner:
         require_finite(loss, where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}")
         if place.last_of_group:
             self._update(place.step)
-        return Learnt(float(loss.detach()), self._right(logits.detach(), target, hard=hard), len(rows))
+        return Learnt(float(loss.detach()), self._right(logits.detach(), target), len(rows))
 
-    def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor, bool]:
-        """Normalised, shrunk and mixed pictures, their targets, and whether the targets are still class indices."""
+    def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
+        """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""
         job, run = self.job, self.job.run
         x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
         if run.data.grow_from < 1:
@@ -93,12 +93,11 @@ class Learner:
         target = self.truth[torch.from_numpy(rows)].to(job.device, non_blocking=True)
         if place.epoch < run.train.epochs - run.augment.mix_off_epochs:
             key = (*job.key, place.epoch, place.batch)
-            mixed, target = mix(x, target, len(job.outputs), run.augment, *key)
-            return mixed, target, target.ndim == 1
-        return x, target, target.ndim == 1
+            return mix(x, target, len(job.outputs), run.augment, *key)
+        return x, target
 
-    def _right(self, logits: Tensor, target: Tensor, *, hard: bool) -> int | None:
-        if not hard or not single_label(self.job.task):
+    def _right(self, logits: Tensor, target: Tensor) -> int | None:
+        if target.ndim != 1 or not single_label(self.job.task):
             return None
         found = activate(logits, self.job.objective.activation).argmax(1)
         return int((found == target).sum())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
-from foldline.core.tables import atomic_path, read_json, sha256_json, write_json, write_text
+from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_json, write_text
 from foldline.images.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
 
 VERSION = 1  # raise it whenever decode or resize gives other pixels
@@ -104,15 +104,12 @@ def _manifest_hashes(root: Path) -> dict[str, str]:
 
 
 def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
-    content = [[hashes.get(file) or _stamp(root / file) for file in name.split("|")] + [name] for name in spec.images]
+    content = [
+        [hashes.get(file) or file_stamp(root / file) for file in name.split("|")] + [name] for name in spec.images
+    ]
     settings = [VERSION, spec.height, spec.width, spec.channels]
     intensity = [] if spec.intensity == "auto" else [spec.intensity]
     return sha256_json([*settings, *intensity, content])[:16]
-
-
-def _stamp(path: Path) -> str:
-    """What changes with the content of a file that no manifest names, as further pictures of one's own."""
-    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else ""
 
 
 def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> dict[str, str]:
