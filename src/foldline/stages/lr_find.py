@@ -47,6 +47,6 @@ def lr_find(
     write_csv(folder / "lr_find.csv", pd.DataFrame({"lr": rates, "loss": losses}))
     rate = suggest(rates, losses)
     draw(folder / "lr_find.svg", rates, losses, rate)
-    say(f"the loss falls fastest at {rate:.1e}: optim.lr now is {choices.optim.lr:g}; the whole curve: ")
-    say(f"  {layout.relative(folder / 'lr_find.svg')}")
+    curve = layout.relative(folder / "lr_find.svg")
+    say(f"the loss falls fastest at {rate:.1e}: optim.lr now is {choices.optim.lr:g}; the whole curve: {curve}")
     return rate
