@@ -13,13 +13,20 @@ from tiny import FACTS, RUN, TinyProject
 
 
 def test_the_whole_line(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.make_uneven()
     project.prepare()
     assert project.run("train") == 0
     assert project.run("predict") == 0
     assert project.run("ensemble") == 0
     assert project.run("score") == 0
     folds = read_csv(project.layout.folds("tiny"))
+    folds = folds[folds["row_id"] != "p050"]
     run = project.layout.run("tiny", "quick")
+    steps = [len(read_csv(project.fold(k) / "steps.csv")) for k in range(3)]
+    epochs = [read_json(project.fold(k) / "meta.json")["epochs"] for k in range(3)]
+    assert len(set(steps)) > 1, "the folds must differ in their steps"
+    assert len(set(epochs)) > 1, "one fold at least must stop earlier than another"
+    assert len(folds) < len(read_csv(project.layout.folds("tiny"))), "the broken picture must be a training row"
     oof, cv = read_parquet(run / "oof.parquet"), read_json(run / "cv.json")
     assert oof["row_id"].tolist() == folds["row_id"].tolist()
     assert oof["fold"].tolist() == folds["fold"].astype(int).tolist()

@@ -58,6 +58,18 @@ class TinyProject:
             lines.append(f"p{i:03d},{['dark', 'bright'][label]},patient{i // 3:02d}")
         (raw / "train.csv").write_text("\n".join(lines) + "\n")
 
+    def make_uneven(self) -> None:
+        """What real competitions are like: patients of 1 to 20 pictures, so folds of other lengths; one picture that
+        cannot be read; a run that stops each fold early."""
+        train = self.root / "raw" / "train.csv"
+        rows = [line.split(",")[:2] for line in train.read_text().splitlines()[1:]]
+        patients = np.repeat(np.arange(12), [20, 17, 13, 11, 9, 7, 6, 5, 3, 2, 2, 1])
+        lines = [f"{row},{label},patient{patient:02d}" for (row, label), patient in zip(rows, patients, strict=True)]
+        train.write_text("\n".join(["id,label,patient", *lines]) + "\n")
+        (self.root / "raw" / "p050.png").write_bytes((self.root / "raw" / "p050.png").read_bytes()[:200])
+        choices = {**RUN, "data": {**RUN["data"], "bad_images": "skip"}}
+        self.write_yaml("quick", {**choices, "train": {**RUN["train"], "epochs": 8, "select": "best", "patience": 1}})
+
     def write_yaml(self, name: str, content: dict[str, Any]) -> None:
         path = self.root / "configs" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -157,6 +157,10 @@ def test_rates_that_differ_between_folds_are_all_drawn(tmp_path: Path) -> None:
     tables.write_csv(path, steps.assign(lr=0.5 * steps["lr"].astype(float)))
     found = learning_figures.curves_over_epochs(read_run(layout, COMP, RUN))[-1]
     assert len(lines(found)) == 3
+    tables.write_csv(path, steps.iloc[:-2])
+    found = learning_figures.curves_over_epochs(read_run(layout, COMP, RUN))[-1]
+    assert len(lines(found)) == 3
+    assert "34 to 36 steps" in found.alt
 
 
 def test_rates_are_thinned_and_end_where_training_ends() -> None:

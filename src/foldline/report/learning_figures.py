@@ -128,7 +128,7 @@ def _rates(run: RunFolder) -> list[Picture]:
     if not folds:
         return []
     first = next(iter(folds.values()))
-    same = all(len(other) == len(first) and np.allclose(other, first) for other in folds.values())
+    same = all(np.shape(other) == np.shape(first) and np.allclose(other, first) for other in folds.values())
     with ink.drawing():
         figure, axes = ink.canvas(*SIZE)
         for place, rate in [first] if same else folds.values():
@@ -137,10 +137,13 @@ def _rates(run: RunFolder) -> list[Picture]:
         curves.plain_numbers(axes, ticks=5)
         curves.whole_epochs(axes, max(float(place[-1]) for place, _ in folds.values()))
         uri = ink.svg_uri(figure)
-    rates = next(iter(run.steps.values()))["lr"]
+    rates = [run.steps[k]["lr"] for k in folds]
+    fewest, most = min(map(len, rates)), max(map(len, rates))
+    counted = words.count(most) if fewest == most else f"{words.count(fewest)} to {words.count(most)}"
+    highest, last = max(rate.max() for rate in rates), max(rate.iloc[-1] for rate in rates)
     alt = (
-        f"Learning rate over {words.count(len(rates))} steps: from {rates.iloc[0]:.2g} to at most {rates.max():.2g}, "
-        f"{rates.iloc[-1]:.2g} at the end."
+        f"Learning rate over {counted} steps: from {rates[0].iloc[0]:.2g} to at most {highest:.2g}, "
+        f"{'' if fewest == most else 'at most '}{last:.2g} at the end."
     )
     return [Picture("learning", "Learning rate", uri, *SIZE, alt)]
 
