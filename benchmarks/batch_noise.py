@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.tables import read_csv, read_json
-from foldline.report.ink import LIGHT
+from foldline.report.look.palette import LIGHT
 
 WINDOW = 9  # steps of the moving median that the noise is measured against
 

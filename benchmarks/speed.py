@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from foldline.core.run import Augment
-from foldline.engine.device import describe, pick_device, prepare_device
-from foldline.engine.precision import DTYPES
+from foldline.engine.machine.device import describe, pick_device, prepare_device
+from foldline.engine.machine.precision import DTYPES
 from foldline.images.augment import RECIPES, Augmenter
-from foldline.images.decode import decode, resize
+from foldline.images.files.decode import decode, resize
 from foldline.models.backbone import Architecture, build
 
 BACKBONES = {"tf_efficientnet_lite0": 160, "resnet18": 128}

@@ -213,7 +213,7 @@ def test_wrong_names_are_errors(project: TinyProject, capsys: pytest.CaptureFixt
 def test_a_full_disk_leaves_nothing_half_written(
     project: TinyProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import foldline.engine.checkpoint as checkpoint
+    import foldline.engine.loop.checkpoint as checkpoint
 
     def full(tensors: object, path: str, metadata: object = None) -> None:
         with open(path, "wb") as handle:  # noqa: PTH123

@@ -9,8 +9,8 @@ import pytest
 
 from foldline.cli import main
 from foldline.core.competition import Competition
-from foldline.core.strict import parse_yaml
 from foldline.core.tables import read_csv
+from foldline.core.yaml_models import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)

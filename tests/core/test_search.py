@@ -7,7 +7,7 @@ import pytest
 
 from foldline.core.run import Run
 from foldline.core.search import Prune, Range, Search, number_type, override, setting_of
-from foldline.core.strict import apply_overrides, parse_yaml
+from foldline.core.yaml_models import apply_overrides, parse_yaml
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ import pytest
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
-from foldline.core.strict import apply_overrides, load_yaml, parse_yaml
+from foldline.core.yaml_models import apply_overrides, load_yaml, parse_yaml
 
 
 def test_numbers_in_scientific_notation_are_numbers() -> None:

@@ -16,9 +16,9 @@ from torchvision.ops import sigmoid_focal_loss
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Loss
-from foldline.engine.activations import activate
-from foldline.engine.losses import LOSSES, Objective, balanced_weights, build_objective
-from foldline.engine.losses_softmax import log_tempered_softmax
+from foldline.engine.losses.activations import activate
+from foldline.engine.losses.catalogue import LOSSES, Objective, balanced_weights, build_objective
+from foldline.engine.losses.softmax import log_tempered_softmax
 
 TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
 NAMES = ["a", "b", "c", "d"]

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from foldline.core.errors import FoldlineError
-from foldline.engine.lr_find import draw, picture, smoothed, suggest, sweep
+from foldline.engine.lr_find import smoothed, suggest, sweep
+from foldline.report.run.rate_figure import draw_rates, rate_figure
 
 
 def test_a_sweep_is_exponential_and_complete() -> None:
@@ -83,8 +84,8 @@ def test_the_picture_says_its_rate(tmp_path: Path) -> None:
     rates = np.geomspace(1e-5, 1, 60).tolist()
     losses = [2 - 1 / (1 + (1e-3 / rate) ** 2) + 50 * rate**2 for rate in rates]
     found = suggest(rates, losses)
-    assert f"{found:.1e}" in picture(rates, losses, found).alt
-    draw(tmp_path / "rates.svg", rates, losses, found)
+    assert f"{found:.1e}" in rate_figure(rates, losses, smoothed(losses), found).alt
+    draw_rates(tmp_path / "rates.svg", rates, losses, smoothed(losses), found)
     root = ET.parse(tmp_path / "rates.svg").getroot()
     assert root.tag.endswith("svg")
     text = "".join(root.itertext())

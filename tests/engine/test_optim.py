@@ -14,11 +14,16 @@ from torch import nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Optim, Schedule
-from foldline.engine.clip import clip
-from foldline.engine.optim import build_optimizer
-from foldline.engine.optim_state import pack, unpack
-from foldline.engine.schedule import SCHEDULES, build_rates
-from foldline.engine.unfreeze import classifier_names, layer_groups, set_trainable, trainable_groups
+from foldline.engine.loop.checkpoint import pack, unpack
+from foldline.engine.loop.optim import (
+    build_optimizer,
+    classifier_names,
+    clip,
+    layer_groups,
+    set_trainable,
+    trainable_groups,
+)
+from foldline.engine.loop.schedule import SCHEDULES, build_rates
 
 CPU = torch.device("cpu")
 

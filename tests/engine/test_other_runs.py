@@ -14,10 +14,10 @@ import torch
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
-from foldline.engine.device import pick_device
-from foldline.engine.loose import predict_files
+from foldline.engine.machine.device import pick_device
+from foldline.engine.new_files import predict_files
 from foldline.engine.predict_run import predict_run
-from foldline.engine.prepare import Problem, open_problem
+from foldline.engine.problem import Problem, open_problem
 from tiny import FACTS, TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"
@@ -176,7 +176,7 @@ def test_a_teacher_is_followed(ready: TinyProject) -> None:
 
 
 def test_a_teacher_sees_the_mixed_pictures(ready: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    from foldline.engine.distill import Teacher
+    from foldline.engine.losses.distill import Teacher
 
     seen: list[torch.Tensor] = []
     inner = Teacher.logits

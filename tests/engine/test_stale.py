@@ -12,20 +12,20 @@ import torch
 
 import foldline.stages.predict
 from foldline.core.errors import FoldlineError
-from foldline.core.inputs import inputs_sha256, require_same_inputs
+from foldline.core.provenance import inputs_sha256, require_same_inputs
 from foldline.core.run import Run, Train
 from foldline.core.run_folder import resolve_run, run_sha256, training_choices
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
-from foldline.engine import run_folds
-from foldline.engine.averages import Averages
-from foldline.engine.device import pick_device
+from foldline.engine import train_run as run_folds
 from foldline.engine.evaluate import evaluate
-from foldline.engine.find_rate import sweep_fold
-from foldline.engine.losses import balanced_weights
+from foldline.engine.loop.averages import Averages
+from foldline.engine.loop.steps_log import StepsLog
+from foldline.engine.losses.catalogue import balanced_weights
+from foldline.engine.lr_find import sweep_fold
+from foldline.engine.machine.device import pick_device
 from foldline.engine.predict_run import predict_run
-from foldline.engine.prepare import Problem, open_problem
-from foldline.engine.start import Start
-from foldline.engine.steps_log import StepsLog
+from foldline.engine.problem import Problem, open_problem
+from foldline.engine.starting_weights import Start
 from foldline.models.backbone import Preprocessing
 from tiny import FACTS, TinyProject
 

@@ -11,9 +11,8 @@ import torch
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Optim
 from foldline.core.tables import read_csv, read_json
-from foldline.engine.optim import build_optimizer
-from foldline.engine.precision import Precision, choose_precision, set_batch_norm
-from foldline.engine.unfreeze import freeze
+from foldline.engine.loop.optim import build_optimizer, freeze
+from foldline.engine.machine.precision import Precision, choose_precision, set_batch_norm
 from tiny import TinyProject
 
 CPU = torch.device("cpu")

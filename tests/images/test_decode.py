@@ -16,12 +16,12 @@ from PIL import Image
 
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import write_json
-from foldline.images import decode as decode_module
-from foldline.images import header as header_module
 from foldline.images.cache import open_cache
-from foldline.images.decode import BadImageError, decode, decode_bytes, preview, resize
-from foldline.images.header import read_header
-from foldline.images.intensity import Intensity, to_bytes
+from foldline.images.files import decode as decode_module
+from foldline.images.files import header as header_module
+from foldline.images.files.decode import BadImageError, decode, decode_bytes, preview, resize
+from foldline.images.files.header import read_header
+from foldline.images.files.intensity import Intensity, to_bytes
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (20, 30, 1), dtype=np.uint8)

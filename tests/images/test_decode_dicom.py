@@ -30,11 +30,11 @@ from pydicom.uid import (
 
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import write_json
-from foldline.images import dicom as dicom_module
-from foldline.images import header as header_module
 from foldline.images.cache import open_cache
-from foldline.images.decode import BadImageError, decode, decode_bytes
-from foldline.images.intensity import Intensity, to_bytes
+from foldline.images.files import dicom as dicom_module
+from foldline.images.files import header as header_module
+from foldline.images.files.decode import BadImageError, decode, decode_bytes
+from foldline.images.files.intensity import Intensity, to_bytes
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 4096, (40, 60), dtype=np.uint16)  # 12 bits

@@ -7,7 +7,7 @@ import pytest
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import sha256_file, write_json
 from foldline.images.cache import open_cache
-from foldline.images.decode import BadImageError, decode
+from foldline.images.files.decode import BadImageError, decode
 
 SIZE = (24, 24)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.readers import READERS, find_outputs, read_rows
 from readers.layouts import bson, facts, idx, npy, plant, png, read_picture
@@ -260,7 +260,7 @@ def test_pixels_out_of_range_say_what_to_set(root: Path) -> None:
 
 def test_a_test_file_of_coco_has_no_annotations(root: Path) -> None:
     plant(root, {"test.json": json.dumps({"images": COCO["images"], "categories": []}), **PICTURES})
-    rows = Rows.model_validate({"reader": "coco", "file": "test.json", "row_id": "id", "image": "file_name"})
+    rows = RowFacts.model_validate({"reader": "coco", "file": "test.json", "row_id": "id", "image": "file_name"})
     frame = read_rows(root, rows, facts({"target": "x"}), with_target=False)
     assert frame["row_id"].tolist() == ["0", "1", "2", "3"]
 
@@ -277,6 +277,6 @@ def test_arrays_inside_an_npz(root: Path) -> None:
     assert "train_images" in caught.value.next
     for content in (pickle.dumps([1]), npy(np.array([{}], dtype=object))):
         (root / "objects.npy").write_bytes(content)
-        bad = Rows.model_validate({**train, "file": "objects.npy"})
+        bad = RowFacts.model_validate({**train, "file": "objects.npy"})
         with pytest.raises(FoldlineError):
             read_rows(root, bad, known, with_target=False)

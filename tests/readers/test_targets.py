@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import truth_array
+from foldline.core.task import truth_array
 from foldline.readers import class_names, find_outputs, read_rows
 from readers.layouts import facts, plant
 

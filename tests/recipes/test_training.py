@@ -10,8 +10,8 @@ import yaml
 from foldline.cli import main
 from foldline.core.paths import Layout
 from foldline.core.run import load_run
-from foldline.core.strict import apply_overrides
 from foldline.core.tables import read_csv, read_json, read_parquet
+from foldline.core.yaml_models import apply_overrides
 from recipes.trees import RECIPES, make_project
 
 QUICK = ["train.precision=fp32", "train.epochs=1", "train.folds=[0]", "train.batch_size=16"]

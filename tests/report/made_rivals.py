@@ -11,7 +11,7 @@ from foldline.core import tables
 from foldline.core.competition import Task, load_competition
 from foldline.core.paths import Layout
 from foldline.core.run import Run
-from foldline.core.tasks import prediction_columns, target_columns, truth_array
+from foldline.core.task import prediction_columns, target_columns, truth_array
 from foldline.scoring.cv import cross_validation
 from report.made_runs import COMP, METRIC, OUTPUTS, K, make_run
 

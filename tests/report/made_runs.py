@@ -14,7 +14,7 @@ from foldline.core.competition import Competition, Task, load_competition
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
-from foldline.core.tasks import Array, single_label, target_columns
+from foldline.core.task import Array, single_label, target_columns
 from foldline.scoring.cv import cross_validation
 
 COMP, RUN, K = "made", "quick", 3

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from foldline.report import analysis, ink
+from foldline.report.look import palette
+from foldline.report.run import analysis
 
 RNG = np.random.default_rng(3)
 
@@ -66,7 +67,7 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("palette", [ink.LIGHT, ink.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("palette", [palette.LIGHT, palette.DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("role", ["ink", "muted", "accent", "warm"])
 def test_text_has_enough_contrast(palette: dict[str, str], role: str) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1."""

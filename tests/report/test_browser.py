@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foldline.core.competition import Task
-from foldline.report.build import build_report
+from foldline.report.run.page import build_report
 from report.made_runs import COMP, RUN, make_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")

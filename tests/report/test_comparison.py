@@ -10,8 +10,8 @@ from foldline.core import tables
 from foldline.core.competition import Task, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.report.comparison import Comparison, caveats, read_comparison
-from foldline.report.comparison_page import build_comparison
+from foldline.report.comparison.page import build_comparison
+from foldline.report.comparison.rivals import Comparison, caveats, read_comparison
 from foldline.scoring.intervals import paired_difference
 from foldline.scoring.metrics import score
 from foldline.scoring.paired import compare_runs

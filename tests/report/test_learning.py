@@ -11,11 +11,11 @@ import pytest
 from foldline.core import tables
 from foldline.core.competition import Task
 from foldline.core.paths import Layout
-from foldline.report import learning_figures
-from foldline.report.build import build_report
-from foldline.report.curves import limits, mean_curve, stretch, values_of
-from foldline.report.ink import Picture
-from foldline.report.run_folder import RunFolder, read_run
+from foldline.report.look.curves import limits, mean_curve, stretch, values_of
+from foldline.report.look.palette import Picture
+from foldline.report.run import learning_figures
+from foldline.report.run.page import build_report
+from foldline.report.run.reported_run import RunFolder, read_run
 from report.made_runs import COMP, OUTPUTS, RUN, make_run, write_fold
 
 

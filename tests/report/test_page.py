@@ -14,10 +14,10 @@ from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
-from foldline.report.build import build_report
-from foldline.report.figures import FIGURES
-from foldline.report.live import guesses, open_live
-from foldline.report.run_folder import read_run
+from foldline.report.live.state import guesses, open_live
+from foldline.report.run.figures import FIGURES
+from foldline.report.run.page import build_report
+from foldline.report.run.reported_run import read_run
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
 
 TASKS = list(OUTPUTS)
@@ -322,8 +322,8 @@ def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
     def without_package(*_: object) -> None:
         raise FoldlineError("a DICOM file needs a package", next="pip install it")
 
-    monkeypatch.setattr("foldline.report.pictures.preview", without_package)
-    monkeypatch.setattr("foldline.report.live.preview", without_package)
+    monkeypatch.setattr("foldline.report.run.pictures.preview", without_package)
+    monkeypatch.setattr("foldline.report.live.state.preview", without_package)
     assert "no picture: a DICOM file needs a package" in page_of(layout)[1].words
     assert guesses(live, 1, seed=0)[0]["image"] == ""
 

@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 import sklearn.metrics as sk
 
-from foldline.core.tasks import Array
+from foldline.core.task import Array
 from foldline.scoring.metrics import METRICS, confusion, per_class_accuracy, score, score_labels
 
 TIGHT = 1e-9

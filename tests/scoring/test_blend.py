@@ -6,7 +6,7 @@ import pytest
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import ACTIVATION, Array, prediction_columns
+from foldline.core.task import ACTIVATION, Array, prediction_columns
 from foldline.scoring.blend import BLENDS, blend, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
 from foldline.scoring.metrics import score

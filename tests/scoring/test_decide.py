@@ -8,7 +8,7 @@ import pytest
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import Array
+from foldline.core.task import Array
 from foldline.scoring.decide import Decision, cross_fitted, decide, default_decision, fit_decision, top_k
 from foldline.scoring.metrics import METRICS, score, score_labels
 

@@ -5,10 +5,10 @@ import pytest
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import Array
-from foldline.scoring.dictionary import ALL
-from foldline.scoring.forms import prepare
+from foldline.core.task import Array
 from foldline.scoring.metrics import METRICS, metric_for, metric_named, score
+from foldline.scoring.metrics.catalogue import ALL
+from foldline.scoring.metrics.forms import prepare
 
 OUTPUTS: dict[Task, int] = {
     "binary": 2,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import Array
+from foldline.core.task import Array
 from foldline.scoring.intervals import bootstrap_interval, paired_difference
 from foldline.scoring.metrics import score
 
@@ -63,7 +63,7 @@ def test_clusters_of_unequal_size_keep_their_rows_together() -> None:
         seen.add(tuple(sorted(drawn[:, 0].astype(int).tolist())))
         return 0.0
 
-    from foldline.scoring.dictionary import ALL, Metric
+    from foldline.scoring.metrics.catalogue import ALL, Metric
 
     metric = Metric("remember", remember, "max", "value", ALL)
     bootstrap_interval(metric, truth, truth, clusters=clusters, resamples=200, task="regression")

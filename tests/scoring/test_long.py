@@ -10,13 +10,13 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
-from foldline.core.tasks import prediction_columns
+from foldline.core.task import prediction_columns
 from foldline.readers import read_sample
-from foldline.scoring.answers import read_answers
-from foldline.scoring.gate import check_submission
-from foldline.scoring.long import find_composed
-from foldline.scoring.sample import read_shape
-from foldline.scoring.submission import build_submission, holds_labels
+from foldline.submission.gate import check_submission
+from foldline.submission.long import find_composed
+from foldline.submission.read_back import read_answers
+from foldline.submission.sample import read_shape
+from foldline.submission.writer import build_submission, holds_labels
 
 LOOKUP = "RowId,ImageId,FeatureName,Location\n1,1,left_x,\n2,1,nose_y,\n3,2,nose_y,\n"
 BY_NUMBER: dict[str, Any] = {"join": [{"file": "IdLookupTable.csv", "left": "RowId", "right": "RowId"}]}

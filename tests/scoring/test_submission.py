@@ -13,14 +13,14 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, write_csv
-from foldline.core.tasks import prediction_columns
-from foldline.scoring.answers import read_answers
+from foldline.core.task import prediction_columns
 from foldline.scoring.decide import Decision
-from foldline.scoring.digits import text_column
-from foldline.scoring.gate import check_submission
-from foldline.scoring.sample import KINDS, read_shape
-from foldline.scoring.submission import WRITERS, build_submission
-from foldline.splits.samples import sample_submission
+from foldline.submission.decimals import text_column
+from foldline.submission.gate import check_submission
+from foldline.submission.maker import sample_submission
+from foldline.submission.read_back import read_answers
+from foldline.submission.sample import KINDS, read_shape
+from foldline.submission.writer import WRITERS, build_submission
 
 
 def facts(

@@ -8,9 +8,9 @@ import pytest
 
 from foldline.core.errors import FoldlineError
 from foldline.splits.holdout import draw_holdout
-from foldline.splits.samples import sample_submission, solution
 from foldline.splits.splitters import ToSplit
 from foldline.splits.strata import make_strata
+from foldline.submission.maker import sample_submission, solution
 
 TASKS = ["binary", "multiclass", "ordinal", "multilabel", "soft", "regression"]
 

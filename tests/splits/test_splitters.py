@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import truth_array
+from foldline.core.task import truth_array
 from foldline.splits.assign import assign, cover_classes, exact_sizes
 from foldline.splits.order import shuffle_ranks
 from foldline.splits.splitters import SPLITTERS, ToSplit, choose_splitter, split

@@ -10,7 +10,7 @@ import pytest
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
-from foldline.core.tasks import Array, prediction_columns, target_columns
+from foldline.core.task import Array, prediction_columns, target_columns
 from foldline.scoring.cv import cross_validation
 from tiny import FACTS, TinyProject
 
@@ -206,8 +206,8 @@ def test_an_ensemble_is_compared_with_its_members_by_one_decision(f1_project: Ti
     assert cv["decision"]["used"] == "fitted"
     assert cv["pooled"] == entry["cv"]["pooled"] > 0.9
     assert cv["metrics"].keys() == {"f1", "accuracy", "auc"}
-    from foldline.report.run_folder import read_run
-    from foldline.report.score_tables import member_lines
+    from foldline.report.run.reported_run import read_run
+    from foldline.report.run.score_tables import member_lines
 
     lines = member_lines(read_run(f1_project.layout, "tiny", "both"))
     assert [(line.name, line.pooled, line.gain) for line in lines] == [("quick", 0, 0), ("other", 0, 0)]

@@ -19,7 +19,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
-from foldline.core.tasks import prediction_columns, target_columns
+from foldline.core.task import prediction_columns, target_columns
 from foldline.scoring.cv import cross_validation
 from foldline.stages.submit import submit
 

@@ -10,8 +10,8 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
-from foldline.core.strict import parse_yaml
 from foldline.core.tables import read_csv, read_json, sha256_file, write_csv, write_json
+from foldline.core.yaml_models import parse_yaml
 from foldline.stages.folds import folds
 from foldline.stages.score import score_submission
 

@@ -13,8 +13,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
 from foldline.core.search import OnEpoch, load_search
-from foldline.core.strict import load_yaml
 from foldline.core.tables import read_csv, read_json, write_csv, write_json
+from foldline.core.yaml_models import load_yaml
 from foldline.stages.search import search
 from report.made_runs import COMP, make_run
 from tiny import TinyProject
@@ -349,7 +349,7 @@ def test_search_files_are_no_runs(layout: Layout) -> None:
 
 def test_through_the_real_training(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained, stopped in the middle by its watcher, given up by the pruner, and the winner trained as a run."""
-    from foldline.engine.study import Book
+    from foldline.stages.search_book import Book
 
     project.prepare()
     ranges = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}

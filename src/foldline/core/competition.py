@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.strict import Strict, load_yaml
+from foldline.core.yaml_models import Strict, load_yaml
 
 Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "soft"]
 
@@ -82,7 +82,7 @@ class Pixels(Strict):
     )
 
 
-class Rows(Strict):
+class RowFacts(Strict):
     """How a raw layout becomes rows. A template such as `train/{id}.png` may use any column of the table.
 
     In a template `{id.stem}` is a path's file name without extension, `{id.name}` with it, `{id.parent}` its folder,
@@ -159,7 +159,7 @@ class Holdout(Strict):
     )
 
 
-class Folds(Strict):
+class FoldFacts(Strict):
     """How the training rows are split."""
 
     k: int = Field(5, ge=2, description="the number of folds")
@@ -253,10 +253,10 @@ class Competition(Strict):
         default_factory=list,
         description="settings that a starter file guessed; delete this line when you have confirmed them",
     )
-    train: Rows
-    test: Rows | None = Field(None, description="how the test rows are read; absent with a holdout")
+    train: RowFacts
+    test: RowFacts | None = Field(None, description="how the test rows are read; absent with a holdout")
     holdout: Holdout | None = None
-    folds: Folds = Field(default_factory=Folds)
+    folds: FoldFacts = Field(default_factory=FoldFacts)
     submission: Submission = Field(default_factory=Submission)
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_parquet, require_unique, write_parquet
-from foldline.core.tasks import ACTIVATION, prediction_columns
+from foldline.core.task import ACTIVATION, prediction_columns
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.strict import Strict, apply_overrides, load_yaml
+from foldline.core.yaml_models import Strict, apply_overrides, load_yaml
 
 
 class Weights(Strict):

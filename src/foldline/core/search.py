@@ -9,7 +9,7 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
-from foldline.core.strict import Strict, apply_overrides, load_yaml, model_of
+from foldline.core.yaml_models import Strict, apply_overrides, load_yaml, model_of
 
 Number = StrictInt | StrictFloat
 NOT_SEARCHED = {

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from foldline.core.tasks import single_label
-from foldline.engine.activations import activate
+from foldline.core.task import single_label
 from foldline.engine.infer import predict
-from foldline.engine.job import Array, FoldJob, target_tensor
-from foldline.engine.precision import NotFiniteError
+from foldline.engine.losses.activations import activate
+from foldline.engine.machine.precision import NotFiniteError
+from foldline.engine.problem import Array, FoldJob, target_tensor
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 

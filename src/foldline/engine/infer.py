@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from foldline.core.progress import Progress
-from foldline.engine.activations import activate
-from foldline.engine.precision import Precision
+from foldline.engine.losses.activations import activate
+from foldline.engine.machine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
 from foldline.images.views import all_views
 from foldline.models.backbone import Preprocessing
 
 if TYPE_CHECKING:
-    from foldline.engine.job import Rows
+    from foldline.engine.problem import RowArrays
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 def predict(
     models: Sequence[nn.Module],
     pixels: NDArray[np.uint8],
-    rows: "Rows",
+    rows: "RowArrays",
     prepare: Preprocessing,
     device: torch.device,
     precision: Precision,
@@ -61,7 +61,7 @@ def predict(
     return torch.cat(parts, dim=1).double().numpy()
 
 
-def _metadata(rows: "Rows", where: slice, views: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _metadata(rows: "RowArrays", where: slice, views: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """The batch's metadata once for each view; nothing where the network does not see any."""
     if rows.metadata is None:
         return ()

@@ -1,21 +1,77 @@
-"""Finds a learning rate: the rate grows step by step, and the loss tells where training is fastest.
+"""Sweeps the learning rate over a fold's first steps. Reads rows and images; writes nothing, drops the weights."""
 
-`sweep` does the steps, `suggest` picks a rate, `draw` writes the picture. The method is Smith's range test (2017,
-https://arxiv.org/abs/1506.01186); the smoothing and the stop are those that fastai made usual.
-"""
-
-import base64
 import math
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import atomic_path
-from foldline.report import ink
-from foldline.report.ink import Picture
+from foldline.core.paths import Layout
+from foldline.core.run import Run
+from foldline.engine.loop.fit import training_rows
+from foldline.engine.loop.schedule import Rates
+from foldline.engine.loop.step import Learner, Place
+from foldline.engine.machine.device import pick_device, prepare_device
+from foldline.engine.machine.precision import NotFiniteError
+from foldline.engine.problem import open_problem
+from foldline.engine.starting_weights import make_start
+from foldline.engine.train_run import make_job, require_trainable
+from foldline.images.batches import Batch, TrainingRows, training_batches
+
+
+class _Swept(Rates):
+    """The rate that the sweep says, times each group's scale."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer, self.rate = optimizer, 0.0
+
+    def at_step(self, step: int) -> None:  # noqa: ARG002 - the sweep says when
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * group.get("lr_scale", 1.0)
+
+
+def sweep_fold(
+    layout: Layout, comp: str, run: Run, fold: int, device_name: str, *, low: float, high: float, steps: int
+) -> list[tuple[float, float]]:
+    """(rate, loss) of each step of a training whose rate grows from `low` to `high`, in fp32.
+
+    Every group keeps its own scale: layer decay and the head's rate are multiples of the swept one.
+    """
+    device = pick_device(device_name)
+    prepare_device(device)
+    problem = open_problem(layout, comp, run, device)
+    require_trainable(problem, fold)
+    start = make_start(problem, [fold])
+    with tempfile.TemporaryDirectory() as folder:
+        job = make_job(problem, start, fold, Path(folder))
+        learner = Learner(job, start.for_fold(problem, fold), steps)
+        learner.rates = swept = _Swept(learner.optimizer)
+        learner.training_mode(0)
+        batches = _endless(training_rows(job), run.train.batch_size)
+
+        def step(rate: float) -> float:
+            place, (images, rows) = next(batches)
+            swept.rate = rate
+            try:
+                return learner.learn(images, rows, place).loss
+            except NotFiniteError:
+                return math.inf  # the end of the sweep
+
+        return sweep(step, low, high, steps)
+
+
+def _endless(rows: TrainingRows, batch_size: int) -> Iterator[tuple[Place, Batch]]:
+    """Epoch after epoch; each batch makes a step."""
+    steps = count()
+    for epoch in count():
+        for batch, found in enumerate(training_batches(rows, epoch, batch_size)):
+            yield Place(epoch, batch, next(steps), group=1, last_of_group=True), found
+
 
 _MEMORY = 0.9  # of the running mean: each loss counts 0.1, so about ten steps are seen together
 _GIVE_UP = 4.0  # times the best smoothed loss
@@ -83,36 +139,3 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
         )
     slope = np.gradient(curve, np.log(rates))[: least + 1]
     return float(rates[int(slope.argmin())])
-
-
-def picture(rates: Sequence[float], losses: Sequence[float], suggested: float) -> Picture:
-    """The loss of each step over its rate, the smoothed curve, and the suggested rate."""
-    curve = smoothed(losses)
-    width, height = 520, 300
-    with ink.drawing():
-        figure, axes = ink.canvas(width, height)
-        axes.plot(rates, losses, ".", color=ink.MUTED, markersize=3.5)
-        axes.plot(rates, curve, color=ink.ACCENT)
-        axes.axvline(suggested, color=ink.WARM, linewidth=1.4, linestyle="--")
-        near, far = float(curve.min()), float(max(curve[0], np.median(curve)))
-        axes.set(
-            xscale="log", xlabel="learning rate", ylabel="loss",
-            ylim=(near - 0.1 * (far - near) - 1e-9, far + 0.6 * (far - near) + 1e-9),
-        )  # fmt: skip
-        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:.0e}".replace("e-0", "e-"))
-        axes.tick_params(axis="x", which="minor", size=0)
-        axes.text(suggested, 0.97, f" {suggested:.1e}", color=ink.WARM, va="top", transform=axes.get_xaxis_transform())
-        uri = ink.svg_uri(figure)
-    alt = (
-        f"The loss over learning rates from {min(rates):.1e} to {max(rates):.1e}; its smoothed curve is least, "
-        f"{curve.min():.3g}, at {rates[int(curve.argmin())]:.1e} and steepest at {suggested:.1e}."
-    )
-    legend = [("muted", "each step"), ("accent", "smoothed"), ("warm", "suggested")]
-    return Picture("learning_rate", "Learning rate and loss", uri, width, height, alt, legend=legend)
-
-
-def draw(path: Path, rates: Sequence[float], losses: Sequence[float], suggested: float) -> None:
-    """Writes the picture as an SVG file."""
-    content = base64.b64decode(picture(rates, losses, suggested).uri.partition(",")[2])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)

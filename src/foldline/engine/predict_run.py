@@ -15,14 +15,13 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
 from foldline.core.tables import read_json, read_parquet, require_file, sha256_json
-from foldline.core.tasks import Array, prediction_columns, target_columns
-from foldline.engine.checkpoint import State, load_weights
-from foldline.engine.device import describe, pick_device, prepare_device
-from foldline.engine.distill import Teacher, require_distillable
+from foldline.core.task import Array, prediction_columns, target_columns
 from foldline.engine.infer import predict
-from foldline.engine.job import Rows
-from foldline.engine.precision import Precision
-from foldline.engine.prepare import Problem, open_problem
+from foldline.engine.loop.checkpoint import State, load_weights
+from foldline.engine.losses.distill import Teacher, require_distillable
+from foldline.engine.machine.device import describe, pick_device, prepare_device
+from foldline.engine.machine.precision import Precision
+from foldline.engine.problem import Problem, RowArrays, open_problem
 from foldline.models.backbone import Architecture, Preprocessing, build, state_sha256
 from foldline.models.fusing import fuse
 from foldline.models.metadata import Encoding
@@ -173,7 +172,7 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
     )
 
 
-def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: Rows, title: str) -> Array:
+def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: RowArrays, title: str) -> Array:
     """[models, rows, outputs] each model's predictions."""
     return predict(
         models, problem.cache.pixels, rows, Preprocessing(meta["mean"], meta["std"], meta["interpolation"]),

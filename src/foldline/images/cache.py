@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
 from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_json, write_text
-from foldline.images.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
+from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
 
 VERSION = 1  # raise it whenever decode or resize gives other pixels
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Sampling
-from foldline.core.tasks import single_label
+from foldline.core.task import single_label
 from foldline.images.augment import key_seed
 
 Indices = NDArray[np.int64]
@@ -25,7 +25,7 @@ def epoch_order(rows: int, key: tuple[int, int], epoch: int) -> Indices:
 
 
 def row_classes(truth: NDArray[np.float64], task: Task) -> Indices | None:
-    """What `epoch_rows` calls the rows' classes, from what `core.tasks.truth_array` gives.
+    """What `epoch_rows` calls the rows' classes, from what `core.task.truth_array` gives.
 
     Args:
         truth: [rows] class indices, or [rows, outputs]. A soft label counts as its largest class.

@@ -53,7 +53,7 @@ def fit_head(features: Features, truth: Array, task: Task, outputs: int, c: floa
 
     Args:
         features: [views, rows, features]; each view counts as a row of its own.
-        truth: as `core.tasks.truth_array` gives it.
+        truth: as `core.task.truth_array` gives it.
         outputs: how many numbers the network predicts.
         c: inverse strength of the L2 penalty.
 

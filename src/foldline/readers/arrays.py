@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
 from foldline.core.tables import require_file
@@ -23,7 +23,7 @@ UINT8 = 8  # the IDX type code of bytes
 GZIP = b"\x1f\x8b"
 
 
-def read_arrays(root: Path, rows: Rows) -> pd.DataFrame:
+def read_arrays(root: Path, rows: RowFacts) -> pd.DataFrame:
     """A line for each picture of the array `rows.file`, [n, height, width] or [n, height, width, channels] uint8."""
     names = file_names(rows)
     if len(names) > 1:

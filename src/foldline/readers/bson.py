@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.readers.files import raw_files
@@ -22,7 +22,7 @@ from foldline.readers.tables import as_texts
 Buffer = bytes | mmap.mmap
 
 
-def read_bson(root: Path, rows: Rows) -> pd.DataFrame:
+def read_bson(root: Path, rows: RowFacts) -> pd.DataFrame:
     """A line for each picture of each document."""
     files = raw_files(root, rows)
     lines: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.readers.files import raw_files
@@ -53,7 +53,7 @@ def load_plain_pickle(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def read_cifar(root: Path, rows: Rows) -> pd.DataFrame:
+def read_cifar(root: Path, rows: RowFacts) -> pd.DataFrame:
     """A line for each picture of all batches that `rows.file` names (`cifar-10-batches-py/data_batch_*`)."""
     files = raw_files(root, rows)
     batches = [load_plain_pickle(path) for path in files]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.readers.templates import split_suffix
@@ -22,12 +22,12 @@ def raw_path(root: Path, name: str, *, where: str) -> Path:
     return root / path
 
 
-def file_names(rows: Rows) -> list[str]:
+def file_names(rows: RowFacts) -> list[str]:
     """The names and patterns of `rows.file`, in their order; none where it is missing."""
     return [rows.file] if isinstance(rows.file, str) and rows.file else list(rows.file or [])
 
 
-def raw_files(root: Path, rows: Rows) -> list[Path]:
+def raw_files(root: Path, rows: RowFacts) -> list[Path]:
     """The files that `rows.file` names, each once: in the order of its list; those of one pattern sorted."""
     if not file_names(rows):
         raise FoldlineError("setting 'file' is missing", where=f"reader {rows.reader}", next="name the table to read")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.files import list_files, raw_files
 from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, split_suffix
@@ -15,7 +15,7 @@ from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, s
 LABELLED, UNLABELLED = "**/{label}/{stem}.{ext}", "**/{stem}.{ext}"  # the default patterns
 
 
-def read_folders(root: Path, rows: Rows) -> pd.DataFrame:
+def read_folders(root: Path, rows: RowFacts) -> pd.DataFrame:
     """The pictures below the folders `rows.file` (or below all of `root`) whose path matches `rows.pattern`.
 
     The pattern is matched against the path below that folder. A file counts as a picture when it ends like one, or

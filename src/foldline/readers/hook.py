@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.readers.tables import as_texts
 
 
-def read_hook(root: Path, rows: Rows) -> pd.DataFrame:
+def read_hook(root: Path, rows: RowFacts) -> pd.DataFrame:
     """What the function `rows.function` makes of the raw files."""
     spec = rows.function or ""
     module, colon, name = spec.rpartition(":")

@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_json
 from foldline.readers.files import raw_files
 from foldline.readers.tables import as_texts
 
 
-def read_json_table(root: Path, rows: Rows) -> pd.DataFrame:
+def read_json_table(root: Path, rows: RowFacts) -> pd.DataFrame:
     """A list of objects: each is a line, each key a column. Lists stay lists (they may hold pixels).
 
     A map of columns, as pandas writes it (`{"id": {"0": "a", "1": "b"}}`), is read too.
@@ -39,7 +39,7 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def read_coco(root: Path, rows: Rows) -> pd.DataFrame:
+def read_coco(root: Path, rows: RowFacts) -> pd.DataFrame:
     """A line for each annotation, or for each image that has none (and so for each of a test file).
 
     Columns: the image's plain fields under their names; of the annotation `annotation_id`, `category_id` and what the

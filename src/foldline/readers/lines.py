@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldline.core.competition import Join, Rows
+from foldline.core.competition import Join, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
 from foldline.readers.files import raw_path
 from foldline.readers.templates import fill, match
 
 
-def shape_lines(lines: pd.DataFrame, root: Path, rows: Rows, *, where: str) -> pd.DataFrame:
+def shape_lines(lines: pd.DataFrame, root: Path, rows: RowFacts, *, where: str) -> pd.DataFrame:
     """Applies `extract`, `join`, `where` and `without`, in this order."""
     for column, pattern in rows.extract.items():
         parts = match(fill(lines, column, where=f"{where}: extract"), pattern, where=f"{where}: extract")

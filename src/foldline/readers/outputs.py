@@ -4,7 +4,7 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.tasks import single_label
+from foldline.core.task import single_label
 
 
 def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:

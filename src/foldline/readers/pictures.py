@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Pixels, Rows
+from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
 from foldline.core.tables import sha256_json
@@ -94,7 +94,7 @@ def _write(path: Path, picture: NDArray[np.uint8]) -> None:
     path.write_bytes(content.tobytes())
 
 
-def write_pixels(lines: pd.DataFrame, root: Path, rows: Rows, pixels: Pixels, *, where: str) -> pd.DataFrame:
+def write_pixels(lines: pd.DataFrame, root: Path, rows: RowFacts, pixels: Pixels, *, where: str) -> pd.DataFrame:
     """Replaces the cells that hold pixels by the column `picture`, the path of the written file."""
     columns = _pixel_columns(lines, pixels, where)
     cells = lines[columns].to_numpy(dtype=object)

@@ -1,4 +1,4 @@
-"""Rows of a competition: reads a raw layout by the facts, gives the table that folds are made of.
+"""RowFacts of a competition: reads a raw layout by the facts, gives the table that folds are made of.
 
 raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, metadata
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldline.core.competition import Competition, Rows
+from foldline.core.competition import Competition, RowFacts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.progress import say
 from foldline.core.tables import require_unique
@@ -25,7 +25,7 @@ from foldline.readers.tables import read_table
 from foldline.readers.targets import make_targets
 from foldline.readers.templates import fill
 
-Reader = Callable[[Path, Rows], pd.DataFrame]
+Reader = Callable[[Path, RowFacts], pd.DataFrame]
 
 READERS: dict[str, Reader] = {
     "arrays": read_arrays,
@@ -45,7 +45,7 @@ STACK = "|"  # joins the files of one row
 LINE = "line"  # the number of a line, for tables without ids whose sample counts 1, 2, 3 ...
 
 
-def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) -> pd.DataFrame:
+def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bool) -> pd.DataFrame:
     """The rows of a raw layout.
 
     Args:
@@ -91,7 +91,7 @@ def read_rows(root: Path, rows: Rows, facts: Competition, *, with_target: bool) 
     return _with_images(result, rows, root).reset_index(drop=True)
 
 
-def _image_templates(lines: pd.DataFrame, rows: Rows, where: str) -> "list[pd.Series[str]]":
+def _image_templates(lines: pd.DataFrame, rows: RowFacts, where: str) -> "list[pd.Series[str]]":
     """The wanted path of each line, a column for each stacked file."""
     given = [rows.image] if isinstance(rows.image, str) else list(rows.image or [])
     templates = given or [name for name in (PICTURE, PATH) if name in lines.columns][:1]
@@ -120,7 +120,7 @@ def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Seri
     return pd.Series(cells, index=images[0].index, dtype=str)
 
 
-def _riders(lines: pd.DataFrame, rows: Rows, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
+def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
     """Group, entity and metadata columns; one may be called `fold` where the user's own folds are read."""
     taken = {"row_id", "image", "target", "group", "entity"} | (set() if own_folds else {"fold"})
     riders = {
@@ -139,7 +139,7 @@ def _riders(lines: pd.DataFrame, rows: Rows, where: str, *, own_folds: bool) -> 
     return riders
 
 
-def _with_images(result: pd.DataFrame, rows: Rows, root: Path) -> pd.DataFrame:
+def _with_images(result: pd.DataFrame, rows: RowFacts, root: Path) -> pd.DataFrame:
     """Stops at rows without an image file, or leaves them out and says so."""
     missing = result.loc[result["image"] == "", "row_id"].tolist()
     if not missing:

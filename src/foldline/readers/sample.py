@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldline.core.competition import Competition, Rows
+from foldline.core.competition import Competition, RowFacts
 from foldline.core.tables import read_csv
 from foldline.readers.lines import shape_lines
 from foldline.readers.templates import fill
@@ -31,7 +31,7 @@ def read_sample(path: Path, root: Path, facts: Competition) -> tuple[pd.DataFram
     if not form.tells_lines:
         return sample, None
     where = f"configs/{root.name}/competition.yaml: submission"
-    steps = Rows(reader="csv").model_copy(update={"extract": form.extract, "join": form.join, "where": form.where})
+    steps = RowFacts(reader="csv").model_copy(update={"extract": form.extract, "join": form.join, "where": form.where})
     lines = sample.assign(**{_POSITION: [str(i) for i in range(len(sample))]})
     lines = shape_lines(lines, root, steps, where=where)
     kept = sample.iloc[lines[_POSITION].astype(int).tolist()].reset_index(drop=True)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import Rows
+from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, read_parquet
 from foldline.readers.files import file_names, raw_files
 from foldline.readers.pictures import write_encoded
 
 
-def read_table(root: Path, rows: Rows) -> pd.DataFrame:
+def read_table(root: Path, rows: RowFacts) -> pd.DataFrame:
     """All lines of the table or tables that the facts name."""
     frames = [_read_one(root, path, rows) for path in raw_files(root, rows)]
     if any(set(frame.columns) != set(frames[0].columns) for frame in frames):
@@ -20,7 +20,7 @@ def read_table(root: Path, rows: Rows) -> pd.DataFrame:
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
-def _read_one(root: Path, path: Path, rows: Rows) -> pd.DataFrame:
+def _read_one(root: Path, path: Path, rows: RowFacts) -> pd.DataFrame:
     if path.suffix.lower() in (".parquet", ".pq"):
         frame = read_parquet(path)
         texts = {name: as_texts(frame[name].tolist()) for name in frame.columns if name != rows.encoded}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foldline.core.competition import Competition, Rows, Target
+from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
-from foldline.core.tasks import single_label
+from foldline.core.task import single_label
 from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
 from foldline.readers.outputs import sorted_classes
@@ -19,7 +19,7 @@ TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
 
 
 def make_targets(
-    lines: pd.DataFrame, ids: "pd.Series[str]", root: Path, rows: Rows, facts: Competition, *, where: str
+    lines: pd.DataFrame, ids: "pd.Series[str]", root: Path, rows: RowFacts, facts: Competition, *, where: str
 ) -> pd.DataFrame:
     """The label columns, one line for each row_id (the index).
 
@@ -117,7 +117,7 @@ def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: 
 
 
 def _pivot(
-    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], rows: Rows, where: str
+    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], rows: RowFacts, where: str
 ) -> pd.DataFrame:
     """A long table (a line for each row and class) as one column for each class."""
     cells = fill(lines, target.column or "", where=f"{where}: target")
@@ -131,7 +131,7 @@ def _pivot(
     return pd.DataFrame(wide.fillna(""))
 
 
-def _without_missing(cells: pd.DataFrame, rows: Rows, facts: Competition, where: str) -> pd.DataFrame:
+def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
     words = MISSING if facts.task in ("regression", "soft") else {""}
     lacking = cells.apply(lambda column: column.str.strip().str.lower().isin(words))
@@ -151,7 +151,7 @@ def _without_missing(cells: pd.DataFrame, rows: Rows, facts: Competition, where:
     return pd.DataFrame(cells[~bad])
 
 
-def _from_columns(wide: pd.DataFrame, found: list[str], rows: Rows, facts: Competition, where: str) -> pd.DataFrame:
+def _from_columns(wide: pd.DataFrame, found: list[str], rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """One column for each class or number; for tasks with one class a row, the column that holds the 1."""
     classes = found if facts.task == "regression" else (facts.classes or found)
     missing = [name for name in classes if name not in found]

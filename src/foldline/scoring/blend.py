@@ -6,7 +6,7 @@ import numpy as np
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.tasks import ACTIVATION, Array
+from foldline.core.task import ACTIVATION, Array
 
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
 

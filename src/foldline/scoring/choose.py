@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.competition import Task
-from foldline.core.tasks import Array
+from foldline.core.task import Array
 from foldline.scoring.decide import Decision, cross_fitted, default_decision, fit_decision
 from foldline.scoring.metrics import metric_for, score
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.tasks import prediction_columns, target_columns, truth_array
+from foldline.core.task import prediction_columns, target_columns, truth_array
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import bootstrap_interval

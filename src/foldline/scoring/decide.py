@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import Array
-from foldline.scoring.dictionary import Metric, metric_for
-from foldline.scoring.forms import check_arrays
+from foldline.core.task import Array
+from foldline.scoring.metrics.catalogue import Metric, metric_for
+from foldline.scoring.metrics.forms import check_arrays
 
 CANDIDATES = 200  # thresholds tried for one number, at quantiles of the predictions
 NEVER = 2.0  # a threshold above every probability

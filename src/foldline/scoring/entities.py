@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.tasks import ACTIVATION, Array, prediction_columns
+from foldline.core.task import ACTIVATION, Array, prediction_columns
 
 Starts = NDArray[np.int64]
 
@@ -51,7 +51,7 @@ def aggregate(
     column is aggregated and the row divided by its sum.
 
     Args:
-        frame: a predictions table, with the columns of `core.tasks.prediction_columns`.
+        frame: a predictions table, with the columns of `core.task.prediction_columns`.
         entity: the column that names each row's entity.
         how: an entry of AGGREGATES.
         keep: further columns (labels, fold), which must be the same in all rows of an entity.

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.tasks import Array
-from foldline.scoring.dictionary import Metric
-from foldline.scoring.forms import prepare
+from foldline.core.task import Array
+from foldline.scoring.metrics.catalogue import Metric
+from foldline.scoring.metrics.forms import prepare
 
 Index = NDArray[np.int64]
 

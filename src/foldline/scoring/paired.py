@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.tasks import Array, prediction_columns, truth_array
+from foldline.core.task import Array, prediction_columns, truth_array
 from foldline.scoring.choose import choose_decision
 from foldline.scoring.cv import LEVEL, RESAMPLES, per_entity
-from foldline.scoring.dictionary import Metric
 from foldline.scoring.intervals import paired_difference
 from foldline.scoring.metrics import metric_for, score
+from foldline.scoring.metrics.catalogue import Metric
 
 Verdict = Literal["better", "worse", "same", "undefined"]
 

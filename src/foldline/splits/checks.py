@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
-from foldline.core.tasks import target_columns, truth_array
+from foldline.core.task import target_columns, truth_array
 from foldline.splits.order import Indices
 from foldline.splits.strata import Floats, class_matrix
 

@@ -11,13 +11,13 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.core.tasks import target_columns, truth_array
+from foldline.core.task import target_columns, truth_array
 from foldline.splits.checks import check_folds, class_counts, content
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
-from foldline.splits.samples import sample_submission, solution
 from foldline.splits.splitters import ToSplit, choose_splitter, split
 from foldline.splits.strata import make_strata
+from foldline.submission.maker import sample_submission, solution
 
 FindDuplicates = Callable[[pd.DataFrame], list[str]]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.tasks import single_label, truth_array
+from foldline.core.task import single_label, truth_array
 from foldline.splits.order import Indices
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv
 from foldline.readers import class_names, read_sample
-from foldline.scoring.gate import check_submission
+from foldline.submission.gate import check_submission
 
 
 def check(layout: Layout, comp: str, file: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.tables import write_text
-from foldline.report import words
-from foldline.report.comparison import Comparison, Rival, caveats, read_comparison
-from foldline.report.comparison_page import build_comparison
+from foldline.report.comparison.page import build_comparison
+from foldline.report.comparison.rivals import Comparison, Rival, caveats, read_comparison
+from foldline.report.look import formats
 
 MOST_FOLDS = 10  # columns of a terminal's table
 
@@ -55,12 +55,12 @@ def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
     scores = dict(zip(rival.folds, cv["per_fold"], strict=True))
     return [
         rival.name,
-        words.score(cv["pooled"]),
-        " to ".join(words.score(end) for end in cv["interval"]),
-        words.spread(cv["mean"], cv["std"]),
-        *(words.score(scores.get(k)) for k in folds),
-        *([words.count(len(rival.oof))] if rows else []),
-        words.duration(rival.seconds),
+        formats.score(cv["pooled"]),
+        " to ".join(formats.score(end) for end in cv["interval"]),
+        formats.spread(cv["mean"], cv["std"]),
+        *(formats.score(scores.get(k)) for k in folds),
+        *([formats.count(len(rival.oof))] if rows else []),
+        formats.duration(rival.seconds),
     ]
 
 

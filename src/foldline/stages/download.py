@@ -15,8 +15,8 @@ from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say
-from foldline.core.strict import load_yaml
 from foldline.core.tables import read_json, sha256_file, write_json, write_text
+from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
 from foldline.sources.placing import files_below, parking

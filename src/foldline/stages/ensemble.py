@@ -168,7 +168,7 @@ def _write_scores(
     from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import decision_in_words
     from foldline.scoring.cv import cross_validation
-    from foldline.scoring.submission import holds_labels
+    from foldline.submission.writer import holds_labels
 
     path, root = layout.sample(comp, facts), layout.input(comp)
     sample, lines = read_sample(path, root, facts)
@@ -196,7 +196,7 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
     """The members' predictions, joined by id and blended; ids that a member lacks are an error."""
     from foldline.core.predictions import predictions_table, read_predictions
     from foldline.core.tables import read_parquet
-    from foldline.core.tasks import prediction_columns
+    from foldline.core.task import prediction_columns
     from foldline.scoring.blend import blend
 
     columns = prediction_columns(folds.task, folds.outputs)
@@ -217,8 +217,8 @@ def _write_submission(
     from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import stored_decision
     from foldline.scoring.entities import aggregate
-    from foldline.scoring.gate import check_submission
-    from foldline.scoring.submission import build_submission
+    from foldline.submission.gate import check_submission
+    from foldline.submission.writer import build_submission
 
     sample_path = layout.sample(comp, facts)
     sample, lines = read_sample(sample_path, layout.input(comp), facts)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from foldline.core.competition import Competition, Rows, load_competition
+from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import SCHEMA, edited, read_folds_meta, way_to_new_folds
 from foldline.core.paths import Layout
@@ -140,7 +140,7 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
     )
 
 
-def _read_test(root: Path, rows: Rows, facts: Competition, outputs: list[str]) -> pd.DataFrame:
+def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str]) -> pd.DataFrame:
     """The test rows, with their labels where the facts say how; these must be classes of the training rows."""
     from foldline.readers import read_rows
 

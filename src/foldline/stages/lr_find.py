@@ -38,15 +38,15 @@ def lr_find(
     import pandas as pd
 
     from foldline.core.tables import write_csv
-    from foldline.engine.find_rate import sweep_fold
-    from foldline.engine.lr_find import draw, suggest
+    from foldline.engine.lr_find import smoothed, suggest, sweep_fold
+    from foldline.report.run.rate_figure import draw_rates
 
     found = sweep_fold(layout, comp, choices, fold, device, low=LOW, high=HIGH, steps=steps)
     rates, losses = [rate for rate, _ in found], [loss for _, loss in found]
     folder = layout.run(comp, run)
     write_csv(folder / "lr_find.csv", pd.DataFrame({"lr": rates, "loss": losses}))
     rate = suggest(rates, losses)
-    draw(folder / "lr_find.svg", rates, losses, rate)
+    draw_rates(folder / "lr_find.svg", rates, losses, smoothed(losses), rate)
     curve = layout.relative(folder / "lr_find.svg")
     say(f"the loss falls fastest at {rate:.1e}: optim.lr now is {choices.optim.lr:g}; the whole curve: {curve}")
     return rate

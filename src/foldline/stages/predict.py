@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
-from foldline.core.inputs import inputs_sha256, require_same_inputs
 from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
+from foldline.core.provenance import inputs_sha256, require_same_inputs
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
 from foldline.core.tables import read_json, read_parquet, sha256_file, write_json

@@ -3,7 +3,7 @@
 from foldline.core import tables
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.report.build import build_report
+from foldline.report.run.page import build_report
 
 
 def report(layout: Layout, comp: str, run: str) -> None:

@@ -10,11 +10,11 @@ from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
-from foldline.core.tasks import truth_array
+from foldline.core.task import truth_array
 from foldline.readers import class_names, read_sample
-from foldline.scoring.answers import read_answers
-from foldline.scoring.gate import check_submission
 from foldline.scoring.metrics import metric_for, score
+from foldline.submission.gate import check_submission
+from foldline.submission.read_back import read_answers
 
 
 def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:

@@ -20,10 +20,10 @@ from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say, say_table
 from foldline.core.run import Run, load_run
 from foldline.core.search import OnEpoch, Search, Stop, load_search, override, setting_of
-from foldline.core.strict import apply_overrides, load_yaml
 from foldline.core.tables import read_json, write_csv, write_text
-from foldline.engine.study import Book, Values, open_book
+from foldline.core.yaml_models import apply_overrides, load_yaml
 from foldline.scoring.metrics import metric_for
+from foldline.stages.search_book import Book, Values, open_book
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -39,7 +39,7 @@ def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train:
     """Runs the trials that are left, then writes the winner's run file.
 
     Args:
-        train: trains the folds of one trial; default: `engine.run_folds.train_folds`.
+        train: trains the folds of one trial; default: `engine.train_run.train_folds`.
 
     Raises:
         FoldlineError: a range or the base is wrong (before anything is trained); the search was begun with other
@@ -66,7 +66,7 @@ def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train:
 
 
 def _train_folds() -> TrainFolds:
-    from foldline.engine.run_folds import train_folds
+    from foldline.engine.train_run import train_folds
 
     return train_folds
 

@@ -20,8 +20,8 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_json
 from foldline.readers import class_names, read_sample
-from foldline.scoring.gate import check_submission
 from foldline.sources.kaggle import competition_page, run_client
+from foldline.submission.gate import check_submission
 
 POLL_SECONDS = 5.0  # between two looks at the score at first; each wait is half as long again, up to a minute
 LONGEST_POLL_SECONDS = 60.0

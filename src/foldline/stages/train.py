@@ -7,9 +7,9 @@ is written last: a fold is finished when it is there.
 from foldline.core.competition import load_competition, locate_metric
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
-from foldline.core.inputs import inputs_sha256, require_same_inputs
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.provenance import inputs_sha256, require_same_inputs
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
 from foldline.core.tables import read_json
@@ -32,7 +32,7 @@ def train(
     for k in sorted(set(wanted) - set(left)):
         say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
     if left:
-        from foldline.engine.run_folds import train_folds
+        from foldline.engine.train_run import train_folds
 
         train_folds(layout, comp, name, choices, left, device)
 

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.report.build import environment
-from foldline.report.ink import colour_variables
-from foldline.report.live import LiveRun, guesses, open_live, state
+from foldline.report.live.state import LiveRun, guesses, open_live, state
+from foldline.report.look.palette import colour_variables
+from foldline.report.look.templates import environment
 
 ROWS = 24  # pictures at a time
 

@@ -1,0 +1,149 @@
+"""Rows that are trained on and never validated on: further pictures with labels, and pseudo-labelled test rows.
+
+Reads the CSV files that `extra.rows` names, and `fold_<k>/test.parquet` of the run that `extra.pseudo` names.
+Pseudo-labels for fold k come from that run's model k alone, which saw none of fold k's rows.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import Folds
+from foldline.core.paths import Layout
+from foldline.core.predictions import read_predictions
+from foldline.core.progress import say
+from foldline.core.run import Extra
+from foldline.core.tables import (
+    file_stamp,
+    read_csv,
+    read_json,
+    read_json_or_empty,
+    require_file,
+    require_unique,
+    sha256_json,
+    write_csv,
+)
+from foldline.core.task import prediction_columns, single_label, target_columns, truth_array
+from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
+
+
+def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
+    """The rows of the files in `extra.rows`: row_id, image, the target columns, and what else they have.
+
+    Raises:
+        FoldlineError: a file is missing, has a `fold` column, an id twice or one that the folds have, a label that
+            is none, or an image that is not there.
+    """
+    targets = target_columns(folds.task, folds.outputs)
+    tables = []
+    for name in extra.rows:
+        path = layout.root / name
+        require_file(path, next="mend extra.rows in the run's file")
+        table = read_csv(path, required=("row_id", "image", *targets))
+        if "fold" in table.columns:
+            raise FoldlineError(
+                "has a column 'fold', and extra rows are never validated on",
+                where=name,
+                next="remove this column; rows that shall be validated belong into the competition's own table",
+            )
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame(columns=["row_id", "image", *targets])
+    frame = pd.concat(tables, ignore_index=True)
+    where = f"extra.rows: {', '.join(extra.rows)}"
+    require_unique(frame["row_id"], where=where)
+    known = set(folds.frame["row_id"]) | set(folds.test["row_id"])
+    twice = [name for name in frame["row_id"] if name in known]
+    if twice:
+        raise FoldlineError(f"{len(twice)} ids are training or test rows already: {first_few(twice)}", where=where)
+    truth_array(frame, folds.task, folds.outputs, where=where)
+    return frame
+
+
+def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int) -> pd.DataFrame:
+    """Test rows with the labels that the run's model of this fold gives them, where it is sure enough.
+
+    Raises:
+        FoldlineError: as `require_pseudo`.
+    """
+    folder = require_pseudo(layout, comp, folds, extra, fold)
+    table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
+    values = table[prediction_columns(folds.task, folds.outputs)].to_numpy(dtype=np.float64)
+    sure = np.ones(len(values), dtype=bool)
+    if single_label(folds.task):
+        sure = values.max(axis=1) >= extra.pseudo_least
+    elif folds.task == "multilabel":  # each label must be nearly sure, present or absent
+        sure = (np.maximum(values, 1 - values) >= extra.pseudo_least).all(axis=1)
+    frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
+    say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {extra.pseudo}'s model {fold}")
+    return frame
+
+
+def require_pseudo(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int) -> Path:
+    """The folder of the fold whose model labels the test rows.
+
+    Raises:
+        FoldlineError: that run has not predicted the test rows with its present weights, or was made on other folds.
+    """
+    folder = layout.fold(comp, extra.pseudo, fold)
+    for name in ("meta.json", "test.parquet"):
+        require_file(folder / name, next=f"make predict COMP={comp} RUN={extra.pseudo}")
+    made = read_json(folder / "meta.json")["sha256"]
+    if made["folds"] != folds.sha256:
+        raise FoldlineError(
+            f"the run '{extra.pseudo}' was made on other folds: its model {fold} may have seen rows of this fold",
+            where="extra.pseudo",
+            next="train that run on the present folds",
+        )
+    predicted = read_json_or_empty(layout.run(comp, extra.pseudo) / "cv.json").get("sha256", {}).get("weights", [])
+    if made["weights"] not in predicted:
+        raise FoldlineError(
+            f"the test predictions of '{extra.pseudo}' are not by its present weights of fold {fold}",
+            where="extra.pseudo",
+            next=f"make predict COMP={comp} RUN={extra.pseudo}",
+        )
+    return folder
+
+
+def _labelled(folds: Folds, rows: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
+    """The rows with predictions as labels: the likeliest class, labels from 0.5 on, or the numbers."""
+    columns = target_columns(folds.task, folds.outputs)
+    if single_label(folds.task):
+        return rows.assign(target=[folds.outputs[i] for i in values.argmax(axis=1)])
+    labels = (values >= 0.5).astype(int) if folds.task == "multilabel" else values
+    return rows.assign(**{name: labels[:, j].astype(str) for j, name in enumerate(columns)})
+
+
+def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> dict[str, set[str]]:
+    """For each picture of `left` the pictures of `right` that look the same (perceptual hash), itself too.
+
+    Args:
+        root: `input/<comp>`, below which the pictures lie; of stacked files the first one is looked at.
+        cache: where the found pairs are kept.
+    """
+    names = sorted(set(left) | set(right))
+    stamps = [file_stamp(root / _first(name)) for name in names]
+    path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), stamps])[:16]}.csv"
+    if not path.is_file():
+        places, hashes = image_hashes([root / _first(name) for name in names])
+        first, second = set(left), set(right)
+        pairs = {
+            (names[places[a]], names[places[b]])
+            for found in near_pairs(hashes, MAX_DISTANCE)
+            for one, other in found.T.tolist()
+            for a, b in ((one, other), (other, one))
+            if names[places[a]] in first and names[places[b]] in second
+        }
+        write_csv(path, pd.DataFrame(sorted(pairs), columns=["left", "right"]))
+    result: dict[str, set[str]] = {name: {name} & set(right) for name in left}
+    for a, b in read_csv(path).itertuples(index=False):
+        result[a].add(b)
+    return result
+
+
+def _first(image: str) -> str:
+    """The first file of a stacked picture."""
+    return image.partition("|")[0]

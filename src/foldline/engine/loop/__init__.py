@@ -1,0 +1,1 @@
+"""The training of one fold: steps, learning rates, averages of weights, resume points."""

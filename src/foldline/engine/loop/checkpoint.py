@@ -1,0 +1,157 @@
+"""A fold's files: weights, meta, and the resume point. safetensors and JSON only, written whole or not at all.
+
+`resume` is one safetensors file; what is no tensor stands as JSON in its header. It holds the position in
+training and everything that the next step depends on. Nothing random is in it: what is random in a step
+is a function of (seed, fold, step).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import atomic_path, require_file
+
+State = dict[str, Tensor]
+
+
+def cpu_copy(state: State) -> State:
+    """A copy of a state dict in main memory, which later steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+
+
+def save_weights(path: Path, state: State) -> None:
+    """Writes a state dict as safetensors."""
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fills a freshly built network; raises FoldlineError where the keys are not the same."""
+    require_file(path)
+    state = load_file(path)
+    own = model.state_dict()
+    odd = sorted(state.keys() ^ own.keys()) or [name for name in own if own[name].shape != state[name].shape]
+    if odd:
+        raise FoldlineError(
+            f"these weights are of another network: {first_few(odd)}",
+            where=str(path),
+            next="delete this fold's folder and train it again",
+        )
+    model.load_state_dict(state)
+
+
+def save_resume(
+    path: Path, tensors: dict[str, State], optimizer: Optimizer, position: dict[str, Any], made_from: dict[str, Any]
+) -> None:
+    """Writes a resume point.
+
+    Args:
+        tensors: named state dicts: model, and where used ema and best.
+        position: a JSON value: where training stands.
+        made_from: a JSON value: what the training is of (folds, choices, inputs).
+    """
+    moments, rest = pack(optimizer)
+    flat = {f"{part}/{name}": tensor for part, content in tensors.items() for name, tensor in content.items()}
+    flat |= {f"optimizer/{name}": tensor for name, tensor in moments.items()}
+    header = {"position": position, "optimizer": rest, "made_from": made_from}
+    with atomic_path(path) as temporary:
+        save_file(cpu_copy(flat), temporary, metadata={"foldline": json.dumps(header)})
+
+
+def load_resume(path: Path, optimizer: Optimizer, made_from: dict[str, Any]) -> tuple[dict[str, State], dict[str, Any]]:
+    """Fills the optimizer; returns the named state dicts and the position.
+
+    Raises:
+        FoldlineError: the file is broken, or of another training: weights that were trained on other folds may have
+            seen this fold's rows (it can be deleted; the fold then starts anew).
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as handle:
+            header = json.loads(handle.metadata()["foldline"])
+            flat = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, KeyError, TypeError, OSError, RuntimeError) as error:
+        raise FoldlineError(
+            f"the resume point cannot be read: {error}", where=str(path), next="delete this file: the fold starts anew"
+        ) from error
+    if header.get("made_from") != made_from:
+        was = header.get("made_from") or {}
+        odd = [name for name in made_from if was.get(name) != made_from[name]]
+        raise FoldlineError(
+            f"the resume point is of another training than that of now: {first_few(odd)} changed since it was written",
+            where=str(path),
+            next="delete this file: the fold starts anew",
+        )
+    parts: dict[str, State] = {}
+    for key, tensor in flat.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = tensor
+    unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
+    _lay_out_like_parameters(optimizer)
+    return parts, header["position"]
+
+
+def _lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """Gives the moments their parameters' strides: a fused optimizer walks through both memories side by side."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def load_state(model: nn.Module, state: State) -> None:
+    """Fills a network from a state dict in main memory."""
+    with torch.no_grad():
+        model.load_state_dict(state)
+
+
+def pack(optimizer: Optimizer) -> tuple[dict[str, Tensor], Any]:
+    """The named tensors of an optimizer's state and, as a JSON value, everything else.
+
+    Raises:
+        TypeError: something is neither a tensor nor JSON, which is our own bug.
+    """
+    tensors: dict[str, Tensor] = {}
+    return tensors, _pack(optimizer.state_dict(), tensors, "")
+
+
+def _pack(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, Mapping):
+        return {"items": [[key, _pack(item, tensors, f"{path}/{key}")] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_pack(item, tensors, f"{path}/{i}") for i, item in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path}: a {type(value).__name__} cannot be kept in a resume point")
+
+
+def unpack(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: Any) -> None:
+    """Fills an optimizer with what `pack` gave."""
+    optimizer.load_state_dict(_unpack(rest, tensors))
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dtype":
+        return getattr(torch, content)
+    if kind == "items":
+        return {key: _unpack(item, tensors) for key, item in content}
+    items = [_unpack(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items

@@ -1,0 +1,291 @@
+"""Fine-tunes one fold. Killed at any moment and started again, it ends with the same bits.
+
+Reads a prepared job; writes `resume`, `log.csv`, `steps.csv` (the rate and loss of each step) and `latest.parquet`
+(what the network says of the fold's own rows) into the fold's folder while it trains, and returns the weights. A step
+depends on the weights, the optimizer, and (seed, fold, step) alone: the order of the rows, the augmentation and
+dropout are functions of these numbers, so a resume point is small and exact.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from foldline.core.predictions import predictions_table
+from foldline.core.progress import Progress, say
+from foldline.core.tables import write_csv, write_parquet
+from foldline.engine.evaluate import evaluate
+from foldline.engine.loop.averages import Averages, refresh_batch_norm
+from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
+from foldline.engine.loop.step import Learner, Place
+from foldline.engine.loop.steps_log import StepsLog
+from foldline.engine.loop.stopping import StopFlag, stop_flag
+from foldline.engine.machine.device import memory_mb
+from foldline.engine.problem import FoldJob
+from foldline.images.augment import Augmenter
+from foldline.images.batches import TrainingRows, normalise, training_batches
+from foldline.scoring.metrics import metric_for
+
+LogRow = dict[str, float | None]
+
+
+@dataclass
+class Position:
+    """Where training stands: all of it is in a resume point, as JSON."""
+
+    epoch: int = 0  # the epoch that is being trained, from 0
+    batch: int = 0  # its next batch
+    loss_sum: float = 0.0  # over this epoch's batches so far
+    right: int = 0  # rows whose class was right, and rows of which that can be said
+    judged: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_epoch: int = 0
+    steps_logged: int = 0
+    scaler: dict[str, Any] = field(default_factory=dict)
+    rates: dict[str, Any] = field(default_factory=dict)
+    log: list[LogRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted fold: the weights of its last epoch and of its best one, and its log."""
+
+    last: State
+    best: State
+    best_epoch: int
+    log: list[LogRow]
+    seconds: float
+
+
+class _Training:
+    """The moving parts of one fold."""
+
+    def __init__(self, job: FoldJob, model: nn.Module) -> None:
+        run = job.run
+        self.job, self.model = job, model
+        self.rows = training_rows(job)
+        self.batches = self.rows.batches(run.train.batch_size)
+        self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
+        self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
+        trains_norms = run.train.batch_norm == "train"
+        self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
+        self.position = Position()
+        self.best: State = {}
+        self.step_losses: list[float] = []  # of the batches of one step; a resume point always stands between two
+        self.steps_log = StepsLog(job.folder / "steps.csv")
+
+    def resume_or_start(self) -> None:
+        """Goes on from the resume point, or scores the start as epoch 0."""
+        if not self.job.resume_path.is_file():
+            self.steps_log.cut(0)
+            self._record(train_loss=None)
+            return
+        parts, position = load_resume(self.job.resume_path, self.learner.optimizer, self.job.made_from)
+        load_state(self.model, parts["model"])
+        self.best = parts["best"]
+        self.averages.load(parts)
+        self.position = Position(**position)
+        if self.position.scaler:
+            self.learner.scaler.load_state_dict(self.position.scaler)
+        self.learner.rates.load(self.position.rates)
+        self.steps_log.cut(self.position.steps_logged)
+        say(f"  fold {self.job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
+
+    def save(self) -> None:
+        """Writes the resume point."""
+        self.position.scaler = self.learner.scaler.state_dict()
+        self.position.rates = self.learner.rates.state()
+        self.position.steps_logged = self.steps_log.flush()
+        parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
+        save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
+
+    def train_epoch(self, progress: Progress, flag: StopFlag) -> None:
+        """One epoch, or the rest of it after a resume."""
+        job, position = self.job, self.position
+        self.learner.training_mode(self._place().step)
+        batches = training_batches(
+            self.rows, position.epoch, job.run.train.batch_size,
+            first=position.batch, workers=job.run.data.workers, pin=job.device.type == "cuda",
+        )  # fmt: skip
+        title = f"fold {job.fold}, epoch {position.epoch + 1}"
+        saved = clock = time.monotonic()
+        for images, rows in progress.over(batches, title, total=self.batches, done=position.batch):
+            whole_step = self._learn(images, rows)
+            now = time.monotonic()
+            position.seconds += now - clock
+            position.epoch_seconds += now - clock
+            clock = now
+            inside = whole_step and position.batch < self.batches
+            if inside and (flag.asked or now - saved >= job.run.train.checkpoint_minutes * 60):
+                self.save()
+                if flag.asked:
+                    raise KeyboardInterrupt
+                saved = clock = time.monotonic()
+
+    def _place(self) -> Place:
+        """Where the next batch stands."""
+        position, accumulate = self.position, self.job.run.optim.accumulate
+        begun = position.batch // accumulate * accumulate
+        group = min(accumulate, self.batches - begun)
+        step = position.epoch * self.steps_per_epoch + position.batch // accumulate
+        return Place(position.epoch, position.batch, step, group, position.batch == begun + group - 1)
+
+    def _learn(self, images: Tensor, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> bool:
+        """One batch; whether an optimizer step was completed."""
+        position, place = self.position, self._place()
+        learnt = self.learner.learn(images, rows, place)
+        position.loss_sum += learnt.loss
+        position.batch += 1
+        self.step_losses.append(learnt.loss)
+        if learnt.right is not None:
+            position.right += learnt.right
+            position.judged += learnt.rows
+        if place.last_of_group:
+            self.averages.after_step(place.step)
+            mean = sum(self.step_losses) / len(self.step_losses)
+            self.steps_log.add(place.step, position.epoch + 1, self._rate(), mean)
+            self.step_losses.clear()
+        return place.last_of_group
+
+    def finish_epoch(self) -> None:
+        """Scores the fold's own rows, logs, and moves on to the next epoch."""
+        self.averages.after_epoch(self.position.epoch + 1)
+        self._record(train_loss=self.position.loss_sum / self.batches)
+        position = self.position
+        position.epoch += 1
+        position.batch, position.loss_sum, position.epoch_seconds = 0, 0.0, 0.0
+        position.right = position.judged = 0
+        self.save()
+        if self.job.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _record(self, train_loss: float | None) -> None:
+        """One row of the log; keeps the weights when they are the best so far."""
+        job, position = self.job, self.position
+        number = 0 if train_loss is None else position.epoch + 1
+        row: LogRow = {"epoch": number, "lr": None, "train_loss": train_loss, "train_accuracy": None}
+        if train_loss is not None:
+            row["lr"] = self._rate()
+            row["train_accuracy"] = position.right / position.judged if position.judged else None
+        last = number == job.run.train.epochs
+        looked = last or number % job.run.train.validate_every == 0
+        found = self._validate(number) if looked else {"valid_loss": None, "score": None}
+        trained = self.batches * job.run.train.batch_size
+        row |= found | {
+            "images_per_second": trained / position.epoch_seconds if train_loss is not None else None,
+            "memory_mb": memory_mb(job.device),
+            "seconds": position.seconds,
+        }
+        position.log.append(row)
+        better = metric_for(job.metrics[0], job.task).better
+        if number == 0 or (looked and better(_score(row), _score(position.log[position.best_epoch]))):
+            position.best_epoch = number
+            self.best = cpu_copy(self.averages.predicting(number).state_dict())
+        if train_loss is not None and row["valid_loss"] is not None:
+            self.learner.rates.after_epoch(row["valid_loss"])
+        write_log(job.folder / "log.csv", position.log)
+        say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metrics[0])}")
+        if job.on_epoch is not None and number:
+            job.on_epoch(job.fold, number, _score(row))
+
+    def _validate(self, number: int) -> LogRow:
+        found, predictions = evaluate(self.job, self.averages.predicting(number))
+        table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
+        write_parquet(self.job.folder / "latest.parquet", table)
+        return found
+
+    def _rate(self) -> float:
+        return float(max(group["lr"] for group in self.learner.optimizer.param_groups))
+
+    def _refresh(self, model: nn.Module) -> None:
+        """Batch-norm statistics from this epoch's training pictures."""
+        refresh_batch_norm(model, self._inputs())
+
+    def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
+        job, metadata = self.job, self.learner.metadata
+        for images, rows in training_batches(self.rows, self.position.epoch, job.run.train.batch_size):
+            x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
+            yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
+
+    def stops_early(self) -> bool:
+        """Whether the metric has not become better for `patience` epochs; epochs without a look say nothing."""
+        patience, every = self.job.run.train.patience, self.job.run.train.validate_every
+        looked = self.position.epoch - self.position.epoch % every
+        return bool(patience) and looked - self.position.best_epoch >= patience
+
+
+def training_rows(job: FoldJob) -> TrainingRows:
+    """The job's training rows as augmented pictures."""
+    run = job.run
+    augmenter = Augmenter(run.augment, run.data.height_width, int(job.pixels.shape[3]))
+    return TrainingRows(
+        job.pixels, job.train.positions, augmenter, job.key,
+        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=run.sampling,
+    )  # fmt: skip
+
+
+def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
+    """Trains one fold from `start`, or from its resume point.
+
+    Args:
+        start: builds the network with its starting weights, on the job's device.
+
+    Raises:
+        KeyboardInterrupt: the process was asked to end (SIGTERM, Ctrl-C); a resume point is written.
+    """
+    training = _Training(job, start())
+    training.resume_or_start()
+    epochs = job.run.train.epochs
+    with Progress() as progress, stop_flag() as flag:
+        done = training.position.epoch
+        for _ in progress.over(range(done, epochs), f"fold {job.fold}", total=epochs, done=done):
+            if training.stops_early():
+                say(f"  fold {job.fold}: stops early, the best epoch was {training.position.best_epoch}")
+                break
+            training.train_epoch(progress, flag)
+            training.finish_epoch()
+            if flag.asked:
+                raise KeyboardInterrupt
+    position = training.position
+    last = training.averages.predicting(position.epoch).state_dict()
+    return Fitted(cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds)
+
+
+def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:
+    """A function that does one training step on a throw-away network, and its batch size; for measuring."""
+    rows = training_rows(job)
+    learner = Learner(job, model, rows.batches(job.run.train.batch_size) * max(job.run.train.epochs, 1))
+    learner.training_mode(0)
+    images, chosen = next(iter(training_batches(rows, 0, job.run.train.batch_size)))
+
+    def step() -> None:
+        learner.learn(images, chosen, Place(epoch=0, batch=0, step=0, group=1, last_of_group=True))
+
+    return step, len(chosen)
+
+
+def write_log(path: Path, log: list[LogRow]) -> None:
+    """Writes `log.csv`: one row an epoch, epoch 0 is the start before training."""
+    write_csv(path, pd.DataFrame(log))
+
+
+def _score(row: LogRow) -> float:
+    """The metric of a log's row; undefined is NaN."""
+    value = row["score"]
+    return np.nan if value is None else value
+
+
+def _in_words(row: LogRow, metric: str) -> str:
+    train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "
+    speed = "" if row["images_per_second"] is None else f", {row['images_per_second']:.0f} images/s"
+    if row["valid_loss"] is None:
+        return f"{train}not validated{speed}"
+    shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
+    return f"{train}valid loss {row['valid_loss']:.4f}, {metric} {shown}{speed}"

@@ -1,0 +1,124 @@
+"""One training step: pictures and labels of a batch in, changed weights out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from foldline.core.task import single_label
+from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
+from foldline.engine.loop.schedule import build_rates
+from foldline.engine.losses.activations import activate
+from foldline.engine.losses.distill import distillation_loss
+from foldline.engine.machine.precision import require_finite, set_batch_norm
+from foldline.engine.problem import FoldJob, target_tensor
+from foldline.images.augment import key_seed
+from foldline.images.batches import denormalise, normalise
+from foldline.images.mix import mix
+from foldline.images.resize import shrink, side_at
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the training a batch stands, all from 0; `group` batches make one optimizer step."""
+
+    epoch: int
+    batch: int
+    step: int
+    group: int
+    last_of_group: bool
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a batch showed: its loss, and how many of its rows were right (None where that is undefined)."""
+
+    loss: float
+    right: int | None
+    rows: int
+
+
+class Learner:
+    """A network with its loss, optimizer and learning rates."""
+
+    def __init__(self, job: FoldJob, model: nn.Module, steps: int) -> None:
+        run = job.run
+        self.job, self.model, self.steps = job, model, steps
+        freeze(model, run.train.freeze)
+        self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
+        self.optimizer = build_optimizer(model, run.optim, job.device)
+        self.rates = build_rates(self.optimizer, run.optim, run.schedule, steps)
+        self.scaler = job.precision.scaler(job.device)
+        self.truth = target_tensor(job.train.truth, job)
+        self.metadata = None if job.train.metadata is None else torch.from_numpy(job.train.metadata)
+        self.teacher = None if job.teacher is None else job.teacher()
+
+    def training_mode(self, step: int) -> None:
+        """Dropout and batch-norm as in training; frozen parts stay frozen."""
+        self.model.train()
+        set_batch_norm(self.model, self.job.run.train.batch_norm)
+        self._unfreeze(step)
+
+    def learn(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> Learnt:
+        """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
+        job, run = self.job, self.job.run
+        torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
+        x, target = self._batch(images, rows, place)
+        metadata = () if self.metadata is None else (self.metadata[torch.from_numpy(rows)].to(job.device),)
+        with job.precision.autocast(job.device):
+            logits = self.model(x, *metadata)
+        logits = logits.float()
+        loss = job.objective.function(logits, target)
+        if self.teacher is not None:
+            said = self.teacher.logits(denormalise(x, job.prepare.mean, job.prepare.std), job.device)
+            learnt = distillation_loss(logits, said, job.objective.activation, run.loss.teacher_temperature)
+            loss = (1 - run.loss.teacher_weight) * loss + run.loss.teacher_weight * learnt
+        self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]
+        require_finite(loss, where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}")
+        if place.last_of_group:
+            self._update(place.step)
+        return Learnt(float(loss.detach()), self._right(logits.detach(), target), len(rows))
+
+    def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
+        """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""
+        job, run = self.job, self.job.run
+        x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
+        if run.data.grow_from < 1:
+            side = side_at(place.epoch, run.train.epochs, run.data.grow_from, run.data.height_width)
+            x = shrink(x, side)
+        target = self.truth[torch.from_numpy(rows)].to(job.device, non_blocking=True)
+        if place.epoch < run.train.epochs - run.augment.mix_off_epochs:
+            key = (*job.key, place.epoch, place.batch)
+            return mix(x, target, len(job.outputs), run.augment, *key)
+        return x, target
+
+    def _right(self, logits: Tensor, target: Tensor) -> int | None:
+        if target.ndim != 1 or not single_label(self.job.task):
+            return None
+        found = activate(logits, self.job.objective.activation).argmax(1)
+        return int((found == target).sum())
+
+    def _update(self, step: int) -> None:
+        self.rates.at_step(step)
+        if self.job.run.optim.clip:
+            self.scaler.unscale_(self.optimizer)
+            clip(self.model, self.job.run.optim)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._unfreeze(step + 1)
+
+    def _unfreeze(self, step: int) -> None:
+        """Gradual unfreezing: from this step on so many of the last layer groups learn."""
+        if self.groups:
+            share = self.job.run.train.unfreeze
+            count = trainable_groups(step, self.steps, share, len(self.groups))
+            set_trainable(self.model, self.groups, count, self.job.run.train.freeze)
+
+
+def _trained(groups: list[list[str]], frozen: list[str]) -> list[list[str]]:
+    """The groups that have something to train, so that the first to learn is never one that is frozen for good."""
+    kept = [[name for name in group if not name.startswith(tuple(frozen))] for group in groups]
+    return [group for group in kept if group]

@@ -1,0 +1,97 @@
+"""What turns a network's logits into predictions. The name stands in each fold's meta.json. Pure."""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from foldline.core.errors import unknown
+from foldline.engine.losses.softmax import log_tempered_softmax
+
+
+def activate(logits: Tensor, activation: str) -> Tensor:
+    """Predictions of logits [..., logits].
+
+    Args:
+        activation: "softmax"; "sigmoid"; "identity" leaves values alone; "shares": sigmoids over their sum;
+            "tempered(t)": the heavy-tailed softmax of `bi_tempered`; "bounded(low,high)": a sigmoid scaled to
+            [low, high]; "corn" and "cumulative": probabilities of one class more than there are logits.
+
+    Returns:
+        [..., outputs]; classes that exclude each other are >= 0 and sum to 1.
+
+    Raises:
+        FoldlineError: the name is unknown.
+
+    >>> activate(torch.tensor([0.0, 0.0]), "softmax")
+    tensor([0.5000, 0.5000])
+    >>> activate(torch.tensor([0.0]), "bounded(2.0,6.0)")
+    tensor([4.])
+    """
+    name, numbers = _parse(activation)
+    if name not in ACTIVATIONS:
+        raise unknown("activation", activation, list(ACTIVATIONS), where="meta.json")
+    return ACTIVATIONS[name](logits, *numbers)
+
+
+def _parse(activation: str) -> tuple[str, list[float]]:
+    """A name and its numbers.
+
+    >>> _parse("bounded(0.0,4.0)")
+    ('bounded', [0.0, 4.0])
+    """
+    found = re.fullmatch(r"(\w+)\(([^()]*)\)", activation)
+    return (activation, []) if found is None else (found[1], [float(number) for number in found[2].split(",")])
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Sigmoids divided by their sum: for one class a row, learned as yes or no each.
+
+    >>> shares(torch.tensor([0.0, 0.0, -1000.0]))
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    return F.logsigmoid(logits).softmax(-1)
+
+
+def corn(logits: Tensor) -> Tensor:
+    """[..., classes - 1] conditional steps upwards -> [..., classes] probabilities.
+
+    >>> corn(torch.tensor([0.0, 0.0]))
+    tensor([0.5000, 0.2500, 0.2500])
+    """
+    reached = torch.cat([torch.ones_like(logits[..., :1]), logits.sigmoid().cumprod(-1)], -1)
+    stopped = torch.cat([torch.sigmoid(-logits), torch.ones_like(logits[..., :1])], -1)
+    return reached * stopped
+
+
+def cumulative(logits: Tensor) -> Tensor:
+    """[..., classes - 1] "above class k" -> [..., classes] probabilities.
+
+    The thresholds are learned apart, so "above 2" can come out likelier than "above 1": each is cut off at the
+    smallest before it.
+
+    >>> cumulative(torch.tensor([0.0, 1000.0]))
+    tensor([0.5000, 0.0000, 0.5000])
+    """
+    above = logits.sigmoid().cummin(-1).values
+    ones = torch.ones_like(logits[..., :1])
+    return torch.cat([ones, above], -1) - torch.cat([above, 0 * ones], -1)
+
+
+def bounded(logits: Tensor, low: float, high: float) -> Tensor:
+    """Values in [low, high]."""
+    return low + (high - low) * logits.sigmoid()
+
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "softmax": lambda logits: logits.softmax(-1),
+    "sigmoid": torch.sigmoid,
+    "identity": lambda logits: logits,
+    "shares": shares,
+    "tempered": lambda logits, t2: log_tempered_softmax(logits, t2).exp(),
+    "bounded": bounded,
+    "corn": corn,
+    "cumulative": cumulative,
+}

@@ -1,0 +1,230 @@
+"""What training minimises, by name. Each is built with the run's loss settings and the task.
+
+A loss takes logits [batch, logits] float32 and a target, and returns the mean over the batch. The target is class
+indices [batch] int64 or probabilities [batch, outputs] for classes that exclude each other, else [batch, outputs]
+float32. A new loss is one function in a `losses_*` file and one line in `LOSSES` here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.run import Loss
+from foldline.core.task import single_label
+from foldline.engine.losses import ordered, sigmoid, softmax
+from foldline.engine.losses.spec import SOFT, Kind, LossFunction, Making, Option, by_task
+
+Array = NDArray[np.float64]
+
+_CLASSES: tuple[Task, ...] = (*SOFT, "multilabel")
+_TINY = 1e-6  # the smallest of what must be above 0
+_EPSILON = {"epsilon": Option(1.0, -1, 10)}
+_GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, ("binary", "multilabel"))}
+_ASYMMETRIC = {
+    "gamma_neg": Option(4.0, 0, 10),
+    "gamma_pos": Option(1.0, 0, 10),
+    "clip": Option(0.05, 0, 0.5, ("multilabel",)),
+}
+_LOW_HIGH = {"low": Option(None, -1e30, 1e30), "high": Option(None, -1e30, 1e30)}
+
+
+def _either(
+    one: Callable[[Making], LossFunction], many: Callable[[Making], LossFunction]
+) -> Callable[..., LossFunction]:
+    """`one` where classes exclude each other, `many` where several labels can be true at once."""
+    return lambda making: (many if making.task == "multilabel" else one)(making)
+
+
+def _always(name: str) -> Callable[[Making], str]:
+    return lambda making: name  # noqa: ARG005 - other losses ask their settings
+
+
+def _bounded(making: Making) -> str:
+    low, high = ordered.bounds_of(making)
+    return f"bounded({low!r},{high!r})"
+
+
+LOSSES: dict[str, Kind] = {
+    "cross_entropy": Kind(softmax.cross_entropy, SOFT, {}, by_task),
+    "bce": Kind(
+        sigmoid.binary_cross_entropy,
+        _CLASSES,
+        {"pos_weight": Option(1.0, _TINY, 1000)},
+        lambda making: "sigmoid" if making.task == "multilabel" else "shares",
+    ),
+    "focal": Kind(_either(softmax.focal, sigmoid.focal), _CLASSES, _GAMMA_ALPHA, by_task),
+    "asymmetric": Kind(_either(softmax.asymmetric, sigmoid.asymmetric), _CLASSES, _ASYMMETRIC, by_task),
+    "poly": Kind(_either(softmax.poly, sigmoid.poly), _CLASSES, _EPSILON, by_task),
+    "bi_tempered": Kind(
+        softmax.bi_tempered,
+        SOFT,
+        {"t1": Option(0.8, 0, 1), "t2": Option(1.2, 1, 2)},
+        lambda making: f"tempered({making.number('t2')!r})",
+    ),
+    "kl": Kind(softmax.kullback_leibler, SOFT, {}, by_task),
+    "arcface": Kind(softmax.arcface, SOFT, {"margin": Option(0.3, 0, 1.5)}, by_task),
+    "corn": Kind(ordered.corn, ("ordinal",), {}, _always("corn"), thresholds=True),
+    "cumulative": Kind(ordered.cumulative, ("ordinal",), {}, _always("cumulative"), thresholds=True),
+    "mse": Kind(ordered.mean_squared_error, ("regression",), {}, _always("identity")),
+    "huber": Kind(ordered.huber, ("regression",), {"delta": Option(1.0, _TINY, 1e6)}, _always("identity")),
+    "l1": Kind(ordered.mean_absolute_error, ("regression",), {}, _always("identity")),
+    "bounded": Kind(ordered.bounded, ("regression",), _LOW_HIGH, _bounded),
+}
+_DEFAULT: dict[Task, str] = {
+    "binary": "cross_entropy",
+    "multiclass": "cross_entropy",
+    "ordinal": "cross_entropy",
+    "soft": "cross_entropy",
+    "multilabel": "bce",
+    "regression": "mse",
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss, ready for training.
+
+    Attributes:
+        function: logits [batch, logits] float32, target -> the mean over the batch.
+        plain: the same without smoothing and class weights, for the validation loss.
+        logits: how many numbers the network predicts.
+        activation: what turns them into predictions, for `engine.losses.activations.activate`.
+    """
+
+    function: LossFunction
+    plain: LossFunction
+    logits: int
+    activation: str
+
+
+def build_objective(
+    settings: Loss,
+    task: Task,
+    outputs: Sequence[str],
+    truth: Array,
+    *,
+    bounds: tuple[float, float] | None = None,
+    scale: float = 30.0,
+) -> Objective:
+    """The loss that the run names; `auto` takes the task's usual one.
+
+    Args:
+        truth: the training rows' labels as `core.task.truth_array` gives them, for balanced class weights.
+        bounds: the smallest and the largest label that a regression can have, where the task knows them.
+        scale: what an ArcFace head multiplies its cosines with.
+
+    Raises:
+        FoldlineError: an unknown loss, option or class; a number out of its range; a loss that does not fit.
+    """
+    name = _DEFAULT[task] if settings.name == "auto" else settings.name
+    if name not in LOSSES:
+        raise unknown("loss", name, list(LOSSES), where="loss.name")
+    kind = LOSSES[name]
+    if task not in kind.tasks:
+        raise _does_not_fit(name, task)
+    making = Making(
+        task=task,
+        smoothing=settings.smoothing,
+        weights=_class_weights(settings, task, outputs, truth),
+        options=_options(name, kind, settings.options, task),
+        bounds=bounds,
+        scale=scale,
+    )
+    _require_sense(name, making, truth)
+    return Objective(
+        function=kind.make(making),
+        plain=kind.make(replace(making, smoothing=0.0, weights=None)),
+        logits=len(outputs) - int(kind.thresholds),
+        activation=kind.activation(making),
+    )
+
+
+def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict[str, float | None]:
+    """Every option that the loss has for this task; the run's numbers are checked."""
+    known = {key: option for key, option in kind.options.items() if option.tasks is None or task in option.tasks}
+    for key, value in given.items():
+        if not known:
+            raise FoldlineError(f"the loss '{name}' has no options", where="loss.options", next=f"leave '{key}' out")
+        if key not in known:
+            raise unknown(f"option of the loss '{name}' for the task '{task}':", key, list(known), where="loss.options")
+        if not known[key].low <= value <= known[key].high:
+            raise FoldlineError(
+                f"{key} is {value:g}, not between {known[key].low:g} and {known[key].high:g}",
+                where=f"loss.options.{key}",
+                next=f"leave it out for the usual {known[key].default}",
+            )
+    return {key: given.get(key, option.default) for key, option in known.items()}
+
+
+def _require_sense(name: str, making: Making, truth: Array) -> None:
+    """Refuses what the loss would ignore, and labels outside the bounds."""
+    if making.task == "regression" and making.smoothing:
+        raise FoldlineError("label smoothing is for classes", where="loss.smoothing", next="leave it out")
+    if name != "bounded":
+        return
+    given = making.options["low"], making.options["high"]
+    if making.bounds is None and None in given:
+        raise FoldlineError(
+            "the loss 'bounded' needs the bounds of the label",
+            where="loss.options",
+            next="give the smallest and the largest label: loss.options.low=0 loss.options.high=100",
+        )
+    low, high = ordered.bounds_of(making)
+    if low >= high or truth.min() < low or truth.max() > high:
+        raise FoldlineError(
+            f"the labels go from {truth.min():g} to {truth.max():g}, the bounds from {low:g} to {high:g}",
+            where="loss.options",
+            next="widen the bounds: loss.options.low and loss.options.high",
+        )
+
+
+def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Array) -> torch.Tensor | None:
+    """[outputs] what each class counts; None where all count 1."""
+    choice = settings.class_weights
+    if choice == "none":
+        return None
+    if task == "regression":
+        raise FoldlineError("a regression has no classes", where="loss.class_weights", next="leave it out")
+    if choice == "balanced":
+        return torch.from_numpy(balanced_weights(truth, task, len(outputs))).float()
+    strangers = sorted(choice.keys() - set(outputs))
+    if strangers:
+        raise FoldlineError(
+            f"no class is called {first_few(strangers)}",
+            where="loss.class_weights",
+            next=f"the classes: {first_few(list(outputs), 20)}",
+        )
+    weights = [choice.get(name, 1.0) for name in outputs]
+    if min(weights) < 0 or max(weights) == 0 or not np.isfinite(weights).all():
+        raise FoldlineError("class weights are 0 or more, not all 0", where="loss.class_weights", next="mend them")
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
+    """What each class counts so that all together count alike: rows / (classes x its rows), as scikit-learn's.
+
+    The mean over the rows is 1, so the loss keeps its size. Of soft labels and of several labels a row the sums
+    count as rows. A class without training rows counts 1.
+
+    >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), "binary", 2).round(3).tolist()
+    [0.667, 2.0]
+    """
+    counts = np.bincount(truth.astype(np.int64), minlength=classes) if single_label(task) else truth.sum(axis=0)
+    present = counts > 0
+    found: Array = np.ones(classes)
+    found[present] = counts.sum() / (present.sum() * counts[present])
+    return found
+
+
+def _does_not_fit(name: str, task: Task) -> FoldlineError:
+    fitting = sorted(name for name, kind in LOSSES.items() if task in kind.tasks)
+    return FoldlineError(
+        f"the loss '{name}' does not fit the task '{task}'",
+        where="loss.name",
+        next=f"use loss.name={_DEFAULT[task]}; others that fit: {', '.join(fitting)}",
+    )

@@ -1,0 +1,104 @@
+"""Losses for numbers and for classes in an order.
+
+Numbers: logits and target [batch, outputs]. Ordered classes: logits [batch, classes - 1], one for each threshold
+between two neighbours, and a target of class indices [batch] or probabilities [batch, classes].
+"""
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from foldline.engine.losses.spec import LossFunction, Making, over_rows, require_same_shape
+
+
+def mean_squared_error(making: Making) -> LossFunction:  # noqa: ARG001
+    """The squared difference."""
+    return _same_shape(F.mse_loss)
+
+
+def huber(making: Making) -> LossFunction:
+    """Half the squared difference up to delta, linear beyond: outliers weigh less.
+
+    Huber 1964, doi:10.1214/aoms/1177703732.
+
+    Options:
+        delta: above 0 to 1e6, default 1, in the label's unit.
+    """
+    delta = making.number("delta")
+    return _same_shape(lambda logits, target: F.huber_loss(logits, target, delta=delta))
+
+
+def mean_absolute_error(making: Making) -> LossFunction:  # noqa: ARG001
+    """The absolute difference: the best constant is the median."""
+    return _same_shape(F.l1_loss)
+
+
+def bounded(making: Making) -> LossFunction:
+    """Binary cross-entropy of labels scaled from [low, high] into [0, 1]; predictions cannot leave the bounds.
+
+    Its best prediction is the mean, as of the squared error; near the bounds it is steeper.
+
+    Options:
+        low, high: the bounds; default: the task's own.
+    """
+    low, high = bounds_of(making)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        share = (target - low) / (high - low)
+        return F.binary_cross_entropy_with_logits(logits, share.to(logits.dtype))
+
+    return _same_shape(loss)
+
+
+def bounds_of(making: Making) -> tuple[float, float]:
+    """The bounds of a bounded regression: the run's, else the task's."""
+    low, high = making.bounds or (None, None)
+    given = making.options["low"], making.options["high"]
+    low, high = (low if given[0] is None else given[0]), (high if given[1] is None else given[1])
+    assert low is not None
+    assert high is not None
+    return float(low), float(high)
+
+
+def _same_shape(function: LossFunction) -> LossFunction:
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        require_same_shape(logits, target)
+        return function(logits, target)
+
+    return loss
+
+
+def corn(making: Making) -> LossFunction:
+    """CORN: logit k says how likely the class is above k once it is not below k (https://arxiv.org/abs/2111.08851).
+
+    Binary cross-entropy of these conditional steps. The sum over a row's steps is minus the logarithm of the
+    decoded probability of its class; the paper divides by the number of steps of the batch, here by its rows, so
+    that the loss of a row does not depend on the others.
+    """
+
+    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+        return -(above(hot) * F.logsigmoid(logits) + hot[:, :-1] * F.logsigmoid(-logits)).sum(1)
+
+    return over_rows(making, terms, thresholds=True)
+
+
+def cumulative(making: Making) -> LossFunction:
+    """Binary cross-entropy of "above class k", the mean over the thresholds.
+
+    Niu et al. 2016, doi:10.1109/CVPR.2016.532.
+    """
+
+    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, above(hot), reduction="none").mean(1)
+
+    return over_rows(making, terms, thresholds=True)
+
+
+def above(probabilities: Tensor) -> Tensor:
+    """[batch, classes] -> [batch, classes - 1]: how likely the class is above each but the last.
+
+    >>> import torch
+    >>> above(torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.25, 0.25]]))
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.2500]])
+    """
+    return probabilities.flip(1).cumsum(1).flip(1)[:, 1:]

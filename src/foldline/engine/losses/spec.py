@@ -1,0 +1,150 @@
+"""What a loss is made of: what it may be told, which tasks it fits, and the few steps that all of them share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from foldline.core.competition import Task
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+Terms = Callable[[Tensor, Tensor], Tensor]
+
+SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
+SOFT: tuple[Task, ...] = (*SINGLE, "soft")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A number of `loss.options`.
+
+    Attributes:
+        default: its value where the run does not give it; None: off.
+        low, high: the smallest and the largest value accepted.
+        tasks: the tasks for which it means something; None: all of the loss's.
+    """
+
+    default: float | None
+    low: float
+    high: float
+    tasks: tuple[Task, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a loss is built from.
+
+    Attributes:
+        smoothing: 0 to 1; how far the labels are moved towards "all classes alike".
+        weights: [classes] what each class counts, or None.
+        options: every option that the loss has for this task, by name.
+        bounds: the smallest and the largest label of a bounded regression.
+        scale: what an ArcFace head multiplies its cosines with.
+    """
+
+    task: Task
+    smoothing: float = 0.0
+    weights: Tensor | None = None
+    options: Mapping[str, float | None] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+    scale: float = 30.0
+
+    def number(self, name: str) -> float:
+        """An option that is never off."""
+        value = self.options[name]
+        assert value is not None
+        return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One entry of the dictionary of losses.
+
+    Attributes:
+        make: builds the function from the settings.
+        tasks: the tasks that it fits.
+        options: its own numbers.
+        activation: what turns logits into predictions; `engine.losses.activations.activate` knows it.
+        thresholds: it predicts one logit fewer than there are classes.
+    """
+
+    make: Callable[[Making], LossFunction]
+    tasks: tuple[Task, ...]
+    options: Mapping[str, Option]
+    activation: Callable[[Making], str]
+    thresholds: bool = False
+
+
+def by_task(making: Making) -> str:
+    """Probabilities by softmax, or by sigmoid where several labels can be true at once."""
+    return "sigmoid" if making.task == "multilabel" else "softmax"
+
+
+def probabilities(target: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Class indices [batch] as [batch, classes] zeros and ones; probabilities stay; in the type of `like`."""
+    hot = F.one_hot(target, classes) if target.ndim == 1 else target
+    return hot.to(like.dtype)
+
+
+def over_classes(making: Making, terms: Terms) -> LossFunction:
+    """A loss that is a sum over the classes.
+
+    Args:
+        terms: logits, smoothed target, both [batch, classes] -> each class's part [batch, classes]; a class
+            counts by its weight.
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        hot = smooth(probabilities(target, logits.shape[1], logits), making.smoothing)
+        return weighted(terms(logits, hot), making.weights).sum(1).mean()
+
+    return loss
+
+
+def over_labels(making: Making, terms: Terms) -> LossFunction:
+    """A loss in which each output is a yes or no by itself: the mean over rows and outputs.
+
+    Args:
+        terms: logits, smoothed target, both [batch, outputs] -> each output's loss [batch, outputs].
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        hot = probabilities(target, logits.shape[1], logits)
+        hot = hot * (1 - making.smoothing) + making.smoothing / 2
+        require_same_shape(logits, hot)
+        return weighted(terms(logits, hot), making.weights).mean()
+
+    return loss
+
+
+def over_rows(making: Making, terms: Terms, *, thresholds: bool = False) -> LossFunction:
+    """A loss that has one number a row; a row counts by its class's weight.
+
+    Args:
+        terms: logits and smoothed target [batch, classes] -> [batch].
+        thresholds: the logits are one fewer than the classes.
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        hot = probabilities(target, logits.shape[1] + int(thresholds), logits)
+        rows = terms(logits, smooth(hot, making.smoothing))
+        return (rows if making.weights is None else rows * weighted(hot, making.weights).sum(1)).mean()
+
+    return loss
+
+
+def smooth(hot: Tensor, smoothing: float) -> Tensor:
+    """Probabilities moved towards 1 / classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567)."""
+    return hot * (1 - smoothing) + smoothing / hot.shape[1]
+
+
+def weighted(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """Terms [batch, classes] times each class's weight."""
+    return terms if weights is None else terms * weights.to(terms)
+
+
+def require_same_shape(logits: Tensor, target: Tensor) -> None:
+    """A target of another shape would broadcast to a wrong loss; this is our own bug."""
+    if logits.shape != target.shape:
+        raise ValueError(f"logits {list(logits.shape)} and target {list(target.shape)} differ in shape")

@@ -1,0 +1,1 @@
+"""The machine that computes: devices and number formats."""

@@ -1,0 +1,242 @@
+"""What training and prediction of a run share: its rows as arrays, its pictures, its network.
+
+Reads `folds/<comp>.csv` and the images (through the cache); nothing is written but caches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foldline.core.competition import Competition, Task, load_competition, locate_metric
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.run import Run
+from foldline.core.task import single_label, truth_array
+from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
+from foldline.engine.losses.catalogue import Objective, build_objective
+from foldline.engine.losses.distill import Teacher
+from foldline.engine.machine.precision import Precision
+from foldline.images.cache import ImageCache, open_cache
+from foldline.images.mix import require_mixable
+from foldline.images.views import require_views
+from foldline.models.backbone import Architecture, Preprocessing
+from foldline.models.metadata import Encoding, fit_encoding
+from foldline.scoring.cv import metric_names
+from foldline.scoring.metrics import metric_for
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RowArrays:
+    """RowArrays as arrays: `positions` [rows] in the image cache, `truth` as `core.task.truth_array` gives it, and
+    `metadata` [rows, features] float32, or None where the network does not see any."""
+
+    positions: NDArray[np.int64]
+    truth: Array
+    metadata: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A competition's rows with their pictures at a run's size, checked before anything is trained."""
+
+    layout: Layout
+    comp: str
+    facts: Competition
+    run: Run
+    folds: Folds
+    cache: ImageCache
+    truth: NDArray[np.float64]  # as `core.task.truth_array` gives it
+    extra: pd.DataFrame  # training-only rows that files name
+    encoding: Encoding | None  # of all rows: it says how many numbers there are
+    device: torch.device
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """[training rows] whether a row's picture could be decoded."""
+        return np.array([image not in self.cache.bad for image in self.folds.frame["image"]])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The competition's own metric, then the further ones of the facts and of the run."""
+        own = [locate_metric(self.layout, self.comp, name) for name in self.run.metrics]
+        return metric_names(self.facts, own)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the run minimises, but for balanced class weights, which are each fold's own."""
+        return self.objective_of(self.truth)
+
+    def objective_of(self, truth: NDArray[np.float64]) -> Objective:
+        """What a fold minimises; classes are counted on the rows that it trains on, never on its own."""
+        run, folds = self.run, self.folds
+        return build_objective(
+            run.loss, folds.task, folds.outputs, truth, bounds=self.facts.submission.bounds, scale=run.model.head.scale
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that the run names, for this competition's outputs."""
+        height, width = self.run.data.height_width
+        model = self.run.model
+        return Architecture(
+            model.name, self.objective.logits, int(self.cache.pixels.shape[3]), height, width,
+            model.drop_rate, model.drop_path_rate, pool=model.pool, head=model.head.model_dump(mode="json"),
+            metadata_features=0 if self.encoding is None else self.encoding.features, options=model.options,
+        )  # fmt: skip
+
+    def own(self, fold: int, *, train: bool) -> NDArray[np.int64]:
+        """The competition's rows that fold `fold` trains on, or is validated on, without those of bad pictures."""
+        inside = self.folds.frame["fold"].to_numpy() == fold
+        return np.flatnonzero((~inside if train else inside) & self.usable)
+
+    def encoding_of(self, fold: int) -> Encoding | None:
+        """How metadata become numbers in this fold, by the rows of the other folds alone."""
+        others = self.folds.frame[self.folds.frame["fold"] != fold]
+        return None if self.encoding is None else self.encoding.fitted_on(others)
+
+    def valid_rows(self, fold: int, encoding: Encoding | None) -> RowArrays:
+        """The fold's own rows, their metadata by the fold's encoding."""
+        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding)
+
+    def train_rows(self, fold: int) -> RowArrays:
+        """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
+        parts, encoding = [self.folds.frame.iloc[self.own(fold, train=True)]], self.encoding_of(fold)
+        if len(self.extra):
+            parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
+        if self.run.extra.pseudo:
+            pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra, fold)
+            parts.append(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False))
+        if len(parts) == 1:
+            return self._rows(parts[0], encoding)
+        joined = pd.concat(parts, ignore_index=True)
+        return self._rows(joined[~joined["image"].isin(list(self.cache.bad))], encoding)
+
+    def test_rows(self, encoding: Encoding | None) -> RowArrays:
+        """The test rows, their metadata by a fold's encoding; their truth is empty."""
+        return self._rows(self.folds.test, encoding, labelled=False)
+
+    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None, *, labelled: bool = True) -> RowArrays:
+        folds = self.folds
+        truth = truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
+        metadata = None if encoding is None else encoding.encode(frame)
+        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata)
+
+    def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
+        """Without rows whose picture looks like one of the fold's own rows, or of the test rows."""
+        others = self.folds.frame["image"].tolist() + (self.folds.test["image"].tolist() if test else [])
+        alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), rows["image"].tolist(), others)
+        forbidden = set(self.folds.frame["image"].iloc[self.own(fold, train=False)])
+        forbidden |= set(self.folds.test["image"]) if test else set()
+        bad = rows["image"].map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+        if bad.any():
+            named = first_few(rows.loc[bad, "row_id"].tolist())
+            say(f"  fold {fold}: {int(bad.sum())} {what} look like rows that are predicted and are left out: {named}")
+        return rows[~bad]
+
+
+def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> Problem:
+    """Loads facts and folds, checks names that the run gives, and opens (or builds) the image cache."""
+    facts = load_competition(layout, comp)
+    metric_for(facts.metric, facts.task, where="metric")
+    require_views(run.predict.views, run.data.height_width, where="predict.views")
+    if run.train.probe is not None:
+        require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
+    require_mixable(run.augment, facts.task)
+    _require_one_head(run)
+    folds = load_folds(layout, comp)
+    extra = listed_rows(layout, folds, run.extra)
+    where = layout.relative(layout.folds(comp))
+    truth = truth_array(folds.frame, folds.task, folds.outputs, where=where)
+    encoding = None
+    if run.model.metadata:
+        encoding = fit_encoding(folds.frame, run.model.metadata)
+        encoding.encode(folds.test)  # a column that only the training rows have is refused here
+        _require_metadata(encoding, extra)
+    images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
+    cache = open_cache(
+        layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
+        intensity=run.data.intensity, bad_images=run.data.bad_images,
+    )  # fmt: skip
+    return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
+
+
+def _require_metadata(encoding: Encoding, extra: pd.DataFrame) -> None:
+    """Raises FoldlineError where further rows lack a column that the network sees, or hold a word for a number."""
+    lacking = [name for name in encoding.names if name not in extra.columns]
+    if len(extra) and lacking:
+        raise FoldlineError(
+            f"the further rows have no column {first_few(lacking)}, which model.metadata names",
+            where="extra.rows",
+            next="add it to these files (cells may be empty), or take it out of model.metadata",
+        )
+    if len(extra):
+        encoding.encode(extra)
+
+
+def _require_one_head(run: Run) -> None:
+    """Raises FoldlineError for settings of the head that exclude one another."""
+    arcface = run.model.head.kind == "arcface"
+    if arcface != (run.loss.name == "arcface"):
+        raise FoldlineError(
+            "the head 'arcface' and the loss 'arcface' need one another", where="model.head.kind, loss.name"
+        )
+    if run.train.probe is not None and (arcface or run.model.metadata):
+        raise FoldlineError(
+            "a probe is a linear head on the picture's features: it starts neither arcface nor a head with metadata",
+            where="train.probe",
+            next="leave train.probe out",
+        )
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """All that fitting one fold needs."""
+
+    fold: int
+    run: Run
+    task: Task
+    outputs: list[str]
+    metrics: list[str]  # the competition's own first
+    pixels: NDArray[np.uint8]
+    train: RowArrays
+    valid: RowArrays
+    valid_frame: pd.DataFrame
+    prepare: Preprocessing
+    objective: Objective
+    device: torch.device
+    precision: Precision
+    folder: Path
+    teacher: Callable[[], Teacher] | None = None
+    made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
+    on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What makes everything random: (seed, fold)."""
+        return (self.run.seed, self.fold)
+
+    @property
+    def resume_path(self) -> Path:
+        """The resume point; only training reads it."""
+        return self.folder / "resume"
+
+
+def target_tensor(truth: Array, job: FoldJob) -> Tensor:
+    """[rows] int64 class indices, or [rows, outputs] float32."""
+    tensor = torch.from_numpy(truth)
+    return tensor.long() if single_label(job.task) else tensor.float()

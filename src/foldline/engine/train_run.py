@@ -1,0 +1,186 @@
+"""Trains the folds of a run one after the other, and writes each fold's folder.
+
+Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation predictions, log, and last
+`meta.json`, which holds everything that inference needs and marks the fold as finished.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.core.predictions import predictions_table
+from foldline.core.progress import say
+from foldline.core.provenance import inputs_sha256
+from foldline.core.run import Run
+from foldline.core.run_folder import run_sha256, write_run
+from foldline.core.tables import write_json, write_parquet
+from foldline.engine.extra_rows import require_pseudo
+from foldline.engine.infer import predict
+from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
+from foldline.engine.loop.fit import Fitted, fit_fold, time_one_step, write_log
+from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
+from foldline.engine.machine.precision import Precision, choose_precision
+from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
+from foldline.engine.problem import FoldJob, Problem, open_problem
+from foldline.engine.starting_weights import Start, make_start
+from foldline.images.augment import Augmenter
+from foldline.images.sampling import row_classes, rows_per_epoch
+from foldline.models.backbone import build
+from foldline.scoring.metrics import metric_for
+
+
+def train_folds(
+    layout: Layout,
+    comp: str,
+    name: str,
+    run: Run,
+    folds: list[int],
+    device_name: str,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Trains the named folds; what all of them need (images, labels, weights, features) is prepared once.
+
+    Args:
+        on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
+    """
+    device = pick_device(device_name)
+    prepare_device(device)
+    say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
+    problem = open_problem(layout, comp, run, device)
+    for fold in folds:
+        require_trainable(problem, fold)
+    start = make_start(problem, folds)
+    write_run(layout, comp, name, run)
+    for fold in folds:
+        _train_fold(problem, start, name, fold, on_epoch)
+
+
+def _train_fold(
+    problem: Problem, start: Start, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
+) -> None:
+    run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
+    job = make_job(problem, start, fold, folder, on_epoch)
+    precision = choose_precision(
+        run.train.precision, problem.device, describe(problem.device), folder.parent / "precision.json",
+        lambda precision: time_one_step(replace(job, precision=precision), start.for_fold(problem, fold)),
+    )  # fmt: skip
+    job = replace(job, precision=precision)
+    fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
+    _write_fold(problem, start, name, job, fitted)
+
+
+def make_job(
+    problem: Problem,
+    start: Start,
+    fold: int,
+    folder: Path,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+) -> FoldJob:
+    """What fitting the fold needs, in fp32 until the precision is chosen."""
+    run, train = problem.run, problem.train_rows(fold)
+    made_from = {
+        "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
+        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold),
+    }  # fmt: skip
+    return FoldJob(
+        fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
+        pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
+        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
+        objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
+        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None,
+        made_from=made_from, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def require_trainable(problem: Problem, fold: int) -> None:
+    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
+    run, folds = problem.run, problem.folds
+    for train, what in ((True, "to train on"), (False, "of its own")):
+        if not len(problem.own(fold, train=train)):
+            raise FoldlineError(
+                f"fold {fold} has no rows {what}: none of their pictures could be decoded",
+                where="data.bad_images: skip",
+                next="mend these pictures, or make other folds",
+            )
+    if run.extra.pseudo:
+        require_pseudo(problem.layout, problem.comp, folds, run.extra, fold)
+    if run.loss.teacher:
+        teacher_meta(problem, fold)
+    Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
+    truth = problem.truth[problem.own(fold, train=True)]
+    rows_per_epoch(row_classes(truth, folds.task), len(truth), run.sampling, folds.outputs)
+
+
+def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:
+    """Weights, validation predictions, log, then meta; the resume point goes last."""
+    last = job.run.train.select == "last"
+    chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
+    start_weights = cpu_copy(start.for_fold(problem, job.fold).state_dict()) if job.run.train.keep_start else None
+    members = {"model.safetensors": chosen} | ({} if start_weights is None else {"start.safetensors": start_weights})
+    for file, weights in members.items():
+        save_weights(job.folder / file, weights)
+    save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
+    _write_valid(problem, job, list(members.values()))
+    write_log(job.folder / "log.csv", fitted.log)
+    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members))
+    for done in (job.resume_path, job.folder / "latest.parquet"):
+        done.unlink(missing_ok=True)
+
+
+def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
+    """What the kept weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
+    models = []
+    for weights in members:
+        model = build(problem.architecture).to(job.device)
+        load_state(model, weights)
+        models.append(ready(model, problem.architecture, job.precision))
+    found = predict(
+        models, job.pixels, job.valid, job.prepare, job.device, job.precision,
+        views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
+    ).mean(axis=0)  # fmt: skip
+    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, found, job.task, job.outputs))
+
+
+def _meta(
+    problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State]
+) -> dict[str, Any]:
+    """The content of `meta.json`."""
+    run, encoding = job.run, problem.encoding_of(job.fold)
+    last_epoch = len(fitted.log) - 1
+    selected = last_epoch if run.train.select == "last" else fitted.best_epoch
+    score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
+    return {
+        "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task, "outputs": job.outputs,
+        "activation": job.objective.activation, "model": run.model.name, "architecture": problem.architecture.as_json(),
+        "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
+        "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
+        "crop": start.prepare.crop, "intensity": run.data.intensity,
+        "metadata": None if encoding is None else encoding.as_json(),
+        "sha256": {
+            "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
+            "weights": weights_sha256(members), "inputs": job.made_from["inputs"],
+        },
+        "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
+        "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},
+        "seconds": round(fitted.seconds, 2), "epochs": last_epoch, "selected_epoch": selected,
+        "views": run.predict.views, "select": run.train.select, "metric": job.metrics[0], "score": score,
+        "probe_score": probe_score, "below_probe": _below_probe(job, score, probe_score),
+        "rows_train": len(job.train), "rows_valid": len(job.valid),
+    }  # fmt: skip
+
+
+def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -> bool:
+    """Whether fine-tuning made the network worse than its own start; says so, since that is easily overlooked."""
+    if score is None or probe_score is None:
+        return False
+    below = metric_for(job.metrics[0], job.task).better(probe_score, score)
+    if below:
+        say(
+            f"warning: fold {job.fold}: the fine-tuned weights score {score:.4f}, worse than their own probe's "
+            f"{probe_score:.4f}; lower optim.lr, set train.batch_norm=frozen, or augment less"
+        )
+    return below

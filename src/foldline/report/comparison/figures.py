@@ -1,0 +1,142 @@
+"""The figures of a comparison of runs: scores, paired differences, learning curves. Embedded pictures out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foldline.report.comparison.rivals import Comparison, Pair, Rival
+from foldline.report.look import curves, formats, palette
+from foldline.report.look.palette import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, LANE, FRAME = 480, 26, 58  # px: a picture's width, the height of a run's lane, and of all that is not lanes
+NAME = 26  # letters of a run's name beside its lane
+
+
+def score_dots(found: Comparison) -> list[Picture]:
+    """Each run's pooled score with its interval, and its folds' scores; the best run at the top."""
+    shown = [rival for rival in found.rivals if rival.cv["pooled"] is not None]
+    if not shown:
+        return []
+    metric = formats.metric_title(found.facts.metric)
+    with palette.drawing():
+        height = FRAME + LANE * len(shown)
+        figure, axes = palette.canvas(WIDTH, height)
+        for lane, rival in enumerate(shown):
+            folds = [value for value in rival.cv["per_fold"] if value is not None]
+            axes.plot(
+                folds,
+                [lane + 0.3] * len(folds),
+                "o",
+                markersize=3.8,
+                color=palette.PAPER,
+                markeredgecolor=palette.MUTED,
+            )
+            _dot(axes, lane, rival.cv["pooled"], rival.cv["interval"], rival.name in found.partial)
+        _lanes(axes, [rival.name for rival in shown])
+        axes.set_xlabel(metric)
+        uri = palette.svg_uri(figure)
+    alt = "; ".join(f"{rival.name} {formats.score(rival.cv['pooled'])}" for rival in shown)
+    better = "Further right is better." if found.direction == "max" else "Further left is better."
+    hollow = " A hollow dot: a run on only some of the rows." if found.partial else ""
+    legend = [("dot", "pooled score"), ("accent", "95 % interval"), ("number", "one fold")]
+    title = f"{metric}, out of fold"
+    return [Picture("scores", title, uri, WIDTH, height, f"{metric}: {alt}.", better + hollow, legend)]
+
+
+def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
+    """The difference of each run to the reference with its interval; 0 is the reference."""
+    shown = [pair for pair in pairs if pair.difference.verdict != "undefined"]
+    if not shown:
+        return []
+    with palette.drawing():
+        height = FRAME + LANE * len(shown)
+        figure, axes = palette.canvas(WIDTH, height)
+        axes.axvline(0, color=palette.MUTED, linewidth=1.2)
+        for lane, pair in enumerate(shown):
+            it = pair.difference
+            colour = (
+                palette.MUTED if it.verdict == "same" else palette.ACCENT if it.verdict == "better" else palette.WARM
+            )
+            _dot(axes, lane, it.gain, (it.low, it.high), not it.everything, colour)
+        _lanes(axes, [pair.run for pair in shown])
+        axes.set_xlabel(f"better than {formats.printable(reference, NAME)} by")
+        uri = palette.svg_uri(figure)
+    alt = "; ".join(pair.in_words() for pair in shown)
+    caption = "Right of the line is better. Gray: the interval holds 0, these rows cannot tell the two apart."
+    legend = [("accent", "better"), ("warm", "worse"), ("gray", "no telling apart")]
+    title = f"Against {formats.printable(reference, 40)}"
+    return [Picture("differences", title, uri, WIDTH, height, f"{alt}.", caption, legend)]
+
+
+def _dot(
+    axes: "Axes",
+    lane: int,
+    middle: float,
+    ends: "Sequence[float | None] | None",
+    hollow: bool,
+    colour: str = palette.ACCENT,
+) -> None:
+    low, high = ends or (None, None)
+    if low is not None and high is not None:
+        axes.plot([low, high], [lane, lane], color=colour, linewidth=2)
+    face = palette.PAPER if hollow else colour
+    axes.plot(middle, lane, "o", markersize=8, color=face, markeredgecolor=colour, markeredgewidth=1.6)
+
+
+def _lanes(axes: "Axes", names: list[str]) -> None:
+    axes.set(ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)))
+    axes.set_yticklabels([formats.printable(name, NAME) for name in names], color=palette.INK)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.06)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def run_curves(found: Comparison) -> list[Picture]:
+    """One small picture a run: losses above, the metric below, both sets, over epochs; one scale for all runs."""
+    trained = [rival for rival in found.rivals if any(len(log) > 1 for log in rival.logs.values())]
+    logs = [log for rival in trained for log in rival.logs.values()]
+    losses = curves.limits(log[name] for log in logs for name in ("train_loss", "valid_loss"))
+    scores = curves.limits(log[name] for log in logs for name in ("train_score", "score") if name in log)
+    return [_curve(found, rival, losses, scores) for rival in trained]
+
+
+def _curve(
+    found: Comparison, rival: Rival, losses: tuple[float, float] | None, scores: tuple[float, float] | None
+) -> Picture:
+    logs = list(rival.logs.values())
+    with palette.drawing():
+        figure = palette.blank(250, 250)
+        above, below = figure.subplots(2, 1, sharex=True)
+        for axes, train, valid, colour, limits in (
+            (above, "train_loss", "valid_loss", palette.WARM, losses),
+            (below, "train_score", "score", palette.ACCENT, scores),
+        ):
+            curves.folds_and_mean(axes, curves.values_of(logs, train), palette.MUTED, "--")
+            curves.folds_and_mean(axes, curves.values_of(logs, valid), colour)
+            axes.set_ylim(limits)
+            axes.locator_params(axis="y", nbins=4)
+        curves.whole_epochs(below, max(float(log["epoch"].max()) for log in logs))
+        uri = palette.svg_uri(figure)
+    title, alt = formats.printable(rival.name, 40), _curve_words(found, rival)
+    return Picture("curves", title, uri, 250, 250, alt, _own_settings(found, rival))
+
+
+def _curve_words(found: Comparison, rival: Rival) -> str:
+    last = [log.iloc[-1] for log in rival.logs.values()]
+    ends = {name: float(np.mean([row[name] for row in last])) for name in ("train_loss", "valid_loss", "score")}
+    return (
+        f"{rival.name} after {max(row['epoch'] for row in last):.0f} epochs, mean of {len(last)} folds: training loss "
+        f"{formats.score(ends['train_loss'])}, validation loss {formats.score(ends['valid_loss'])}, "
+        f"{formats.metric_title(found.facts.metric)} {formats.score(ends['score'])}."
+    )
+
+
+def _own_settings(found: Comparison, rival: Rival, most: int = 5) -> str:
+    """What sets the run apart: its values of the settings that differ, without those that most runs share."""
+    place, runs = found.rivals.index(rival), len(found.rivals)
+    parts = [f"{key} {values[place]}" for key, values in found.settings if 2 * values.count(values[place]) <= runs]
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")

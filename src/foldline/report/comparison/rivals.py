@@ -1,0 +1,303 @@
+"""Everything that a comparison of runs knows.
+
+Reads `configs/<comp>/competition.yaml`, `folds/<comp>.csv`; of each run `cv.json`, `oof.parquet`, `run.json` and the
+`log.csv` of its folds. Writes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foldline.core import tables
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.progress import Progress
+from foldline.core.run import Run
+from foldline.core.task import prediction_columns
+from foldline.report.look import formats
+from foldline.scoring.cv import cross_validation
+from foldline.scoring.metrics import metric_for
+from foldline.scoring.paired import Difference, compare_runs
+
+Record = dict[str, Any]
+LOG = ["epoch", "train_loss", "valid_loss", "score"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One run of a comparison.
+
+    Attributes:
+        cv: its `cv.json`; the scores are by the metric of the facts as they are now.
+        folds: the folds that it has predicted; `cv["per_fold"]` has one score for each.
+        choices: its settings, defaults included; None for an ensemble.
+        logs: the epochs of each fold, with the columns of LOG and, where it was logged, train_score: the metric on
+            the training rows.
+    """
+
+    name: str
+    cv: Record
+    oof: pd.DataFrame
+    folds: list[int]
+    choices: Record | None = None
+    logs: dict[int, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Training and prediction together."""
+        return float(sum(value for value in (self.cv["seconds"] or {}).values() if value is not None))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its labels are decided by a rule that was fitted on OOF."""
+        return bool((self.cv.get("decision") or {}).get("used") == "fitted")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run against a reference; `difference` is above 0 where the run is the better one."""
+
+    run: str
+    reference: str
+    difference: Difference
+    seed_alone: bool
+
+    def in_words(self) -> str:
+        """The finding, as a person would say it."""
+        return difference_in_words(self.run, self.reference, self.difference) + (
+            ". They differ in the seed alone: this is what chance in training makes" if self.seed_alone else ""
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side, the best first; those that cover fewer rows stand after the others.
+
+    Attributes:
+        pairs: for each reference (the best run, and the one that was asked for) every other run against it.
+        left_out: runs that cannot be compared, and why.
+        settings: (key, its value in each run) of every setting that differs.
+    """
+
+    comp: str
+    facts: Competition
+    k: int
+    rivals: list[Rival]
+    pairs: dict[str, list[Pair]]
+    left_out: dict[str, str]
+    settings: list[tuple[str, list[str]]]
+
+    @property
+    def direction(self) -> str:
+        """Whether a higher score is better (max) or a lower one (min)."""
+        return metric_for(self.facts.metric, self.facts.task).direction
+
+    @property
+    def partial(self) -> list[str]:
+        """The runs that have fewer rows than another one."""
+        most = max(len(rival.oof) for rival in self.rivals)
+        return [rival.name for rival in self.rivals if len(rival.oof) < most]
+
+
+def read_comparison(layout: Layout, comp: str, runs: Sequence[str] = (), against: str = "") -> Comparison:
+    """Reads the runs and compares them.
+
+    Args:
+        runs: the runs; empty: all that are predicted on the present folds, the others are named in `left_out`.
+        against: a further reference beside the best run.
+
+    Raises:
+        FoldlineError: a named run is not predicted, or was made on other folds; there is no run at all.
+    """
+    facts, folds = load_competition(layout, comp), load_folds(layout, comp)
+    names, left_out = (list(dict.fromkeys(runs)), {}) if runs else _all_runs(layout, comp, folds)
+    if against and against not in names:
+        names.append(against)
+    rivals = _in_order([_read_rival(layout, comp, name, facts, folds) for name in names], facts)
+    if not rivals:
+        raise FoldlineError(
+            f"no run of '{comp}' is predicted on the present folds",
+            where=layout.relative(layout.run(comp, "")),
+            next=f"make predict COMP={comp} RUN=<run>",
+        )
+    references = list(dict.fromkeys([rivals[0].name, *([against] if against else [])]))
+    return Comparison(
+        comp=comp,
+        facts=facts,
+        k=folds.k,
+        rivals=rivals,
+        pairs=_pairs(rivals, references, facts, folds.outputs) if len(rivals) > 1 else {},
+        left_out=left_out,
+        settings=differing_settings([rival.choices for rival in rivals]),
+    )
+
+
+def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[str, str]]:
+    """The predicted runs on the present folds, and the others with a reason."""
+    names, left_out = [], {}
+    for path in sorted(layout.run(comp, "").glob("*/cv.json")):
+        digest = tables.read_json(path)["sha256"]["folds"]
+        if digest == folds.sha256:
+            names.append(path.parent.name)
+        else:
+            left_out[path.parent.name] = f"made on other folds: {digest[:12]}, and now they are {folds.sha256[:12]}"
+    return names, left_out
+
+
+def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds: Folds) -> Rival:
+    folder = layout.run(comp, name)
+    tables.require_file(folder / "cv.json", next=f"make predict COMP={comp} RUN={name}")
+    cv = tables.read_json(folder / "cv.json")
+    if cv["sha256"]["folds"] != folds.sha256:
+        raise FoldlineError(
+            f"run '{name}' was made on other folds: {cv['sha256']['folds'][:12]}, "
+            f"and folds/{comp}.csv is {folds.sha256[:12]}",
+            where=layout.relative(folder / "cv.json"),
+            next="scores on different folds cannot be compared: train it anew under another NAME",
+        )
+    columns = prediction_columns(facts.task, folds.outputs)
+    oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
+    if cv["metric"] != facts.metric:
+        cv = cv | cross_validation(oof, facts, folds.outputs)
+    numbers = [int(k) for k in np.unique(oof["fold"])]
+    stored = tables.read_json(folder / "run.json") if (folder / "run.json").is_file() and not cv["members"] else None
+    choices = None if stored is None else _with_defaults(stored, Run().choices())
+    return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
+
+
+def _with_defaults(stored: Record, defaults: Record) -> Record:
+    """The stored settings, and the default of each that is younger than the file.
+
+    >>> _with_defaults({"optim": {"lr": 1}}, {"optim": {"lr": 2, "clip": 1}, "seed": 0})
+    {'optim': {'lr': 1, 'clip': 1}, 'seed': 0}
+    """
+    found = dict(stored)
+    for key, default in defaults.items():
+        if key not in found:
+            found[key] = default
+        elif isinstance(default, dict) and isinstance(found[key], dict):
+            found[key] = {**found[key], **_with_defaults(found[key], default)}
+    return found
+
+
+def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str) -> dict[int, pd.DataFrame]:
+    """The epochs of each fold as numbers, an empty cell is NaN; the metric on the training rows where it is known."""
+    logs = {}
+    for k in numbers:
+        path = layout.fold(comp, name, k) / "log.csv"
+        if path.is_file():
+            log = tables.read_csv(path, required=LOG)
+            own = f"train_{metric}"  # empty where the training rows' labels are mixed
+            names = {own: "train_score"} if own in log.columns and (log[own] != "").any() else {}
+            log = log.rename(columns=names)[[*LOG, *names.values()]]
+            logs[k] = log.apply(pd.to_numeric, errors="coerce")
+    return logs
+
+
+def _in_order(rivals: list[Rival], facts: Competition) -> list[Rival]:
+    """The runs with the most rows first, of these the best first; an undefined score comes last."""
+    sign = -1.0 if metric_for(facts.metric, facts.task).direction == "max" else 1.0
+
+    def place(rival: Rival) -> tuple[int, float, str]:
+        pooled = rival.cv["pooled"]
+        return -len(rival.oof), np.inf if pooled is None else sign * pooled, rival.name
+
+    return sorted(rivals, key=place)
+
+
+def _pairs(rivals: list[Rival], references: list[str], facts: Competition, outputs: list[str]) -> dict[str, list[Pair]]:
+    named = {rival.name: rival for rival in rivals}
+    wanted = [(run, named[reference]) for reference in references for run in rivals if run.name != reference]
+    pairs: dict[str, list[Pair]] = {reference: [] for reference in references}
+    with Progress() as progress:
+        for run, reference in progress.over(wanted, "comparing", total=len(wanted)):
+            fitted = (run.fitted, reference.fitted)
+            difference = compare_runs(run.oof, reference.oof, facts, outputs, fitted=fitted)
+            pairs[reference.name].append(Pair(run.name, reference.name, difference, _seed_alone(run, reference)))
+    return pairs
+
+
+def _seed_alone(one: Rival, other: Rival) -> bool:
+    if one.choices is None or other.choices is None:
+        return False
+    return [key for key, _ in differing_settings([one.choices, other.choices])] == ["seed"]
+
+
+def differing_settings(choices: Sequence[Record | None], prefix: str = "") -> list[tuple[str, list[str]]]:
+    """The dotted keys in which runs differ, with the value in each run; a dash where a run has no such setting.
+
+    >>> differing_settings([{"optim": {"lr": 0.1}, "seed": 0}, {"optim": {"lr": 0.2}, "seed": 0}, None])
+    [('optim.lr', ['0.1', '0.2', '–'])]
+    """
+    known = [one for one in choices if one is not None]
+    rows: list[tuple[str, list[str]]] = []
+    for key in sorted({key for one in known for key in one}):
+        values = [one.get(key) for one in known]
+        nested = [value for value in values if isinstance(value, dict)]
+        if nested and all(value is None or isinstance(value, dict) for value in values):
+            inner = [None if one is None else one.get(key) for one in choices]
+            rows += differing_settings(inner, f"{prefix}{key}.")
+        if any(value != values[0] for value in values) and len(nested) < len(values):
+            shown = [formats.DASH if one is None else _value(one.get(key)) for one in choices]
+            rows.append((prefix + key, shown))
+    return rows
+
+
+def _value(value: Any) -> str:
+    return "set" if isinstance(value, dict) else formats.printable(formats.plain(value), 60)
+
+
+def difference_in_words(run: str, reference: str, found: Difference) -> str:
+    """Which of the two is better, by how much, or that these rows cannot tell.
+
+    >>> difference_in_words("a", "b", Difference(0.0042, 0.0011, 0.0075, 5, 0, 5, 100, everything=True))
+    'a is better than b by 0.0042 (95 %: 0.0011 to 0.0075, 5 of 5 folds)'
+    >>> difference_in_words("a", "b", Difference(0.0002, -0.001, 0.0015, 3, 2, 5, 40, everything=True))
+    'a and b: no telling apart (a − b = +0.0002, 95 %: −0.0010 to 0.0015, a wins 3 of 5 folds)'
+    """
+    if found.rows == 0:
+        return f"{run} and {reference} have no rows in common"
+    shared = "" if found.everything else f", on the {formats.count(found.rows)} that both have"
+    level = f"{100 * found.level:g} %"
+    if found.verdict == "undefined":
+        return f"{run} and {reference}: the score is undefined{shared}"
+    if found.verdict == "same":
+        inside = f"{formats.score(found.low)} to {formats.score(found.high)}"
+        return (
+            f"{run} and {reference}: no telling apart ({run} {formats.MINUS} {reference} = {formats.change(found.gain)}, "
+            f"{level}: {inside}, {run} wins {_of_folds(found.wins, found)}){shared}"
+        )
+    better, other, wins = (run, reference, found.wins) if found.verdict == "better" else (reference, run, found.losses)
+    ends = sorted([abs(found.low), abs(found.high)])
+    inside = f"{formats.score(ends[0])} to {formats.score(ends[1])}"
+    return (
+        f"{better} is better than {other} by {formats.score(abs(found.gain))} "
+        f"({level}: {inside}, {_of_folds(wins, found)}){shared}"
+    )
+
+
+def _of_folds(wins: int, found: Difference) -> str:
+    return f"{wins} of {found.folds} {'fold' if found.folds == 1 else 'folds'}"
+
+
+def caveats(found: Comparison) -> list[str]:
+    """What a reader must know before believing the order of the runs."""
+    lines = []
+    if len(found.rivals) > 2:
+        lines.append(f"The best of {len(found.rivals)} runs is partly luck: its score and its lead are optimistic")
+    if len(found.rivals) > 1:
+        lines.append("The intervals tell how the rows vary; chance in training is not in them: compare several seeds")
+    if found.partial:
+        lines.append(
+            f"{formats.listing(found.partial)} cover{'s' if len(found.partial) == 1 else ''} only some of the rows: "
+            "such a run's own score is no match for the others', its differences are on the rows that both have"
+        )
+    for rival in found.rivals:
+        reasons = "; ".join(formats.printable(reason) for reason in rival.cv["optimistic"])
+        lines += [f"{rival.name}'s score is optimistic: {reasons}"] if reasons else []
+    return [formats.printable(line) for line in lines]

@@ -1,0 +1,145 @@
+"""What the live page shows of a run that is being trained: each fold's log, and pictures with the newest guesses.
+
+Reads `fold_<k>/log.csv`, `latest.parquet` or `valid.parquet`, `test.parquet`, the rows and the images; the held-out
+labels only where that is asked for. Writes nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.tables import read_csv, read_parquet
+from foldline.core.task import prediction_columns, single_label, target_columns
+from foldline.images.files.decode import BadImageError, preview, resize
+from foldline.report.run.pictures import data_uri
+from foldline.scoring.metrics import metric_for
+
+SIDE_PX = 112
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """One run as the live page sees it.
+
+    Attributes:
+        test: pictures are test rows with their held-out labels, not the folds' own rows.
+    """
+
+    layout: Layout
+    comp: str
+    run: str
+    facts: Competition
+    folds: Folds
+    test: bool
+
+    @property
+    def folder(self) -> Path:
+        """`oof/<comp>/<run>/`, which may not exist yet."""
+        return self.layout.run(self.comp, self.run)
+
+
+def open_live(layout: Layout, comp: str, run: str, *, test: bool) -> LiveRun:
+    """The run `run` of `comp`; its folder may come into being later.
+
+    Raises:
+        FoldlineError: the facts or the folds are not there, or nothing is called so.
+    """
+    if not (layout.run(comp, run).is_dir() or layout.run_file(comp, run).is_file()):
+        raise FoldlineError(
+            f"there is no run '{run}', and no file that one could be made of",
+            where=layout.relative(layout.run(comp, run)),
+            next="correct the name; a run that SET changes can be watched once its training has begun (NAME=...)",
+        )
+    return LiveRun(layout, comp, run, load_competition(layout, comp), load_folds(layout, comp), test)
+
+
+def state(live: LiveRun) -> dict[str, Any]:
+    """The logs of all folds as a JSON value; a number that is not defined is null."""
+    folds = []
+    for path in sorted(live.folder.glob("fold_*/log.csv")):
+        log = read_csv(path)
+        columns = {name: [_number(cell) for cell in log[name]] for name in log.columns}
+        done = path.with_name("meta.json").is_file()
+        folds.append({"fold": int(path.parent.name.removeprefix("fold_")), "log": columns, "done": done})
+    metric = metric_for(live.facts.metric, live.folds.task)
+    return {
+        "comp": live.comp, "run": live.run, "metric": live.facts.metric, "direction": metric.direction,
+        "outputs": live.folds.outputs, "folds": folds,
+    }  # fmt: skip
+
+
+def guesses(live: LiveRun, count: int, seed: int) -> list[dict[str, Any]]:
+    """So many rows, drawn by `seed`: a picture, its truth, the newest guess, and whether that is right.
+
+    Returns:
+        Fields row_id, image (a data URI), truth, guess, sure (0..1 or null), right (null where there is no such thing).
+    """
+    table = _test_table(live) if live.test else _own_table(live)
+    if not len(table):
+        return []
+    chosen = np.random.default_rng(seed).permutation(len(table))[:count]
+    return [_guess(live, table.iloc[int(i)]) for i in chosen]
+
+
+def _own_table(live: LiveRun) -> pd.DataFrame:
+    """The folds' own rows with what their networks said last."""
+    parts = []
+    for folder in sorted(live.folder.glob("fold_*")):
+        found = [folder / name for name in ("latest.parquet", "valid.parquet") if (folder / name).is_file()]
+        if found:
+            parts.append(read_parquet(found[0]))
+    if not parts:
+        return pd.DataFrame()
+    keep = ["row_id", "image", *target_columns(live.folds.task, live.folds.outputs)]
+    return pd.concat(parts).merge(live.folds.frame[keep], on="row_id")
+
+
+def _test_table(live: LiveRun) -> pd.DataFrame:
+    """The test rows with the run's predictions and their held-out labels."""
+    path, solution = live.folder / "test.parquet", live.layout.holdout_solution(live.comp)
+    if not (path.is_file() and solution.is_file()):
+        return pd.DataFrame()
+    rows = live.folds.test[["row_id", "image"]]
+    labels = read_csv(solution)
+    return read_parquet(path).merge(rows, on="row_id").merge(labels, on=labels.columns[0])
+
+
+def _guess(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
+    task, outputs = live.folds.task, live.folds.outputs
+    values = row[prediction_columns(task, outputs)].to_numpy(dtype=np.float64)
+    shown: dict[str, Any] = {"row_id": row["row_id"], "image": _image(live, row["image"]), "sure": None, "right": None}
+    if single_label(task):
+        best = int(values.argmax())
+        return shown | {
+            "truth": row["target"], "guess": outputs[best], "sure": float(values[best]),
+            "right": bool(row["target"] == outputs[best]),
+        }  # fmt: skip
+    truths = row[target_columns(task, outputs)].to_numpy(dtype=np.float64)
+    if task == "multilabel":
+        said, true = ({name for name, v in zip(outputs, x, strict=True) if v >= 0.5} for x in (values, truths))
+        words = [", ".join(sorted(names)) or "no label" for names in (true, said)]
+        return shown | {"truth": words[0], "guess": words[1], "right": said == true}
+    words = [", ".join(f"{number:.3g}" for number in numbers) for numbers in (truths, values)]
+    return shown | {"truth": words[0], "guess": words[1]}
+
+
+def _image(live: LiveRun, image: str) -> str:
+    """A data URI of the first of the row's files; empty where it cannot be read."""
+    try:
+        pixels = preview(live.layout.input(live.comp) / image.split("|", maxsplit=1)[0])
+    except (BadImageError, FoldlineError):  # FoldlineError: no package here reads this kind
+        return ""
+    height, width, _ = pixels.shape
+    scale = SIDE_PX / max(height, width)
+    return data_uri(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None

@@ -1,0 +1,1 @@
+"""How pages look: colours, axes, numbers and words."""

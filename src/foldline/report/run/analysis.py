@@ -1,0 +1,186 @@
+"""What truth and predictions say, row by row and class by class. Arrays in, numbers out; reads and writes nothing.
+
+`truth` and `predicted` have the shapes of `run_folder.RunFolder`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.competition import Task
+from foldline.core.task import Array, single_label
+from foldline.report.run.reported_run import Floats, RunFolder
+from foldline.scoring.metrics.classification import confusion_matrix
+
+Indices = NDArray[np.intp]
+EPSILON = 1e-7  # float32 probabilities: a zero is only "smaller than one in ten million"
+
+
+def true_class(task: Task, truth: Array) -> Indices:
+    """[rows] the class index of each row; of soft labels, the class with the largest share."""
+    return truth.astype(np.intp) if single_label(task) else truth.argmax(axis=1)
+
+
+def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
+    """[rows] how wrong each row is, >= 0: log loss; of regression, |error| in standard deviations of the truth.
+
+    >>> row_loss("binary", np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
+    array([0.69, 0.  ])
+    """
+    if task == "regression":
+        spread = truth.std(axis=0)
+        return np.asarray((np.abs(predicted - truth) / np.where(spread > 0, spread, 1.0)).mean(axis=1))
+    if single_label(task):
+        own = predicted[np.arange(len(truth)), true_class(task, truth)]
+        return np.asarray(0.0 - np.log(np.clip(own, EPSILON, 1.0)), dtype=np.float64)
+    prob = np.clip(predicted, EPSILON, 1 - EPSILON)
+    if task == "soft":
+        return np.asarray(-(truth * np.log(prob)).sum(axis=1))
+    return np.asarray(-(truth * np.log(prob) + (1 - truth) * np.log(1 - prob)).mean(axis=1))
+
+
+def margin(task: Task, predicted: Floats) -> Array:
+    """[rows] how sure each row is, in [0, 1]: the lead over the second class; of multi-label, mean |2p - 1|.
+
+    >>> margin("multiclass", np.array([[0.5, 0.4, 0.1]])).round(2)
+    array([0.1])
+    """
+    if task == "multilabel":
+        return np.asarray(np.abs(2 * predicted - 1).mean(axis=1), dtype=np.float64)
+    top = np.partition(predicted, -2, axis=1)[:, -2:]
+    return np.asarray(top[:, 1] - top[:, 0], dtype=np.float64)
+
+
+def confusion(task: Task, truth: Array, predicted: Floats) -> NDArray[np.int64]:
+    """[classes, classes] rows by true class (first axis) and most probable class (second)."""
+    guess = predicted.argmax(axis=1).astype(np.float64)
+    return confusion_matrix(true_class(task, truth).astype(np.float64), guess, predicted.shape[1])
+
+
+def mixed_up(task: Task, truth: Array, predicted: Floats, most: int) -> list[tuple[int, int, int]]:
+    """The pairs (true class, predicted class, rows) that are confused most often; fine for 65,000 classes.
+
+    >>> mixed_up("multiclass", np.array([0.0, 0.0, 1.0]), np.array([[0.1, 0.9], [0.2, 0.8], [0.0, 1.0]]), most=5)
+    [(0, 1, 2)]
+    """
+    true, guess = true_class(task, truth), predicted.argmax(axis=1)
+    wrong = true != guess
+    pairs, counts = np.unique(np.stack([true[wrong], guess[wrong]], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])) for i in order]
+
+
+def ratio(top: Array, bottom: Array) -> Array:
+    """Element by element; NaN where the bottom is 0."""
+    quotient: Array = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+    return quotient
+
+
+def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array]:
+    """For each class: `rows`, `precision`, `recall`, `f1`; [classes] each, NaN where undefined.
+
+    The decision is the most probable class; of multi-label, every class with p >= 0.5.
+    """
+    classes = predicted.shape[1]
+    if task == "multilabel":
+        yes = predicted >= 0.5
+        rows, said, right = truth.sum(axis=0), yes.sum(axis=0), (yes * truth).sum(axis=0)
+    else:
+        true, guess = true_class(task, truth), predicted.argmax(axis=1)
+        rows, said = np.bincount(true, minlength=classes), np.bincount(guess, minlength=classes)
+        right = np.bincount(true[true == guess], minlength=classes)
+    rows, said, right = (np.asarray(part, dtype=np.float64) for part in (rows, said, right))
+    f1 = ratio(2 * right, rows + said)
+    return {"rows": rows, "precision": ratio(right, said), "recall": ratio(right, rows), "f1": f1}
+
+
+def one_against_rest(task: Task, truth: Array, column: int) -> NDArray[np.bool_]:
+    """[rows] whether each row is of this class."""
+    is_class = truth[:, column] > 0.5 if task == "multilabel" else true_class(task, truth) == column
+    return np.asarray(is_class, dtype=np.bool_)
+
+
+def area(is_class: NDArray[np.bool_], prob: Floats) -> tuple[float, float]:
+    """(AUC, average precision); both NaN where only one kind of row exists.
+
+    scikit-learn's definitions of `roc_auc_score` and `average_precision_score`.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if is_class.all() or not is_class.any():
+        return float("nan"), float("nan")
+    return float(roc_auc_score(is_class, prob)), float(average_precision_score(is_class, prob))
+
+
+def roc(is_class: NDArray[np.bool_], prob: Floats, points: int = 300) -> tuple[Array, Array]:
+    """(false positive rate, true positive rate) of a ROC curve, thinned to about `points` points."""
+    from sklearn.metrics import roc_curve
+
+    false_positive, true_positive, _ = roc_curve(is_class, prob)
+    keep = np.unique(np.linspace(0, len(false_positive) - 1, points).astype(int))
+    return np.asarray(false_positive[keep]), np.asarray(true_positive[keep])
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted probability against observed share, in bins. All arrays are [bins], empty bins left out.
+
+    `low` and `high` are the 95 % interval of the observed share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    `error` is the expected calibration error: the mean gap, weighted by rows (Naeini et al. 2015).
+    """
+
+    said: Array
+    seen: Array
+    low: Array
+    high: Array
+    rows: Array
+    error: float
+
+
+def reliability(prob: Floats, happened: NDArray[np.bool_], bins: int = 10) -> Reliability:
+    """Bins of equal width over [0, 1].
+
+    >>> reliability(np.array([0.75, 0.75, 0.75, 0.75]), np.array([True, True, True, False])).error
+    0.0
+    """
+    place = np.clip((prob * bins).astype(int), 0, bins - 1)
+    rows = np.bincount(place, minlength=bins).astype(np.float64)
+    full = rows > 0
+    rows = rows[full]
+    said = np.bincount(place, weights=prob, minlength=bins)[full] / rows
+    seen = np.bincount(place, weights=happened, minlength=bins)[full] / rows
+    z = 1.959964
+    middle = (seen + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(seen * (1 - seen) / rows + z**2 / (4 * rows**2))
+    error = float((np.abs(said - seen) * rows).sum() / rows.sum())
+    return Reliability(said, seen, np.maximum(middle - half, 0), np.minimum(middle + half, 1), rows, error)
+
+
+def calibration(run: RunFolder) -> tuple[Reliability, str]:
+    """The reliability of a classification run, and what its probabilities are about."""
+    if run.task == "binary":
+        name = run.outputs[-1]
+        return reliability(run.predicted[:, -1], one_against_rest(run.task, run.truth, 1)), f"of “{name}”"
+    if run.task == "multilabel":
+        return reliability(run.predicted.ravel(), run.truth.ravel() > 0.5), "of every class, pooled"
+    guess = run.predicted.argmax(axis=1)
+    right = guess == true_class(run.task, run.truth)
+    return reliability(run.predicted.max(axis=1), right), "of the most probable class"
+
+
+def regression_errors(truth: Array, predicted: Floats) -> list[dict[str, Any]]:
+    """For each output: RMSE, MAE, bias (mean of predicted - true) and R² (NaN where the truth is constant)."""
+    error = predicted - truth
+    around_mean = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    unexplained = ratio((error**2).sum(axis=0), around_mean)
+    return [
+        {
+            "rmse": float(np.sqrt((error[:, i] ** 2).mean())),
+            "mae": float(np.abs(error[:, i]).mean()),
+            "bias": float(error[:, i].mean()),
+            "r2": float(1 - unexplained[i]),
+        }
+        for i in range(truth.shape[1])
+    ]

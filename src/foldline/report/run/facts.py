@@ -1,0 +1,97 @@
+"""What was done, in words: the sentences and the line of facts at the top of a page. A run in, text out."""
+
+from foldline.report.look import formats
+from foldline.report.run.reported_run import RunFolder
+from foldline.scoring.choose import decision_in_words
+
+BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}
+
+
+def lede(run: RunFolder) -> str:
+    """What was done, in one or two sentences."""
+    rows = formats.count(len(run.oof))
+    together = (
+        f" The rows make {formats.count(run.cv['rows'])} entities, and those are scored."
+        if run.unit == "entities"
+        else ""
+    )
+    if run.cv["members"]:
+        how = BLENDS.get(run.cv["blend"], run.cv["blend"] or "blend")
+        same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
+        return f"The {how} of {len(run.cv['members'])} runs, scored on {rows} rows in {same}.{together}"
+    return f"{_models(run)}{together}"
+
+
+def _models(run: RunFolder) -> str:
+    """Which models predict which rows."""
+    views, rows, name = len(run.cv["views"]), formats.count(len(run.oof)), formats.printable(model(run))
+    averaged = f", averaged over {views} views of its picture" if views > 1 else ""
+    if run.k == run.all_k:
+        return (
+            f"{run.k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that "
+            f"has never seen it{averaged}; the score is that of all these predictions together."
+        )
+    if run.k == 1:
+        return (
+            f"One model ({name}), for 1 of {run.all_k} folds. Each of the {rows} rows of fold {run.fold_numbers[0]}, "
+            f"which it has never seen, is predicted by it{averaged}; the score is of these rows alone."
+        )
+    return (
+        f"{run.k} models ({name}), for {folds(run)} folds. Each of the {rows} rows of these folds is predicted by the "
+        f"one model that has never seen it{averaged}; the score is of these rows alone."
+    )
+
+
+def folds(run: RunFolder) -> str:
+    """How many folds are scored.
+
+    "5", or "2 of 5" where `train.folds` names only some.
+    """
+    return str(run.k) if run.k == run.all_k else f"{run.k} of {run.all_k}"
+
+
+def decision(run: RunFolder) -> str:
+    """How the submission's labels were decided and what that is worth; empty where nothing was fitted."""
+    found = run.cv.get("decision")
+    line = decision_in_words(found, formats.metric_title(run.cv["metric"])) if found else ""
+    return f"{line[:1].upper()}{line[1:]}." if line else ""
+
+
+def model(run: RunFolder) -> str:
+    """The network's name."""
+    metas = list(run.metas.values())
+    if metas:
+        return str(metas[0]["model"])
+    return str((run.choices or {}).get("model", {}).get("name", "unknown model"))
+
+
+def facts(run: RunFolder) -> list[tuple[str, str]]:
+    """The line of facts below the headline: (name, value)."""
+    found = [("Task", run.task), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
+    if run.task not in ("binary", "regression"):
+        found.insert(1, ("Classes", formats.count(len(run.outputs))))
+    if run.cv["members"]:
+        found += [("Members", str(len(run.cv["members"])))]
+    else:
+        found += [("Model", formats.printable(model(run)))]
+    if run.metas:
+        height, width = next(iter(run.metas.values()))["height_width"]
+        found += [("Image", f"{height} x {width} px")]
+    found += learnt_from(run)
+    found += [("Views", formats.printable(", ".join(run.cv["views"])) or "none")]
+    seconds = [value for value in (run.cv["seconds"] or {}).values() if value is not None]
+    return [*found, ("Time", formats.duration(sum(seconds) if seconds else None))]
+
+
+def learnt_from(run: RunFolder) -> list[tuple[str, str]]:
+    """What training saw beside the folds' pictures and pretrained weights: (name, value)."""
+    choices = run.choices or {}
+    weights, extra = choices.get("model", {}).get("weights", {}), choices.get("extra", {})
+    found = {
+        "Started from": f"the run {weights['name']}" if weights.get("source") == "run" else "",
+        "Extra training rows": ", ".join(extra.get("rows", [])),
+        "Pseudo-labels": f"test rows, by the run {extra['pseudo']}" if extra.get("pseudo") else "",
+        "Teacher": str(choices.get("loss", {}).get("teacher", "")),
+        "Beside the picture": ", ".join(choices.get("model", {}).get("metadata", [])),
+    }
+    return [(name, formats.printable(value)) for name, value in found.items() if value]

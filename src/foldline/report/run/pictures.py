@@ -1,0 +1,146 @@
+"""The rows that a person should look at: the most wrong and the least sure ones, with small pictures of them.
+
+Reads the rows' images below `input/<comp>`; writes nothing. A picture that is gone becomes an empty place with a
+word, since a report must still be possible when the raw files are not there any more.
+"""
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.errors import FoldlineError
+from foldline.core.task import single_label
+from foldline.images.files.decode import BadImageError, Pixels, preview, resize
+from foldline.report.look import formats
+from foldline.report.run import analysis
+from foldline.report.run.reported_run import Floats, RunFolder
+
+MOST_ROWS = 12
+SIDE_PX = 240  # shown at about 160 px: sharp on a dense screen, ~8 kB each
+PIXELATED_PX = 64  # smaller pictures are shown with hard pixels
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row of the training data.
+
+    Attributes:
+        uri: the thumbnail as a data URI; empty where the image cannot be read, `missing` then says why.
+        pixelated: the image is so small that its pixels are to be seen.
+        truth, predicted: in words, without markup.
+        right: whether the answer is the label; None where there is no such thing.
+    """
+
+    row_id: str
+    fold: int
+    uri: str
+    missing: str
+    pixelated: bool
+    truth: str
+    predicted: str
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A titled set of cards."""
+
+    name: str
+    title: str
+    caption: str
+    cards: list[Card]
+
+
+def galleries(run: RunFolder) -> list[Gallery]:
+    """The most wrong and the least sure rows; of a regression, which knows no doubt, the largest errors alone."""
+    if not len(run.truth):
+        return []
+    loss = analysis.row_loss(run.task, run.truth, run.predicted)
+    wrong = np.argsort(-loss, kind="stable")[:MOST_ROWS]
+    if run.task == "regression":
+        return [_gallery(run, "wrong", "Largest errors", "Look here first for wrong labels and odd pictures.", wrong)]
+    unsure = np.argsort(analysis.margin(run.task, run.predicted), kind="stable")[:MOST_ROWS]
+    return [
+        _gallery(
+            run,
+            "wrong",
+            "Most wrong",
+            "The models were sure, and the label says otherwise. Look here first for wrong labels.",
+            wrong,
+        ),
+        _gallery(
+            run,
+            "unsure",
+            "Least sure",
+            "The models could not decide. More pictures like these would teach most.",
+            unsure,
+        ),
+    ]
+
+
+def _gallery(run: RunFolder, name: str, title: str, caption: str, rows: NDArray[np.intp]) -> Gallery:
+    return Gallery(name, title, caption, [_card(run, int(i)) for i in rows])
+
+
+def _card(run: RunFolder, i: int) -> Card:
+    uri, missing, pixelated = _thumbnail(run, run.images[i])
+    truth, predicted, right = _words(run, i)
+    fold = int(run.oof["fold"].iloc[i])
+    return Card(formats.printable(run.ids[i]), fold, uri, missing, pixelated, truth, predicted, right)
+
+
+def _words(run: RunFolder, i: int) -> tuple[str, str, bool | None]:
+    """(the truth, the prediction, whether the prediction is right)."""
+    if run.task == "regression":
+        return _values(run, run.truth[i]), _values(run, run.predicted[i]), None
+    if run.task == "multilabel":
+        return _label_set(run, run.truth[i], shown=False), _label_set(run, run.predicted[i], shown=True), None
+    true = int(run.truth[i]) if single_label(run.task) else int(run.truth[i].argmax())
+    guess = int(run.predicted[i].argmax())
+    said = f"{formats.printable(run.outputs[guess])} {formats.score(float(run.predicted[i, guess]), 2)}"
+    return formats.printable(run.outputs[true]), said, true == guess
+
+
+def _values(run: RunFolder, values: Floats, most: int = 3) -> str:
+    named = zip(run.outputs, values, strict=True)
+    parts = [f"{formats.printable(name)} {formats.score(float(value), 3)}".strip() for name, value in named]
+    return ", ".join(parts[:most]) + (" …" if len(parts) > most else "")
+
+
+def _label_set(run: RunFolder, values: Floats, *, shown: bool, most: int = 4) -> str:
+    """The labels of at least 0.5, the most probable first; with their probabilities where `shown`."""
+    found = [int(j) for j in np.argsort(-values, kind="stable")[: most + 1] if values[j] >= 0.5]
+    parts = [
+        formats.printable(run.outputs[j], 24) + (f" {formats.score(float(values[j]), 2)}" if shown else "")
+        for j in found
+    ]
+    return (", ".join(parts[:most]) + (" …" if len(parts) > most else "")) or "no label"
+
+
+def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
+    """(data URI, why it is missing, whether its pixels are to be seen). Of several files, the first."""
+    first = image.split("|", maxsplit=1)[0]
+    if not first:
+        return "", "not in the folds file", False
+    try:
+        pixels = preview(run.layout.input(run.comp) / first, run.intensity)
+    except (BadImageError, FoldlineError) as error:  # FoldlineError: no package here reads this kind
+        said = error.what if isinstance(error, FoldlineError) else str(error)
+        return "", formats.printable(said, 60), False
+    height, width, _ = pixels.shape
+    scale = min(1.0, SIDE_PX / max(height, width))
+    small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+    return data_uri(small), "", max(height, width) < PIXELATED_PX
+
+
+def data_uri(pixels: Pixels) -> str:
+    """The picture as PNG where it is tiny, else as JPEG; gray where all its channels are equal."""
+    import cv2
+
+    gray = bool((pixels == pixels[..., :1]).all())
+    ready = pixels[..., 0] if gray else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    kind, options = ("png", []) if max(ready.shape) < PIXELATED_PX else ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, 82])
+    _, content = cv2.imencode(f".{kind}", ready, options)
+    return f"data:image/{kind};base64," + base64.b64encode(content.tobytes()).decode("ascii")

@@ -1,0 +1,144 @@
+"""What a reader must know before believing the score. A run in, remarks in words out."""
+
+from dataclasses import dataclass
+
+from foldline.report.look import formats
+from foldline.report.run.reported_run import RunFolder
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One warning: a title, what was found, and what to do."""
+
+    name: str
+    title: str
+    text: str
+
+
+def remarks(run: RunFolder) -> list[Remark]:
+    """All warnings of a run, the gravest first; empty when there is nothing to say."""
+    return [
+        *_unconfirmed(run),
+        *_optimistic(run),
+        *_below_probe(run),
+        *_other_folds(run),
+        *_fold_checks(run),
+        *_rows_missing(run),
+        *_undefined(run),
+    ]
+
+
+def _unconfirmed(run: RunFolder) -> list[Remark]:
+    if not run.facts.unconfirmed:
+        return []
+    return [
+        Remark(
+            "unconfirmed",
+            f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
+            f"The competition may score by something else than {formats.metric_title(run.cv['metric'])}. Mend its facts "
+            "by its page, and delete their line `unconfirmed`.",
+        )
+    ]
+
+
+def _optimistic(run: RunFolder) -> list[Remark]:
+    reasons = [formats.printable(reason) for reason in run.cv["optimistic"]]
+    if not reasons:
+        return []
+    text = "; ".join(reason.strip().rstrip(".") for reason in reasons)
+    return [
+        Remark(
+            "optimistic",
+            "The out-of-fold score is optimistic",
+            f"{text[:1].upper()}{text[1:]}. Expect less on new pictures than the score says. "
+            "A fixed number of epochs (train.select=last) with a schedule of the steps alone has no such bias.",
+        )
+    ]
+
+
+def _below_probe(run: RunFolder) -> list[Remark]:
+    below = sorted(set(run.cv["below_probe"]) | {k for k, meta in run.metas.items() if meta.get("below_probe")})
+    if not below:
+        return []
+    folds = "fold" if len(below) == 1 else "folds"
+    return [
+        Remark(
+            "below-probe",
+            f"Fine-tuning made {folds} {formats.listing([str(k) for k in below])} worse than the probe",
+            f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
+            f"{_way_out(run)}",
+        )
+    ]
+
+
+def _way_out(run: RunFolder) -> str:
+    """What to try; a run that keeps its start is told what this already does for it."""
+    if any(len(meta.get("weights", [])) > 1 for meta in run.metas.values()):
+        return "This run averages both (train.keep_start), and all other scores here are of that average."
+    return (
+        "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
+        "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both."
+    )
+
+
+def _probe_scores(run: RunFolder, below: list[int]) -> str:
+    known = [(k, run.metas[k]) for k in below if run.metas.get(k, {}).get("probe_score") is not None]
+    lines = [
+        f"fold {k} went from {formats.score(meta['probe_score'])} to {formats.score(meta['score'])}"
+        for k, meta in known
+    ]
+    text = formats.listing(lines) if lines else ""
+    return f"{text[:1].upper()}{text[1:]}. " if text else ""
+
+
+def _other_folds(run: RunFolder) -> list[Remark]:
+    if run.cv["sha256"]["folds"] == run.folds_sha256:
+        return []
+    return [
+        Remark(
+            "other-folds",
+            "The folds file has changed since this run was scored",
+            "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be "
+            "missing. Train and predict again to use the present folds.",
+        )
+    ]
+
+
+def findings(run: RunFolder) -> tuple[list[str], list[str]]:
+    """What the checks of the folds found: (warnings without that word, plain findings)."""
+    lines = [formats.printable(line) for line in run.folds_meta["checks"]]
+    warned = [line.removeprefix("warning:").strip() for line in lines if line.startswith("warning:")]
+    return warned, [line for line in lines if not line.startswith("warning:")]
+
+
+def _fold_checks(run: RunFolder) -> list[Remark]:
+    warned, _ = findings(run)
+    return [Remark("fold-checks", "The checks of the folds warn", "; ".join(warned) + ".")] if warned else []
+
+
+def _rows_missing(run: RunFolder) -> list[Remark]:
+    missing = run.rows_expected - len(run.oof)
+    if missing <= 0:
+        return []
+    return [
+        Remark(
+            "rows-missing",
+            f"{formats.count(missing)} of {formats.count(run.rows_expected)} training rows have no prediction",
+            "They were left out, for instance as pictures that cannot be decoded (data.bad_images=skip). "
+            "The score says nothing about them.",
+        )
+    ]
+
+
+def _undefined(run: RunFolder) -> list[Remark]:
+    folds = [str(k) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is None]
+    if not folds:
+        return []
+    name = formats.metric_title(run.cv["metric"])
+    return [
+        Remark(
+            "undefined",
+            f"{name} is undefined in fold {formats.listing(folds)}",
+            "A fold that holds only one class has no such score. The pooled score counts its rows all the same.",
+        )
+    ]

@@ -1,0 +1,174 @@
+"""Everything that a report knows about one run.
+
+Reads: `configs/<comp>/competition.yaml`, `folds/<comp>.csv` and `.json`; of the run's folder `cv.json`, `oof.parquet`,
+`run.json` and each `fold_<k>/meta.json`, `log.csv` and `steps.csv` where they exist (an ensemble has no folds of its
+own); the members' `cv.json`; the ledger entries of the run. Writes nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core import tables
+from foldline.core.competition import Competition, Task, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import load_folds, read_folds_meta
+from foldline.core.paths import Layout
+from foldline.core.task import Array, prediction_columns, truth_array
+from foldline.images.files.intensity import Intensity
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run, read.
+
+    Attributes:
+        truth: [rows] class indices for single-label tasks, else [rows, outputs]; see `truth_array`.
+        predicted: [rows, outputs], probabilities or values, in the order of `oof`.
+        images: [rows] the image path of each row below `input/<comp>`; empty where the folds file lost the row.
+        rows_expected: the rows that the folds file has in the scored folds.
+        metas, logs, steps: by fold number; empty for an ensemble. Cells of the tables are numbers, an empty one is NaN.
+        members: the members' `cv.json` by name; None where a member's folder is gone.
+        folds_sha256: the hash of the folds file as it is now.
+    """
+
+    layout: Layout
+    comp: str
+    run: str
+    facts: Competition
+    task: Task
+    outputs: list[str]
+    cv: dict[str, Any]
+    folds_meta: dict[str, Any]
+    folds_sha256: str
+    oof: pd.DataFrame
+    images: list[str]
+    rows_expected: int
+    truth: Array
+    predicted: Floats
+    choices: dict[str, Any] | None = None
+    metas: dict[int, dict[str, Any]] = field(default_factory=dict)
+    logs: dict[int, pd.DataFrame] = field(default_factory=dict)
+    steps: dict[int, pd.DataFrame] = field(default_factory=dict)
+    members: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        """The row ids, in the order of `truth` and `predicted`."""
+        return [str(row_id) for row_id in self.oof["row_id"]]
+
+    @property
+    def unit(self) -> str:
+        """What the score counts: single rows, or entities of several rows."""
+        return "entities" if "entity" in self.oof.columns else "rows"
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether `predicted` are probabilities: ranks and values of a regression are none."""
+        return self.task != "regression" and self.cv["blend"] != "rank_mean"
+
+    @property
+    def fold_numbers(self) -> list[int]:
+        """The folds that are scored, in the order of `cv["per_fold"]`; with `train.folds` not all there are."""
+        return _fold_numbers(self.oof)
+
+    @property
+    def k(self) -> int:
+        """The number of folds that are scored."""
+        return len(self.fold_numbers)
+
+    @property
+    def all_k(self) -> int:
+        """The number of folds that there are; of a run on other folds than the present ones, those that it has."""
+        same = self.cv["sha256"]["folds"] == self.folds_sha256
+        return int(self.folds_meta["k"]) if same else self.k
+
+    @property
+    def intensity(self) -> Intensity:
+        """How the run's pictures become 8 bits."""
+        intensity: Intensity = (self.choices or {}).get("data", {}).get("intensity", "auto")
+        return intensity
+
+
+def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
+    """Reads a run's folder; raises FoldlineError where `predict` or `ensemble` has not run yet."""
+    folder = layout.run(comp, run)
+    if not (folder / "cv.json").is_file():
+        raise FoldlineError(
+            f"run '{run}' has no out-of-fold score yet",
+            where=layout.relative(folder / "cv.json"),
+            next=f"make predict COMP={comp} RUN={run}",
+        )
+    cv = tables.read_json(folder / "cv.json")
+    _require_schema(cv, layout.relative(folder / "cv.json"))
+    task, outputs = cv["task"], list(cv["outputs"])
+    columns = prediction_columns(task, outputs)
+    oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
+    folds = load_folds(layout, comp)
+    image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
+    numbers = _fold_numbers(oof)
+    return RunFolder(
+        layout=layout,
+        comp=comp,
+        run=run,
+        facts=load_competition(layout, comp),
+        task=task,
+        outputs=outputs,
+        cv=cv,
+        folds_meta=read_folds_meta(layout, comp),
+        folds_sha256=folds.sha256,
+        oof=oof,
+        images=[image_of.get(row_id, "") for row_id in oof["row_id"]],
+        rows_expected=int(folds.frame["fold"].isin(numbers).sum()),
+        truth=truth_array(oof, task, outputs, where=layout.relative(folder / "oof.parquet")),
+        predicted=oof[columns].to_numpy(),
+        choices=tables.read_json(folder / "run.json") if (folder / "run.json").is_file() else None,
+        metas=_metas(layout, comp, run, numbers),
+        logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
+        steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),
+        members={name: _member(layout, comp, name) for name in cv["members"]},
+        ledger=_ledger(layout, comp, run),
+    )
+
+
+def _require_schema(cv: dict[str, Any], where: str) -> None:
+    if cv.get("schema") != 1:
+        raise FoldlineError(
+            f"schema {cv.get('schema')} is not known to this version", where=where, next="run `make predict` again"
+        )
+
+
+def _fold_numbers(oof: pd.DataFrame) -> list[int]:
+    return sorted(int(number) for number in oof["fold"].unique())
+
+
+def _metas(layout: Layout, comp: str, run: str, numbers: list[int]) -> dict[int, dict[str, Any]]:
+    paths = {k: layout.fold(comp, run, k) / "meta.json" for k in numbers}
+    return {k: tables.read_json(path) for k, path in paths.items() if path.is_file()}
+
+
+def _tables(
+    layout: Layout, comp: str, run: str, numbers: list[int], name: str, required: list[str]
+) -> dict[int, pd.DataFrame]:
+    """One CSV file of each fold as numbers."""
+    paths = {k: layout.fold(comp, run, k) / name for k in numbers}
+    found = {k: tables.read_csv(path, required=required) for k, path in paths.items() if path.is_file()}
+    return {k: table.apply(pd.to_numeric, errors="coerce") for k, table in found.items()}
+
+
+def _member(layout: Layout, comp: str, name: str) -> dict[str, Any] | None:
+    path = layout.run(comp, name) / "cv.json"
+    return tables.read_json(path) if path.is_file() else None
+
+
+def _ledger(layout: Layout, comp: str, run: str) -> list[dict[str, Any]]:
+    """The submissions that were made from this run, oldest first."""
+    paths = sorted(layout.submission(comp, "x").parent.glob("*.json"))
+    entries = [entry for entry in map(tables.read_json, paths) if isinstance(entry, dict) and entry.get("run") == run]
+    return sorted(entries, key=lambda entry: str(entry.get("time", "")))

@@ -1,0 +1,104 @@
+"""The run's choices as a table, and the commands that make the run again. A run in, lines of the page out."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from foldline.core.run import Run
+from foldline.core.yaml_models import load_yaml
+from foldline.report.look import formats
+from foldline.report.run.reported_run import RunFolder
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice; `default` is None where the value is the default, and empty where the default is nothing."""
+
+    key: str
+    value: str
+    default: str | None
+
+
+def setting_groups(choices: dict[str, Any]) -> dict[str, list[Setting]]:
+    """All settings by their section, in the order of the run file; those without a section under "run".
+
+    >>> setting_groups({"seed": 3})["run"]
+    [Setting(key='seed', value='3', default='0')]
+    """
+    defaults = _flat(Run().choices())
+    groups: dict[str, list[Setting]] = {}
+    for key, value in _flat(choices).items():
+        section, _, rest = key.partition(".")
+        group, name = (section, rest) if rest else ("run", key)
+        differs = key not in defaults or defaults[key] != value
+        default = _default(defaults.get(key)) if differs else None
+        groups.setdefault(group, []).append(Setting(name, _value(value), default))
+    return groups
+
+
+@dataclass(frozen=True)
+class SettingTable:
+    """All settings by their section: those that differ from the defaults, and those that do not."""
+
+    changed: dict[str, list[Setting]]
+    defaults: dict[str, list[Setting]]
+
+
+def setting_table(choices: dict[str, Any]) -> SettingTable:
+    """Both kinds of settings; a section without one of a kind is left out there."""
+    kinds: tuple[dict[str, list[Setting]], dict[str, list[Setting]]] = ({}, {})
+    for group, settings in setting_groups(choices).items():
+        for setting in settings:
+            kinds[setting.default is None].setdefault(group, []).append(setting)
+    return SettingTable(*kinds)
+
+
+def _default(value: Any) -> str:
+    return "" if value in (None, "", []) else formats.plain(value)
+
+
+def _value(value: Any) -> str:
+    """A setting's value; of a hash the first digits, since nobody reads the others."""
+    text = formats.printable(formats.plain(value))
+    return f"{text[:12]}…" if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings with dotted keys.
+
+    >>> _flat({"optim": {"lr": 1}, "seed": 2})
+    {'optim.lr': 1, 'seed': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def commands(run: RunFolder) -> list[str]:
+    """What to type, in the project's folder, to make this run and its report again."""
+    comp = f"COMP={shlex.quote(run.comp)}"
+    if (run.cv.get("decision") or {}).get("asked") == "default":
+        comp += " DECIDE=default"
+    if run.cv["members"]:
+        runs = shlex.quote(" ".join(run.cv["members"]))
+        blend = f" BLEND={shlex.quote(run.cv['blend'])}" if run.cv["blend"] not in (None, "mean") else ""
+        this = f"{comp} RUNS={runs} NAME={shlex.quote(run.run)}{blend}"
+        return [f"make ensemble {this}", f"make report {this}"]
+    restore, name = _run_file(run)
+    this = f"{comp} RUN={shlex.quote(name)}"
+    return [*restore, f"make ensemble {this}", f"make report {this}"]
+
+
+def _run_file(run: RunFolder) -> tuple[list[str], str]:
+    """(the line that brings the run file back, since YAML reads JSON; the run's name). No line where it is there."""
+    path = run.layout.run_config(run.comp, run.run)
+    if run.choices is None:
+        return [], run.run
+    if path.is_file() and Run.parse(load_yaml(path), where=run.layout.relative(path)).choices() == run.choices:
+        return [], run.run
+    name = f"{run.run}-again" if path.is_file() else run.run  # never over another run file
+    source = run.layout.relative(run.layout.run(run.comp, run.run) / "run.json")
+    target = run.layout.relative(run.layout.run_config(run.comp, name))
+    return [f"cp {shlex.quote(source)} {shlex.quote(target)}"], name

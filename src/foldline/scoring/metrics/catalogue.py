@@ -1,0 +1,264 @@
+"""The dictionary of metrics: names, directions, and what each one reads. Arrays in, one number out.
+
+Name a metric in the facts: `auc`, `map@5`, `f1_macro`, or a function of your own as `file.py:name` or
+`module:name`. Undefined cases have a stated answer in each metric's docstring; `nan` means undefined,
+and whoever compares scores leaves it out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError, unknown
+from foldline.core.task import Array
+from foldline.scoring.metrics import classification, probability, ranking, regression
+
+Input = Literal["prob", "label", "rank", "value"]
+SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
+ALL: tuple[Task, ...] = (*SINGLE, "multilabel", "soft", "regression")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to score predictions.
+
+    Attributes:
+        name: what the facts call it.
+        function: (truth, prediction) -> float, in the form that `input` names (see `scoring.metrics.forms`).
+        direction: whether larger ("max") or smaller ("min") is better.
+        input: what it reads of a prediction: probabilities, decided labels, only the order, or a number.
+        tasks: the tasks for which it has a meaning.
+        range: the smallest and the largest score; the best is the end that `direction` points to.
+        rows: where the metric is a plain mean over rows: the function that gives each row's part.
+    """
+
+    name: str
+    function: Callable[[Array, Array], float]
+    direction: Literal["max", "min"]
+    input: Input
+    tasks: tuple[Task, ...]
+    range: tuple[float, float] = (0.0, 1.0)
+    rows: Callable[[Array, Array], Array] | None = None
+
+    @property
+    def best(self) -> float:
+        """The score of a perfect prediction."""
+        return self.range[1] if self.direction == "max" else self.range[0]
+
+    def better(self, left: float, right: float) -> bool:
+        """Whether `left` beats `right`; a defined score beats nan."""
+        if np.isnan(left) or np.isnan(right):
+            return bool(np.isnan(right) and not np.isnan(left))
+        return left > right if self.direction == "max" else left < right
+
+
+def _mean_of(rows: Callable[[Array, Array], Array], truth: Array, prediction: Array) -> float:
+    return float(rows(truth, prediction).mean())
+
+
+def _mean(name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: Task) -> Metric:
+    """A metric that is the mean of each row's part; 0 to 1, larger is better."""
+    return Metric(name, partial(_mean_of, rows), "max", reads, tasks, rows=rows)
+
+
+def _loss(
+    name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: Task, largest: float = np.inf
+) -> Metric:
+    """A metric that is the mean of each row's part; 0 is the best."""
+    return Metric(name, partial(_mean_of, rows), "min", reads, tasks, (0.0, largest), rows)
+
+
+def _label(name: str, function: Callable[[Array, Array], float], tasks: tuple[Task, ...], low: float = 0.0) -> Metric:
+    """A metric of decided labels; 1 is the best."""
+    return Metric(name, function, "max", "label", tasks, (low, 1.0))
+
+
+def _error(name: str, function: Callable[[Array, Array], float]) -> Metric:
+    """A metric of numbers; 0 is the best."""
+    return Metric(name, function, "min", "value", ("regression", "ordinal", "soft"), (0.0, np.inf))
+
+
+def _agreement(name: str, function: Callable[[Array, Array], float], low: float) -> Metric:
+    """A metric of numbers; 1 is the best."""
+    return Metric(name, function, "max", "value", ("regression", "ordinal", "soft"), (low, 1.0))
+
+
+def _fbeta(name: str, average: str, beta: float) -> Metric:
+    """F-beta of one way to average."""
+    if average == "samples":
+        return _mean(name, partial(classification.fbeta_samples_rows, beta=beta), "label", "multilabel")
+    function = {
+        "binary": classification.fbeta,
+        "macro": classification.fbeta_macro,
+        "micro": classification.fbeta_micro,
+        "weighted": classification.fbeta_weighted,
+    }[average]
+    tasks: tuple[Task, ...] = ("binary",) if average == "binary" else (*SINGLE, "multilabel")
+    return _label(name, partial(function, beta=beta), tasks)
+
+
+def _parametrised(name: str) -> Metric:
+    """The metric `family@parameter`; raises FoldlineError for a parameter out of range."""
+    family, _, text = name.partition("@")
+    try:
+        numbers = np.array([float(part) for part in text.split(",")])
+        return FAMILIES[family](name, numbers)
+    except ValueError as error:
+        raise FoldlineError(
+            f"metric '{name}': '{text}' is no parameter of {family}", next=f"for example {EXAMPLES[family]}"
+        ) from error
+
+
+def _whole(numbers: Array) -> int:
+    if len(numbers) != 1 or numbers[0] != round(numbers[0]) or numbers[0] < 1:
+        raise ValueError("not a whole number from 1 on")
+    return int(numbers[0])
+
+
+def _within(numbers: Array, low: float, high: float) -> float:
+    if len(numbers) != 1 or not low < numbers[0] < high:
+        raise ValueError(f"not inside {low} to {high}")
+    return float(numbers[0])
+
+
+def _weights(numbers: Array) -> Array:
+    if (numbers < 0).any() or not np.isfinite(numbers).all() or numbers.sum() <= 0:
+        raise ValueError("not weights")
+    return numbers
+
+
+def _top(name: str, numbers: Array) -> Metric:
+    rows = partial(probability.top_rows, k=_whole(numbers))
+    return _mean(name, rows, "prob", *SINGLE)
+
+
+def _missed(name: str, numbers: Array) -> Metric:
+    rows = partial(probability.missed_rows, k=_whole(numbers))
+    return _loss(name, rows, "prob", *SINGLE, largest=1.0)
+
+
+def _map_at(name: str, numbers: Array) -> Metric:
+    rows = partial(probability.average_precision_at_rows, k=_whole(numbers))
+    return _mean(name, rows, "prob", *SINGLE, "multilabel")
+
+
+def _partial_auc(name: str, numbers: Array) -> Metric:
+    rate = _within(numbers, 0.0, 1.0)
+    return Metric(name, partial(ranking.partial_auc, rate=rate), "max", "rank", ("binary",), (0.0, 1.0 - rate))
+
+
+def _weighted_log_loss(name: str, numbers: Array) -> Metric:
+    function = partial(probability.weighted_log_loss, weights=_weights(numbers))
+    return Metric(name, function, "min", "prob", (*SINGLE, "multilabel"), (0.0, np.inf))
+
+
+def _fbeta_family(average: str) -> Callable[[str, Array], Metric]:
+    return lambda name, numbers: _fbeta(name, average, _within(numbers, 0.0, np.inf))
+
+
+FAMILIES: dict[str, Callable[[str, Array], Metric]] = {
+    "top_accuracy": _top,
+    "top_error": _missed,
+    "map": _map_at,
+    "partial_auc": _partial_auc,
+    "weighted_log_loss": _weighted_log_loss,
+    "fbeta": _fbeta_family("binary"),
+    "fbeta_macro": _fbeta_family("macro"),
+    "fbeta_micro": _fbeta_family("micro"),
+    "fbeta_weighted": _fbeta_family("weighted"),
+    "fbeta_samples": _fbeta_family("samples"),
+}
+EXAMPLES = {
+    name: f"{name}@{value}"
+    for name, value in (
+        ("top_accuracy", "3"),
+        ("top_error", "1"),
+        ("map", "5"),
+        ("partial_auc", "0.8"),
+        ("weighted_log_loss", "2,1 (a weight for each class)"),
+        *((family, "2") for family in FAMILIES if family.startswith("fbeta")),
+    )
+}
+
+AVERAGES = ("binary", "macro", "micro", "weighted", "samples")
+_LIST = [
+    _mean("accuracy", classification.right_rows, "label", *SINGLE, "multilabel", "soft"),
+    _loss("error", classification.wrong_rows, "label", *SINGLE, "multilabel", "soft", largest=1.0),
+    _label("precision", classification.precision, ("binary",)),
+    _label("recall", classification.recall, ("binary",)),
+    _label("precision_macro", classification.precision_macro, (*SINGLE, "multilabel")),
+    _label("recall_macro", classification.recall_macro, (*SINGLE, "multilabel")),
+    _label("balanced_accuracy", classification.balanced_accuracy, (*SINGLE, "soft")),
+    *(_fbeta("f1" if way == "binary" else f"f1_{way}", way, 1.0) for way in AVERAGES),
+    *(_fbeta("f2" if way == "binary" else f"f2_{way}", way, 2.0) for way in AVERAGES),
+    _label("matthews", classification.matthews, SINGLE, -1.0),
+    _label("cohen_kappa", classification.cohen_kappa, SINGLE, -1.0),
+    _label("quadratic_weighted_kappa", classification.quadratic_weighted_kappa, (*SINGLE, "regression"), -1.0),
+    *(_parametrised(f"top_accuracy@{k}") for k in (3, 5)),
+    *(_parametrised(f"top_error@{k}") for k in (1, 3, 5)),
+    *(_parametrised(f"map@{k}") for k in (1, 3, 5, 10)),
+    _loss("log_loss", probability.log_loss_rows, "prob", *SINGLE, "soft"),
+    _loss("column_log_loss", probability.column_log_loss_rows, "prob", "multilabel"),
+    _loss("kl_divergence", probability.kl_divergence_rows, "prob", "soft", *SINGLE),
+    _loss("brier", probability.brier_rows, "prob", *SINGLE, "multilabel", "soft", largest=1.0),
+    Metric("gap", probability.global_average_precision, "max", "prob", SINGLE),
+    Metric("probabilistic_f1", probability.probabilistic_f1, "max", "prob", ("binary",)),
+    Metric("auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),
+    Metric("mean_column_auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),
+    Metric("weighted_auc", ranking.weighted_auc, "max", "rank", ("binary",)),
+    _parametrised("partial_auc@0.8"),
+    Metric("average_precision", ranking.average_precision, "max", "rank", (*SINGLE, "multilabel")),
+    Metric("mean_average_precision", ranking.average_precision, "max", "rank", (*SINGLE, "multilabel")),
+    _error("rmse", regression.rmse),
+    _error("mean_column_rmse", regression.mean_column_rmse),
+    _error("rmsle", regression.rmsle),
+    _loss("mae", regression.absolute_error_rows, "value", "regression", "ordinal", "soft"),
+    _agreement("r2", regression.r2, -np.inf),
+    _agreement("pearson", regression.pearson, -1.0),
+    _agreement("spearman", regression.spearman, -1.0),
+]
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _LIST}
+
+# What a metric's name means for multi-label, where its formula is another one.
+MULTILABEL_TWIN = {"log_loss": "column_log_loss"}
+
+
+def metric_named(name: str, *, where: str = "") -> Metric:
+    """The metric that the facts name: an entry of METRICS, `family@parameter`, or a function of your own.
+
+    >>> metric_named("map@7").direction
+    'max'
+
+    Raises:
+        FoldlineError: nobody knows the name; the known ones are listed.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if ":" in name:
+        from foldline.scoring.metrics.custom import custom_metric
+
+        return custom_metric(name, where=where)
+    if name.partition("@")[0] in FAMILIES and "@" in name:
+        return _parametrised(name)
+    raise unknown("metric", name, [*METRICS, *(f"{family}@..." for family in FAMILIES)], where=where)
+
+
+def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
+    """The metric, checked to have a meaning for the task; raises FoldlineError that lists those which have.
+
+    >>> metric_for("log_loss", "multilabel").name
+    'column_log_loss'
+    """
+    metric = metric_named(name, where=where) if isinstance(name, str) else name
+    if task == "multilabel" and metric.name in MULTILABEL_TWIN:
+        metric = METRICS[MULTILABEL_TWIN[metric.name]]
+    if task not in metric.tasks:
+        fitting = [known for known, other in METRICS.items() if task in other.tasks]
+        raise FoldlineError(
+            f"metric '{metric.name}' has no meaning for the task {task}", where=where, next=f"use {', '.join(fitting)}"
+        )
+    return metric

@@ -1,0 +1,131 @@
+"""From truth and predictions to the form that a metric reads, with every check. Arrays in, arrays out.
+
+Truth is [rows] class indices or [rows, outputs]; predictions are [rows, outputs] (columns as in
+`core.task.prediction_columns`; for two classes a single column is the positive one). A metric's function gets
+
+| `input` | truth | prediction |
+|---|---|---|
+| prob | class indices, or [rows, outputs] | probabilities [rows, outputs] |
+| label | class indices, or [rows, outputs] of 0 and 1 | the same: the largest probability, or each one >= 0.5 |
+| rank | as for prob | [rows, outputs] dense ranks of each column |
+| value | [rows, columns] | numbers [rows, columns]; of ordinal classes the expected class index |
+"""
+
+import numpy as np
+
+from foldline.core.competition import Task
+from foldline.core.errors import FoldlineError
+from foldline.core.task import Array
+from foldline.scoring.metrics.catalogue import MULTILABEL_TWIN, Metric, metric_for, metric_named
+from foldline.scoring.metrics.ranking import order_codes
+
+ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
+
+
+def guess_task(metric: Metric, truth: Array, prediction: Array) -> Task:
+    """The first task that fits the arrays and has a meaning for the metric. Name the task where you know it.
+
+    [rows] truth is single-label; [rows, outputs] of 0 and 1 is multi-label, of shares soft, else regression.
+    """
+    tasks = (*metric.tasks, "multilabel") if metric.name in MULTILABEL_TWIN else metric.tasks
+    fitting = [task for task in _candidates(truth, prediction) if task in tasks]
+    if not fitting:
+        raise FoldlineError(f"metric '{metric.name}' has no meaning for truth and predictions of these shapes")
+    return fitting[0]
+
+
+def _candidates(truth: Array, prediction: Array) -> list[Task]:
+    if truth.ndim == 1:
+        numbers: list[Task] = ["regression"] if prediction.ndim == 1 or prediction.shape[1] == 1 else []
+        two: list[Task] = ["binary"] if prediction.ndim == 1 or prediction.shape[1] <= 2 else []
+        return [*two, "multiclass", "ordinal", *numbers]
+    sets: list[Task] = ["multilabel"] if bool(np.isin(truth, (0.0, 1.0)).all()) else []
+    shares: list[Task] = ["soft"] if bool((truth >= 0).all() and (np.abs(truth.sum(axis=1) - 1) < 1e-6).all()) else []
+    return [*sets, *shares, "regression"]
+
+
+def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
+    """Both as float64; raises FoldlineError unless they have equal numbers of rows, at least one, all finite."""
+    truth, prediction = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    if len(truth) == 0 or truth.size == 0 or prediction.size == 0:
+        raise FoldlineError("there are no rows to score")
+    if len(truth) != len(prediction):
+        raise FoldlineError(f"{len(truth)} labels and {len(prediction)} predictions cannot be compared")
+    for name, array in (("labels", truth), ("predictions", prediction)):
+        bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if bad.any():
+            raise FoldlineError(f"{int(bad.sum())} {name} are not finite; the first is row {int(bad.argmax())}")
+    return truth, prediction
+
+
+def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | None) -> tuple[Metric, Array, Array]:
+    """The metric, and the arrays in the form that its function reads. Resampling rows keeps the form.
+
+    Raises:
+        FoldlineError: unknown metric; no meaning for the task; no rows; not finite; not class indices or
+            probabilities where these are needed.
+    """
+    truth, prediction = check_arrays(truth, prediction)
+    metric = metric_named(name) if isinstance(name, str) else name
+    task = task or guess_task(metric, truth, prediction)
+    metric = metric_for(metric, task)
+    if metric.input == "value":
+        return metric, *_as_values(truth, prediction)
+    if task == "regression":
+        return metric, *_as_whole_numbers(truth, prediction)
+    prediction = _two_columns(prediction) if truth.ndim == 1 else prediction
+    _check_classes(truth, prediction)
+    if metric.input == "rank":
+        return metric, truth, order_codes(prediction)
+    _check_probabilities(metric.name, prediction)
+    if metric.input == "label":
+        return metric, *decided(truth, prediction, task)
+    return metric, truth, np.clip(prediction, 0.0, 1.0)
+
+
+def decided(truth: Array, prob: Array, task: Task) -> tuple[Array, Array]:
+    """Labels by the default rule: each output >= 0.5 for multi-label, else the largest (the first of equals)."""
+    if task == "multilabel":
+        return truth, (prob >= 0.5).astype(np.float64)
+    labels = prob.argmax(axis=1).astype(np.float64)
+    return (truth if truth.ndim == 1 else truth.argmax(axis=1).astype(np.float64)), labels
+
+
+def _two_columns(prob: Array) -> Array:
+    """A single column becomes that of the second class, with its complement before it."""
+    column = prob.reshape(len(prob), -1)
+    return np.concatenate([1 - column, column], axis=1) if column.shape[1] == 1 else prob
+
+
+def _check_classes(truth: Array, prediction: Array) -> None:
+    if truth.ndim == 2:
+        if truth.shape != prediction.shape:
+            raise FoldlineError(f"labels of shape {truth.shape} and predictions of {prediction.shape} do not match")
+        return
+    if (truth != np.round(truth)).any() or truth.min() < 0 or truth.max() >= prediction.shape[1]:
+        raise FoldlineError(f"labels must be class indices from 0 to {prediction.shape[1] - 1}")
+
+
+def _check_probabilities(name: str, prob: Array) -> None:
+    low, high = float(prob.min()), float(prob.max())
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise FoldlineError(f"metric '{name}' needs probabilities; these numbers go from {low:.6g} to {high:.6g}")
+
+
+def _as_values(truth: Array, prediction: Array) -> tuple[Array, Array]:
+    """Both as [rows, columns]; probabilities of ordinal classes become the expected class index."""
+    value = prediction.reshape(len(prediction), -1)
+    if truth.ndim == 1 and value.shape[1] > 1:
+        value = value @ np.arange(value.shape[1], dtype=np.float64)[:, None]
+    truth = truth.reshape(len(truth), -1)
+    if truth.shape != value.shape:
+        raise FoldlineError(f"labels of shape {truth.shape} and predictions of {value.shape} do not match")
+    return truth, value
+
+
+def _as_whole_numbers(truth: Array, prediction: Array) -> tuple[Array, Array]:
+    """One column each, rounded half up: what a grader of whole numbers is given."""
+    truth, value = _as_values(truth, prediction)
+    if truth.shape[1] != 1:
+        raise FoldlineError("a metric of labels needs one number a row")
+    return np.floor(truth[:, 0] + 0.5), np.floor(value[:, 0] + 0.5)

@@ -1,0 +1,125 @@
+"""Metrics that need only the order of scores. Reads 0/1 truth and scores, returns one number.
+
+Scores come as dense ranks (`order_codes`): a metric of the order is the same for them, and counting
+replaces sorting, which makes a bootstrap of 1,000 resamples cheap.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.task import Array
+
+Codes = NDArray[np.int64]
+
+
+def order_codes(scores: Array) -> Array:
+    """[rows, outputs] each column's dense ranks: 0 for its smallest value; equal values are equal.
+
+    >>> order_codes(np.array([[0.5], [-2.0], [0.5]]))
+    array([[1.],
+           [0.],
+           [1.]])
+    """
+    columns = [np.unique(column, return_inverse=True)[1] for column in scores.T]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def level_counts(truth: Array, codes: Codes) -> tuple[Array, Array]:
+    """Positive and negative rows at each level of the score, the highest level first."""
+    size = int(codes.max()) + 1
+    everything = np.bincount(codes, minlength=size)
+    positive = np.bincount(codes[truth > 0], minlength=size)
+    return positive[::-1].astype(np.float64), (everything - positive)[::-1].astype(np.float64)
+
+
+def binary_auc(truth: Array, codes: Codes) -> float:
+    """P(score of a positive > score of a negative) + half of the ties; nan where one class is missing."""
+    positive, negative = level_counts(truth, codes)
+    pairs = positive.sum() * negative.sum()
+    if pairs == 0:
+        return float("nan")
+    below = negative.sum() - np.cumsum(negative)
+    return float((positive * (below + negative / 2)).sum() / pairs)
+
+
+def band_area(truth: Array, codes: Codes, low: float, high: float) -> float:
+    """The area under the ROC curve between the true-positive rates `low` and `high`; 0 to high - low.
+
+    It is the integral of 1 - false-positive rate over that band; equal scores join by a straight line.
+    """
+    positive, negative = level_counts(truth, codes)
+    if positive.sum() == 0 or negative.sum() == 0:
+        return float("nan")
+    steps = positive > 0
+    tpr = np.concatenate([[0.0], np.cumsum(positive)[steps] / positive.sum()])
+    fpr_after = (np.cumsum(negative) / negative.sum())[steps]
+    fpr_before = fpr_after - negative[steps] / negative.sum()
+    start, end = np.clip(tpr[:-1], low, high), np.clip(tpr[1:], low, high)
+    # Inside a step the rate runs straight from fpr_before to fpr_after: its mean is its middle.
+    share = ((start + end) / 2 - tpr[:-1]) / np.diff(tpr)
+    return float(((end - start) * (1 - fpr_before - share * (fpr_after - fpr_before))).sum())
+
+
+def binary_average_precision(truth: Array, codes: Codes) -> float:
+    """The sum of (recall step)·precision over the score's levels; nan where no row is positive.
+
+    Source: scikit-learn `average_precision_score` (no interpolation).
+    """
+    positive, negative = level_counts(truth, codes)
+    if positive.sum() == 0:
+        return float("nan")
+    said = np.cumsum(positive + negative)
+    precision = np.cumsum(positive) / np.maximum(said, 1.0)
+    return float((positive * precision).sum() / positive.sum())
+
+
+def over_columns(metric: Callable[[Array, Codes], float], truth: Array, codes: Array) -> float:
+    """The mean over the columns for which the metric is defined; nan where it is defined for none.
+
+    Class indices are taken as one class against the rest; of two classes only the last column counts.
+    """
+    whole = codes.astype(np.int64)
+    if truth.ndim == 1 and codes.shape[1] == 2:
+        return metric(truth, whole[:, 1])
+    columns = truth.T if truth.ndim == 2 else (truth == index for index in range(codes.shape[1]))
+    values = np.array([metric(column, whole[:, j]) for j, column in enumerate(columns)])
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def auc(truth: Array, codes: Array) -> float:
+    """Area under the ROC curve; 0 to 1, 0.5 is chance. Several columns: their mean (one class against the rest).
+
+    Undefined (only one class in the truth): nan; such columns are left out of a mean.
+    Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    return over_columns(binary_auc, truth, codes)
+
+
+def average_precision(truth: Array, codes: Array) -> float:
+    """Average precision; 0 to 1, chance is the share of positives. Several columns: their mean (mAP).
+
+    Undefined (no positive row): nan; such columns are left out of the mean.
+    """
+    return over_columns(binary_average_precision, truth, codes)
+
+
+def weighted_auc(truth: Array, codes: Array) -> float:
+    """AUC in which the area below a true-positive rate of 0.4 counts twice, divided by its largest value; 0 to 1.
+
+    The exact area; the grader's public script samples it at the curve's points and may differ by about 1 / positives.
+    Undefined (only one class in the truth): nan.
+    Source: https://www.kaggle.com/c/alaska2-image-steganalysis (Evaluation).
+    """
+    column = codes.astype(np.int64)[:, -1]
+    return (2 * band_area(truth, column, 0.0, 0.4) + band_area(truth, column, 0.4, 1.0)) / 1.4
+
+
+def partial_auc(truth: Array, codes: Array, rate: float) -> float:
+    """The ROC area above a true-positive rate; 0 to 1 - rate.
+
+    Undefined (only one class in the truth): nan. Source: https://www.kaggle.com/c/isic-2024-challenge (Evaluation).
+    """
+    return band_area(truth, codes.astype(np.int64)[:, -1], rate, 1.0)
