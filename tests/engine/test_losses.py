@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Loss
+from foldline.core.task import TASKS, Task
 from foldline.engine.losses.activations import activate
 from foldline.engine.losses.catalogue import LOSSES, Objective, balanced_weights, build_objective
 from foldline.engine.losses.softmax import log_tempered_softmax
@@ -28,17 +28,17 @@ SINGLE = [(name, task) for name, task in FITTING if task in ("binary", "multicla
 
 
 def outputs_of(task: Task) -> list[str]:
-    return NAMES[:2] if task == "binary" else NAMES
+    return NAMES[:2] if task.two_classes else NAMES
 
 
 def truth_of(task: Task, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
     rng, k = np.random.default_rng(seed), len(outputs_of(task))
     if task in ("binary", "multiclass", "ordinal"):
         return np.concatenate([np.arange(k), rng.integers(0, k, ROWS - k)]).astype(np.float64)
-    if task == "multilabel":
+    if task.label_sets:
         return rng.integers(0, 2, (ROWS, k)).astype(np.float64)
     values = rng.random((ROWS, k))
-    return values / values.sum(1, keepdims=True) if task == "soft" else values
+    return values / values.sum(1, keepdims=True) if task.soft else values
 
 
 def target_of(task: Task, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,7 +78,7 @@ def test_every_loss_is_a_mean_over_rows(name: str, task: Task) -> None:
 
 @pytest.mark.parametrize(("name", "task"), FITTING)
 def test_every_loss_has_the_gradient_of_its_value(name: str, task: Task) -> None:
-    settings: dict[str, Any] = {} if task == "regression" else {"smoothing": 0.1, "class_weights": "balanced"}
+    settings: dict[str, Any] = {} if not task.has_classes else {"smoothing": 0.1, "class_weights": "balanced"}
     objective = build(name, task, **settings)
     logits = logits_of(objective, dtype=torch.float64).requires_grad_()
     target = target_of(task, torch.float64)
@@ -123,7 +123,7 @@ def test_indices_and_probabilities_are_the_same_target(name: str, task: Task) ->
 
 @pytest.mark.parametrize(("name", "task"), FITTING)
 def test_smoothing_and_weights_change_training_and_not_validation(name: str, task: Task) -> None:
-    if task == "regression":
+    if not task.has_classes:
         with pytest.raises(FoldlineError, match="smoothing"):
             build(name, task, smoothing=0.1)
         with pytest.raises(FoldlineError, match="no classes"):
@@ -139,7 +139,7 @@ def test_smoothing_and_weights_change_training_and_not_validation(name: str, tas
 
 @pytest.mark.parametrize(("name", "task"), FITTING)
 def test_every_option_changes_the_loss_and_is_checked(name: str, task: Task) -> None:
-    some: dict[str, Any] = {} if task == "regression" else {"smoothing": 0.1}
+    some: dict[str, Any] = {} if not task.has_classes else {"smoothing": 0.1}
     usual, target = build(name, task, **some), target_of(task)
     logits = logits_of(usual)
     for key, option in LOSSES[name].options.items():
@@ -170,9 +170,9 @@ def test_training_by_every_loss_finds_the_truth(name: str, task: Task) -> None:
         objective.function(logits, target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     found = activate(logits.detach(), objective.activation)
-    if task == "regression":
+    if not task.has_classes:
         assert torch.allclose(found, target, atol=0.05)
-    elif task == "multilabel":
+    elif task.label_sets:
         assert torch.equal(found > 0.5, target > 0.5)
     else:
         assert found.shape == (ROWS, len(outputs_of(task)))
@@ -200,32 +200,32 @@ def test_the_usual_loss_and_what_does_not_fit(task: Task) -> None:
 
 
 def test_cross_entropy_is_torchs() -> None:
-    target, logits = target_of("multiclass"), torch.randn(ROWS, 4)
-    found = build("cross_entropy", "multiclass", smoothing=0.1).function(logits, target)
+    target, logits = target_of(TASKS["multiclass"]), torch.randn(ROWS, 4)
+    found = build("cross_entropy", TASKS["multiclass"], smoothing=0.1).function(logits, target)
     assert torch.equal(found, F.cross_entropy(logits, target, label_smoothing=0.1))
     weights = torch.tensor([2.0, 1.0, 1.0, 0.5])
     settings = {"class_weights": {"a": 2.0, "d": 0.5}, "smoothing": 0.1}
-    found = build("cross_entropy", "multiclass", **settings).function(logits, target)
+    found = build("cross_entropy", TASKS["multiclass"], **settings).function(logits, target)
     assert torch.allclose(found, F.cross_entropy(logits, hot(target), weight=weights, label_smoothing=0.1))
     by_hand = sum(weights[t] * -logits[i].log_softmax(0)[t] for i, t in enumerate(target.tolist())) / ROWS
-    hard = build("cross_entropy", "multiclass", class_weights=settings["class_weights"])
+    hard = build("cross_entropy", TASKS["multiclass"], class_weights=settings["class_weights"])
     assert torch.allclose(hard.function(logits, target), torch.as_tensor(by_hand))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "task", "other"),
     [
-        ("focal", {"gamma": 0.0}, "multiclass", "cross_entropy"),
-        ("focal", {"gamma": 0.0}, "multilabel", "bce"),
-        ("poly", {"epsilon": 0.0}, "multiclass", "cross_entropy"),
-        ("poly", {"epsilon": 0.0}, "multilabel", "bce"),
-        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, "multiclass", "cross_entropy"),
-        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, "soft", "kl"),
-        ("bi_tempered", {"t1": 0.9999, "t2": 1.0001}, "soft", "kl"),
-        ("asymmetric", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0}, "multilabel", "bce"),
-        ("asymmetric", {"gamma_neg": 0.0, "gamma_pos": 0.0}, "multiclass", "cross_entropy"),
-        ("arcface", {"margin": 0.0}, "multiclass", "cross_entropy"),
-        ("kl", {}, "multiclass", "cross_entropy"),
+        ("focal", {"gamma": 0.0}, TASKS["multiclass"], "cross_entropy"),
+        ("focal", {"gamma": 0.0}, TASKS["multilabel"], "bce"),
+        ("poly", {"epsilon": 0.0}, TASKS["multiclass"], "cross_entropy"),
+        ("poly", {"epsilon": 0.0}, TASKS["multilabel"], "bce"),
+        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, TASKS["multiclass"], "cross_entropy"),
+        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, TASKS["soft"], "kl"),
+        ("bi_tempered", {"t1": 0.9999, "t2": 1.0001}, TASKS["soft"], "kl"),
+        ("asymmetric", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0}, TASKS["multilabel"], "bce"),
+        ("asymmetric", {"gamma_neg": 0.0, "gamma_pos": 0.0}, TASKS["multiclass"], "cross_entropy"),
+        ("arcface", {"margin": 0.0}, TASKS["multiclass"], "cross_entropy"),
+        ("kl", {}, TASKS["multiclass"], "cross_entropy"),
     ],
 )
 def test_losses_become_others_at_their_limits(name: str, options: dict[str, float], task: Task, other: str) -> None:
@@ -237,44 +237,44 @@ def test_losses_become_others_at_their_limits(name: str, options: dict[str, floa
 
 
 def test_sigmoid_losses_are_the_libraries() -> None:
-    target, logits = target_of("multilabel"), 2 * torch.randn(ROWS, 4)
-    found = build("focal", "multilabel", options={"gamma": 2.0, "alpha": 0.25}).function(logits, target)
+    target, logits = target_of(TASKS["multilabel"]), 2 * torch.randn(ROWS, 4)
+    found = build("focal", TASKS["multilabel"], options={"gamma": 2.0, "alpha": 0.25}).function(logits, target)
     assert torch.allclose(found, sigmoid_focal_loss(logits, target, alpha=0.25, gamma=2, reduction="mean"))
     library = AsymmetricLossMultiLabel()
     rows = [library(logits[i : i + 1], target[i : i + 1]) for i in range(ROWS)]
-    found = build("asymmetric", "multilabel").function(logits, target)
+    found = build("asymmetric", TASKS["multilabel"]).function(logits, target)
     assert torch.allclose(found, torch.stack(rows).mean() / 4, atol=1e-6)
     library, options = AsymmetricLossMultiLabel(gamma_neg=0, clip=0.3), {"gamma_neg": 0.0, "clip": 0.3}
     rows = [library(logits[i : i + 1], target[i : i + 1]) for i in range(ROWS)]
-    found = build("asymmetric", "multilabel", options=options).function(logits, target)
+    found = build("asymmetric", TASKS["multilabel"], options=options).function(logits, target)
     assert torch.allclose(found, torch.stack(rows).mean() / 4, atol=1e-6)
-    found = build("poly", "multilabel", options={"epsilon": 2.0}).function(logits, target)
+    found = build("poly", TASKS["multilabel"], options={"epsilon": 2.0}).function(logits, target)
     wrong = (target - logits.sigmoid()).abs()
     assert torch.allclose(found, (2 * wrong - (1 - wrong).log()).mean(), atol=1e-5)
-    found = build("bce", "multilabel", options={"pos_weight": 3.0}).function(logits, target)
+    found = build("bce", TASKS["multilabel"], options={"pos_weight": 3.0}).function(logits, target)
     prob = logits.sigmoid()
     assert torch.allclose(found, -(3 * target * prob.log() + (1 - target) * (1 - prob).log()).mean())
-    found = build("bce", "multilabel", smoothing=0.2).function(logits, target)
+    found = build("bce", TASKS["multilabel"], smoothing=0.2).function(logits, target)
     assert torch.allclose(found, F.binary_cross_entropy_with_logits(logits, target * 0.8 + 0.1))
 
 
 def test_softmax_losses_by_hand() -> None:
-    target, logits = target_of("multiclass"), 2 * torch.randn(ROWS, 4)
+    target, logits = target_of(TASKS["multiclass"]), 2 * torch.randn(ROWS, 4)
     prob = logits.softmax(1)[range(ROWS), target]
-    found = build("focal", "multiclass", options={"gamma": 1.5}).function(logits, target)
+    found = build("focal", TASKS["multiclass"], options={"gamma": 1.5}).function(logits, target)
     assert torch.allclose(found, (-((1 - prob) ** 1.5) * prob.log()).mean(), rtol=1e-4)
-    found = build("poly", "multiclass", options={"epsilon": 2.0}).function(logits, target)
+    found = build("poly", TASKS["multiclass"], options={"epsilon": 2.0}).function(logits, target)
     assert torch.allclose(found, (2 * (1 - prob) - prob.log()).mean())
     library = AsymmetricLossSingleLabel(eps=0.1)
-    found = build("asymmetric", "multiclass", smoothing=0.1).function(logits, target)
+    found = build("asymmetric", TASKS["multiclass"], smoothing=0.1).function(logits, target)
     assert torch.allclose(found, library(logits, target), rtol=1e-4)
-    two, sides = target_of("binary"), 2 * torch.randn(ROWS, 2)
+    two, sides = target_of(TASKS["binary"]), 2 * torch.randn(ROWS, 2)
     p = sides.softmax(1)[range(ROWS), two]
     alpha = torch.where(two == 1, 0.8, 0.2)
-    found = build("focal", "binary", options={"alpha": 0.8}).function(sides, two)
+    found = build("focal", TASKS["binary"], options={"alpha": 0.8}).function(sides, two)
     assert torch.allclose(found, (-alpha * (1 - p) ** 2 * p.log()).mean(), rtol=1e-4)
-    soft = target_of("soft")
-    found = build("kl", "soft").function(logits, soft)
+    soft = target_of(TASKS["soft"])
+    found = build("kl", TASKS["soft"]).function(logits, soft)
     assert torch.allclose(found, F.kl_div(logits.log_softmax(1), soft, reduction="batchmean"), rtol=1e-4)
 
 
@@ -290,7 +290,7 @@ def test_the_tempered_softmax_sums_to_1(t2: float, classes: int) -> None:
 
 def test_bi_tempered_by_bisection() -> None:
     t1, t2 = 0.7, 1.4
-    target, logits = target_of("multiclass"), 2 * torch.randn(ROWS, 4, dtype=torch.float64)
+    target, logits = target_of(TASKS["multiclass"]), 2 * torch.randn(ROWS, 4, dtype=torch.float64)
 
     def exp_t(x: float) -> float:
         return float(max(1 + (1 - t2) * x, 0.0) ** (1 / (1 - t2)))
@@ -306,7 +306,7 @@ def test_bi_tempered_by_bisection() -> None:
             low, high = (middle, high) if sum(exp_t(a - middle) for a in row) > 1 else (low, middle)
         prob = [exp_t(a - low) for a in row]
         total += -log_t(prob[label]) - (1 - sum(p ** (2 - t1) for p in prob)) / (2 - t1)
-    found = build("bi_tempered", "multiclass", options={"t1": t1, "t2": t2})
+    found = build("bi_tempered", TASKS["multiclass"], options={"t1": t1, "t2": t2})
     assert found.function(logits, target).item() == pytest.approx(total / ROWS, rel=1e-9)
     assert found.activation == "tempered(1.4)"
     far = found.function(torch.tensor([[-1e4, 0.0, 0.0, 1e4]]), torch.tensor([0]))
@@ -314,12 +314,16 @@ def test_bi_tempered_by_bisection() -> None:
 
 
 def test_arcface_moves_the_angle() -> None:
-    target, cosine = target_of("multiclass"), 0.9 * (2 * torch.rand(ROWS, 4) - 1)
+    target, cosine = target_of(TASKS["multiclass"]), 0.9 * (2 * torch.rand(ROWS, 4) - 1)
     moved = cosine.clone()
     for i, t in enumerate(target.tolist()):
         moved[i, t] = math.cos(math.acos(cosine[i, t]) + 0.4)
     objective = build_objective(
-        Loss(name="arcface", options={"margin": 0.4}), "multiclass", NAMES, truth_of("multiclass"), scale=16
+        Loss(name="arcface", options={"margin": 0.4}),
+        TASKS["multiclass"],
+        NAMES,
+        truth_of(TASKS["multiclass"]),
+        scale=16,
     )
     assert torch.allclose(objective.function(16 * cosine, target), F.cross_entropy(16 * moved, target), rtol=1e-4)
     rising = [
@@ -330,7 +334,7 @@ def test_arcface_moves_the_angle() -> None:
 
 
 def test_corn_is_the_log_loss_of_what_it_decodes() -> None:
-    objective, target = build("corn", "ordinal"), target_of("ordinal")
+    objective, target = build("corn", TASKS["ordinal"]), target_of(TASKS["ordinal"])
     logits = torch.randn(ROWS, 3)
     prob = activate(logits.double(), "corn")
     assert objective.function(logits, target).item() == pytest.approx(log_loss(target, prob, labels=range(4)), rel=1e-5)
@@ -344,7 +348,7 @@ def test_corn_is_the_log_loss_of_what_it_decodes() -> None:
 
 
 def test_cumulative_is_binary_cross_entropy_of_each_threshold() -> None:
-    objective, target = build("cumulative", "ordinal"), target_of("ordinal")
+    objective, target = build("cumulative", TASKS["ordinal"]), target_of(TASKS["ordinal"])
     logits = torch.randn(ROWS, 3)
     each = torch.stack([(target > k).float() for k in range(3)], 1)
     assert torch.allclose(objective.function(logits, target), F.binary_cross_entropy_with_logits(logits, each))
@@ -365,7 +369,9 @@ def test_thresholds_decode_to_probabilities(name: str) -> None:
 
 
 def test_bounded_stays_within() -> None:
-    objective = build_objective(Loss(name="bounded"), "regression", [""], np.array([[2.0], [6.0]]), bounds=(2, 10))
+    objective = build_objective(
+        Loss(name="bounded"), TASKS["regression"], [""], np.array([[2.0], [6.0]]), bounds=(2, 10)
+    )
     assert objective.activation == "bounded(2.0,10.0)"
     values = activate(torch.tensor([[-200.0], [0.0], [200.0]]), objective.activation)
     assert values.squeeze().tolist() == [2.0, 6.0, 10.0]
@@ -373,11 +379,11 @@ def test_bounded_stays_within() -> None:
     p = torch.tensor(0.3).sigmoid()
     assert torch.allclose(objective.function(logits, target), -(0.25 * p.log() + 0.75 * (1 - p).log()))
     with pytest.raises(FoldlineError, match="needs the bounds"):
-        build_objective(Loss(name="bounded"), "regression", [""], np.zeros((2, 1)))
+        build_objective(Loss(name="bounded"), TASKS["regression"], [""], np.zeros((2, 1)))
     with pytest.raises(FoldlineError, match="labels go from -1 to -1"):
-        build_objective(Loss(name="bounded"), "regression", [""], np.array([[-1.0]]), bounds=(0, 1))
+        build_objective(Loss(name="bounded"), TASKS["regression"], [""], np.array([[-1.0]]), bounds=(0, 1))
     given = Loss(name="bounded", options={"low": 0.0, "high": 4.0})
-    assert build_objective(given, "regression", [""], np.zeros((2, 1))).activation == "bounded(0.0,4.0)"
+    assert build_objective(given, TASKS["regression"], [""], np.zeros((2, 1))).activation == "bounded(0.0,4.0)"
 
 
 def test_a_target_of_another_shape_is_an_error() -> None:
@@ -392,31 +398,31 @@ def test_a_target_of_another_shape_is_an_error() -> None:
 
 
 def test_balanced_weights_are_scikit_learns() -> None:
-    truth = truth_of("multiclass")
+    truth = truth_of(TASKS["multiclass"])
     expected = compute_class_weight("balanced", classes=np.arange(4), y=truth)
-    assert np.allclose(balanced_weights(truth, "multiclass", 4), expected)
-    assert balanced_weights(np.array([0.0, 2.0, 2.0]), "multiclass", 3).tolist() == [1.5, 1.0, 0.75]
+    assert np.allclose(balanced_weights(truth, TASKS["multiclass"], 4), expected)
+    assert balanced_weights(np.array([0.0, 2.0, 2.0]), TASKS["multiclass"], 3).tolist() == [1.5, 1.0, 0.75]
     marks = np.array([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-    assert np.allclose(balanced_weights(marks, "multilabel", 2), [4 / 6, 4 / 2])
+    assert np.allclose(balanced_weights(marks, TASKS["multilabel"], 2), [4 / 6, 4 / 2])
 
 
 def test_class_weights_are_named_and_checked() -> None:
     with pytest.raises(FoldlineError, match="no class is called x"):
-        build("cross_entropy", "multiclass", class_weights={"x": 2.0})
+        build("cross_entropy", TASKS["multiclass"], class_weights={"x": 2.0})
     with pytest.raises(FoldlineError, match="0 or more"):
-        build("cross_entropy", "multiclass", class_weights={"a": -2.0})
-    objective = build("bce", "multilabel", class_weights={"b": 3.0})
-    logits, target = torch.randn(ROWS, 4), target_of("multilabel")
+        build("cross_entropy", TASKS["multiclass"], class_weights={"a": -2.0})
+    objective = build("bce", TASKS["multilabel"], class_weights={"b": 3.0})
+    logits, target = torch.randn(ROWS, 4), target_of(TASKS["multilabel"])
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     assert torch.allclose(objective.function(logits, target), (each * torch.tensor([1.0, 3, 1, 1])).mean())
-    objective = build("corn", "ordinal", class_weights={"d": 0.0})
+    objective = build("corn", TASKS["ordinal"], class_weights={"d": 0.0})
     last = torch.full((ROWS,), 3)
     assert objective.function(torch.randn(ROWS, 3), last) == 0
 
 
 def test_shares_of_binary_cross_entropy_are_calibrated() -> None:
     """At the optimum of `bce` each sigmoid is its class's share; a softmax of the same logits would sharpen them."""
-    assert build("bce", "multiclass").activation == "shares"
+    assert build("bce", TASKS["multiclass"]).activation == "shares"
     share = torch.tensor([0.7, 0.2, 0.1])
     assert torch.allclose(activate(torch.logit(share), "shares"), share)
     assert not torch.allclose(activate(torch.logit(share), "softmax"), share, atol=0.05)

@@ -16,6 +16,7 @@ from foldline.core.provenance import inputs_sha256, require_same_inputs
 from foldline.core.run import Run, Train
 from foldline.core.run_folder import resolve_run, run_sha256, training_choices
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
+from foldline.core.task import TASKS
 from foldline.engine import train_run as run_folds
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages
@@ -146,8 +147,8 @@ def test_class_weights_count_no_row_of_the_fold_itself(ready: TinyProject) -> No
     logits = torch.zeros(1, 2)
     for fold in range(3):
         job = run_folds.make_job(found, start, fold, ready.root)
-        own = balanced_weights(found.truth[found.own(fold, train=True)], "binary", 2)
-        of_all = balanced_weights(found.truth, "binary", 2)
+        own = balanced_weights(found.truth[found.own(fold, train=True)], TASKS["binary"], 2)
+        of_all = balanced_weights(found.truth, TASKS["binary"], 2)
         assert not np.allclose(own, of_all), "the fold's classes must differ, or this shows nothing"
         losses = [float(job.objective.function(logits, torch.tensor([c]))) for c in range(2)]
         assert np.allclose(losses, own * np.log(2))

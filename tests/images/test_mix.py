@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Augment
+from foldline.core.task import TASKS
 from foldline.images.mix import blend, cut_box, mix, paste, require_mixable
 
 CLASSES = 4
@@ -132,9 +133,9 @@ def test_targets_of_numbers_and_several_labels_are_mixed_as_they_are() -> None:
 
 def test_cutmix_of_numbers_is_refused() -> None:
     with pytest.raises(FoldlineError, match="cutmix"):
-        require_mixable(Augment(cutmix=1.0), "regression")
-    require_mixable(Augment(mixup=1.0), "regression")
-    require_mixable(Augment(cutmix=1.0, mixup=1.0), "multiclass")
+        require_mixable(Augment(cutmix=1.0), TASKS["regression"])
+    require_mixable(Augment(mixup=1.0), TASKS["regression"])
+    require_mixable(Augment(cutmix=1.0, mixup=1.0), TASKS["multiclass"])
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 1.0])

@@ -5,6 +5,7 @@ import pytest
 
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Sampling
+from foldline.core.task import TASKS
 from foldline.images.augment import key_seed
 from foldline.images.sampling import epoch_rows, row_classes, rows_per_epoch
 
@@ -99,10 +100,10 @@ def test_a_row_of_several_labels_counts_as_its_rarest() -> None:
 
 def test_truth_becomes_classes() -> None:
     soft = np.array([[0.2, 0.8], [0.6, 0.4]])
-    assert row_classes(soft, "regression") is None
-    assert row_classes(soft, "soft").tolist() == [1, 0]  # type: ignore[union-attr]
-    assert row_classes(np.array([1.0, 0.0]), "ordinal").tolist() == [1, 0]  # type: ignore[union-attr]
-    assert row_classes(np.eye(2), "multilabel").tolist() == [[1, 0], [0, 1]]  # type: ignore[union-attr]
+    assert row_classes(soft, TASKS["regression"]) is None
+    assert row_classes(soft, TASKS["soft"]).tolist() == [1, 0]  # type: ignore[union-attr]
+    assert row_classes(np.array([1.0, 0.0]), TASKS["ordinal"]).tolist() == [1, 0]  # type: ignore[union-attr]
+    assert row_classes(np.eye(2), TASKS["multilabel"]).tolist() == [[1, 0], [0, 1]]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

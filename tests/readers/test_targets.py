@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import truth_array
+from foldline.core.task import TASKS, truth_array
 from foldline.readers import class_names, find_outputs, read_rows
 from readers.layouts import facts, plant
 
@@ -203,10 +203,10 @@ def test_labels_that_cannot_be_used_are_refused_with_their_ids(case: str, tmp_pa
 @pytest.mark.parametrize(
     ("task", "target", "text", "whole"),
     [
-        ("regression", {"columns": ["x", "y"]}, "x,y\n1,\n2,3\n,NaN\n4,5", ["r1", "r3"]),
-        ("regression", "y", "y\n1\n\n3", ["r0", "r2"]),
-        ("binary", "y", "y\n1\n\n0\nNA", ["r0", "r2", "r3"]),  # a class may be called NA
-        ("multilabel", {"columns": ["a", "b"]}, "a,b\n1,0\n,1\n0,1", ["r0", "r2"]),
+        (TASKS["regression"], {"columns": ["x", "y"]}, "x,y\n1,\n2,3\n,NaN\n4,5", ["r1", "r3"]),
+        (TASKS["regression"], "y", "y\n1\n\n3", ["r0", "r2"]),
+        (TASKS["binary"], "y", "y\n1\n\n0\nNA", ["r0", "r2", "r3"]),  # a class may be called NA
+        (TASKS["multilabel"], {"columns": ["a", "b"]}, "a,b\n1,0\n,1\n0,1", ["r0", "r2"]),
     ],
 )
 def test_rows_without_all_labels_are_dropped_and_reported(

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from foldline.core import tables
-from foldline.core.competition import Task, load_competition
+from foldline.core.competition import load_competition
 from foldline.core.paths import Layout
 from foldline.core.run import Run
-from foldline.core.task import prediction_columns, target_columns, truth_array
+from foldline.core.task import Task
 from foldline.scoring.cv import cross_validation
 from report.made_runs import COMP, METRIC, OUTPUTS, K, make_run
 
@@ -35,16 +35,16 @@ def add_rival(
     """A run's folder as `predict` leaves it. `folds`: those that it covers."""
     names = OUTPUTS[task]
     frame = tables.read_csv(layout.folds(COMP))
-    truth = truth_array(frame, task, names, where="made")
+    truth = task.truth(frame, names, where="made")
     values = truth if truth.ndim == 2 else np.eye(len(names))[truth.astype(int)]
     values = values + noise * np.random.default_rng(seed).normal(0, 1, values.shape)
     if task not in ("regression", "multilabel"):
         values = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
-    elif task == "multilabel":
+    elif task.label_sets:
         values = 1 / (1 + np.exp(-values))
-    kept = target_columns(task, names)
+    kept = task.target_columns(names)
     oof = frame[["row_id", *kept]].assign(fold=frame["fold"].astype(int))
-    oof = pd.concat([oof, pd.DataFrame(values, columns=prediction_columns(task, names))], axis=1)
+    oof = pd.concat([oof, pd.DataFrame(values, columns=task.prediction_columns(names))], axis=1)
     oof = oof[oof["fold"].isin(folds)].sample(frac=1, random_state=len(name)).reset_index(drop=True)
     folder = layout.run(COMP, name)
     tables.write_parquet(folder / "oof.parquet", oof)

@@ -10,11 +10,11 @@ import pandas as pd
 import yaml
 
 from foldline.core import tables
-from foldline.core.competition import Competition, Task, load_competition
+from foldline.core.competition import Competition, load_competition
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
-from foldline.core.task import Array, single_label, target_columns
+from foldline.core.task import Array, Task
 from foldline.scoring.cv import cross_validation
 
 COMP, RUN, K = "made", "quick", 3
@@ -59,7 +59,7 @@ def make_run(
     truth, predicted = _arrays(task, len(names), rows, rng)
     frame = _rows(layout, task, names, truth)
     write_folds(layout, task, names, frame)
-    table = predictions_table(frame, predicted, task, names, keep=["fold", *target_columns(task, names)])
+    table = predictions_table(frame, predicted, task, names, keep=["fold", *task.target_columns(names)])
     table = table[table["fold"].isin(folds)].reset_index(drop=True)
     facts = load_competition(layout, COMP)
     if trained:
@@ -87,15 +87,15 @@ def write_facts(layout: Layout, task: Task) -> None:
 
 def _arrays(task: Task, outputs: int, rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """[rows] or [rows, outputs] truth, and predictions that are mostly right."""
-    if single_label(task):
+    if task.single_label:
         truth = np.arange(rows, dtype=np.float64) % outputs
         logits = 2.5 * np.eye(outputs)[truth.astype(int)] + rng.normal(0, 1, (rows, outputs))
         prob = np.exp(logits)
         return truth, prob / prob.sum(axis=1, keepdims=True)
-    if task == "soft":
+    if task.soft:
         truth = rng.dirichlet(np.ones(outputs), rows)
         return truth, 0.7 * truth + 0.3 * rng.dirichlet(np.ones(outputs), rows)
-    if task == "multilabel":
+    if task.label_sets:
         truth = (rng.random((rows, outputs)) < 0.4).astype(np.float64)
         return truth, 1 / (1 + np.exp(2 - 4 * truth + rng.normal(0, 1.2, (rows, outputs))))
     truth = rng.gamma(3, 20, (rows, outputs))
@@ -109,12 +109,12 @@ def _rows(layout: Layout, task: Task, names: list[str], truth: Array) -> pd.Data
     for i, row_id in enumerate(ids):
         cv2.imwrite(str(layout.input(COMP) / f"{row_id}.png"), np.full((20, 24, 3), (i * 7) % 256, dtype=np.uint8))
     frame = pd.DataFrame({"row_id": ids, "image": [f"{row_id}.png" for row_id in ids]})
-    if single_label(task):
+    if task.single_label:
         labels = pd.DataFrame({"target": [names[int(i)] for i in truth]})
-    elif task == "multilabel":
-        labels = pd.DataFrame(truth.astype(int).astype(str), columns=target_columns(task, names))
+    elif task.label_sets:
+        labels = pd.DataFrame(truth.astype(int).astype(str), columns=task.target_columns(names))
     else:
-        labels = pd.DataFrame(truth, columns=target_columns(task, names))
+        labels = pd.DataFrame(truth, columns=task.target_columns(names))
     return pd.concat([frame, labels], axis=1).assign(fold=np.random.default_rng(1).permutation(len(truth)) % K)
 
 
@@ -152,7 +152,7 @@ def write_log(layout: Layout, task: Task, names: list[str], fold: int, epochs: i
     log = pd.DataFrame(
         {"epoch": epoch, "lr": 1e-3, "train_loss": 0.1 + 0.6 * left + noise[:, 0], "train_accuracy": None}
     )
-    if single_label(task):
+    if task.single_label:
         log["train_accuracy"] = 0.96 - 0.4 * left + noise[:, 1]
     log.loc[0, ["train_loss", "train_accuracy"]] = None
     log["valid_loss"] = 0.3 + 0.4 * left + 0.02 * fold + noise[:, 2]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from foldline.core.task import TASKS
 from foldline.report.look import palette
 from foldline.report.run import analysis
 
@@ -13,7 +14,7 @@ RNG = np.random.default_rng(3)
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 def test_class_counts_agree_with_scikit_learn(task: str) -> None:
     prob = RNG.dirichlet(np.ones(4), 200)
-    if task == "multilabel":
+    if task.label_sets:
         truth = (RNG.random((200, 4)) < 0.3).astype(float)
         prob, plain, guess = prob * 2, truth, prob * 2 >= 0.5
     else:
@@ -25,12 +26,14 @@ def test_class_counts_agree_with_scikit_learn(task: str) -> None:
 
 
 def test_confusion_has_labels_downwards() -> None:
-    counts = analysis.confusion("binary", np.array([0.0, 1.0, 1.0]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]))
+    counts = analysis.confusion(
+        TASKS["binary"], np.array([0.0, 1.0, 1.0]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    )
     assert counts.tolist() == [[1, 0], [1, 1]]
 
 
 def test_nothing_mixed_up() -> None:
-    assert analysis.mixed_up("binary", np.array([0.0, 1.0]), np.eye(2), most=5) == []
+    assert analysis.mixed_up(TASKS["binary"], np.array([0.0, 1.0]), np.eye(2), most=5) == []
 
 
 def test_reliability_counts_every_row_once() -> None:
@@ -50,7 +53,7 @@ def test_row_loss_orders_rows_by_how_wrong_they_are() -> None:
         loss = analysis.row_loss(task, truth, prob)  # type: ignore[arg-type]
         assert np.isfinite(loss).all()
         assert loss[0] < loss[1] < loss[2]
-    values = analysis.row_loss("regression", np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))
+    values = analysis.row_loss(TASKS["regression"], np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))
     assert values.argmax() == 2
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foldline.core.competition import Task
+from foldline.core.task import Task
 from foldline.report.run.page import build_report
 from report.made_runs import COMP, RUN, make_run
 
@@ -42,7 +42,7 @@ def measure(page: str, width: int, folder: Path) -> list[int]:
 @pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_fits_a_phone(tmp_path: Path, task: Task) -> None:
-    names = ["a-name-without-any-place-to-break-" * 4, "ok"] + (["rot"] if task == "multilabel" else [])
+    names = ["a-name-without-any-place-to-break-" * 4, "ok"] + (["rot"] if task.label_sets else [])
     page = build_report(make_run(tmp_path, task, names), COMP, RUN)
     view, content, images, drawn = measure(page, 400, tmp_path)
     assert images == drawn >= 24

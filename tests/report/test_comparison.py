@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from foldline.core import tables
-from foldline.core.competition import Task, load_competition
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.task import TASKS, Task
 from foldline.report.comparison.page import build_comparison
 from foldline.report.comparison.rivals import Comparison, caveats, read_comparison
 from foldline.scoring.intervals import paired_difference
@@ -53,16 +54,16 @@ def test_a_clearly_better_run_is_told(tmp_path: Path, task: Task) -> None:
 
 def test_noise_of_equal_strength_is_rarely_told_apart(tmp_path: Path) -> None:
     """Runs of one quality: with 95 % intervals few of the differences may look sure."""
-    layout = make_rivals(tmp_path, "binary", {"a": 1.5}, rows=240)
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.5}, rows=240)
     for seed in range(12):
-        add_rival(layout, "binary", f"seed{seed}", 1.5, seed=seed + 20, settings={"seed": seed + 1})
+        add_rival(layout, TASKS["binary"], f"seed{seed}", 1.5, seed=seed + 20, settings={"seed": seed + 1})
     pairs = read_comparison(layout, COMP, against="a").pairs["a"]
     assert sum(pair.difference.verdict != "same" for pair in pairs) <= 2
     assert all(pair.seed_alone and "seed alone" in pair.in_words() for pair in pairs)
 
 
 def test_runs_on_other_folds(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 1.0, "b": 1.2, "old": 0.1})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.0, "b": 1.2, "old": 0.1})
     path = layout.run(COMP, "old") / "cv.json"
     record = tables.read_json(path)
     tables.write_json(path, record | {"sha256": record["sha256"] | {"folds": "0" * 64}})
@@ -76,15 +77,15 @@ def test_runs_on_other_folds(tmp_path: Path) -> None:
 
 
 def test_no_run_at_all_is_an_error(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {})
+    layout = make_rivals(tmp_path, TASKS["binary"], {})
     with pytest.raises(FoldlineError, match="no run of 'made' is predicted"):
         read_comparison(layout, COMP)
 
 
 def test_runs_of_some_folds_are_compared_on_shared_rows(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 1.5})
-    add_rival(layout, "binary", "look", 0.1, folds=[1])
-    add_rival(layout, "binary", "other", 0.1, folds=[2])
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.5})
+    add_rival(layout, TASKS["binary"], "look", 0.1, folds=[1])
+    add_rival(layout, TASKS["binary"], "other", 0.1, folds=[2])
     found = read_comparison(layout, COMP, against="look")
     assert found.rivals[0].name == "a"  # a perfect score on fewer rows does not make a run the best
     pair = pair_of(found, "look", "a")
@@ -99,10 +100,10 @@ def test_runs_of_some_folds_are_compared_on_shared_rows(tmp_path: Path) -> None:
 
 
 def test_rows_are_joined_by_id_and_whole_groups_are_drawn(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {})
+    layout = make_rivals(tmp_path, TASKS["binary"], {})
     frame = tables.read_csv(layout.folds(COMP))
-    add_rival(layout, "binary", "a", 1.5)
-    add_rival(layout, "binary", "bb", 1.6)  # its rows stand in another order
+    add_rival(layout, TASKS["binary"], "a", 1.5)
+    add_rival(layout, TASKS["binary"], "bb", 1.6)  # its rows stand in another order
     a, b = (tables.read_parquet(layout.run(COMP, name) / "oof.parquet") for name in ("a", "bb"))
     assert a["row_id"].tolist() != b["row_id"].tolist()
     facts, names = load_competition(layout, COMP), OUTPUTS["binary"]
@@ -119,14 +120,14 @@ def test_rows_are_joined_by_id_and_whole_groups_are_drawn(tmp_path: Path) -> Non
     expected = paired_difference(
         "auc", np.asarray(ordered[0]["target"] == "defective", dtype=np.float64),
         *(table[["prob_ok", "prob_defective"]].to_numpy(dtype=np.float64) for table in ordered),
-        clusters=ordered[0]["row_id"].map(groups).to_numpy(), task="binary",
+        clusters=ordered[0]["row_id"].map(groups).to_numpy(), task=TASKS["binary"],
     )  # fmt: skip
     assert (grouped.gain, grouped.low, grouped.high) == pytest.approx(expected)
     assert (grouped.low, grouped.high) != (found.low, found.high)
 
 
 def test_entities_are_scored_as_one(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 1.5, "b": 1.6})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.5, "b": 1.6})
     a, b = (tables.read_parquet(layout.run(COMP, name) / "oof.parquet") for name in ("a", "b"))
     keys = a["target"] + a["fold"].astype(str) + (a["row_id"].astype(int) % 5).astype(str)
     entity = dict(zip(a["row_id"], keys, strict=True))
@@ -136,9 +137,9 @@ def test_entities_are_scored_as_one(tmp_path: Path) -> None:
 
 
 def test_what_a_reader_must_know_is_said(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 1.0, "b": 1.2})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.0, "b": 1.2})
     assert not [line for line in caveats(read_comparison(layout, COMP)) if "luck" in line]
-    add_rival(layout, "binary", "c", 1.1)
+    add_rival(layout, TASKS["binary"], "c", 1.1)
     path = layout.run(COMP, "c") / "cv.json"
     tables.write_json(path, tables.read_json(path) | {"optimistic": ["its epoch was picked"]})
     lines = caveats(read_comparison(layout, COMP))
@@ -147,8 +148,8 @@ def test_what_a_reader_must_know_is_said(tmp_path: Path) -> None:
 
 
 def test_settings_that_differ(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 1.0})
-    add_rival(layout, "binary", "b", 1.2, settings={"optim": {"lr": 0.01, "options": {"momentum": 0.9}}})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 1.0})
+    add_rival(layout, TASKS["binary"], "b", 1.2, settings={"optim": {"lr": 0.01, "options": {"momentum": 0.9}}})
     path = layout.run(COMP, "a") / "run.json"
     stored = tables.read_json(path)
     del stored["loss"]  # written by a version that had no such settings
@@ -171,21 +172,21 @@ def test_the_page_is_whole(tmp_path: Path, task: Task) -> None:
 
 
 def test_train_scores_are_drawn_where_they_are_logged(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a": 0.6})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 0.6})
     assert "training loss and AUC" not in build_comparison(read_comparison(layout, COMP))
-    add_rival(layout, "binary", "b", 0.6, train_score=True)
+    add_rival(layout, TASKS["binary"], "b", 0.6, train_score=True)
     assert "training loss and AUC" in build_comparison(read_comparison(layout, COMP))
 
 
 def test_one_run_has_a_page(tmp_path: Path) -> None:
-    found = read_comparison(make_rivals(tmp_path, "binary", {"a": 0.6}), COMP)
+    found = read_comparison(make_rivals(tmp_path, TASKS["binary"], {"a": 0.6}), COMP)
     assert found.pairs == {}
     assert "One run so far" in build_comparison(found)
 
 
 @pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
 def test_fits_a_phone(tmp_path: Path) -> None:
-    layout = make_rivals(tmp_path, "binary", {"a-name-without-any-place-to-break-" * 3: 0.6, "b": 0.9})
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a-name-without-any-place-to-break-" * 3: 0.6, "b": 0.9})
     view, content, images, drawn = measure(build_comparison(read_comparison(layout, COMP)), 400, tmp_path)
     assert images == drawn == 4
     assert content <= view <= 400

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from foldline.core import tables
-from foldline.core.competition import Task
 from foldline.core.paths import Layout
+from foldline.core.task import TASKS, Task
 from foldline.report.look.curves import limits, mean_curve, stretch, values_of
 from foldline.report.look.palette import Picture
 from foldline.report.run import learning_figures
@@ -39,10 +39,10 @@ def lines(picture: Picture, role: str = "accent") -> list[str]:
 @pytest.mark.parametrize(
     ("task", "titles"),
     [
-        ("binary", ["Loss", "AUC", "Accuracy", "Precision", "Recall", "F1", "Learning rate"]),
-        ("multiclass", ["Loss", "Accuracy", "Precision macro", "Recall macro", "F1 macro", "Learning rate"]),
-        ("regression", ["Loss", "RMSE", "MAE", "R²", "Learning rate"]),
-        ("soft", ["Loss", "KL divergence", "Log loss", "Learning rate"]),
+        (TASKS["binary"], ["Loss", "AUC", "Accuracy", "Precision", "Recall", "F1", "Learning rate"]),
+        (TASKS["multiclass"], ["Loss", "Accuracy", "Precision macro", "Recall macro", "F1 macro", "Learning rate"]),
+        (TASKS["regression"], ["Loss", "RMSE", "MAE", "R²", "Learning rate"]),
+        (TASKS["soft"], ["Loss", "KL divergence", "Log loss", "Learning rate"]),
     ],
 )
 def test_every_metric_has_its_curves(tmp_path: Path, task: Task, titles: list[str]) -> None:
@@ -145,7 +145,7 @@ def test_a_part_between_two_validated_epochs_has_its_line() -> None:
 @pytest.mark.parametrize(("classes", "shown"), [(20, 20), (21, 0)])
 def test_classes_have_curves_as_long_as_one_can_look_at_them(tmp_path: Path, classes: int, shown: int) -> None:
     names = [f"class {i}" for i in range(classes)]
-    found = learning_figures.class_curves(made(tmp_path, "multiclass", outputs=names)[1])
+    found = learning_figures.class_curves(made(tmp_path, TASKS["multiclass"], outputs=names)[1])
     assert [it.title for it in found] == names[:shown]
 
 
@@ -173,12 +173,12 @@ def test_rates_are_thinned_and_end_where_training_ends() -> None:
 def test_the_epoch_used_is_marked_where_it_was_picked(tmp_path: Path) -> None:
     layout, run = made(tmp_path)
     assert ("dot", "epoch used") not in learning_figures.legend(run)
-    write_fold(layout, "binary", OUTPUTS["binary"], 1, select="best", selected_epoch=2)
+    write_fold(layout, TASKS["binary"], OUTPUTS["binary"], 1, select="best", selected_epoch=2)
     run = read_run(layout, COMP, RUN)
     assert ("dot", "epoch used") in learning_figures.legend(run)
     assert (2, run.logs[1]["score"][2]) in learning_figures.chosen_epochs(run, run.logs)
 
 
 def test_a_hundred_epochs_of_ten_classes_stay_small(tmp_path: Path) -> None:
-    layout, _ = made(tmp_path, "multiclass", outputs=[f"class {i}" for i in range(10)], epochs=100)
+    layout, _ = made(tmp_path, TASKS["multiclass"], outputs=[f"class {i}" for i in range(10)], epochs=100)
     assert len(build_report(layout, COMP, RUN)) < 700_000

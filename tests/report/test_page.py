@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from foldline.core import tables
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
+from foldline.core.task import TASKS, Task
 from foldline.report.live.state import guesses, open_live
 from foldline.report.run.figures import FIGURES
 from foldline.report.run.page import build_report
@@ -100,10 +100,10 @@ def loads_nothing(text: str, page: Reader) -> None:
             assert not re.search("#0102[0-9a-f]{2}", svg), "a stand-in colour is left"
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task != "regression"])
+@pytest.mark.parametrize("task", [task for task in TASKS if task.has_classes])
 def test_foreign_names_are_text(tmp_path: Path, task: Task) -> None:
     bad = ["<script>alert(1)</script>", "$\\frac{$", "猫\x00\"'><img src=x onerror=y>"]
-    names = bad[:2] if task == "binary" else bad
+    names = bad[:2] if task.two_classes else bad
     text, page = page_of(make_run(tmp_path, task, names))
     assert "<script" not in text.lower()
     assert "<img src=x" not in text
@@ -115,7 +115,7 @@ def test_foreign_names_are_text(tmp_path: Path, task: Task) -> None:
 
 
 def test_the_readers_facts_are_text_too(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     path = layout.competition_config(COMP)
     path.write_text(path.read_text().replace("A binary problem", "<b>bold</b>"))
     change_scores(layout, optimistic=["<i>picked</i> by its own rows"], device="<u>cpu</u>")
@@ -126,17 +126,17 @@ def test_the_readers_facts_are_text_too(tmp_path: Path) -> None:
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     assert build_report(layout, COMP, RUN) == build_report(layout, COMP, RUN)
 
 
 def test_warnings_stand_on_the_page(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     assert "remark-" not in page_of(layout)[0]
-    write_fold(layout, "binary", OUTPUTS["binary"], 1, probe_score=0.9, below_probe=True)
+    write_fold(layout, TASKS["binary"], OUTPUTS["binary"], 1, probe_score=0.9, below_probe=True)
     frame = tables.read_csv(layout.folds(COMP))
     extra = frame.tail(1).assign(row_id="unread")
-    write_folds(layout, "binary", OUTPUTS["binary"], pd.concat([frame, extra]), ["plain", "warning: two twins"])
+    write_folds(layout, TASKS["binary"], OUTPUTS["binary"], pd.concat([frame, extra]), ["plain", "warning: two twins"])
     change_scores(layout, optimistic=["epoch picked by the fold's own rows"], below_probe=[1])
     text, page = page_of(layout)
     for name in ("optimistic", "below-probe", "other-folds", "fold-checks", "rows-missing"):
@@ -149,7 +149,7 @@ def test_warnings_stand_on_the_page(tmp_path: Path) -> None:
 
 
 def test_a_guessed_metric_is_called_a_guess(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary", trained=False)
+    layout = make_run(tmp_path, TASKS["binary"], trained=False)
     assert 'id="remark-unconfirmed"' not in page_of(layout)[0]
     facts = layout.competition_config(COMP)
     facts.write_text(facts.read_text() + "\nunconfirmed: [metric, task]\n")
@@ -159,14 +159,14 @@ def test_a_guessed_metric_is_called_a_guess(tmp_path: Path) -> None:
 
 
 def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "regression")  # RMSE: 0.6 after 0.8 is a gain
+    layout = make_run(tmp_path, TASKS["regression"])  # RMSE: 0.6 after 0.8 is a gain
     for path in sorted(layout.run(COMP, RUN).glob("fold_*/meta.json")):
         tables.write_json(path, {**tables.read_json(path), "probe_score": 0.8, "score": 0.6})
     assert "+0.2000" in page_of(layout)[1].words
 
 
 def test_nobody_chooses_a_run_by_held_out_labels_that_the_page_shows(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary", trained=False)
+    layout = make_run(tmp_path, TASKS["binary"], trained=False)
     entry = {"name": RUN, "run": RUN, "time": "2026-01-01", "cv": {"pooled": 0.25}, "public": 0.4321, "private": 0.1234}
     tables.write_json(layout.submission(COMP, RUN).with_suffix(".json"), entry)
     words = page_of(layout)[1].words
@@ -175,7 +175,7 @@ def test_nobody_chooses_a_run_by_held_out_labels_that_the_page_shows(tmp_path: P
 
 
 def test_undefined_scores_are_dashes(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary", trained=False)
+    layout = make_run(tmp_path, TASKS["binary"], trained=False)
     nothing = {"pooled": None, "per_fold": [None, None, None], "mean": None, "std": None}
     change_scores(layout, **nothing, interval=[None, None])
     text, page = page_of(layout)
@@ -184,12 +184,12 @@ def test_undefined_scores_are_dashes(tmp_path: Path) -> None:
     assert "nan" not in page.words
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], "multilabel"])
 def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
     layout = make_run(tmp_path, task, trained=False)
     path = layout.run(COMP, RUN) / "oof.parquet"
     table = tables.read_parquet(path)
-    if task == "multilabel":
+    if task.label_sets:
         table = table.assign(target_rust="0", target_scab="0", target_rot="0")
     else:
         table = table.assign(target=OUTPUTS[task][0])
@@ -198,7 +198,7 @@ def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
 
 
 def test_many_classes_stay_small(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "multiclass", [f"species {i}" for i in range(1200)], rows=240, trained=False)
+    layout = make_run(tmp_path, TASKS["multiclass"], [f"species {i}" for i in range(1200)], rows=240, trained=False)
     text, page = page_of(layout)
     assert len(text) < 400_000
     assert "1,200 classes, 240 of them with rows: the table shows the 25 with the lowest F1" in page.words
@@ -208,18 +208,18 @@ def test_many_classes_stay_small(tmp_path: Path) -> None:
 
 
 def test_many_labels_stay_small(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "multilabel", [f"label {i}" for i in range(300)], rows=60, trained=False)
+    layout = make_run(tmp_path, TASKS["multilabel"], [f"label {i}" for i in range(300)], rows=60, trained=False)
     assert len(page_of(layout)[0]) < 400_000
 
 
 def test_many_outputs_of_a_regression(tmp_path: Path) -> None:
-    text, page = page_of(make_run(tmp_path, "regression", [f"n{i}" for i in range(30)], trained=False))
+    text, page = page_of(make_run(tmp_path, TASKS["regression"], [f"n{i}" for i in range(30)], trained=False))
     assert text.count('id="figure-scatter"') == 4
     assert "the first 25 of 30 outputs" in page.words
 
 
 def test_pictures_that_are_gone_have_a_word(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     before = page_of(layout)[0].count("data:image/png")
     for path in layout.input(COMP).glob("*.png"):
         path.write_bytes(b"")
@@ -229,7 +229,7 @@ def test_pictures_that_are_gone_have_a_word(tmp_path: Path) -> None:
 
 
 def test_the_most_wrong_row_comes_first(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     path = layout.run(COMP, RUN) / "oof.parquet"
     table = tables.read_parquet(path).sample(frac=1, random_state=1)  # joined by id, not by position
     worst = table["row_id"] == "0004"  # truly ok
@@ -243,7 +243,7 @@ def test_the_most_wrong_row_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_rank_blend_has_no_reliability(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary", trained=False)
+    layout = make_run(tmp_path, TASKS["binary"], trained=False)
     change_scores(layout, blend="rank_mean")
     text, page = page_of(layout)
     assert "figure-reliability" not in text
@@ -252,7 +252,7 @@ def test_a_rank_blend_has_no_reliability(tmp_path: Path) -> None:
 
 
 def test_settings_that_differ_come_first(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     first, _, folded = page_of(layout)[0].partition("<details>")
     changed = re.findall(r'<div class="changed"><dt>(.*?)</dt><dd>(.*?)<', first)
     assert {("lr", "0.001"), ("name", "test_net")} <= set(changed)
@@ -266,7 +266,7 @@ def test_settings_that_differ_come_first(tmp_path: Path) -> None:
 
 
 def test_what_training_saw_beside_the_folds_is_said(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     assert "Pseudo-labels" not in page_of(layout)[1].words
     weights = {"source": "run", "name": "the_first"}
     extra = {"rows": ["more/labels.csv"], "pseudo": "the_second"}
@@ -282,7 +282,7 @@ def test_what_training_saw_beside_the_folds_is_said(tmp_path: Path) -> None:
 
 
 def test_one_fold_of_three(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary", folds=[1], rows=91)
+    layout = make_run(tmp_path, TASKS["binary"], folds=[1], rows=91)
     text, page = page_of(layout)
     rows = (tables.read_csv(layout.folds(COMP))["fold"] == "1").sum()
     assert f"One model (test_net), for 1 of 3 folds. Each of the {rows} rows of fold 1" in page.words
@@ -294,8 +294,8 @@ def test_one_fold_of_three(tmp_path: Path) -> None:
 
 
 def test_two_folds_of_three_keep_their_numbers(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "multiclass", folds=[0, 2])
-    write_fold(layout, "multiclass", OUTPUTS["multiclass"], 2, seconds=7200)
+    layout = make_run(tmp_path, TASKS["multiclass"], folds=[0, 2])
+    write_fold(layout, TASKS["multiclass"], OUTPUTS["multiclass"], 2, seconds=7200)
     cv = tables.read_json(layout.run(COMP, RUN) / "cv.json")
     change_scores(layout, per_fold=[cv["per_fold"][0], None])
     text, page = page_of(layout)
@@ -308,7 +308,7 @@ def test_two_folds_of_three_keep_their_numbers(tmp_path: Path) -> None:
 
 
 def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     for path in layout.input(COMP).glob("*.png"):
         with path.open("wb") as handle:
             np.save(handle, np.arange(20 * 24 * 5, dtype=np.uint16).reshape(20, 24, 5))
@@ -336,13 +336,13 @@ def write_guesses(layout: Layout) -> None:
 
 
 def test_a_rate_that_followed_the_own_rows_is_optimistic(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     change_scores(layout, optimistic=Run.parse({"schedule": {"name": "plateau"}}, where="test").optimistic())
     assert "The learning rate followed the loss on the fold's own rows." in page_of(layout)[1].words
 
 
 def test_commands_bring_back_the_run_file(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     assert "cp oof/made/quick/run.json configs/made/quick.yaml" in page_of(layout)[1].words
     layout.run_config(COMP, RUN).write_text("seed: 5\n")
     words = page_of(layout)[1].words
@@ -353,7 +353,7 @@ def test_commands_bring_back_the_run_file(tmp_path: Path) -> None:
 
 
 def test_a_run_without_scores_says_what_to_type(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     (layout.run(COMP, RUN) / "cv.json").unlink()
     with pytest.raises(FoldlineError, match="no out-of-fold score") as caught:
         build_report(layout, COMP, RUN)

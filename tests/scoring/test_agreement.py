@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 import sklearn.metrics as sk
 
-from foldline.core.task import Array
+from foldline.core.task import TASKS, Array
 from foldline.scoring.metrics import METRICS, confusion, per_class_accuracy, score, score_labels
 
 TIGHT = 1e-9
@@ -73,7 +73,7 @@ def test_single_label(name: str, seed: int, classes: int) -> None:
     truth, prob = single(classes, seed)
     labels = prob.argmax(axis=1).astype(float)
     expected = BY_LABELS[name](truth, labels)
-    assert score(name, truth, prob, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score(name, truth, prob, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
     assert score_labels(name, truth, labels) == pytest.approx(expected, abs=TIGHT)
 
 
@@ -90,15 +90,15 @@ def test_a_class_that_truth_or_labels_lack() -> None:
         "cohen_kappa",
         "quadratic_weighted_kappa",
     ):
-        assert score(name, truth, prob, task="ordinal" if "quad" in name else "multiclass") == pytest.approx(
-            BY_LABELS[name](truth, labels.astype(float)), abs=TIGHT
-        )
+        assert score(
+            name, truth, prob, task=TASKS["ordinal"] if "quad" in name else TASKS["multiclass"]
+        ) == pytest.approx(BY_LABELS[name](truth, labels.astype(float)), abs=TIGHT)
     recalls = sk.recall_score(truth, labels, average=None, labels=[0, 1, 3, 4])
-    assert score("balanced_accuracy", truth, prob, task="multiclass") == pytest.approx(recalls.mean(), abs=TIGHT)
+    assert score("balanced_accuracy", truth, prob, task=TASKS["multiclass"]) == pytest.approx(recalls.mean(), abs=TIGHT)
     # Class 2 neither true nor predicted: scikit-learn leaves it out of the macro mean, and so do we.
     prob[:, 2] = 0
     expected = sk.f1_score(truth, prob.argmax(axis=1), average="macro")
-    assert score("f1_macro", truth, prob, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score("f1_macro", truth, prob, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -132,15 +132,17 @@ def test_log_loss(seed: int, classes: int) -> None:
     truth, prob = single(classes, seed)
     labels = list(range(classes))
     expected = sk.log_loss(truth, prob, labels=labels)
-    assert score("log_loss", truth, prob, task="multiclass") == pytest.approx(expected, abs=TIGHT)
-    assert score("log_loss", truth, 3 * prob / 4, task="multiclass") == pytest.approx(expected, abs=TIGHT)  # rescaled
+    assert score("log_loss", truth, prob, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
+    assert score("log_loss", truth, 3 * prob / 4, task=TASKS["multiclass"]) == pytest.approx(
+        expected, abs=TIGHT
+    )  # rescaled
     weights = np.arange(1.0, classes + 1)
     weighted = sk.log_loss(truth, prob, labels=labels, sample_weight=weights[truth.astype(int)])
     name = f"weighted_log_loss@{','.join(f'{w:g}' for w in weights)}"
-    assert score(name, truth, prob, task="multiclass") == pytest.approx(weighted, abs=TIGHT)
+    assert score(name, truth, prob, task=TASKS["multiclass"]) == pytest.approx(weighted, abs=TIGHT)
     one_hot = np.eye(classes)[truth.astype(int)]
     brier = ((prob - one_hot) ** 2).mean()
-    assert score("brier", truth, prob, task="multiclass") == pytest.approx(brier, abs=TIGHT)
+    assert score("brier", truth, prob, task=TASKS["multiclass"]) == pytest.approx(brier, abs=TIGHT)
 
 
 def test_log_loss_of_certain_errors_is_finite() -> None:
@@ -154,7 +156,7 @@ def test_multi_label_log_loss(seed: int) -> None:
     prob = np.clip(prob, 0.001, 0.999)
     columns = [sk.log_loss(truth[:, j], prob[:, j], labels=[0, 1]) for j in range(4)]
     for name in ("log_loss", "column_log_loss"):
-        assert score(name, truth, prob, task="multilabel") == pytest.approx(np.mean(columns), abs=TIGHT)
+        assert score(name, truth, prob, task=TASKS["multilabel"]) == pytest.approx(np.mean(columns), abs=TIGHT)
     weighted = np.average(columns, weights=[2, 1, 1, 1])
     assert score("weighted_log_loss@2,1,1,1", truth, prob) == pytest.approx(weighted, abs=TIGHT)
 
@@ -165,11 +167,11 @@ def test_soft_labels(seed: int) -> None:
     truth, prob = rng.dirichlet(np.ones(6), 100), rng.dirichlet(np.ones(6), 100)
     truth[0] = np.eye(6)[2]
     divergence = scipy.special.rel_entr(truth, prob).sum(axis=1).mean()
-    assert score("kl_divergence", truth, prob, task="soft") == pytest.approx(divergence, abs=TIGHT)
+    assert score("kl_divergence", truth, prob, task=TASKS["soft"]) == pytest.approx(divergence, abs=TIGHT)
     cross = scipy.stats.entropy(truth, axis=1).mean() + divergence
-    assert score("log_loss", truth, prob, task="soft") == pytest.approx(cross, abs=TIGHT)
+    assert score("log_loss", truth, prob, task=TASKS["soft"]) == pytest.approx(cross, abs=TIGHT)
     right = sk.accuracy_score(truth.argmax(axis=1), prob.argmax(axis=1))
-    assert score("accuracy", truth, prob, task="soft") == pytest.approx(right, abs=TIGHT)
+    assert score("accuracy", truth, prob, task=TASKS["soft"]) == pytest.approx(right, abs=TIGHT)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -245,10 +247,12 @@ def test_column_ranking(seed: int) -> None:
     assert score("mean_column_auc", truth, prob) == pytest.approx(expected, abs=TIGHT)
     index, shares = single(4, seed)
     expected = sk.roc_auc_score(index, shares, multi_class="ovr", average="macro")
-    assert score("auc", index, shares, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score("auc", index, shares, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
     one_hot = np.eye(4)[index.astype(int)]
     expected = sk.average_precision_score(one_hot, shares, average="macro")
-    assert score("mean_average_precision", index, shares, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score("mean_average_precision", index, shares, task=TASKS["multiclass"]) == pytest.approx(
+        expected, abs=TIGHT
+    )
 
 
 def brute_average_precision(actual: set[int], predicted: list[int], k: int) -> float:
@@ -269,11 +273,11 @@ def test_ranked_lists(seed: int, k: int) -> None:
     index, shares = single(6, seed)
     orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in shares]  # type: ignore[misc]
     expected = np.mean([brute_average_precision({int(t)}, o, k) for t, o in zip(index, orders, strict=True)])
-    assert score(f"map@{k}", index, shares, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score(f"map@{k}", index, shares, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
     equal = shares.round(1)  # of equal probabilities the first class leads
     orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in equal]  # type: ignore[misc]
     expected = np.mean([brute_average_precision({int(t)}, o, k) for t, o in zip(index, orders, strict=True)])
-    assert score(f"map@{k}", index, equal, task="multiclass") == pytest.approx(expected, abs=TIGHT)
+    assert score(f"map@{k}", index, equal, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
     truth, prob = sets(6, seed)
     orders = [sorted(range(6), key=lambda c, row=row: (-row[c], c)) for row in prob]  # type: ignore[misc]
     labels = [set(np.flatnonzero(row).tolist()) for row in truth]
@@ -281,8 +285,10 @@ def test_ranked_lists(seed: int, k: int) -> None:
     assert score(f"map@{k}", truth, prob) == pytest.approx(expected, abs=TIGHT)
     if k < 6:
         expected = sk.top_k_accuracy_score(index, shares, k=k, labels=range(6))
-        assert score(f"top_accuracy@{k}", index, shares, task="multiclass") == pytest.approx(expected, abs=TIGHT)
-        assert score(f"top_error@{k}", index, shares, task="multiclass") == pytest.approx(1 - expected, abs=TIGHT)
+        assert score(f"top_accuracy@{k}", index, shares, task=TASKS["multiclass"]) == pytest.approx(expected, abs=TIGHT)
+        assert score(f"top_error@{k}", index, shares, task=TASKS["multiclass"]) == pytest.approx(
+            1 - expected, abs=TIGHT
+        )
 
 
 def brute_gap(answers: list[tuple[float, bool]], rows: int) -> float:
@@ -299,16 +305,18 @@ def test_global_average_precision(seed: int) -> None:
     truth, prob = single(6, seed)
     answers = [(float(row.max()), int(row.argmax()) == t) for t, row in zip(truth, prob, strict=True)]
     assert len({confidence for confidence, _ in answers}) == len(answers)
-    assert score("gap", truth, prob, task="multiclass") == pytest.approx(brute_gap(answers, len(truth)), abs=TIGHT)
+    assert score("gap", truth, prob, task=TASKS["multiclass"]) == pytest.approx(
+        brute_gap(answers, len(truth)), abs=TIGHT
+    )
     prob[::3] = 0.0  # rows without an answer
     fewer = [answer for i, answer in enumerate(answers) if i % 3]
-    assert score("gap", truth, prob, task="multiclass") == pytest.approx(brute_gap(fewer, len(truth)), abs=TIGHT)
+    assert score("gap", truth, prob, task=TASKS["multiclass"]) == pytest.approx(brute_gap(fewer, len(truth)), abs=TIGHT)
 
 
 def test_equally_confident_answers_share_their_precision() -> None:
     prob = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.4, 0.6]])
     truth = np.array([0.0, 1.0, 0.0, 1.0])  # right, then one level of right, wrong, right
-    assert score("gap", truth, prob, task="multiclass") == pytest.approx((1 + 2 * 3 / 4) / 4, abs=TIGHT)
+    assert score("gap", truth, prob, task=TASKS["multiclass"]) == pytest.approx((1 + 2 * 3 / 4) / 4, abs=TIGHT)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -336,13 +344,13 @@ def test_numbers(seed: int, outputs: int) -> None:
         "spearman": np.mean([scipy.stats.spearmanr(truth[:, j], value[:, j]).statistic for j in columns]),
     }
     for name, number in expected.items():
-        assert score(name, truth, value, task="regression") == pytest.approx(number, abs=TIGHT)
+        assert score(name, truth, value, task=TASKS["regression"]) == pytest.approx(number, abs=TIGHT)
     if outputs == 1:
         for name, number in expected.items():
-            assert score(name, truth[:, 0], value[:, 0], task="regression") == pytest.approx(number, abs=TIGHT)
+            assert score(name, truth[:, 0], value[:, 0], task=TASKS["regression"]) == pytest.approx(number, abs=TIGHT)
         whole = np.floor(truth[:, 0] + 0.5), np.floor(value[:, 0] + 0.5)
         kappa = sk.cohen_kappa_score(*whole, weights="quadratic", labels=np.arange(100))
-        found = score("quadratic_weighted_kappa", truth, value, task="regression")
+        found = score("quadratic_weighted_kappa", truth, value, task=TASKS["regression"])
         assert found == pytest.approx(kappa, abs=TIGHT)
 
 
@@ -355,23 +363,23 @@ def test_negative_predictions_count_as_zero_for_rmsle() -> None:
 def test_ordinal_numbers_are_expected_classes() -> None:
     truth, prob = single(4, 0)
     expected = sk.root_mean_squared_error(truth, prob @ np.arange(4))
-    assert score("rmse", truth, prob, task="ordinal") == pytest.approx(expected, abs=TIGHT)
+    assert score("rmse", truth, prob, task=TASKS["ordinal"]) == pytest.approx(expected, abs=TIGHT)
 
 
 def test_undefined_cases_have_the_stated_answers() -> None:
     one_class, prob = np.zeros(4), np.tile([[0.7, 0.3]], (4, 1))
     for name in ("auc", "weighted_auc", "partial_auc@0.8", "average_precision", "cohen_kappa"):
-        assert np.isnan(score(name, one_class, prob, task="binary"))
+        assert np.isnan(score(name, one_class, prob, task=TASKS["binary"]))
     for name in ("f1", "probabilistic_f1", "matthews"):
-        assert score(name, one_class, prob, task="binary") == 0
+        assert score(name, one_class, prob, task=TASKS["binary"]) == 0
     assert score("accuracy", one_class, prob) == score("balanced_accuracy", one_class, prob) == 1
     flat, value = np.ones((3, 1)), np.array([[1.0], [1.0], [2.0]])
-    assert score("r2", flat, value, task="regression") == 0
-    assert score("r2", flat, flat, task="regression") == 1
-    assert np.isnan(score("spearman", flat, value, task="regression"))
-    assert np.isnan(score("pearson", value, 0.1 * flat, task="regression"))  # 0.1 differs from the mean of 0.1s
-    assert np.isnan(score("quadratic_weighted_kappa", flat, flat, task="regression"))
-    assert score("quadratic_weighted_kappa", flat, flat + 1, task="regression") == 0
+    assert score("r2", flat, value, task=TASKS["regression"]) == 0
+    assert score("r2", flat, flat, task=TASKS["regression"]) == 1
+    assert np.isnan(score("spearman", flat, value, task=TASKS["regression"]))
+    assert np.isnan(score("pearson", value, 0.1 * flat, task=TASKS["regression"]))  # 0.1 differs from the mean of 0.1s
+    assert np.isnan(score("quadratic_weighted_kappa", flat, flat, task=TASKS["regression"]))
+    assert score("quadratic_weighted_kappa", flat, flat + 1, task=TASKS["regression"]) == 0
 
 
 def test_confusion_and_accuracy_of_each_class() -> None:

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import ACTIVATION, Array, prediction_columns
+from foldline.core.task import ACTIVATION, TASKS, Array, Task
 from foldline.scoring.blend import BLENDS, blend, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
 from foldline.scoring.metrics import score
@@ -18,7 +17,7 @@ every_task = pytest.mark.parametrize("task", TASKS)
 
 def member(task: Task, seed: int, rows: int = 30) -> Array:
     rng = np.random.default_rng(seed)
-    outputs = 2 if task == "binary" else 4
+    outputs = 2 if task.two_classes else 4
     if ACTIVATION[task] == "softmax":
         return rng.dirichlet(np.ones(outputs), rows)
     return rng.random((rows, outputs))
@@ -47,43 +46,43 @@ def test_every_blend(name: str, task: Task) -> None:
 
 @every_blend
 def test_members_that_cannot_be_blended(name: str) -> None:
-    left = member("binary", 0)
+    left = member(TASKS["binary"], 0)
     for members, weights in (([], None), ([left, left[1:]], None), ([left], [1.0, 2.0]), ([left], [0.0])):
         with pytest.raises(FoldlineError, match=r"cannot be blended|weights"):
-            blend(name, members, "binary", weights)
+            blend(name, members, TASKS["binary"], weights)
 
 
 def test_unknown_blend() -> None:
     with pytest.raises(FoldlineError, match="unknown blend 'median'"):
-        blend("median", [member("binary", 0)], "binary")
+        blend("median", [member(TASKS["binary"], 0)], TASKS["binary"])
 
 
 def test_the_geometric_mean_is_the_mean_of_the_logits() -> None:
-    left, right = member("multilabel", 0), member("multilabel", 1)
+    left, right = member(TASKS["multilabel"], 0), member(TASKS["multilabel"], 1)
     logit = (np.log(left / (1 - left)) + np.log(right / (1 - right))) / 2
-    assert blend("gmean", [left, right], "multilabel") == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-9)
+    assert blend("gmean", [left, right], TASKS["multilabel"]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-9)
     with pytest.raises(FoldlineError, match="above 0"):
-        blend("gmean", [left - 1], "regression")
+        blend("gmean", [left - 1], TASKS["regression"])
 
 
 def test_an_exact_zero_does_not_outvote_the_others() -> None:
     sure, unsure = np.array([[0.0, 1.0]]), np.array([[0.5, 0.5]])
-    found = blend("gmean", [sure, unsure, unsure, unsure, unsure, unsure], "binary")
+    found = blend("gmean", [sure, unsure, unsure, unsure, unsure, unsure], TASKS["binary"])
     assert 0.01 < found[0, 0] < 0.5
 
 
 def test_rank_mean_reads_the_order_alone() -> None:
-    left, right = member("binary", 0), member("binary", 1)
+    left, right = member(TASKS["binary"], 0), member(TASKS["binary"], 1)
     squashed = np.stack([1 - right[:, 1] ** 3, right[:, 1] ** 3], axis=1)
-    found = blend("rank_mean", [left, right], "binary")
-    assert blend("rank_mean", [left, squashed], "binary") == pytest.approx(found, abs=1e-12)
+    found = blend("rank_mean", [left, right], TASKS["binary"])
+    assert blend("rank_mean", [left, squashed], TASKS["binary"]) == pytest.approx(found, abs=1e-12)
     truth = (left[:, 1] > 0.5).astype(float)
-    alone = blend("rank_mean", [left], "binary")
+    alone = blend("rank_mean", [left], TASKS["binary"])
     assert score("auc", truth, alone) == score("auc", truth, left) == 1
     rounded = left.copy()
     rounded[:, 0] = rounded[:, 0].round(1)  # ties in one column alone, as float32 makes them
-    assert blend("rank_mean", [rounded], "binary").sum(axis=1) == pytest.approx(1, abs=1e-12)
-    ties = blend("rank_mean", [np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])], "binary")
+    assert blend("rank_mean", [rounded], TASKS["binary"]).sum(axis=1) == pytest.approx(1, abs=1e-12)
+    ties = blend("rank_mean", [np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])], TASKS["binary"])
     assert ties[:, 1].tolist() == [0.375, 0.375, 0.75]
 
 
@@ -92,17 +91,17 @@ def test_rank_mean_reads_the_order_alone() -> None:
 def test_every_aggregate(how: str, task: Task) -> None:
     prob = member(task, 3)
     outputs = [f"c{j}" for j in range(prob.shape[1])]
-    frame = pd.DataFrame(prob, columns=prediction_columns(task, outputs))
+    frame = pd.DataFrame(prob, columns=task.prediction_columns(outputs))
     frame["entity"] = [f"e{i % 7}" for i in range(30)]
     frame["fold"] = [i % 7 for i in range(30)]
-    if how == "noisy_or" and task == "regression":
+    if how == "noisy_or" and not task.has_classes:
         with pytest.raises(FoldlineError, match="probabilities"):
             aggregate(frame, "entity", how, task=task, outputs=outputs)
         return
     found = aggregate(frame, "entity", how, task=task, outputs=outputs, keep=["fold"])
     assert found["entity"].tolist() == [f"e{i}" for i in range(7)]
     assert found["fold"].tolist() == list(range(7))
-    values = found[prediction_columns(task, outputs)].to_numpy()
+    values = found[task.prediction_columns(outputs)].to_numpy()
     if ACTIVATION[task] == "softmax":
         assert values.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
     shuffled = frame.sample(frac=1, random_state=0)
@@ -110,14 +109,14 @@ def test_every_aggregate(how: str, task: Task) -> None:
     assert again.loc[found["entity"]].to_numpy() == pytest.approx(values, abs=1e-12)
     single = frame.iloc[:7]  # one row each: nothing to aggregate
     alone = aggregate(single, "entity", how, task=task, outputs=outputs)
-    assert alone[prediction_columns(task, outputs)].to_numpy() == pytest.approx(prob[:7], abs=1e-12)
+    assert alone[task.prediction_columns(outputs)].to_numpy() == pytest.approx(prob[:7], abs=1e-12)
 
 
 def test_what_the_aggregates_are() -> None:
     frame = pd.DataFrame({"entity": ["b", "a", "b"], "prob_no": [0.8, 0.5, 0.5], "prob_yes": [0.2, 0.5, 0.5]})
     expected = {"mean": [0.35, 0.5], "max": [0.5, 0.5], "noisy_or": [1 - 0.8 * 0.5, 0.5]}
     for how, positive in expected.items():
-        found = aggregate(frame, "entity", how, task="binary", outputs=["no", "yes"])
+        found = aggregate(frame, "entity", how, task=TASKS["binary"], outputs=["no", "yes"])
         assert found["entity"].tolist() == ["b", "a"]
         assert found["prob_yes"].tolist() == pytest.approx(positive)
         assert found["prob_no"].tolist() == pytest.approx([1 - p for p in positive])
@@ -125,12 +124,12 @@ def test_what_the_aggregates_are() -> None:
 
 def test_a_certain_row_makes_the_entity_certain() -> None:
     frame = pd.DataFrame({"entity": ["a", "a"], "prob_x": [1.0, 0.3]})
-    assert aggregate(frame, "entity", "noisy_or", task="multilabel", outputs=["x"])["prob_x"].tolist() == [1.0]
+    assert aggregate(frame, "entity", "noisy_or", task=TASKS["multilabel"], outputs=["x"])["prob_x"].tolist() == [1.0]
 
 
 def test_labels_that_differ_inside_an_entity_are_refused() -> None:
     frame = pd.DataFrame({"entity": ["a", "a", "b"], "value": [1.0, 2.0, 3.0], "target": ["1", "2", "2"]})
     with pytest.raises(FoldlineError, match="'target' differs inside the entities a"):
-        aggregate(frame, "entity", "mean", task="regression", outputs=[""], keep=["target"])
+        aggregate(frame, "entity", "mean", task=TASKS["regression"], outputs=[""], keep=["target"])
     with pytest.raises(FoldlineError, match="unknown aggregate"):
-        aggregate(frame, "entity", "median", task="regression", outputs=[""])
+        aggregate(frame, "entity", "median", task=TASKS["regression"], outputs=[""])

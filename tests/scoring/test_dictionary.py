@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics import METRICS, metric_for, metric_named, score
 from foldline.scoring.metrics.catalogue import ALL
 from foldline.scoring.metrics.forms import prepare
@@ -36,21 +35,21 @@ def outputs_of(name: str, task: Task) -> int:
     """Metrics of whole numbers read one number a row; weights are for five classes."""
     if name.startswith("weighted_log_loss"):
         return 5
-    return 1 if task == "regression" and METRICS.get(name, METRICS["rmse"]).input == "label" else OUTPUTS[task]
+    return 1 if not task.has_classes and METRICS.get(name, METRICS["rmse"]).input == "label" else OUTPUTS[task]
 
 
 def example(task: Task, outputs: int, rows: int = 60, seed: int = 0) -> tuple[Array, Array]:
     """Truth, and predictions that know something of it. Every class and every label occurs, and each row has one."""
     rng = np.random.default_rng(seed)
-    if task == "regression":
+    if not task.has_classes:
         truth = rng.integers(0, 5, (rows, outputs)).astype(float)
         return truth, np.abs(truth + rng.normal(0, 1, truth.shape))
-    if task == "multilabel":
+    if task.label_sets:
         truth = (rng.random((rows, outputs)) < 0.4).astype(float)
         truth[np.arange(rows), np.arange(rows) % outputs] = 1
         truth[0], truth[1] = np.eye(outputs)[0], np.eye(outputs)[-1]
         return truth, np.clip(truth * 0.3 + rng.random(truth.shape) * 0.7, 0.01, 0.99)
-    if task == "soft":
+    if task.soft:
         truth = rng.dirichlet(np.ones(outputs), rows)
         return truth, rng.dirichlet(np.ones(outputs), rows) * 0.5 + truth * 0.5
     index = np.concatenate([np.arange(outputs), rng.integers(0, outputs, rows - outputs)])
@@ -93,7 +92,7 @@ def test_perfect_is_best_and_scores_stay_in_range(name: str, task: Task) -> None
     best = score_of(name, task, truth, perfect(task, truth, outputs))
     assert metric.range[0] <= found <= metric.range[1]
     assert metric.better(best, found) or best == pytest.approx(found)
-    if not (task == "soft" and name == "log_loss"):  # the best log loss of soft labels is their entropy
+    if not (task.soft and name == "log_loss"):  # the best log loss of soft labels is their entropy
         assert best == pytest.approx(metric.best, abs=1e-9)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import TASKS, Array
 from foldline.scoring.intervals import bootstrap_interval, paired_difference
 from foldline.scoring.metrics import score
 
@@ -66,7 +66,7 @@ def test_clusters_of_unequal_size_keep_their_rows_together() -> None:
     from foldline.scoring.metrics.catalogue import ALL, Metric
 
     metric = Metric("remember", remember, "max", "value", ALL)
-    bootstrap_interval(metric, truth, truth, clusters=clusters, resamples=200, task="regression")
+    bootstrap_interval(metric, truth, truth, clusters=clusters, resamples=200, task=TASKS["regression"])
     blocks = [(0,), (1, 2), (3, 4, 5)]
     expected = {tuple(sorted(x + y + z)) for x in blocks for y in blocks for z in blocks}
     assert seen == expected
@@ -77,7 +77,7 @@ def test_resamples_without_a_class_are_left_out() -> None:
     prob = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.5, 0.5]])
     low, high = bootstrap_interval("auc", truth, prob)
     assert 0 <= low < high <= 1
-    assert all(np.isnan(end) for end in bootstrap_interval("auc", np.zeros(4), prob, task="binary"))
+    assert all(np.isnan(end) for end in bootstrap_interval("auc", np.zeros(4), prob, task=TASKS["binary"]))
 
 
 def test_pairs_cancel_what_the_rows_share() -> None:

@@ -10,7 +10,6 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
-from foldline.core.task import prediction_columns
 from foldline.readers import read_sample
 from foldline.submission.gate import check_submission
 from foldline.submission.long import find_composed
@@ -78,7 +77,7 @@ def facts(task: str = "regression", metric: str = "rmse", **submission: Any) -> 
 
 def predicted(rows: dict[str, list[float]], outputs: list[str], task: Any = "regression") -> pd.DataFrame:
     """In another order than any sample."""
-    frame = pd.DataFrame(list(rows.values()), columns=prediction_columns(task, outputs))
+    frame = pd.DataFrame(list(rows.values()), columns=task.prediction_columns(outputs))
     frame.insert(0, "id", list(rows))
     return frame.iloc[::-1].reset_index(drop=True)
 

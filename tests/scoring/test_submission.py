@@ -13,7 +13,7 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, write_csv
-from foldline.core.task import prediction_columns
+from foldline.core.task import TASKS
 from foldline.scoring.decide import Decision
 from foldline.submission.decimals import text_column
 from foldline.submission.gate import check_submission
@@ -53,7 +53,7 @@ def predictions(ids: list[str], task: Any, outputs: list[str], values: Any = Non
     """Predictions for the ids in another order, and one id more than the sample has."""
     rng = np.random.default_rng(0)
     known = rng.dirichlet(np.ones(len(outputs)), len(ids)) if values is None else np.array(values, dtype=float)
-    frame = pd.DataFrame(known.astype(np.float32), columns=prediction_columns(task, outputs))
+    frame = pd.DataFrame(known.astype(np.float32), columns=task.prediction_columns(outputs))
     frame.insert(0, "id", ids)
     more = frame.iloc[:1].assign(id="another")
     return pd.concat([frame.iloc[::-1], more], ignore_index=True)
@@ -458,17 +458,17 @@ def test_ids_that_only_look_long_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "metric", "outputs", "kind"),
     [
-        ("binary", "auc", ["0", "1"], "probability"),
-        ("binary", "accuracy", ["no", "yes"], "label"),
-        ("multiclass", "log_loss", ["a", "b", "c"], "probabilities"),
-        ("multiclass", "map@5", ["a", "b", "c"], "probabilities"),
-        ("multiclass", "accuracy", ["0", "1", "2"], "probabilities"),
-        ("ordinal", "quadratic_weighted_kappa", ["0", "1", "2"], "label"),
-        ("multilabel", "f1_samples", ["a", "b"], "probabilities"),
-        ("multilabel", "auc", ["a", "b"], "probabilities"),
-        ("soft", "kl_divergence", ["a", "b"], "probabilities"),
-        ("regression", "rmse", [""], "value"),
-        ("regression", "rmse", ["x", "y"], "values"),
+        (TASKS["binary"], "auc", ["0", "1"], "probability"),
+        (TASKS["binary"], "accuracy", ["no", "yes"], "label"),
+        (TASKS["multiclass"], "log_loss", ["a", "b", "c"], "probabilities"),
+        (TASKS["multiclass"], "map@5", ["a", "b", "c"], "probabilities"),
+        (TASKS["multiclass"], "accuracy", ["0", "1", "2"], "probabilities"),
+        (TASKS["ordinal"], "quadratic_weighted_kappa", ["0", "1", "2"], "label"),
+        (TASKS["multilabel"], "f1_samples", ["a", "b"], "probabilities"),
+        (TASKS["multilabel"], "auc", ["a", "b"], "probabilities"),
+        (TASKS["soft"], "kl_divergence", ["a", "b"], "probabilities"),
+        (TASKS["regression"], "rmse", [""], "value"),
+        (TASKS["regression"], "rmse", ["x", "y"], "values"),
     ],
 )
 def test_the_sample_of_a_holdout_is_understood(task: Any, metric: str, outputs: list[str], kind: str) -> None:
@@ -486,10 +486,10 @@ def test_the_sample_of_a_holdout_is_understood(task: Any, metric: str, outputs: 
 @pytest.mark.parametrize(
     ("task", "metric", "outputs", "kind"),
     [
-        ("multilabel", "auc", ["a", "b"], "long"),
-        ("regression", "rmse", ["x", "y"], "long"),
-        ("multiclass", "log_loss", ["0", "1", "2"], "long"),
-        ("multiclass", "gap", ["a", "b", "c"], "label_score"),
+        (TASKS["multilabel"], "auc", ["a", "b"], "long"),
+        (TASKS["regression"], "rmse", ["x", "y"], "long"),
+        (TASKS["multiclass"], "log_loss", ["0", "1", "2"], "long"),
+        (TASKS["multiclass"], "gap", ["a", "b", "c"], "label_score"),
     ],
 )
 def test_a_holdout_may_ask_for_other_kinds(task: Any, metric: str, outputs: list[str], kind: str) -> None:

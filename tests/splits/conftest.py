@@ -18,14 +18,14 @@ def random_rows(task: str, rows: int = 240, seed: int = 0, groups: int = 0, outp
     lean = rng.dirichlet(np.full(outputs, 2.0), size=group.max() + 1)[group]
     names = [f"c{i}" for i in range(outputs)]
     if task in ("binary", "multiclass", "ordinal"):
-        names = names[:2] if task == "binary" else names
+        names = names[:2] if task.two_classes else names
         lean = lean[:, : len(names)] / lean[:, : len(names)].sum(axis=1, keepdims=True)
         frame["target"] = [names[rng.choice(len(names), p=p)] for p in lean]
         frame.loc[: 2 * len(names) - 1, "target"] = names * 2  # every class occurs
-    elif task == "multilabel":
+    elif task.label_sets:
         for i, name in enumerate(names):
             frame[f"target_{name}"] = np.where(rng.random(rows) < lean[:, i] / (1 + i), "1", "0")
-    elif task == "soft":
+    elif task.soft:
         for i, name in enumerate(names):
             frame[f"target_{name}"] = rng.dirichlet(np.full(outputs, 0.7), rows)[:, i].round(4).astype(str)
     else:

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import truth_array
+from foldline.core.task import TASKS
 from foldline.splits.assign import assign, cover_classes, exact_sizes
 from foldline.splits.order import shuffle_ranks
 from foldline.splits.splitters import SPLITTERS, ToSplit, choose_splitter, split
@@ -26,7 +26,7 @@ def to_split(frame: pd.DataFrame, task: Any, outputs: list[str], stratify: tuple
 
 
 def classes_of(frame: pd.DataFrame, task: Any, outputs: list[str]) -> Any:
-    return class_matrix(truth_array(frame, task, outputs, where=""), task, len(outputs)).toarray()
+    return class_matrix(task.truth(frame, outputs, where=""), task, len(outputs)).toarray()
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
@@ -55,7 +55,7 @@ def test_row_order_changes_nothing_and_the_seed_does(make_rows: Any, name: str, 
     assert (split(to_split(frame, task, outputs, by), name, 4, seed=1) != fold).mean() > 0.1
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "ordinal", "soft"])
+@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], TASKS["ordinal"], "soft"])
 @pytest.mark.parametrize(("rows", "k"), [(103, 5), (240, 7), (31, 2), (64, 10)])
 def test_stratified_counts_differ_by_one_at_most(make_rows: Any, task: str, rows: int, k: int) -> None:
     frame, outputs = make_rows(task, rows=rows)
@@ -87,7 +87,7 @@ def test_every_class_rarer_than_k(make_rows: Any) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_continuous_targets_have_the_same_distribution_in_each_fold(make_rows: Any, seed: int) -> None:
     frame, outputs = make_rows("regression", rows=400, seed=seed, outputs=1)
-    values = truth_array(frame, "regression", outputs, where="")[:, 0]
+    values = TASKS["regression"].truth(frame, outputs, where="")[:, 0]
     table = to_split(frame, "regression", outputs)
 
     def spread(name: str) -> float:
@@ -119,7 +119,7 @@ def test_multilabel_is_as_even_as_the_library(seed: int) -> None:
     assert deviation(own) <= deviation(other) + 0.02
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], "multilabel"])
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_and_strata_at_once(make_rows: Any, task: str, seed: int) -> None:
     """Far more even than a grouped split, no class missing in a fold, no fold much larger than another."""
@@ -169,7 +169,7 @@ def test_hardly_more_groups_than_folds_leave_none_empty(groups: int) -> None:
     names = [f"g{i}" for i, size in enumerate(sizes) for _ in range(size)]
     codes = np.arange(len(names)) % 2
     frame = pd.DataFrame({"row_id": [str(i) for i in range(len(names))], "target": [f"c{c}" for c in codes]})
-    strata = make_strata(frame, "binary", ["c0", "c1"], ["target"])
+    strata = make_strata(frame, TASKS["binary"], ["c0", "c1"], ["target"])
     for name in GROUPED:
         fold = split(ToSplit(frame["row_id"].tolist(), strata, names), name, 5, seed=0)
         assert set(fold.tolist()) == set(range(5))
@@ -189,7 +189,7 @@ def test_fewer_groups_or_rows_than_folds_is_an_error(make_rows: Any) -> None:
 
 def test_own_folds(make_rows: Any) -> None:
     frame, outputs = make_rows("binary", rows=6)
-    strata = make_strata(frame, "binary", outputs, ["target"])
+    strata = make_strata(frame, TASKS["binary"], outputs, ["target"])
 
     def own(cells: list[str], k: int) -> Any:
         return split(ToSplit(frame["row_id"].tolist(), strata, own=cells), "column", k, 0).tolist()
@@ -215,12 +215,12 @@ def test_names_of_splitters() -> None:
 def test_an_unknown_column_to_stratify_by_is_an_error(make_rows: Any) -> None:
     frame, outputs = make_rows("binary")
     with pytest.raises(FoldlineError, match="cannot stratify by 'hospital'"):
-        make_strata(frame, "binary", outputs, ["target", "hospital"])
+        make_strata(frame, TASKS["binary"], outputs, ["target", "hospital"])
 
 
 def test_a_numeric_column_is_binned_and_kept_even(make_rows: Any) -> None:
     frame, outputs = make_rows("binary", rows=400)
-    assert make_strata(frame, "binary", outputs, ["age"]).codes.max() == 9  # type: ignore[union-attr]
+    assert make_strata(frame, TASKS["binary"], outputs, ["age"]).codes.max() == 9  # type: ignore[union-attr]
     fold = split(to_split(frame, "binary", outputs, ("target", "age")), "stratified", 5, seed=0)
     old = frame["age"].astype(int).to_numpy() >= frame["age"].astype(int).median()
     counts = np.bincount(fold[old], minlength=5)

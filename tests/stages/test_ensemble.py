@@ -10,7 +10,7 @@ import pytest
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
-from foldline.core.task import Array, prediction_columns, target_columns
+from foldline.core.task import Array
 from foldline.scoring.cv import cross_validation
 from tiny import FACTS, TinyProject
 
@@ -41,11 +41,11 @@ def write_run(project: TinyProject, name: str, predict: Predict, seed: int = 0) 
     """The three files of a predicted run; nothing is trained."""
     layout, rng = project.layout, np.random.default_rng(seed)
     facts, folds = load_competition(layout, "tiny"), load_folds(layout, "tiny")
-    columns, outputs = prediction_columns(folds.task, folds.outputs), folds.outputs
+    columns, outputs = folds.task.prediction_columns(folds.outputs), folds.outputs
     tables = {"oof": folds.frame, "test": read_csv(layout.holdout_solution("tiny"))}
     for kind, frame in tables.items():
         truth = np.array([outputs.index(word) for word in frame["target"]], dtype=float)
-        ids = ["row_id", "fold", "group", *target_columns(folds.task, outputs)] if kind == "oof" else ["row_id"]
+        ids = ["row_id", "fold", "group", *folds.task.target_columns(outputs)] if kind == "oof" else ["row_id"]
         found = pd.DataFrame(predict(truth, rng), columns=columns)
         tables[kind] = pd.concat([frame[ids], found], axis=1)
         write_parquet(layout.run("tiny", name) / f"{kind}.parquet", tables[kind])

@@ -19,7 +19,6 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
-from foldline.core.task import prediction_columns, target_columns
 from foldline.scoring.cv import cross_validation
 from foldline.stages.submit import submit
 
@@ -53,10 +52,10 @@ class Project:
     def submit(self, comp: str, predicted: dict[str, list[float]]) -> list[str]:
         """The lines of the submission that the line makes of these predictions; it has passed the gate twice."""
         facts, folds = load_competition(self.layout, comp), load_folds(self.layout, comp)
-        columns = prediction_columns(folds.task, folds.outputs)
+        columns = folds.task.prediction_columns(folds.outputs)
         folder = self.layout.run(comp, "made")
         flat = np.full((len(folds.frame), len(columns)), 1 / len(columns))
-        known = folds.frame[["row_id", "fold", *target_columns(folds.task, folds.outputs)]]
+        known = folds.frame[["row_id", "fold", *folds.task.target_columns(folds.outputs)]]
         oof = pd.concat([known, pd.DataFrame(flat, columns=columns)], axis=1)
         test = pd.DataFrame(list(predicted.values()), columns=columns)
         write_parquet(folder / "oof.parquet", oof)

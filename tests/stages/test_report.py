@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from foldline.core.errors import FoldlineError
+from foldline.core.task import TASKS
 from foldline.stages.report import report
 from report.made_runs import COMP, RUN, make_run
 
 
 def test_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     before = set(tmp_path.rglob("*"))
     report(layout, COMP, RUN)
     path = layout.run(COMP, RUN) / "report.html"
@@ -20,7 +21,7 @@ def test_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_broken_run_keeps_the_old_report(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     report(layout, COMP, RUN)
     path = layout.run(COMP, RUN) / "report.html"
     old = path.read_bytes()

@@ -14,6 +14,7 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
 from foldline.core.search import OnEpoch, load_search
 from foldline.core.tables import read_csv, read_json, write_csv, write_json
+from foldline.core.task import TASKS
 from foldline.core.yaml_models import load_yaml
 from foldline.stages.search import search
 from report.made_runs import COMP, make_run
@@ -74,7 +75,7 @@ def _hasty_sqlite() -> Iterator[None]:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    layout = make_run(tmp_path, "binary")
+    layout = make_run(tmp_path, TASKS["binary"])
     write(layout, "base", BASE)
     return layout
 
@@ -116,7 +117,7 @@ def test_finds_the_best_region_and_writes_a_run(layout: Layout, capsys: pytest.C
 
 
 def test_less_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
-    layout = make_run(tmp_path, "regression")
+    layout = make_run(tmp_path, TASKS["regression"])
     write(layout, "base", BASE)
     write_search(layout, trials=8)
     training = FakeTraining(sign=-1.0)

@@ -7,9 +7,8 @@ from pydantic import Field, model_validator
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.task import TaskField
 from foldline.core.yaml_models import Strict, load_yaml
-
-Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "soft"]
 
 
 class Source(Strict):
@@ -238,7 +237,9 @@ class Competition(Strict):
     url: str = Field("", description="where it is described")
     licence: str = Field("", description="the licence of the images")
     source: Source
-    task: Task
+    task: TaskField = Field(
+        description="binary, multiclass, multilabel, ordinal, regression, soft; or several targets, as target: task"
+    )
     classes: list[str] | None = Field(
         None,
         description="the ordered class names; the last is the positive one of a binary task. "
@@ -265,7 +266,7 @@ class Competition(Strict):
             raise ValueError("give either 'test' (how test rows are read) or 'holdout' (a share of the training rows)")
         if self.train.target is None:
             raise ValueError("setting 'train.target' is missing")
-        if self.task == "binary" and self.classes is not None and len(self.classes) != 2:
+        if self.task.two_classes and self.classes is not None and len(self.classes) != 2:
             raise ValueError("a binary task has two classes: the negative, then the positive one")
         if self.makes_sample and self.submission.tells_lines:
             raise ValueError("'submission' says how to read a sample, and there is none: foldline writes it itself")

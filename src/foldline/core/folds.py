@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_json, require_unique, sha256_file
+from foldline.core.task import Task, task_from
 
 SCHEMA = 1
 
@@ -55,7 +55,9 @@ def load_folds(layout: Layout, comp: str) -> Folds:
     frame = frame.assign(fold=fold_numbers(frame, where=where))
     require_sound(frame, meta["k"], where=where)
     test = read_csv(layout.test_rows(comp), required=("row_id", "image"))
-    return Folds(frame, test, meta["outputs"], meta["task"], meta["k"], meta["sha256"]["folds"])
+    return Folds(
+        frame, test, meta["outputs"], task_from(meta["task"]).of(meta["outputs"]), meta["k"], meta["sha256"]["folds"]
+    )
 
 
 def read_folds_meta(layout: Layout, comp: str) -> dict[str, Any]:

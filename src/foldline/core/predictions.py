@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_parquet, require_unique, write_parquet
-from foldline.core.task import ACTIVATION, prediction_columns
+from foldline.core.task import Task
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
 
@@ -24,7 +23,7 @@ def predictions_table(
         rows: the rows table, in the order of `found`.
         found: [rows, outputs] probabilities or values.
     """
-    columns = prediction_columns(task, outputs)
+    columns = task.prediction_columns(outputs)
     table = rows[["row_id", *keep]].reset_index(drop=True)
     return pd.concat([table, pd.DataFrame(found.astype(np.float32), columns=columns)], axis=1)
 
@@ -42,11 +41,11 @@ def check_predictions(
     odd = sorted(set(table["row_id"]) ^ set(ids))
     if odd:
         raise FoldlineError(f"{len(odd)} ids are missing or unknown: {first_few(odd)}", where=where)
-    values = table[prediction_columns(task, outputs)].to_numpy(dtype=np.float64)
+    values = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()
         raise FoldlineError(f"{len(bad)} rows hold no finite number: {first_few(bad)}", where=where)
-    if sums and ACTIVATION[task] == "softmax" and len(values):
+    if sums and task.exclusive and len(values):
         off = np.abs(values.sum(axis=1) - 1)
         if off.max() > ROW_SUM_TOLERANCE:
             raise FoldlineError(f"probabilities of a row sum to {1 + off.max():.6f}, not 1", where=where)
@@ -54,7 +53,7 @@ def check_predictions(
 
 def read_predictions(path: Path, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]") -> pd.DataFrame:
     """A table of predictions in the order of `ids`, checked."""
-    table = read_parquet(path, required=("row_id", *prediction_columns(task, outputs)))
+    table = read_parquet(path, required=("row_id", *task.prediction_columns(outputs)))
     check_predictions(table, task, outputs, ids=ids, where=str(path), sums=False)
     return table.set_index("row_id").loc[ids.tolist()].reset_index()
 

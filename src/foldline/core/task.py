@@ -1,81 +1,209 @@
-"""What a task means for columns and arrays: the label columns of rows, the prediction columns of OOF files.
+"""What a task means for columns and arrays: one entry a task in `TASKS`. Nobody else asks for a task by name.
 
-`outputs` is the ordered list of what a model predicts: the class names, or the names of the numbers
-of a regression ([""] when there is only one).
+`outputs` is the ordered list of what a model predicts: the class names, or the names of the numbers of a regression
+([""] when there is only one). A new task is one entry here; what it cannot say by its fields is a method of a subclass.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, PlainSerializer
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 
 Array = NDArray[np.float64]
-
-ACTIVATION = {
-    "binary": "softmax",
-    "multiclass": "softmax",
-    "ordinal": "softmax",
-    "soft": "softmax",
-    "multilabel": "sigmoid",
-    "regression": "identity",
-}
+Labels = Literal["class", "set", "shares", "numbers", "several"]
+BETWEEN = "="  # stands between a target and its class in the outputs of several targets
 
 
-def single_label(task: Task) -> bool:
-    """Whether each row has exactly one class: its `target` cell is the class name."""
-    return task in ("binary", "multiclass", "ordinal")
+@dataclass(frozen=True)
+class Task:
+    """One kind of problem.
 
-
-def target_columns(task: Task, outputs: Sequence[str]) -> list[str]:
-    """The label columns of a rows table: `target`, or one `target_<output>` each."""
-    if single_label(task) or list(outputs) == [""]:
-        return ["target"]
-    return [f"target_{name}" for name in outputs]
-
-
-def prediction_columns(task: Task, outputs: Sequence[str]) -> list[str]:
-    """The columns of OOF and test predictions: `prob_<class>`, or `value` / `value_<name>`."""
-    if task == "regression":
-        return ["value" if name == "" else f"value_{name}" for name in outputs]
-    return [f"prob_{name}" for name in outputs]
-
-
-def truth_array(frame: pd.DataFrame, task: Task, outputs: Sequence[str], *, where: str) -> Array:
-    """The labels of a rows table as numbers.
-
-    Returns:
-        [rows] class indices for single-label tasks; [rows, outputs] floats for multi-label (0 or 1),
-        soft labels (>= 0, each row sums to 1) and regression.
-
-    Raises:
-        FoldlineError: a label is empty, no known class, or no finite number; the first ids are named.
+    Attributes:
+        name: what the facts call it.
+        labels: what the truth of a row is: one class, a set of classes, a share of each, numbers, or several of these.
+        activation: what usually turns logits into predictions (`engine.losses.activations`).
+        loss: the usual loss (`engine.losses.LOSSES`).
+        decision: how labels are decided where nothing is fitted (`scoring.decide`).
+        sample: the kind of submission where the competition has no sample (`submission`).
+        two_classes: there are a negative and a positive class, in this order.
+        ordered: the classes have an order, so that a number between two of them means something.
     """
-    columns = target_columns(task, outputs)
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise FoldlineError(f"has no column {first_few(missing)}", where=where)
-    if single_label(task):
-        index = {name: i for i, name in enumerate(outputs)}
-        codes = frame["target"].map(index)
-        _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
-        indices: Array = np.asarray(codes, dtype=np.float64)
-        return indices
-    values = np.stack(
-        [pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64) for name in columns], axis=1
-    )
-    _refuse(frame, ~np.isfinite(values).all(axis=1), "a label that is empty or no finite number", where)
-    if task == "multilabel":
-        _refuse(frame, ~np.isin(values, (0.0, 1.0)).all(axis=1), "a label other than 0 and 1", where)
-    if task == "soft":
-        total = values.sum(axis=1)
-        _refuse(frame, (values < 0).any(axis=1) | (total <= 0), "soft labels below 0 or all 0", where)
-        values = values / total[:, None]
-    return values
+
+    name: str
+    labels: Labels
+    activation: str
+    loss: str
+    decision: Literal["argmax", "thresholds", "round", "blocks"]
+    sample: str
+    two_classes: bool = False
+    ordered: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def single_label(self) -> bool:
+        """Whether each row has exactly one class: its `target` cell is the class name."""
+        return self.labels == "class"
+
+    @property
+    def label_sets(self) -> bool:
+        """Whether a row may have several classes at once, or none."""
+        return self.labels == "set"
+
+    @property
+    def soft(self) -> bool:
+        """Whether a row's truth is a share of each class."""
+        return self.labels == "shares"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether outputs are classes; else they are numbers."""
+        return self.labels != "numbers"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether classes exclude each other, so that the probabilities of a row sum to 1."""
+        return self.labels in ("class", "shares")
+
+    @property
+    def blocks(self) -> "tuple[Block, ...]":
+        """The parts of the predictions that are tasks of their own: one, unless there are several targets."""
+        return (Block("", self, slice(None), ()),)
+
+    def of(self, outputs: Sequence[str]) -> "Task":  # noqa: ARG002 - several targets need them
+        """The task with its outputs known; the same unless there are several targets."""
+        return self
+
+    def as_json(self) -> Any:
+        """What stands in facts and records; `task_from` reads it."""
+        return self.name
+
+    def target_columns(self, outputs: Sequence[str]) -> list[str]:
+        """The label columns of a rows table: `target`, or one `target_<output>` each."""
+        if self.single_label or list(outputs) == [""]:
+            return ["target"]
+        return [f"target_{name}" for name in outputs]
+
+    def prediction_columns(self, outputs: Sequence[str]) -> list[str]:
+        """The columns of OOF and test predictions: `prob_<class>`, or `value` / `value_<name>`."""
+        if not self.has_classes:
+            return ["value" if name == "" else f"value_{name}" for name in outputs]
+        return [f"prob_{name}" for name in outputs]
+
+    def truth(self, frame: pd.DataFrame, outputs: Sequence[str], *, where: str) -> Array:
+        """The labels of a rows table as numbers.
+
+        Returns:
+            [rows] class indices for single-label tasks; [rows, outputs] floats for multi-label (0 or 1), soft labels
+            (>= 0, each row sums to 1) and regression; [rows, targets] for several targets.
+
+        Raises:
+            FoldlineError: a label is empty, no known class, or no finite number; the first ids are named.
+        """
+        columns = self.target_columns(outputs)
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise FoldlineError(f"has no column {first_few(missing)}", where=where)
+        return self._read(frame, columns, list(outputs), where)
+
+    def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
+        if self.single_label:
+            return class_indices(frame, columns[0], outputs, where)
+        numbers = [pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64) for name in columns]
+        values = np.stack(numbers, axis=1)
+        _refuse(frame, ~np.isfinite(values).all(axis=1), "a label that is empty or no finite number", where)
+        if self.label_sets:
+            _refuse(frame, ~np.isin(values, (0.0, 1.0)).all(axis=1), "a label other than 0 and 1", where)
+        if self.soft:
+            total = values.sum(axis=1)
+            _refuse(frame, (values < 0).any(axis=1) | (total <= 0), "soft labels below 0 or all 0", where)
+            values = values / total[:, None]
+        return values
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the predictions that is a task of its own.
+
+    Attributes:
+        name: the target; empty where there is only one.
+        columns: its place among all outputs.
+        outputs: its classes without the target's name, or [""]; empty for the one block of a plain task.
+    """
+
+    name: str
+    task: Task
+    columns: slice
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Several(Task):
+    """Several targets at once, each a task of its own: three graphemes, or a species and a weight.
+
+    Outputs are `<target>=<class>`, and `<target>=` of a number. The truth is [rows, targets]: class indices or numbers.
+
+    Attributes:
+        targets: the name and the task of each.
+        known: the outputs, once the labels are read (`of`).
+    """
+
+    targets: tuple[tuple[str, Task], ...] = ()
+    known: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """One for each target; `of` must have told the outputs."""
+        assert self.known, "several targets without their outputs"
+        blocks, start = [], 0
+        for name, task in self.targets:
+            prefix = f"{name}{BETWEEN}"
+            own = tuple(output.removeprefix(prefix) for output in self.known if output.startswith(prefix))
+            blocks.append(Block(name, task, slice(start, start + len(own)), own))
+            start += len(own)
+        return tuple(blocks)
+
+    def of(self, outputs: Sequence[str]) -> "Several":
+        """The task with its outputs known."""
+        return replace(self, known=tuple(outputs))
+
+    def as_json(self) -> Any:
+        """Target: task."""
+        return {name: task.name for name, task in self.targets}
+
+    def target_columns(self, outputs: Sequence[str]) -> list[str]:  # noqa: ARG002 - the targets are known
+        """`target_<name>` for each target."""
+        return [f"target_{name}" for name, _ in self.targets]
+
+    def prediction_columns(self, outputs: Sequence[str]) -> list[str]:
+        """`prob_<target>_<class>`, and `value_<target>` of a number."""
+        parts = [output.partition(BETWEEN) for output in outputs]
+        return [f"prob_{name}_{label}" if label else f"value_{name}" for name, _, label in parts]
+
+    def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
+        blocks = self.of(outputs).blocks
+        parts = [
+            class_indices(frame, column, list(block.outputs), where)
+            if block.task.single_label
+            else block.task._read(frame, [column], [""], where)[:, 0]
+            for block, column in zip(blocks, columns, strict=True)
+        ]
+        return np.stack(parts, axis=1)
+
+
+def class_indices(frame: pd.DataFrame, column: str, classes: Sequence[str], where: str) -> Array:
+    """[rows] the place of each label among the classes."""
+    codes = frame[column].map({name: i for i, name in enumerate(classes)})
+    _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
+    indices: Array = np.asarray(codes, dtype=np.float64)
+    return indices
 
 
 def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:
@@ -84,3 +212,46 @@ def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:
         raise FoldlineError(
             f"{len(ids)} rows have {what}: {first_few(ids)}", where=where, next="mend or drop these rows"
         )
+
+
+SEVERAL = Several("several", "several", "blocks", "blocks", "blocks", "targets")
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("binary", "class", "softmax", "cross_entropy", "argmax", "probability", two_classes=True),
+        Task("multiclass", "class", "softmax", "cross_entropy", "argmax", "probabilities"),
+        Task("multilabel", "set", "sigmoid", "bce", "thresholds", "probabilities"),
+        Task("ordinal", "class", "softmax", "cross_entropy", "argmax", "label", ordered=True),
+        Task("regression", "numbers", "identity", "mse", "round", "value"),
+        Task("soft", "shares", "softmax", "cross_entropy", "argmax", "probabilities"),
+        SEVERAL,
+    )
+}
+# The tasks of which metrics, losses and figures say that they suit them.
+SINGLE_LABEL = tuple(name for name, task in TASKS.items() if task.single_label)
+EXCLUSIVE = tuple(name for name, task in TASKS.items() if task.exclusive)
+CLASSES = tuple(name for name, task in TASKS.items() if task.exclusive or task.label_sets)
+ALL = tuple(TASKS)
+
+
+def task_from(content: Any) -> Task:
+    """The task that facts or a record name: an entry of TASKS, or a mapping of several targets to entries.
+
+    Raises:
+        ValueError: no such task; a target's name holds `=`; a target that cannot be one of several.
+    """
+    if isinstance(content, Task):
+        return content
+    if not isinstance(content, Mapping):
+        if content not in TASKS or content == SEVERAL.name:
+            known = ", ".join(name for name in TASKS if name != SEVERAL.name)
+            raise ValueError(f"known tasks: {known}; several targets are a mapping, target: task")
+        return TASKS[content]
+    targets = tuple((str(name), task_from(task)) for name, task in content.items())
+    odd = [name for name, task in targets if BETWEEN in name or not (task.single_label or not task.has_classes)]
+    if odd or len(targets) < 2:
+        raise ValueError("several targets are two or more, each with one class a row or a number, named without '='")
+    return replace(SEVERAL, targets=targets)
+
+
+TaskField = Annotated[Task, BeforeValidator(task_from), PlainSerializer(lambda task: task.as_json())]

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from foldline.core.task import single_label
 from foldline.engine.infer import predict
 from foldline.engine.losses.activations import activate
 from foldline.engine.machine.precision import NotFiniteError
@@ -37,7 +36,7 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
     scores = [score(metric_for(name, job.task), truth, found, task=job.task) for name in job.metrics]
     row: dict[str, float | None] = {"valid_loss": float(loss), "score": _defined(scores[0])}
     row |= {f"valid_{name}": _defined(value) for name, value in zip(job.metrics, scores, strict=True)}
-    if single_label(job.task) or job.task == "multilabel":
+    if job.task.single_label or job.task.label_sets:
         accuracy = per_class_accuracy(truth, found, task=job.task)
         row |= {f"accuracy_{name}": _defined(value) for name, value in zip(job.outputs, accuracy, strict=True)}
     return row, found

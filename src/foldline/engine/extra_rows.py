@@ -26,7 +26,6 @@ from foldline.core.tables import (
     sha256_json,
     write_csv,
 )
-from foldline.core.task import prediction_columns, single_label, target_columns, truth_array
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 
 
@@ -37,7 +36,7 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
         FoldlineError: a file is missing, has a `fold` column, an id twice or one that the folds have, a label that
             is none, or an image that is not there.
     """
-    targets = target_columns(folds.task, folds.outputs)
+    targets = folds.task.target_columns(folds.outputs)
     tables = []
     for name in extra.rows:
         path = layout.root / name
@@ -59,7 +58,7 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
     twice = [name for name in frame["row_id"] if name in known]
     if twice:
         raise FoldlineError(f"{len(twice)} ids are training or test rows already: {first_few(twice)}", where=where)
-    truth_array(frame, folds.task, folds.outputs, where=where)
+    folds.task.truth(frame, folds.outputs, where=where)
     return frame
 
 
@@ -71,11 +70,11 @@ def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int
     """
     folder = require_pseudo(layout, comp, folds, extra, fold)
     table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
-    values = table[prediction_columns(folds.task, folds.outputs)].to_numpy(dtype=np.float64)
+    values = table[folds.task.prediction_columns(folds.outputs)].to_numpy(dtype=np.float64)
     sure = np.ones(len(values), dtype=bool)
-    if single_label(folds.task):
+    if folds.task.single_label:
         sure = values.max(axis=1) >= extra.pseudo_least
-    elif folds.task == "multilabel":  # each label must be nearly sure, present or absent
+    elif folds.task.label_sets:  # each label must be nearly sure, present or absent
         sure = (np.maximum(values, 1 - values) >= extra.pseudo_least).all(axis=1)
     frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
     say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {extra.pseudo}'s model {fold}")
@@ -110,10 +109,10 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: 
 
 def _labelled(folds: Folds, rows: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
     """The rows with predictions as labels: the likeliest class, labels from 0.5 on, or the numbers."""
-    columns = target_columns(folds.task, folds.outputs)
-    if single_label(folds.task):
+    columns = folds.task.target_columns(folds.outputs)
+    if folds.task.single_label:
         return rows.assign(target=[folds.outputs[i] for i in values.argmax(axis=1)])
-    labels = (values >= 0.5).astype(int) if folds.task == "multilabel" else values
+    labels = (values >= 0.5).astype(int) if folds.task.label_sets else values
     return rows.assign(**{name: labels[:, j].astype(str) for j, name in enumerate(columns)})
 
 

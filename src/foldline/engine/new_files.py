@@ -9,7 +9,7 @@ import pandas as pd
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.tables import read_json
-from foldline.core.task import prediction_columns
+from foldline.core.task import task_from
 from foldline.engine.infer import predict
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.predict_run import load_models, precision_of
@@ -57,6 +57,6 @@ def predict_files(
         models, pixels, rows, Preprocessing(first["mean"], first["std"], first["interpolation"]), where,
         precision_of(first, where), views=first["views"], activation=first["activation"], batch_size=batch_size,
     ).mean(axis=0)  # fmt: skip
-    table = pd.DataFrame(found, columns=prediction_columns(first["task"], first["outputs"]))
+    table = pd.DataFrame(found, columns=task_from(first["task"]).prediction_columns(first["outputs"]))
     table.insert(0, "file", [str(file) for file in files])
     return table

@@ -15,7 +15,7 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
 from foldline.core.tables import read_json, read_parquet, require_file, sha256_json
-from foldline.core.task import Array, prediction_columns, target_columns
+from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, load_weights
 from foldline.engine.losses.distill import Teacher, require_distillable
@@ -158,7 +158,7 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
     fold, folds = meta["fold"], problem.folds
     frame = folds.frame.iloc[problem.own(fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
-    columns = prediction_columns(folds.task, folds.outputs)
+    columns = folds.task.prediction_columns(folds.outputs)
     if meta["views"] == problem.run.predict.views and stored.is_file():
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
         found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
@@ -168,7 +168,7 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
         ).mean(axis=0)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
-        frame, found, folds.task, folds.outputs, keep=[*keep, *target_columns(folds.task, folds.outputs)]
+        frame, found, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
     )
 
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foldline.core.competition import Competition, Task, load_competition, locate_metric
+from foldline.core.competition import Competition, load_competition, locate_metric
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.task import single_label, truth_array
+from foldline.core.task import Task
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses.catalogue import Objective, build_objective
 from foldline.engine.losses.distill import Teacher
@@ -132,7 +132,7 @@ class Problem:
 
     def _rows(self, frame: pd.DataFrame, encoding: Encoding | None, *, labelled: bool = True) -> RowArrays:
         folds = self.folds
-        truth = truth_array(frame, folds.task, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
+        truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
         metadata = None if encoding is None else encoding.encode(frame)
         return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata)
 
@@ -161,7 +161,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
     folds = load_folds(layout, comp)
     extra = listed_rows(layout, folds, run.extra)
     where = layout.relative(layout.folds(comp))
-    truth = truth_array(folds.frame, folds.task, folds.outputs, where=where)
+    truth = folds.task.truth(folds.frame, folds.outputs, where=where)
     encoding = None
     if run.model.metadata:
         encoding = fit_encoding(folds.frame, run.model.metadata)
@@ -239,4 +239,4 @@ class FoldJob:
 def target_tensor(truth: Array, job: FoldJob) -> Tensor:
     """[rows] int64 class indices, or [rows, outputs] float32."""
     tensor = torch.from_numpy(truth)
-    return tensor.long() if single_label(job.task) else tensor.float()
+    return tensor.long() if job.task.single_label else tensor.float()

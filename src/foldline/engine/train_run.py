@@ -154,7 +154,8 @@ def _meta(
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     return {
-        "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task, "outputs": job.outputs,
+        "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task.as_json(),
+        "outputs": job.outputs,
         "activation": job.objective.activation, "model": run.model.name, "architecture": problem.architecture.as_json(),
         "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
         "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,

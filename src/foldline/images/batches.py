@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from foldline.core.competition import Task
 from foldline.core.run import Sampling
+from foldline.core.task import TASKS, Task
 from foldline.images.augment import Augmenter
 from foldline.images.sampling import Indices, epoch_rows, repeats, row_classes, rows_per_epoch
 
@@ -40,7 +40,7 @@ class TrainingRows(Dataset[Batch]):
         key: tuple[int, int],
         *,
         truth: NDArray[np.float64] | None = None,
-        task: Task = "multiclass",
+        task: Task = TASKS["multiclass"],
         outputs: Sequence[str] = (),
         sampling: Sampling | None = None,
     ) -> None:

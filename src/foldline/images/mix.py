@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Augment
+from foldline.core.task import Task
 from foldline.images.augment import key_seed
 
 MIXING = -1  # the key's last part, so that batch 7 does not draw what the augmentation of row 7 draws
@@ -15,7 +15,7 @@ MIXING = -1  # the key's last part, so that batch 7 does not draw what the augme
 
 def require_mixable(settings: Augment, task: Task) -> None:
     """Raises FoldlineError where the targets of this task cannot be joined as the settings ask."""
-    if task == "regression" and settings.cutmix:
+    if not task.has_classes and settings.cutmix:
         raise FoldlineError(
             "cutmix joins classes by the area of their pictures, which says nothing about a number",
             where="augment.cutmix",

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Sampling
-from foldline.core.task import single_label
+from foldline.core.task import Task
 from foldline.images.augment import key_seed
 
 Indices = NDArray[np.int64]
@@ -33,11 +32,11 @@ def row_classes(truth: NDArray[np.float64], task: Task) -> Indices | None:
     Returns:
         [rows] classes, [rows, outputs] 0 and 1 for multi-label tasks, or None for regression.
     """
-    if task == "regression":
+    if not task.has_classes:
         return None
-    if task == "soft":
+    if task.soft:
         return np.asarray(truth.argmax(axis=1), dtype=np.int64)
-    if single_label(task) or task == "multilabel":
+    if task.single_label or task.label_sets:
         return truth.astype(np.int64)
     raise AssertionError(task)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldline.core.competition import Task
+from foldline.core.task import Task
 from foldline.images.batches import normalise
 from foldline.images.views import all_views
 from foldline.models.backbone import Preprocessing, classifier
@@ -73,13 +73,13 @@ def fit_head(features: Features, truth: Array, task: Task, outputs: int, c: floa
 def _fit(x: Array, labels: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
     from sklearn.linear_model import Ridge
 
-    if task == "regression":
+    if not task.has_classes:
         ridge = Ridge(alpha=1 / c).fit(x, labels.reshape(len(x), outputs))
         return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
-    if task == "multilabel":
+    if task.label_sets:
         columns = [_logistic(x, labels[:, i], None, 2, c) for i in range(outputs)]
         return np.stack([w[1] - w[0] for w, _ in columns]), np.array([b[1] - b[0] for _, b in columns])
-    if task == "soft":  # each row counts once for each class, weighted by that class's share
+    if task.soft:  # each row counts once for each class, weighted by that class's share
         repeated, classes = np.tile(x, (outputs, 1)), np.repeat(np.arange(outputs), len(x))
         return _logistic(repeated, classes.astype(np.float64), labels.T.reshape(-1), outputs, c)
     return _logistic(x, labels, None, outputs, c)

@@ -4,7 +4,6 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.task import single_label
 
 
 def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
@@ -17,12 +16,12 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
         FoldlineError: a binary task has not two classes, classes that are no numbers have no order.
     """
     columns = [name.removeprefix("target_") for name in frame.columns if name.startswith("target_")]
-    if facts.task == "regression":
+    if not facts.task.has_classes:
         return [""] if "target" in frame.columns else columns
-    if not single_label(facts.task):
+    if not facts.task.single_label:
         return columns
     classes = facts.classes or sorted_classes(frame["target"].unique().tolist())
-    if facts.task == "binary" and len(classes) != 2:
+    if facts.task.two_classes and len(classes) != 2:
         raise FoldlineError(
             f"a binary task has two classes, the labels are {first_few(classes)}",
             next="correct 'target' or 'task' in the facts",
@@ -31,7 +30,7 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
         raise FoldlineError(
             f"the labels hold one class only: {first_few(classes)}", next="correct 'target' in the facts"
         )
-    if facts.task == "ordinal" and facts.classes is None and not all(_is_number(name) for name in classes):
+    if facts.task.ordered and facts.classes is None and not all(_is_number(name) for name in classes):
         raise FoldlineError(
             "an ordinal task needs the order of its classes", next=f"add to the facts: classes: [{', '.join(classes)}]"
         )

@@ -13,6 +13,7 @@ import yaml
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
+from foldline.core.task import TASKS
 from foldline.readers.files import FileIndex
 from foldline.readers.templates import split_suffix
 
@@ -91,7 +92,7 @@ def _from_table(found: Starter, index: FileIndex, name: str, table: pd.DataFrame
     else:
         target = columns[0] if columns else str(table.columns[-1])
         found.facts["task"] = _task_of_cells(table[target])
-        several = found.facts["task"] == "multilabel"
+        several = TASKS[found.facts["task"]].label_sets
         train["target"] = {"column": target, "separator": " "} if several else target
         if not columns:
             found.remarks.append(f"target: the sample's label column is not in {name}; '{target}' is a guess")
@@ -195,7 +196,7 @@ def _text(found: Starter, source: Source, comp: str) -> str:
         "url": page,
         "source": source.model_dump(mode="json", exclude_defaults=True),
         "task": task,
-        **({"classes": found.facts["classes"]} if "classes" in found.facts and task != "regression" else {}),
+        **({"classes": found.facts["classes"]} if "classes" in found.facts and TASKS[task].has_classes else {}),
         "metric": METRICS.get(task, "log_loss"),
         **{key: found.facts[key] for key in ("train", "test", "holdout", "submission") if key in found.facts},
         "unconfirmed": ["metric", "task"],

@@ -8,7 +8,6 @@ import pandas as pd
 from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
-from foldline.core.task import single_label
 from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
 from foldline.readers.outputs import sorted_classes
@@ -43,17 +42,17 @@ def make_targets(
     if target.column is None:
         raise FoldlineError("give 'target.column' or 'target.columns'", where=where)
     cells = fill(lines, target.column, where=f"{where}: target")
-    if facts.task == "multilabel":
+    if facts.task.label_sets:
         sets = cells.str.split(target.separator) if target.separator else cells.map(lambda cell: [cell])
         labels = pd.DataFrame({"row_id": ids, "label": sets}).explode("label")
         labels["label"] = labels["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
         return _from_sets(labels, ids[first].tolist(), facts, where)
     cells = _without_missing(cells[first].set_axis(ids[first]).to_frame(), rows, facts, where).iloc[:, 0]
-    if facts.task == "soft":
+    if facts.task.soft:
         raise FoldlineError("a soft task needs 'target.columns', one for each class", where=where)
     if target.thresholds is not None:
         cells = _by_threshold(cells, target.thresholds, facts.classes, where)
-    elif facts.task != "regression":
+    elif facts.task.has_classes:
         cells = cells.map(lambda cell: names.get(cell, cell))
     _check(cells, facts, where)
     return pd.DataFrame({"target": cells})
@@ -90,7 +89,7 @@ def _by_threshold(
 
 def _check(cells: "pd.Series[str]", facts: Competition, where: str) -> None:
     """Every row has a label, and a known one where the facts name the classes."""
-    if facts.task == "regression":
+    if not facts.task.has_classes:
         _refuse(pd.to_numeric(cells, errors="coerce").isna(), "a label that is no number", where)
     elif facts.classes is not None:
         _refuse(~cells.isin(facts.classes), f"a label that is none of {first_few(facts.classes)}", where)
@@ -133,7 +132,7 @@ def _pivot(
 
 def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
-    words = MISSING if facts.task in ("regression", "soft") else {""}
+    words = MISSING if facts.task.soft or not facts.task.has_classes else {""}
     lacking = cells.apply(lambda column: column.str.strip().str.lower().isin(words))
     bad, empty = lacking.any(axis=1), int(lacking.all(axis=1).sum())
     if not bad.any():
@@ -153,7 +152,7 @@ def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, wh
 
 def _from_columns(wide: pd.DataFrame, found: list[str], rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """One column for each class or number; for tasks with one class a row, the column that holds the 1."""
-    classes = found if facts.task == "regression" else (facts.classes or found)
+    classes = found if not facts.task.has_classes else (facts.classes or found)
     missing = [name for name in classes if name not in found]
     if missing:
         raise FoldlineError(
@@ -162,14 +161,14 @@ def _from_columns(wide: pd.DataFrame, found: list[str], rows: RowFacts, facts: C
             next=f"the columns stand for: {first_few(found, 20)}; name them with target.names",
         )
     wide = _without_missing(pd.DataFrame(wide[classes]), rows, facts, where)
-    if facts.task in ("regression", "soft"):
+    if facts.task.soft or not facts.task.has_classes:
         bad = wide.apply(pd.to_numeric, errors="coerce").isna().any(axis=1)
         _refuse(bad, "a label that is no number", where)
         return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
     flags = pd.DataFrame({name: wide[name].map(_flag) for name in classes})
     _refuse_several_targets(wide, where)
     _refuse((flags < 0).any(axis=1), "a label that is neither 0 nor 1", where)
-    if not single_label(facts.task):
+    if not facts.task.single_label:
         return flags.astype(str).set_axis([f"target_{name}" for name in classes], axis=1)
     _refuse(flags.sum(axis=1) != 1, "not exactly one class", where)
     return pd.DataFrame({"target": flags.idxmax(axis=1).astype(str)})

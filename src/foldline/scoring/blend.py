@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.task import ACTIVATION, Array
+from foldline.core.task import Array, Task
 
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
 
@@ -22,12 +21,12 @@ def gmean(stack: Array, weights: Array, task: Task) -> Array:
     Softmax rows are divided by their sum; a multi-label probability is treated as a pair (p, 1 - p), so both
     are the mean of the logits. Regression: the plain geometric mean, of numbers above 0 only.
     """
-    if task == "regression":
+    if not task.has_classes:
         if (stack <= 0).any():
             raise FoldlineError("a geometric mean needs numbers above 0", next="blend by mean")
         return _exp(weights, stack)
     yes = _exp(weights, np.clip(stack, SMALLEST, 1.0))
-    if task != "multilabel":
+    if not task.label_sets:
         return _shares(yes, task)
     no = _exp(weights, np.clip(1 - stack, SMALLEST, 1.0))
     return yes / (yes + no)
@@ -50,7 +49,7 @@ def rank_mean(stack: Array, weights: Array, task: Task) -> Array:
 
     ranks = np.stack([rankdata(member, axis=0) for member in stack]) / (stack.shape[1] + 1)
     blended: Array = np.tensordot(weights, ranks, axes=1)
-    if task == "binary" and blended.shape[1] == 2:
+    if task.two_classes and blended.shape[1] == 2:
         return np.stack([1 - blended[:, 1], blended[:, 1]], axis=1)
     return blended
 
@@ -84,8 +83,8 @@ def blend(name: str, members: Sequence[Array], task: Task, weights: Sequence[flo
 
 def rows_sum_to_one(name: str, task: Task, outputs: int) -> bool:
     """Whether each row of this blend's output sums to 1 (what a predictions file is checked for)."""
-    return ACTIVATION[task] == "softmax" and (name != "rank_mean" or (task == "binary" and outputs == 2))
+    return task.exclusive and (name != "rank_mean" or (task.two_classes and outputs == 2))
 
 
 def _shares(prob: Array, task: Task) -> Array:
-    return prob / prob.sum(axis=1, keepdims=True) if ACTIVATION[task] == "softmax" else prob
+    return prob / prob.sum(axis=1, keepdims=True) if task.exclusive else prob

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
-from foldline.core.task import Array
+from foldline.core.task import Array, Task
 from foldline.scoring.decide import Decision, cross_fitted, default_decision, fit_decision
 from foldline.scoring.metrics import metric_for, score
 
@@ -77,7 +76,7 @@ def as_predictions(labels: Array, task: Task, outputs: int) -> Array:
     """
     if labels.ndim == 2:
         return labels
-    if task == "regression":
+    if not task.has_classes:
         return labels[:, None]
     answers: Array = np.eye(outputs)[labels.astype(np.int64)]
     return answers

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.task import prediction_columns, target_columns, truth_array
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import bootstrap_interval
@@ -41,8 +40,8 @@ def cross_validation(
         metrics, rows, decision; an undefined score (one class in a fold) is null.
     """
     table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
-    truth = truth_array(table, facts.task, outputs, where="oof.parquet")
-    prob = table[prediction_columns(facts.task, outputs)].to_numpy(dtype=np.float64)
+    truth = facts.task.truth(table, outputs, where="oof.parquet")
+    prob = table[facts.task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
     folds = table["fold"].to_numpy()
     clusters = table["group"].to_numpy() if "group" in table.columns else None
     own = metric_for(facts.metric, facts.task)
@@ -78,7 +77,7 @@ def metric_names(facts: Competition, further: Sequence[str] = ()) -> list[str]:
 
 def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
     """One row for each entity, as the submission has one line for it."""
-    keep = [*target_columns(facts.task, outputs), "fold", *(["group"] if "group" in oof.columns else [])]
+    keep = [*facts.task.target_columns(outputs), "fold", *(["group"] if "group" in oof.columns else [])]
     table = aggregate(oof, "entity", facts.submission.aggregate, task=facts.task, outputs=outputs, keep=keep)
     return table.rename(columns={"entity": "row_id"})
 

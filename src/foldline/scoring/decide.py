@@ -11,9 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import TASKS, Array, Task
 from foldline.scoring.metrics.catalogue import Metric, metric_for
 from foldline.scoring.metrics.forms import check_arrays
 
@@ -81,9 +80,9 @@ def top_k(prob: Array, k: int) -> NDArray[np.int64]:
 
 def default_decision(task: Task, outputs: int) -> Decision:
     """The decision without any fitting: largest probability, >= 0.5 for each label, or the nearest whole number."""
-    if task == "multilabel":
+    if task.label_sets:
         return Decision("thresholds", (0.5,) * outputs)
-    return Decision("round" if task == "regression" else "argmax")
+    return Decision("round" if not task.has_classes else "argmax")
 
 
 def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> Decision:
@@ -97,15 +96,19 @@ def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> D
     truth, prob = check_arrays(truth, prob)
     metric = metric_for(name, task)
     start = default_decision(task, prob.shape[1])
-    if metric.input != "label" or metric.name in ("accuracy", "error") or task in ("multiclass", "soft"):
+    if (
+        metric.input != "label"
+        or metric.name in ("accuracy", "error")
+        or not (task.two_classes or task.ordered or task.label_sets or not task.has_classes)
+    ):
         return start
-    if task == "regression":
+    if not task.has_classes:
         truth = np.floor(truth.reshape(len(truth), -1)[:, 0] + 0.5)
     value = _value_of(metric, truth, prob)
-    if task == "binary":
+    if task.two_classes:
         trials = _thresholds(prob[:, -1], CANDIDATES)
         return _best([start, *(Decision("threshold", (t,)) for t in trials)], value)
-    if task == "multilabel":
+    if task.label_sets:
         return _fit_sets(metric, truth, prob, value)
     return _fit_cuts(truth, prob, value, start)
 
@@ -159,7 +162,7 @@ def _thresholds(prob: Array, most: int) -> list[float]:
 def _fit_sets(metric: Metric, truth: Array, prob: Array, value: Value) -> Decision:
     """Thresholds for each output, with and without at least one label a row (only if every true row has one)."""
     outputs = prob.shape[1]
-    found = [default_decision("multilabel", outputs)]
+    found = [default_decision(TASKS["multilabel"], outputs)]
     found += [Decision("thresholds", (t,) * outputs) for t in _thresholds(prob.ravel(), CANDIDATES // 4)]
     family, beta = _f_family(metric.name)
     if family == "macro":

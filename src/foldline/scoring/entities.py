@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.task import ACTIVATION, Array, prediction_columns
+from foldline.core.task import Array, Task
 
 Starts = NDArray[np.int64]
 
@@ -61,9 +60,9 @@ def aggregate(
     """
     if how not in AGGREGATES:
         raise unknown("aggregate", how, list(AGGREGATES), where=where)
-    if how == "noisy_or" and task == "regression":
+    if how == "noisy_or" and not task.has_classes:
         raise FoldlineError("noisy_or is for probabilities", where=where, next="use mean or max")
-    columns = prediction_columns(task, outputs)
+    columns = task.prediction_columns(outputs)
     code, names = pd.factorize(frame[entity], sort=False)
     order = np.argsort(code, kind="stable")
     starts = np.searchsorted(code[order], np.arange(len(names))).astype(np.int64)
@@ -77,11 +76,11 @@ def aggregate(
 def _combine(values: Array, starts: Starts, how: str, task: Task) -> Array:
     if len(starts) == 0:
         return values
-    if task == "binary":
+    if task.two_classes:
         positive = AGGREGATES[how](values[:, 1:], starts)
         return np.concatenate([1 - positive, positive], axis=1)
     combined = AGGREGATES[how](values, starts)
-    return combined / combined.sum(axis=1, keepdims=True) if ACTIVATION[task] == "softmax" else combined
+    return combined / combined.sum(axis=1, keepdims=True) if task.exclusive else combined
 
 
 def _constant(frame: pd.DataFrame, entity: str, column: str, first: Starts, where: str) -> "pd.Series[Any]":

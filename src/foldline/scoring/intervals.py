@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import Metric
 from foldline.scoring.metrics.forms import prepare
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.task import Array, prediction_columns, truth_array
+from foldline.core.task import Array
 from foldline.scoring.choose import choose_decision
 from foldline.scoring.cv import LEVEL, RESAMPLES, per_entity
 from foldline.scoring.intervals import paired_difference
@@ -72,12 +72,12 @@ def compare_runs(
     if own.empty:
         nothing = float("nan")
         return Difference(nothing, nothing, nothing, 0, 0, 0, 0, everything=False)
-    columns = prediction_columns(facts.task, outputs)
+    columns = facts.task.prediction_columns(outputs)
     other = right.set_index("row_id").loc[own["row_id"], columns].to_numpy()
     tables = [own, own.assign(**dict(zip(columns, other.T, strict=True)))]
     if "entity" in own.columns:
         tables = [per_entity(table, facts, outputs) for table in tables]
-    truth, folds = truth_array(tables[0], facts.task, outputs, where="oof.parquet"), tables[0]["fold"].to_numpy()
+    truth, folds = facts.task.truth(tables[0], outputs, where="oof.parquet"), tables[0]["fold"].to_numpy()
     metric = metric_for(facts.metric, facts.task)
     first, second = (
         _answers(metric, truth, table[columns].to_numpy(dtype=np.float64), folds, facts, is_fitted)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
-from foldline.core.task import target_columns, truth_array
+from foldline.core.task import Task
 from foldline.splits.order import Indices
 from foldline.splits.strata import Floats, class_matrix
 
@@ -49,9 +48,9 @@ def check_folds(
     """
     require_sound(frame, k, where=where)
     shared = _shared_with_test(frame, test, held_out, where)
-    truth = truth_array(frame, task, outputs, where=where)
+    truth = task.truth(frame, outputs, where=where)
     findings = [_sizes(frame, k)]
-    if task == "regression":
+    if not task.has_classes:
         findings += _values(truth.reshape(len(frame), -1), outputs, frame["fold"].to_numpy(), k)
     else:
         counts = class_counts(frame, task, outputs, k, where=where)
@@ -60,12 +59,12 @@ def check_folds(
         findings += _missing_classes(counts, units, outputs, kind=kind, allow=allow_missing_class, where=where)
         findings += _balance(counts, frame, outputs)
     findings += _group_findings(frame, k) + shared
-    return findings + duplicate_findings(frame, test, target_columns(task, outputs), hashes)
+    return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
 
 def class_counts(frame: pd.DataFrame, task: Task, outputs: Sequence[str], k: int, *, where: str) -> Indices:
     """[k, classes] the rows of each class in each fold; a soft label counts for its largest class."""
-    classes = class_matrix(truth_array(frame, task, outputs, where=where), task, len(outputs))
+    classes = class_matrix(task.truth(frame, outputs, where=where), task, len(outputs))
     fold = frame["fold"].to_numpy()
     return np.stack([np.asarray(classes[fold == i].sum(axis=0)).reshape(-1) for i in range(k)]).astype(np.int64)
 

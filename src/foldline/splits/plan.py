@@ -11,7 +11,6 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.core.task import target_columns, truth_array
 from foldline.splits.checks import check_folds, class_counts, content
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
@@ -159,13 +158,13 @@ def _given_test(test: pd.DataFrame, facts: Competition, outputs: Sequence[str], 
     """The tables of test rows that the competition names: labels that are public go into the solution alone."""
     if not facts.has_solution:
         return {"test": test}
-    truth_array(test, facts.task, outputs, where=f"{where}, test rows")
+    facts.task.truth(test, outputs, where=f"{where}, test rows")
     return _apart(test, facts, outputs)
 
 
 def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Test rows without their labels, the solution with nothing else, and a sample where there is none."""
-    targets = target_columns(facts.task, outputs)
+    targets = facts.task.target_columns(outputs)
     test = labelled.drop(columns=targets)
     tables = {"test": test, "solution": solution(labelled, targets)}
     if facts.makes_sample:
@@ -175,7 +174,7 @@ def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -
 
 
 def _counts(frame: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, dict[str, int]]:
-    if facts.task == "regression":
+    if not facts.task.has_classes:
         return {str(fold): {} for fold in range(facts.folds.k)}
     table = class_counts(frame, facts.task, outputs, facts.folds.k, where=where).tolist()
     return {str(fold): dict(zip(outputs, row, strict=True)) for fold, row in enumerate(table)}

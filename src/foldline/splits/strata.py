@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.task import single_label, truth_array
+from foldline.core.task import Task
 from foldline.splits.order import Indices
 
 Floats = NDArray[np.float64]
@@ -50,7 +49,7 @@ def make_strata(frame: pd.DataFrame, task: Task, outputs: Sequence[str], stratif
     joint = _joint_codes([_column_codes(frame, name) for name in others], len(frame))
     if "target" not in stratify:
         return Strata(joint, one_hot(joint), classes=0)
-    target = _target_strata(truth_array(frame, task, outputs, where="the rows table"), task, len(outputs))
+    target = _target_strata(task.truth(frame, outputs, where="the rows table"), task, len(outputs))
     return _joined(target, joint) if others else target
 
 
@@ -61,11 +60,11 @@ def class_matrix(truth: Floats, task: Task, classes: int) -> Sparse:
     """
     from scipy.sparse import csr_matrix
 
-    if task == "regression":
+    if not task.has_classes:
         return csr_matrix((len(truth), 0))
-    if task == "multilabel":
+    if task.label_sets:
         return csr_matrix(truth)
-    return one_hot(truth.argmax(axis=1) if task == "soft" else truth.astype(np.int64), classes)
+    return one_hot(truth.argmax(axis=1) if task.soft else truth.astype(np.int64), classes)
 
 
 def one_hot(codes: Indices, columns: int | None = None) -> Sparse:
@@ -94,12 +93,12 @@ def _target_strata(truth: Floats, task: Task, outputs: int) -> Strata:
     from scipy.sparse import hstack
 
     classes = class_matrix(truth, task, outputs)
-    if single_label(task):
+    if task.single_label:
         return Strata(truth.astype(np.int64), classes, outputs)
-    if task == "soft":
+    if task.soft:
         sureness = bin_codes(truth.max(axis=1), SOFT_BINS)
         return Strata(_joint_codes([truth.argmax(axis=1), sureness], len(truth)), classes, outputs)
-    if task == "multilabel":
+    if task.label_sets:
         return Strata(truth[:, 0].astype(np.int64) if outputs == 1 else None, classes, outputs)
     bins = [bin_codes(truth[:, i]) for i in range(outputs)]
     return Strata(bins[0] if outputs == 1 else None, hstack([one_hot(codes) for codes in bins], format="csr"), 0)

@@ -144,7 +144,7 @@ def _write_blend(
         "schema": 1,
         "comp": comp,
         "run": name,
-        "task": folds.task,
+        "task": folds.task.as_json(),
         "outputs": folds.outputs,
         "metrics": {metric: None for member in records.values() for metric in member["metrics"]},
         "views": sorted({view for member in records.values() for view in member["views"]}),
@@ -196,10 +196,9 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
     """The members' predictions, joined by id and blended; ids that a member lacks are an error."""
     from foldline.core.predictions import predictions_table, read_predictions
     from foldline.core.tables import read_parquet
-    from foldline.core.task import prediction_columns
     from foldline.scoring.blend import blend
 
-    columns = prediction_columns(folds.task, folds.outputs)
+    columns = folds.task.prediction_columns(folds.outputs)
     first = read_parquet(layout.run(comp, runs[0]) / file, required=("row_id", *columns))
     ids = first["row_id"]
     tables = [read_predictions(layout.run(comp, run) / file, folds.task, folds.outputs, ids=ids) for run in runs]

@@ -144,7 +144,7 @@ def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str
     """The test rows, with their labels where the facts say how; these must be classes of the training rows."""
     from foldline.readers import read_rows
 
-    known = facts if facts.task == "regression" else facts.model_copy(update={"classes": outputs})
+    known = facts if not facts.task.has_classes else facts.model_copy(update={"classes": outputs})
     return read_rows(root, rows, known, with_target=rows.target is not None)
 
 
@@ -179,7 +179,7 @@ def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: d
     return {
         "schema": SCHEMA,
         "comp": comp,
-        "task": facts.task,
+        "task": facts.task.as_json(),
         "k": facts.folds.k,
         "seed": facts.folds.seed,
         "splitter": plan.splitter,

@@ -108,7 +108,7 @@ def _write(
     oof = found.oof.set_index("row_id").loc[order].reset_index()
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
     write_predictions(folder / "test.parquet", found.test, folds.task, folds.outputs, ids=folds.test["row_id"])
-    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task, "outputs": folds.outputs}
+    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task.as_json(), "outputs": folds.outputs}
     record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
     record |= {
         "views": run.predict.views, "members": [], "blend": None, "sha256": hashes,

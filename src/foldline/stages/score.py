@@ -10,7 +10,6 @@ from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
-from foldline.core.task import truth_array
 from foldline.readers import class_names, read_sample
 from foldline.scoring.metrics import metric_for, score
 from foldline.submission.gate import check_submission
@@ -40,7 +39,7 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})
     ids, found = read_answers(frame, sample, facts, folds.outputs, names=names, lines=lines)
     solution = solution.set_index("row_id").loc[ids].reset_index()
-    truth = truth_array(solution, folds.task, folds.outputs, where=layout.relative(solution_path))
+    truth = folds.task.truth(solution, folds.outputs, where=layout.relative(solution_path))
     scores = {
         metric: score(metric_for(metric, folds.task), truth, found, task=folds.task)
         for metric in dict.fromkeys([facts.metric, *facts.metrics])

@@ -44,7 +44,7 @@ def check_submission(
     shape = read_shape(sample, facts, outputs, names=names, lines=lines)
     _check_header(frame, sample, where)
     _check_ids(frame, sample, shape, where)
-    whole_numbers = shape.kind == "label" and facts.task == "regression"
+    whole_numbers = shape.kind == "label" and not facts.task.has_classes
     (_check_whole_numbers if whole_numbers else CHECKS[shape.kind])(frame, shape, where)
 
 

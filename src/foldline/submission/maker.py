@@ -7,17 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few, unknown
-
-AUTO_KIND: dict[Task, str] = {
-    "binary": "probability",
-    "multiclass": "probabilities",
-    "multilabel": "probabilities",
-    "soft": "probabilities",
-    "ordinal": "label",
-    "regression": "value",
-}
+from foldline.core.task import Task
 
 
 def sample_submission(
@@ -37,16 +28,16 @@ def sample_submission(
     | labels, ranked | `target` | the first class; all classes |
     | value, values (regression) | `target`, or one for each number | 0.0 |
     """
-    name = AUTO_KIND[task] if kind == "auto" else kind
+    name = task.sample if kind == "auto" else kind
     if name == "value" and list(outputs) != [""]:
         name = "values"
-    share = 0.5 if task == "multilabel" else round(1 / len(outputs), 6)
+    share = 0.5 if task.label_sets else round(1 / len(outputs), 6)
     cells: dict[str, dict[str, object]] = {
         "probability": {"target": 0.5},
         "probabilities": dict.fromkeys(outputs, share),
         "label": {"target": outputs[0]},
         "label_score": {"target": f"{outputs[0]}{separator}0.5"},
-        "long": {"target": 0.0 if task == "regression" else 0.5},
+        "long": {"target": 0.0 if not task.has_classes else 0.5},
         "labels": {"target": outputs[0]},
         "ranked": {"target": separator.join(outputs[:5])},
         "value": {"target": 0.0},

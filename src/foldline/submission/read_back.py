@@ -43,15 +43,15 @@ def read_answers(
         for column in shape.columns:
             values[:, shape.words.index(column)] = frame[column].astype(np.float64)
         return ids, values
-    if shape.kind in ("probability", "value") or facts.task == "regression":
+    if shape.kind in ("probability", "value") or not facts.task.has_classes:
         return ids, _from_number(cells.to_numpy(dtype=np.float64), shape, facts, len(outputs))
     return ids, _from_words(cells.tolist(), shape)
 
 
 def _from_number(number: Array, shape: Shape, facts: Competition, outputs: int) -> Array:
-    if facts.task == "ordinal" and metric_for(facts.metric, facts.task).input == "label":
+    if facts.task.ordered and metric_for(facts.metric, facts.task).input == "label":
         return as_predictions(np.clip(np.floor(number + 0.5), 0, outputs - 1), facts.task, outputs)
-    if facts.task != "binary":
+    if not facts.task.two_classes:
         return number[:, None]
     first = shape.columns[0] == shape.words[0]  # the column is called after the negative class
     return np.stack([number, 1 - number] if first else [1 - number, number], axis=1)

@@ -13,7 +13,6 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.task import single_label
 from foldline.scoring.metrics.catalogue import metric_for
 from foldline.submission.long import LongLines, find_composed, find_pair, stated_lines
 
@@ -156,7 +155,7 @@ def _find_long(
         return stated_lines(lines, options, _keys(sample, index, _told(sample, facts), where))
     if lines is not None or kind not in ("auto", "long"):
         return None
-    several = len(outputs) > 1 and (facts.task != "binary" or kind == "long")
+    several = len(outputs) > 1 and (not facts.task.two_classes or kind == "long")
     if several and (pair := find_pair(sample, columns, options)) is not None:
         return pair
     column, certain = _id_column(sample, index, where), kind == "long"
@@ -199,18 +198,18 @@ def _guess_kind(
 ) -> str:
     """The kind by the number of answer columns, the task and what the metric reads."""
     if len(columns) > 1:
-        return "values" if facts.task == "regression" else "probabilities"
+        return "values" if not facts.task.has_classes else "probabilities"
     metric = metric_for(facts.metric, facts.task, where="setting 'metric'")
     if _places(metric.name) > 1:
         return "ranked"
     scored = _are_scored(sample[columns[0]].unique().tolist(), facts.submission.separator, options)
-    if single_label(facts.task) and (metric.name == "gap" or scored):
+    if facts.task.single_label and (metric.name == "gap" or scored):
         return "label_score"
-    if facts.task == "multilabel":
+    if facts.task.label_sets:
         return "labels" if len(outputs) > 1 else "probability"
-    if metric.input == "label" or facts.task in ("multiclass", "soft"):
+    if metric.input == "label" or (facts.task.exclusive and not (facts.task.two_classes or facts.task.ordered)):
         return "label"
-    return "probability" if facts.task == "binary" else "value"
+    return "probability" if facts.task.two_classes else "value"
 
 
 def _are_scored(cells: list[str], separator: str, options: list[list[str]]) -> bool:
@@ -276,7 +275,7 @@ def _seen_words(sample: pd.DataFrame, kind: str, columns: list[str], separator: 
 
 def _choose_words(kind: str, options: list[list[str]], seen: set[str], facts: Competition, where: str) -> list[str]:
     """The vocabulary that holds all words of the sample; placeholders in cells (0 for every row) may be no word."""
-    if kind in ("probability", "value") or (kind == "label" and facts.task == "regression"):
+    if kind in ("probability", "value") or (kind == "label" and not facts.task.has_classes):
         return options[0]
     for option in options:
         if seen <= set(option):
@@ -309,7 +308,7 @@ def _bounds(facts: Competition, kind: str) -> tuple[float, float] | None:
     if facts.submission.bounds is not None:
         return facts.submission.bounds
     probabilities = kind in ("probability", "probabilities", "label_score") or (
-        kind == "long" and facts.task != "regression"
+        kind == "long" and facts.task.has_classes
     )
     return (0.0, 1.0) if probabilities else None
 
@@ -319,4 +318,4 @@ def _row_sum(facts: Competition, kind: str) -> float | None:
     if facts.submission.row_sum is not None or kind != "probabilities":
         return facts.submission.row_sum
     whole = facts.metric.partition("@")[0] in ("log_loss", "weighted_log_loss", "kl_divergence")
-    return 1.0 if whole and facts.task != "multilabel" else None
+    return 1.0 if whole and not facts.task.label_sets else None

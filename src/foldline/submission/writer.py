@@ -12,7 +12,7 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.core.task import Array, prediction_columns, single_label
+from foldline.core.task import Array
 from foldline.scoring.decide import Decision, decide, default_decision, expected_index, top_k
 from foldline.scoring.metrics.catalogue import metric_for
 from foldline.submission.decimals import text_column, to_units, to_units_with_sum
@@ -67,7 +67,7 @@ def build_submission(
     shape = read_shape(sample, facts, outputs, names=names, lines=lines, where=where)
     by_entity = shape.kind == "long"  # thousands of lines may share the outputs of one entity
     wanted = list(dict.fromkeys(shape.entities)) if by_entity else list(shape.entities)
-    values = _aligned(wanted, predictions, prediction_columns(facts.task, outputs), where)
+    values = _aligned(wanted, predictions, facts.task.prediction_columns(outputs), where)
     answers = Answers(shape, facts, outputs, values, decision or default_decision(facts.task, len(outputs)))
     cells = WRITERS[shape.kind](answers)
     columns = {name: cells.get(name, sample[name].reset_index(drop=True)) for name in sample.columns}
@@ -98,12 +98,12 @@ def _reads_labels(facts: Competition) -> bool:
 
 def _whole_value(shape: Shape, facts: Competition) -> bool:
     """Whether a column of numbers holds whole ones: grades or counts that the metric compares as labels."""
-    return shape.kind == "value" and facts.task in ("ordinal", "regression") and _reads_labels(facts)
+    return shape.kind == "value" and (facts.task.ordered or not facts.task.has_classes) and _reads_labels(facts)
 
 
 def _yes_no(shape: Shape, facts: Competition) -> bool:
     """Whether the cells of a column (or line) for each label are 0 or 1: what a metric of label sets compares."""
-    return shape.kind in ("probabilities", "long") and facts.task == "multilabel" and _reads_labels(facts)
+    return shape.kind in ("probabilities", "long") and facts.task.label_sets and _reads_labels(facts)
 
 
 def _aligned(ids: list[str], predictions: pd.DataFrame, columns: list[str], where: str) -> Array:
@@ -129,7 +129,7 @@ def _column_of(answers: Answers, column: str) -> int:
     for words in (answers.shape.words, answers.outputs):
         if column in words:
             return list(words).index(column)
-    if answers.facts.task == "binary" or len(answers.outputs) == 1:
+    if answers.facts.task.two_classes or len(answers.outputs) == 1:
         return len(answers.outputs) - 1
     raise FoldlineError(
         f"one column '{column}' cannot hold {len(answers.outputs)} numbers ({first_few(answers.outputs)})",
@@ -155,7 +155,7 @@ def _probability_texts(prob: Array, bounds: tuple[float, float] | None) -> "pd.S
 
 def _probability(answers: Answers) -> Cells:
     column = answers.shape.columns[0]
-    if answers.facts.task == "regression":
+    if not answers.facts.task.has_classes:
         return {column: _numbers(answers.values[:, 0], answers.shape.bounds)}
     return {column: _probability_texts(answers.values[:, _column_of(answers, column)], answers.shape.bounds)}
 
@@ -174,7 +174,7 @@ def _probabilities(answers: Answers) -> Cells:
 
 
 def _label(answers: Answers) -> Cells:
-    if answers.facts.task == "regression":
+    if not answers.facts.task.has_classes:
         return _whole(answers)
     labels, words = decide(answers.decision, answers.values), answers.shape.words
     return {answers.shape.columns[0]: _texts([words[int(label)] for label in labels.tolist()])}
@@ -213,7 +213,7 @@ def _value(answers: Answers) -> Cells:
     column, task = answers.shape.columns[0], answers.facts.task
     if _whole_value(answers.shape, answers.facts):
         return _whole(answers)
-    if task == "ordinal":
+    if task.ordered:
         return {column: _numbers(expected_index(answers.values), answers.shape.bounds)}
     return {column: _numbers(answers.values[:, _column_of(answers, column)], answers.shape.bounds)}
 
@@ -225,9 +225,9 @@ def _values(answers: Answers) -> Cells:
 
 def _label_score(answers: Answers) -> Cells:
     shape, task = answers.shape, answers.facts.task
-    if not (single_label(task) or task == "soft"):
+    if not (task.single_label or task.soft):
         raise FoldlineError(
-            f"a label with its confidence is for classes that exclude each other, not for the task {task}",
+            f"a label with its confidence is for classes that exclude each other, not for the task {task.name}",
             where="setting 'submission.kind'",
         )
     labels = decide(answers.decision, answers.values).astype(np.int64)
@@ -245,7 +245,7 @@ def _long(answers: Answers) -> Cells:
     found = values[[row[entity] for entity in shape.entities], list(shape.places)]
     if decided:
         return {shape.columns[0]: _texts([str(int(n)) for n in found.tolist()])}
-    if answers.facts.task == "regression":
+    if not answers.facts.task.has_classes:
         return {shape.columns[0]: _numbers(found, shape.bounds)}
     return {shape.columns[0]: _probability_texts(found, shape.bounds)}
 

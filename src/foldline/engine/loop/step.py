@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldline.core.task import single_label
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses.activations import activate
@@ -95,7 +94,7 @@ class Learner:
         return x, target
 
     def _right(self, logits: Tensor, target: Tensor) -> int | None:
-        if target.ndim != 1 or not single_label(self.job.task):
+        if target.ndim != 1 or not self.job.task.single_label:
             return None
         found = activate(logits, self.job.objective.activation).argmax(1)
         return int((found == target).sum())

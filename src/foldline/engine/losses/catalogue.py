@@ -12,16 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.run import Loss
-from foldline.core.task import single_label
+from foldline.core.task import CLASSES, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.spec import SOFT, Kind, LossFunction, Making, Option, by_task
 
 Array = NDArray[np.float64]
 
-_CLASSES: tuple[Task, ...] = (*SOFT, "multilabel")
 _TINY = 1e-6  # the smallest of what must be above 0
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
 _GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, ("binary", "multilabel"))}
@@ -37,7 +35,7 @@ def _either(
     one: Callable[[Making], LossFunction], many: Callable[[Making], LossFunction]
 ) -> Callable[..., LossFunction]:
     """`one` where classes exclude each other, `many` where several labels can be true at once."""
-    return lambda making: (many if making.task == "multilabel" else one)(making)
+    return lambda making: (many if making.task.label_sets else one)(making)
 
 
 def _always(name: str) -> Callable[[Making], str]:
@@ -53,13 +51,13 @@ LOSSES: dict[str, Kind] = {
     "cross_entropy": Kind(softmax.cross_entropy, SOFT, {}, by_task),
     "bce": Kind(
         sigmoid.binary_cross_entropy,
-        _CLASSES,
+        CLASSES,
         {"pos_weight": Option(1.0, _TINY, 1000)},
-        lambda making: "sigmoid" if making.task == "multilabel" else "shares",
+        lambda making: "sigmoid" if making.task.label_sets else "shares",
     ),
-    "focal": Kind(_either(softmax.focal, sigmoid.focal), _CLASSES, _GAMMA_ALPHA, by_task),
-    "asymmetric": Kind(_either(softmax.asymmetric, sigmoid.asymmetric), _CLASSES, _ASYMMETRIC, by_task),
-    "poly": Kind(_either(softmax.poly, sigmoid.poly), _CLASSES, _EPSILON, by_task),
+    "focal": Kind(_either(softmax.focal, sigmoid.focal), CLASSES, _GAMMA_ALPHA, by_task),
+    "asymmetric": Kind(_either(softmax.asymmetric, sigmoid.asymmetric), CLASSES, _ASYMMETRIC, by_task),
+    "poly": Kind(_either(softmax.poly, sigmoid.poly), CLASSES, _EPSILON, by_task),
     "bi_tempered": Kind(
         softmax.bi_tempered,
         SOFT,
@@ -74,14 +72,6 @@ LOSSES: dict[str, Kind] = {
     "huber": Kind(ordered.huber, ("regression",), {"delta": Option(1.0, _TINY, 1e6)}, _always("identity")),
     "l1": Kind(ordered.mean_absolute_error, ("regression",), {}, _always("identity")),
     "bounded": Kind(ordered.bounded, ("regression",), _LOW_HIGH, _bounded),
-}
-_DEFAULT: dict[Task, str] = {
-    "binary": "cross_entropy",
-    "multiclass": "cross_entropy",
-    "ordinal": "cross_entropy",
-    "soft": "cross_entropy",
-    "multilabel": "bce",
-    "regression": "mse",
 }
 
 
@@ -121,11 +111,11 @@ def build_objective(
     Raises:
         FoldlineError: an unknown loss, option or class; a number out of its range; a loss that does not fit.
     """
-    name = _DEFAULT[task] if settings.name == "auto" else settings.name
+    name = task.loss if settings.name == "auto" else settings.name
     if name not in LOSSES:
         raise unknown("loss", name, list(LOSSES), where="loss.name")
     kind = LOSSES[name]
-    if task not in kind.tasks:
+    if task.name not in kind.tasks:
         raise _does_not_fit(name, task)
     making = Making(
         task=task,
@@ -146,12 +136,14 @@ def build_objective(
 
 def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict[str, float | None]:
     """Every option that the loss has for this task; the run's numbers are checked."""
-    known = {key: option for key, option in kind.options.items() if option.tasks is None or task in option.tasks}
+    known = {key: option for key, option in kind.options.items() if option.tasks is None or task.name in option.tasks}
     for key, value in given.items():
         if not known:
             raise FoldlineError(f"the loss '{name}' has no options", where="loss.options", next=f"leave '{key}' out")
         if key not in known:
-            raise unknown(f"option of the loss '{name}' for the task '{task}':", key, list(known), where="loss.options")
+            raise unknown(
+                f"option of the loss '{name}' for the task '{task.name}':", key, list(known), where="loss.options"
+            )
         if not known[key].low <= value <= known[key].high:
             raise FoldlineError(
                 f"{key} is {value:g}, not between {known[key].low:g} and {known[key].high:g}",
@@ -163,7 +155,7 @@ def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict
 
 def _require_sense(name: str, making: Making, truth: Array) -> None:
     """Refuses what the loss would ignore, and labels outside the bounds."""
-    if making.task == "regression" and making.smoothing:
+    if not making.task.has_classes and making.smoothing:
         raise FoldlineError("label smoothing is for classes", where="loss.smoothing", next="leave it out")
     if name != "bounded":
         return
@@ -188,7 +180,7 @@ def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Ar
     choice = settings.class_weights
     if choice == "none":
         return None
-    if task == "regression":
+    if not task.has_classes:
         raise FoldlineError("a regression has no classes", where="loss.class_weights", next="leave it out")
     if choice == "balanced":
         return torch.from_numpy(balanced_weights(truth, task, len(outputs))).float()
@@ -214,7 +206,7 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
     >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), "binary", 2).round(3).tolist()
     [0.667, 2.0]
     """
-    counts = np.bincount(truth.astype(np.int64), minlength=classes) if single_label(task) else truth.sum(axis=0)
+    counts = np.bincount(truth.astype(np.int64), minlength=classes) if task.single_label else truth.sum(axis=0)
     present = counts > 0
     found: Array = np.ones(classes)
     found[present] = counts.sum() / (present.sum() * counts[present])
@@ -222,9 +214,9 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
 
 
 def _does_not_fit(name: str, task: Task) -> FoldlineError:
-    fitting = sorted(name for name, kind in LOSSES.items() if task in kind.tasks)
+    fitting = sorted(name for name, kind in LOSSES.items() if task.name in kind.tasks)
     return FoldlineError(
-        f"the loss '{name}' does not fit the task '{task}'",
+        f"the loss '{name}' does not fit the task '{task.name}'",
         where="loss.name",
-        next=f"use loss.name={_DEFAULT[task]}; others that fit: {', '.join(fitting)}",
+        next=f"use loss.name={task.loss}; others that fit: {', '.join(fitting)}",
     )

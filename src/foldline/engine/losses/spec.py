@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.core.competition import Task
+from foldline.core.task import EXCLUSIVE, Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
 
-SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
-SOFT: tuple[Task, ...] = (*SINGLE, "soft")
+SOFT = EXCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Option:
     default: float | None
     low: float
     high: float
-    tasks: tuple[Task, ...] | None = None
+    tasks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Kind:
     """
 
     make: Callable[[Making], LossFunction]
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     options: Mapping[str, Option]
     activation: Callable[[Making], str]
     thresholds: bool = False
@@ -78,7 +77,7 @@ class Kind:
 
 def by_task(making: Making) -> str:
     """Probabilities by softmax, or by sigmoid where several labels can be true at once."""
-    return "sigmoid" if making.task == "multilabel" else "softmax"
+    return "sigmoid" if making.task.label_sets else "softmax"
 
 
 def probabilities(target: Tensor, classes: int, like: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress
 from foldline.core.run import Run
-from foldline.core.task import prediction_columns
 from foldline.report.look import formats
 from foldline.scoring.cv import cross_validation
 from foldline.scoring.metrics import metric_for
@@ -160,7 +159,7 @@ def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds:
             where=layout.relative(folder / "cv.json"),
             next="scores on different folds cannot be compared: train it anew under another NAME",
         )
-    columns = prediction_columns(facts.task, folds.outputs)
+    columns = facts.task.prediction_columns(folds.outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
     if cv["metric"] != facts.metric:
         cv = cv | cross_validation(oof, facts, folds.outputs)

@@ -16,7 +16,6 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
-from foldline.core.task import prediction_columns, single_label, target_columns
 from foldline.images.files.decode import BadImageError, preview, resize
 from foldline.report.run.pictures import data_uri
 from foldline.scoring.metrics import metric_for
@@ -97,7 +96,7 @@ def _own_table(live: LiveRun) -> pd.DataFrame:
             parts.append(read_parquet(found[0]))
     if not parts:
         return pd.DataFrame()
-    keep = ["row_id", "image", *target_columns(live.folds.task, live.folds.outputs)]
+    keep = ["row_id", "image", *live.folds.task.target_columns(live.folds.outputs)]
     return pd.concat(parts).merge(live.folds.frame[keep], on="row_id")
 
 
@@ -113,16 +112,16 @@ def _test_table(live: LiveRun) -> pd.DataFrame:
 
 def _guess(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
     task, outputs = live.folds.task, live.folds.outputs
-    values = row[prediction_columns(task, outputs)].to_numpy(dtype=np.float64)
+    values = row[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
     shown: dict[str, Any] = {"row_id": row["row_id"], "image": _image(live, row["image"]), "sure": None, "right": None}
-    if single_label(task):
+    if task.single_label:
         best = int(values.argmax())
         return shown | {
             "truth": row["target"], "guess": outputs[best], "sure": float(values[best]),
             "right": bool(row["target"] == outputs[best]),
         }  # fmt: skip
-    truths = row[target_columns(task, outputs)].to_numpy(dtype=np.float64)
-    if task == "multilabel":
+    truths = row[task.target_columns(outputs)].to_numpy(dtype=np.float64)
+    if task.label_sets:
         said, true = ({name for name, v in zip(outputs, x, strict=True) if v >= 0.5} for x in (values, truths))
         words = [", ".join(sorted(names)) or "no label" for names in (true, said)]
         return shown | {"truth": words[0], "guess": words[1], "right": said == true}

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
-from foldline.core.task import Array, single_label
+from foldline.core.task import Array, Task
 from foldline.report.run.reported_run import Floats, RunFolder
 from foldline.scoring.metrics.classification import confusion_matrix
 
@@ -20,7 +19,7 @@ EPSILON = 1e-7  # float32 probabilities: a zero is only "smaller than one in ten
 
 def true_class(task: Task, truth: Array) -> Indices:
     """[rows] the class index of each row; of soft labels, the class with the largest share."""
-    return truth.astype(np.intp) if single_label(task) else truth.argmax(axis=1)
+    return truth.astype(np.intp) if task.single_label else truth.argmax(axis=1)
 
 
 def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
@@ -29,14 +28,14 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
     >>> row_loss("binary", np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
     array([0.69, 0.  ])
     """
-    if task == "regression":
+    if not task.has_classes:
         spread = truth.std(axis=0)
         return np.asarray((np.abs(predicted - truth) / np.where(spread > 0, spread, 1.0)).mean(axis=1))
-    if single_label(task):
+    if task.single_label:
         own = predicted[np.arange(len(truth)), true_class(task, truth)]
         return np.asarray(0.0 - np.log(np.clip(own, EPSILON, 1.0)), dtype=np.float64)
     prob = np.clip(predicted, EPSILON, 1 - EPSILON)
-    if task == "soft":
+    if task.soft:
         return np.asarray(-(truth * np.log(prob)).sum(axis=1))
     return np.asarray(-(truth * np.log(prob) + (1 - truth) * np.log(1 - prob)).mean(axis=1))
 
@@ -47,7 +46,7 @@ def margin(task: Task, predicted: Floats) -> Array:
     >>> margin("multiclass", np.array([[0.5, 0.4, 0.1]])).round(2)
     array([0.1])
     """
-    if task == "multilabel":
+    if task.label_sets:
         return np.asarray(np.abs(2 * predicted - 1).mean(axis=1), dtype=np.float64)
     top = np.partition(predicted, -2, axis=1)[:, -2:]
     return np.asarray(top[:, 1] - top[:, 0], dtype=np.float64)
@@ -84,7 +83,7 @@ def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array
     The decision is the most probable class; of multi-label, every class with p >= 0.5.
     """
     classes = predicted.shape[1]
-    if task == "multilabel":
+    if task.label_sets:
         yes = predicted >= 0.5
         rows, said, right = truth.sum(axis=0), yes.sum(axis=0), (yes * truth).sum(axis=0)
     else:
@@ -98,7 +97,7 @@ def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array
 
 def one_against_rest(task: Task, truth: Array, column: int) -> NDArray[np.bool_]:
     """[rows] whether each row is of this class."""
-    is_class = truth[:, column] > 0.5 if task == "multilabel" else true_class(task, truth) == column
+    is_class = truth[:, column] > 0.5 if task.label_sets else true_class(task, truth) == column
     return np.asarray(is_class, dtype=np.bool_)
 
 
@@ -160,10 +159,10 @@ def reliability(prob: Floats, happened: NDArray[np.bool_], bins: int = 10) -> Re
 
 def calibration(run: RunFolder) -> tuple[Reliability, str]:
     """The reliability of a classification run, and what its probabilities are about."""
-    if run.task == "binary":
+    if run.task.two_classes:
         name = run.outputs[-1]
         return reliability(run.predicted[:, -1], one_against_rest(run.task, run.truth, 1)), f"of “{name}”"
-    if run.task == "multilabel":
+    if run.task.label_sets:
         return reliability(run.predicted.ravel(), run.truth.ravel() > 0.5), "of every class, pooled"
     guess = run.predicted.argmax(axis=1)
     right = guess == true_class(run.task, run.truth)

@@ -23,7 +23,7 @@ SIZE = (440, 330)  # px
 
 def roc_curves(run: RunFolder) -> list[Picture]:
     """Binary: the pooled curve over each fold's; else one curve a class, for at most `MOST_CURVES` classes."""
-    if run.task == "binary":
+    if run.task.two_classes:
         return _binary_roc(run)
     return _class_rocs(run) if len(run.outputs) <= MOST_CURVES else []
 
@@ -111,7 +111,7 @@ def reliability_curve(run: RunFolder) -> list[Picture]:
 
 def distributions(run: RunFolder) -> list[Picture]:
     """Binary: two histograms; else quantiles of the right class's probability, class by class."""
-    return _histograms(run) if run.task == "binary" else _quantiles(run)
+    return _histograms(run) if run.task.two_classes else _quantiles(run)
 
 
 def _histograms(run: RunFolder) -> list[Picture]:
@@ -166,14 +166,14 @@ def _quantiles(run: RunFolder) -> list[Picture]:
     alt = f"Predicted probability of the true class, class by class; {lowest}."
     which = f"The {len(shown)} lowest of {formats.count(len(groups))} classes. " if len(groups) > len(shown) else ""
     caption = f"{which}Dot: median; thick: the middle half of the rows; thin: 90 % of them."
-    legend = [("accent", "rows of the class")] + ([("warm", "all other rows")] if run.task == "multilabel" else [])
+    legend = [("accent", "rows of the class")] + ([("warm", "all other rows")] if run.task.label_sets else [])
     return [Picture("distribution", "Score distribution by class", uri, SIZE[0], height, alt, caption, legend)]
 
 
 def _groups(run: RunFolder) -> list[tuple[str, Floats, Floats]]:
     """(class, its probability for rows of the class, for other rows), for classes that have rows."""
     names = [formats.printable(name) for name in run.outputs]
-    if run.task == "multilabel":
+    if run.task.label_sets:
         parts = ((name, run.predicted[:, i], run.truth[:, i] > 0.5) for i, name in enumerate(names))
         return [(name, prob[own], prob[~own]) for name, prob, own in parts if own.any()]
     true = analysis.true_class(run.task, run.truth)

@@ -52,7 +52,7 @@ class ClassTable:
 
 def confusion_cells(run: RunFolder) -> list[list[Cell]]:
     """The confusion matrix, labels downwards; empty for multi-label, regression, more than `MOST_CELLS` classes."""
-    if run.task in ("multilabel", "regression") or len(run.outputs) > MOST_CELLS:
+    if not run.task.exclusive or len(run.outputs) > MOST_CELLS:
         return []
     counts = analysis.confusion(run.task, run.truth, run.predicted)
     totals = np.maximum(counts.sum(axis=1), 1)
@@ -61,7 +61,7 @@ def confusion_cells(run: RunFolder) -> list[list[Cell]]:
 
 def mixed_up_lines(run: RunFolder) -> list[tuple[str, str, int]]:
     """The most frequent confusions (true, predicted, rows), where the matrix would be too large."""
-    if run.task in ("multilabel", "regression") or len(run.outputs) <= MOST_CELLS:
+    if not run.task.exclusive or len(run.outputs) <= MOST_CELLS:
         return []
     pairs = analysis.mixed_up(run.task, run.truth, run.predicted, most=15)
     return [(formats.printable(run.outputs[a]), formats.printable(run.outputs[b]), rows) for a, b, rows in pairs]
@@ -69,7 +69,7 @@ def mixed_up_lines(run: RunFolder) -> list[tuple[str, str, int]]:
 
 def class_table(run: RunFolder) -> ClassTable | None:
     """One line a class, the worst classes first where there are too many; None for regression."""
-    if run.task == "regression":
+    if not run.task.has_classes:
         return None
     counts = analysis.class_counts(run.task, run.truth, run.predicted)
     areas = len(run.outputs) <= MOST_AREAS

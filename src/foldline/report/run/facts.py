@@ -67,8 +67,8 @@ def model(run: RunFolder) -> str:
 
 def facts(run: RunFolder) -> list[tuple[str, str]]:
     """The line of facts below the headline: (name, value)."""
-    found = [("Task", run.task), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
-    if run.task not in ("binary", "regression"):
+    found = [("Task", run.task.name), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
+    if run.task.has_classes and not run.task.two_classes:
         found.insert(1, ("Classes", formats.count(len(run.outputs))))
     if run.cv["members"]:
         found += [("Members", str(len(run.cv["members"])))]

@@ -7,7 +7,7 @@ the run has nothing to draw.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from foldline.core.competition import Task
+from foldline.core.task import ALL, CLASSES
 from foldline.report.look import formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import class_figures, learning_figures, value_figures
@@ -63,11 +63,8 @@ class FigureKind:
 
     draw: Callable[[RunFolder], list[Picture]]
     section: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
 
-
-ALL: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression", "soft")
-CLASSES: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal", "soft")
 
 FIGURES: dict[str, FigureKind] = {
     "score": FigureKind(score_strip, "headline", ALL),
@@ -87,5 +84,5 @@ SECTIONS = tuple(dict.fromkeys(kind.section for kind in FIGURES.values()))
 
 def draw_section(run: RunFolder, section: str) -> list[Picture]:
     """All pictures of one section of the page, in the dictionary's order."""
-    kinds = [kind for kind in FIGURES.values() if kind.section == section and run.task in kind.tasks]
+    kinds = [kind for kind in FIGURES.values() if kind.section == section and run.task.name in kind.tasks]
     return [picture for kind in kinds for picture in kind.draw(run)]

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from foldline.core.task import Array, single_label
+from foldline.core.task import Array
 from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
@@ -68,7 +68,7 @@ def _with_accuracy(run: RunFolder, k: int, log: pd.DataFrame) -> pd.DataFrame:
     """Where the accuracy of the training rows was counted, beside it that of the own rows: of all classes together."""
     names = [f"accuracy_{name}" for name in run.outputs]
     counted = "train_accuracy" in log and bool(log["train_accuracy"].notna().any())
-    if not counted or not single_label(run.task) or any(name not in log for name in names):
+    if not counted or not run.task.single_label or any(name not in log for name in names):
         return log
     truth = analysis.true_class(run.task, run.truth[(run.oof["fold"] == k).to_numpy()])
     rows = np.bincount(truth, minlength=len(names))

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import single_label
 from foldline.images.files.decode import BadImageError, Pixels, preview, resize
 from foldline.report.look import formats
 from foldline.report.run import analysis
@@ -59,7 +58,7 @@ def galleries(run: RunFolder) -> list[Gallery]:
         return []
     loss = analysis.row_loss(run.task, run.truth, run.predicted)
     wrong = np.argsort(-loss, kind="stable")[:MOST_ROWS]
-    if run.task == "regression":
+    if not run.task.has_classes:
         return [_gallery(run, "wrong", "Largest errors", "Look here first for wrong labels and odd pictures.", wrong)]
     unsure = np.argsort(analysis.margin(run.task, run.predicted), kind="stable")[:MOST_ROWS]
     return [
@@ -93,11 +92,11 @@ def _card(run: RunFolder, i: int) -> Card:
 
 def _words(run: RunFolder, i: int) -> tuple[str, str, bool | None]:
     """(the truth, the prediction, whether the prediction is right)."""
-    if run.task == "regression":
+    if not run.task.has_classes:
         return _values(run, run.truth[i]), _values(run, run.predicted[i]), None
-    if run.task == "multilabel":
+    if run.task.label_sets:
         return _label_set(run, run.truth[i], shown=False), _label_set(run, run.predicted[i], shown=True), None
-    true = int(run.truth[i]) if single_label(run.task) else int(run.truth[i].argmax())
+    true = int(run.truth[i]) if run.task.single_label else int(run.truth[i].argmax())
     guess = int(run.predicted[i].argmax())
     said = f"{formats.printable(run.outputs[guess])} {formats.score(float(run.predicted[i, guess]), 2)}"
     return formats.printable(run.outputs[true]), said, true == guess

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core import tables
-from foldline.core.competition import Competition, Task, load_competition
+from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
-from foldline.core.task import Array, prediction_columns, truth_array
+from foldline.core.task import Array, Task, task_from
 from foldline.images.files.intensity import Intensity
 
 Floats = NDArray[np.floating[Any]]
@@ -71,7 +71,7 @@ class RunFolder:
     @property
     def probabilities(self) -> bool:
         """Whether `predicted` are probabilities: ranks and values of a regression are none."""
-        return self.task != "regression" and self.cv["blend"] != "rank_mean"
+        return self.task.has_classes and self.cv["blend"] != "rank_mean"
 
     @property
     def fold_numbers(self) -> list[int]:
@@ -107,8 +107,9 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
         )
     cv = tables.read_json(folder / "cv.json")
     _require_schema(cv, layout.relative(folder / "cv.json"))
-    task, outputs = cv["task"], list(cv["outputs"])
-    columns = prediction_columns(task, outputs)
+    outputs = list(cv["outputs"])
+    task = task_from(cv["task"]).of(outputs)
+    columns = task.prediction_columns(outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
     folds = load_folds(layout, comp)
     image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
@@ -126,7 +127,7 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
         oof=oof,
         images=[image_of.get(row_id, "") for row_id in oof["row_id"]],
         rows_expected=int(folds.frame["fold"].isin(numbers).sum()),
-        truth=truth_array(oof, task, outputs, where=layout.relative(folder / "oof.parquet")),
+        truth=task.truth(oof, outputs, where=layout.relative(folder / "oof.parquet")),
         predicted=oof[columns].to_numpy(),
         choices=tables.read_json(folder / "run.json") if (folder / "run.json").is_file() else None,
         metas=_metas(layout, comp, run, numbers),

@@ -117,7 +117,7 @@ def by_default(cv: dict[str, Any]) -> dict[str, float | None]:
 
 def value_lines(run: RunFolder, most: int = 25) -> list[dict[str, Any]]:
     """Regression: the errors of each output, at most `most` of them; empty for other tasks."""
-    if run.task != "regression":
+    if run.task.has_classes:
         return []
     errors = analysis.regression_errors(run.truth, run.predicted)
     named = zip(run.outputs, errors, strict=True)

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import METRICS, Metric, metric_for, metric_named
 from foldline.scoring.metrics.classification import confusion_matrix
 from foldline.scoring.metrics.forms import check_arrays, decided, guess_task, prepare

@@ -12,14 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.task import Array
+from foldline.core.task import SINGLE_LABEL as SINGLE
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics import classification, probability, ranking, regression
 
 Input = Literal["prob", "label", "rank", "value"]
-SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
-ALL: tuple[Task, ...] = (*SINGLE, "multilabel", "soft", "regression")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Metric:
     function: Callable[[Array, Array], float]
     direction: Literal["max", "min"]
     input: Input
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     range: tuple[float, float] = (0.0, 1.0)
     rows: Callable[[Array, Array], Array] | None = None
 
@@ -60,19 +58,19 @@ def _mean_of(rows: Callable[[Array, Array], Array], truth: Array, prediction: Ar
     return float(rows(truth, prediction).mean())
 
 
-def _mean(name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: Task) -> Metric:
+def _mean(name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: str) -> Metric:
     """A metric that is the mean of each row's part; 0 to 1, larger is better."""
     return Metric(name, partial(_mean_of, rows), "max", reads, tasks, rows=rows)
 
 
 def _loss(
-    name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: Task, largest: float = np.inf
+    name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: str, largest: float = np.inf
 ) -> Metric:
     """A metric that is the mean of each row's part; 0 is the best."""
     return Metric(name, partial(_mean_of, rows), "min", reads, tasks, (0.0, largest), rows)
 
 
-def _label(name: str, function: Callable[[Array, Array], float], tasks: tuple[Task, ...], low: float = 0.0) -> Metric:
+def _label(name: str, function: Callable[[Array, Array], float], tasks: tuple[str, ...], low: float = 0.0) -> Metric:
     """A metric of decided labels; 1 is the best."""
     return Metric(name, function, "max", "label", tasks, (low, 1.0))
 
@@ -97,7 +95,7 @@ def _fbeta(name: str, average: str, beta: float) -> Metric:
         "micro": classification.fbeta_micro,
         "weighted": classification.fbeta_weighted,
     }[average]
-    tasks: tuple[Task, ...] = ("binary",) if average == "binary" else (*SINGLE, "multilabel")
+    tasks: tuple[str, ...] = ("binary",) if average == "binary" else (*SINGLE, "multilabel")
     return _label(name, partial(function, beta=beta), tasks)
 
 
@@ -254,11 +252,13 @@ def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
     'column_log_loss'
     """
     metric = metric_named(name, where=where) if isinstance(name, str) else name
-    if task == "multilabel" and metric.name in MULTILABEL_TWIN:
+    if task.label_sets and metric.name in MULTILABEL_TWIN:
         metric = METRICS[MULTILABEL_TWIN[metric.name]]
-    if task not in metric.tasks:
-        fitting = [known for known, other in METRICS.items() if task in other.tasks]
+    if task.name not in metric.tasks:
+        fitting = [known for known, other in METRICS.items() if task.name in other.tasks]
         raise FoldlineError(
-            f"metric '{metric.name}' has no meaning for the task {task}", where=where, next=f"use {', '.join(fitting)}"
+            f"metric '{metric.name}' has no meaning for the task {task.name}",
+            where=where,
+            next=f"use {', '.join(fitting)}",
         )
     return metric

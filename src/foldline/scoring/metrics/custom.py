@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
-from foldline.scoring.metrics.catalogue import ALL, Metric
+from foldline.core.task import ALL
+from foldline.scoring.metrics.catalogue import Metric
 
 INPUTS = ("prob", "label", "rank", "value")
 

@@ -13,9 +13,8 @@ Truth is [rows] class indices or [rows, outputs]; predictions are [rows, outputs
 
 import numpy as np
 
-from foldline.core.competition import Task
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array
+from foldline.core.task import TASKS, Array, Task
 from foldline.scoring.metrics.catalogue import MULTILABEL_TWIN, Metric, metric_for, metric_named
 from foldline.scoring.metrics.ranking import order_codes
 
@@ -28,19 +27,19 @@ def guess_task(metric: Metric, truth: Array, prediction: Array) -> Task:
     [rows] truth is single-label; [rows, outputs] of 0 and 1 is multi-label, of shares soft, else regression.
     """
     tasks = (*metric.tasks, "multilabel") if metric.name in MULTILABEL_TWIN else metric.tasks
-    fitting = [task for task in _candidates(truth, prediction) if task in tasks]
+    fitting = [name for name in _candidates(truth, prediction) if name in tasks]
     if not fitting:
         raise FoldlineError(f"metric '{metric.name}' has no meaning for truth and predictions of these shapes")
-    return fitting[0]
+    return TASKS[fitting[0]]
 
 
-def _candidates(truth: Array, prediction: Array) -> list[Task]:
+def _candidates(truth: Array, prediction: Array) -> list[str]:
     if truth.ndim == 1:
-        numbers: list[Task] = ["regression"] if prediction.ndim == 1 or prediction.shape[1] == 1 else []
-        two: list[Task] = ["binary"] if prediction.ndim == 1 or prediction.shape[1] <= 2 else []
+        numbers = ["regression"] if prediction.ndim == 1 or prediction.shape[1] == 1 else []
+        two = ["binary"] if prediction.ndim == 1 or prediction.shape[1] <= 2 else []
         return [*two, "multiclass", "ordinal", *numbers]
-    sets: list[Task] = ["multilabel"] if bool(np.isin(truth, (0.0, 1.0)).all()) else []
-    shares: list[Task] = ["soft"] if bool((truth >= 0).all() and (np.abs(truth.sum(axis=1) - 1) < 1e-6).all()) else []
+    sets = ["multilabel"] if bool(np.isin(truth, (0.0, 1.0)).all()) else []
+    shares = ["soft"] if bool((truth >= 0).all() and (np.abs(truth.sum(axis=1) - 1) < 1e-6).all()) else []
     return [*sets, *shares, "regression"]
 
 
@@ -71,7 +70,7 @@ def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | No
     metric = metric_for(metric, task)
     if metric.input == "value":
         return metric, *_as_values(truth, prediction)
-    if task == "regression":
+    if not task.has_classes:
         return metric, *_as_whole_numbers(truth, prediction)
     prediction = _two_columns(prediction) if truth.ndim == 1 else prediction
     _check_classes(truth, prediction)
@@ -85,7 +84,7 @@ def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | No
 
 def decided(truth: Array, prob: Array, task: Task) -> tuple[Array, Array]:
     """Labels by the default rule: each output >= 0.5 for multi-label, else the largest (the first of equals)."""
-    if task == "multilabel":
+    if task.label_sets:
         return truth, (prob >= 0.5).astype(np.float64)
     labels = prob.argmax(axis=1).astype(np.float64)
     return (truth if truth.ndim == 1 else truth.argmax(axis=1).astype(np.float64)), labels
