@@ -23,9 +23,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a
 Pixels = NDArray[np.uint8]
 ERASING = -2  # the key's last part for erasing, apart from all others: rows, repeats and batches are not negative
 TRIALS = 8  # pictures on which transforms of one's own are tried before training
-# albumentations gives each transform of a composition a generator of the same seed, so that its first draws fall
-# together: two flips are both done or neither. Published figures were measured with these recipes as they are.
-SAME_DRAWS = frozenset({"light", "flips", "dihedral"})
 
 
 class Augmenter:
@@ -43,7 +40,6 @@ class Augmenter:
 
     def __init__(self, settings: Augment, height_width: tuple[int, int], channels: int | None = None) -> None:
         self.erasing = settings.erasing
-        self.together = settings.transforms is None and settings.recipe in SAME_DRAWS
         transforms = _transforms(settings, height_width, channels)
         self.flips = _only_flips(transforms)
         self.compose: Any = None if self.flips is not None else _compose(transforms)
@@ -65,11 +61,8 @@ class Augmenter:
             return image
         seed = key_seed(*key)
         if self.flips is not None:
-            return flip(image, self.flips, seed, together=self.together)
-        if self.together:
-            self.compose.set_random_seed(seed)
-        else:
-            self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
+            return flip(image, self.flips, seed)
+        _set_state(self.compose, seed)
         return _same_kind(self.compose(image=image)["image"], image)
 
 
@@ -87,6 +80,12 @@ def _compose(transforms: list[Any]) -> Any:
     return alb.Compose(transforms)
 
 
+def _set_state(compose: Any, seed: int) -> None:
+    """One generator for all transforms. `set_random_seed` would give each its own of the same seed, so that their
+    first draws fall together: two flips both done or neither."""
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
+
+
 def _only_flips(transforms: list[Any]) -> list[tuple[int, float]] | None:
     """The (axis, probability) of each, where all transforms are flips; else None."""
     if not transforms:
@@ -99,19 +98,18 @@ def _only_flips(transforms: list[Any]) -> list[tuple[int, float]] | None:
     return [(axes[type(transform)], float(transform.p)) for transform in transforms]
 
 
-def flip(image: Pixels, flips: Sequence[tuple[int, float]], seed: int, *, together: bool) -> Pixels:
+def flip(image: Pixels, flips: Sequence[tuple[int, float]], seed: int) -> Pixels:
     """What albumentations' composition of these flips gives, bit for bit, some thirty times faster.
 
     Args:
         image: [height, width, channels].
         flips: (axis, probability) of each.
-        seed: of the composition.
-        together: each flip draws from a generator of its own with this seed, instead of one for all.
+        seed: of the composition's generator, from which each flip draws by itself.
     """
     stream = random.Random(seed)  # noqa: S311
-    first = stream.random()  # the composition's own draw, whether to run at all
+    stream.random()  # the composition's own draw, whether to run at all
     for axis, p in flips:
-        drawn = first if together else stream.random() if 0 < p < 1 else 0.0
+        drawn = stream.random() if 0 < p < 1 else 0.0
         if drawn < p or p >= 1:
             image = image[:, ::-1] if axis == 1 else image[::-1]
     return image
@@ -172,7 +170,7 @@ def _try(augmenter: Augmenter, shape: tuple[int, int, int]) -> None:
 
 def _forced(compose: Any, image: Pixels, seed: int) -> Pixels:
     """The picture after every transform of the list, whatever its probability."""
-    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
+    _set_state(compose, seed)
     result = image
     for transform in compose.transforms:
         result = transform(force_apply=True, image=result)["image"]
