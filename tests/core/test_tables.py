@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +30,29 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_half(path)
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
+    write = (
+        "import os, sys\nfrom pathlib import Path\nfrom foldline.core.tables import atomic_path, scratch_folder\n"
+        "folder = Path(sys.argv[1])\n"
+        "with scratch_folder(folder) as scratch, atomic_path(folder / 'b.npy') as temporary:\n"
+        "    (scratch / 'c').write_text('half')\n    temporary.write_text('half')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", f"{write}    os.kill(os.getpid(), 9)", str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    alive = f"{write}    print('ready', flush=True)\n    sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", alive, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        assert len(list(tmp_path.iterdir())) == 2, "the killed one's are gone, the living one's are there"
+        write_json(tmp_path / "a.json", {})
+        assert len(list(tmp_path.iterdir())) == 3, "nobody takes a living process's file away"
+        other.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.npy"]
 
 
 def test_nan_is_no_json(tmp_path: Path) -> None:

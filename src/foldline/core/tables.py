@@ -8,9 +8,12 @@ import csv
 import hashlib
 import json
 import os
+import shutil
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,12 @@ from foldline.core.errors import FoldlineError, first_few
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it takes the name `path` when the block ends without an error.
 
-    The temporary file is removed when the block raises, so nothing half-written stays behind.
+    The temporary file is removed when the block raises, so nothing half-written stays behind; that of a process that
+    was killed is removed by the next one that writes into the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove_orphans(path.parent)
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -35,6 +40,47 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder inside `parent`, removed when the block ends, or by the next process if this one is killed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_orphans(parent)
+    folder = _temporary(parent / "scratch")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """The name under which this process writes `path`: it says whose it is."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+@cache
+def remove_orphans(folder: Path) -> None:
+    """Removes what processes of this machine that are gone were writing into a folder, once for each folder."""
+    for path in folder.glob(".*.tmp"):
+        name, _, owner = path.name.removesuffix(".tmp").rpartition(".")
+        here = name.endswith(f".{socket.gethostname()}")
+        if here and owner.isdecimal() and not _runs(int(owner)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine exists; elsewhere than on POSIX nobody can ask, and it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

