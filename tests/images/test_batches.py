@@ -1,6 +1,8 @@
 """Training batches: the same pictures and order for any number of workers, and as they have always been."""
 
+import pickle
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,20 @@ def test_worker_count_and_interruption_change_nothing(workers: int, sampling: Sa
     assert len(whole) == 5
     assert all((a == b).all() and (r == s).all() for (a, r), (b, s) in zip(whole[1:], rest, strict=True))
     assert (torch.get_rng_state() == state).all(), "loading must not move the random state of training"
+
+
+def test_a_memory_map_goes_to_a_worker_as_its_path(tmp_path: Path) -> None:
+    plain = training_rows(Augment(recipe="heavy"))
+    np.save(tmp_path / "pixels.npy", plain.pixels)
+    rows = training_rows(Augment(recipe="heavy"))
+    rows.pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    packed = pickle.dumps(rows)
+    assert len(packed) < len(pickle.dumps(plain)) - plain.pixels.nbytes / 2
+    there = pickle.loads(packed)
+    assert isinstance(there.pixels, np.memmap)
+    assert digest(there) == digest(rows) == digest(plain)
+    rows.pixels = rows.pixels[2:]  # a part of a map is no file of its own
+    assert np.array_equal(pickle.loads(pickle.dumps(rows)).pixels, plain.pixels[2:])
 
 
 def test_a_batch_holds_the_pictures_of_its_rows() -> None:

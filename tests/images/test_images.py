@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import sha256_file, write_json
+from foldline.core.tables import read_csv, sha256_file, write_json
 from foldline.images.cache import open_cache
 from foldline.images.files.decode import BadImageError, decode
 
@@ -71,8 +71,17 @@ def test_all_bad_images_are_listed_before_training(pictures: Path) -> None:
         open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1)
     for name in ("1.png", "4.png", "5.png", "bad_images=skip"):
         assert name in str(caught.value)
+    listed = read_csv(pictures / ".cache" / "bad_images.csv", required=["image", "problem"])
+    assert listed["image"].tolist() == ["1.png", "4.png", "5.png"]
     skipped = open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1, bad_images="skip")
     assert sorted(skipped.bad) == ["1.png", "4.png", "5.png"]
+
+
+def test_the_list_of_bad_images_can_be_read_whatever_their_names(pictures: Path) -> None:
+    name = 'a "b", c.png'
+    with pytest.raises(FoldlineError, match="1 images cannot be used"):
+        open_cache(pictures, pictures / ".cache", [name], SIZE, 1)
+    assert read_csv(pictures / ".cache" / "bad_images.csv")["image"].tolist() == [name]
 
 
 def test_a_file_that_decodes_but_changed_since_the_download_is_bad(pictures: Path) -> None:

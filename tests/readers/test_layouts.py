@@ -198,6 +198,20 @@ def test_pixels_are_written_as_they_are(reader: str, root: Path) -> None:
         np.testing.assert_array_equal(read_picture(root, image), pixels)
 
 
+def test_pictures_are_written_anew_where_the_file_is_another_of_the_same_size(root: Path) -> None:
+    files, train, _, _ = LAYOUTS["bson"]
+    plant(root, files)
+    known = facts({"reader": "bson", **train})
+    before = read_rows(root, known.train, known, with_target=True)["image"].tolist()
+    assert read_rows(root, known.train, known, with_target=True)["image"].tolist() == before
+    (name,) = files
+    content = (root / name).read_bytes()
+    (root / name).write_bytes(content.replace(png(2), png(2)[:-1] + b"\0"))
+    after = read_rows(root, known.train, known, with_target=True)["image"].tolist()
+    assert not set(after) & set(before)
+    assert (root / after[1]).read_bytes() != (root / before[1]).read_bytes()
+
+
 def test_cifar_colours_are_right(root: Path) -> None:
     files, train, _, _ = LAYOUTS["cifar"]
     plant(root, files)

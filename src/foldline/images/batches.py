@@ -1,6 +1,8 @@
 """Rows become batches: training batches in an order that a key fixes, evaluation batches in row order."""
 
 from collections.abc import Iterator, Sequence
+from mmap import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,15 @@ class TrainingRows(Dataset[Batch]):
         self.outputs = list(outputs)
         self.classes = None if truth is None else row_classes(truth, task)
         self.rows_per_epoch = rows_per_epoch(self.classes, len(positions), self.sampling, self.outputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that is not forked: a memory map goes as its path, since pickling would copy all of it."""
+        mapped = isinstance(self.pixels, np.memmap) and isinstance(self.pixels.base, mmap)  # no part of a map
+        return {**self.__dict__, "pixels": Path(self.pixels.filename)} if mapped else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pixels = state["pixels"]
+        self.__dict__ = {**state, "pixels": np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels}
 
     def batches(self, batch_size: int) -> int:
         """How many batches every epoch has."""

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
-from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_json, write_text
+from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_csv, write_json
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
 
-VERSION = 1  # raise it whenever decode or resize gives other pixels
+VERSION = 2  # raise it whenever decode or resize gives other pixels
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:
     if policy == "skip":
         say(f"warning: {len(bad)} bad images are left out: {first_few(lines, 3)}")
         return
-    write_text(path, "image,problem\n" + "".join(f'"{name}","{why}"\n' for name, why in bad.items()))
+    write_csv(path, pd.DataFrame(bad.items(), columns=["image", "problem"]))
     raise FoldlineError(
         f"{len(bad)} images cannot be used:\n    " + "\n    ".join(lines[:20]),
         where=f"the whole list: {path}",

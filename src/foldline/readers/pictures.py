@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
-from foldline.core.tables import sha256_json
+from foldline.core.tables import sha256_file, sha256_json
 from foldline.readers.files import raw_files
 
 PICTURE = "picture"  # the column that holds the written picture's path
@@ -33,8 +33,8 @@ class PictureFolder:
     """
 
     def __init__(self, root: Path, files: list[Path], settings: Any) -> None:
-        sizes = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
-        key = f"{files[0].name.partition('.')[0].strip('*') or 'pictures'}-{sha256_json([sizes, settings])[:8]}"
+        hashes = [[path.relative_to(root).as_posix(), sha256_file(path)] for path in files]
+        key = f"{files[0].name.partition('.')[0].strip('*') or 'pictures'}-{sha256_json([hashes, settings])[:8]}"
         self.place = root / FOLDER / key
         self.part = root / FOLDER / f"{key}.part"
         self.done = self.place.is_dir()

@@ -155,9 +155,15 @@ def _to_channels(pixels: Pixels, channels: int, *, has_alpha: bool) -> Pixels:
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
-    """The whole picture at [height, width]; area averaging where it shrinks, cubic where it grows."""
-    if image.shape[:2] == (height, width):
+    """The whole picture at [height, width]; area averaging where it shrinks, cubic where it grows.
+
+    Where one side shrinks and the other grows, the shrinking side goes first, so that neither method sees the other's.
+    """
+    before = image.shape[:2]
+    if before == (height, width):
         return image
+    if (before[0] - height) * (before[1] - width) < 0:
+        image = resize(image, min(before[0], height), min(before[1], width))
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     parts = [image[:, :, i : i + 4] for i in range(0, image.shape[2], 4)]  # OpenCV resizes no more than 4 at once
