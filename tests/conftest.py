@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from foldline.core.task import Task
 from tiny import TinyProject
 
 cv2.setNumThreads(1)
@@ -22,6 +23,11 @@ cv2.setNumThreads(1)
 def project(tmp_path: Path) -> TinyProject:
     """A project folder with a small generated competition `tiny` and its run `quick`."""
     return TinyProject(tmp_path)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A task stands in the names of tests by its own name."""
+    return val.name if isinstance(val, Task) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

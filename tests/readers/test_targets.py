@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, truth_array
+from foldline.core.task import TASKS
 from foldline.readers import class_names, find_outputs, read_rows
 from readers.layouts import facts, plant
 
@@ -112,7 +112,7 @@ def test_labels_become_columns_that_the_tasks_understand(case: str, tmp_path: Pa
     assert {name: frame[name].tolist() for name in frame.columns[2:]} == columns
     assert list(frame.columns[2:]) == list(columns)
     assert found == outputs
-    truth_array(frame, facts({"target": "y"}, task).task, found, where="test")
+    TASKS[task].truth(frame, found, where="test")
 
 
 def test_a_long_table_becomes_a_column_for_each_class(tmp_path: Path) -> None:

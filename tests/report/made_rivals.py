@@ -33,12 +33,12 @@ def add_rival(
     settings: dict[str, Any] | None = None, train_score: bool = False, seed: int = 5,
 ) -> None:  # fmt: skip
     """A run's folder as `predict` leaves it. `folds`: those that it covers."""
-    names = OUTPUTS[task]
+    names = OUTPUTS[task.name]
     frame = tables.read_csv(layout.folds(COMP))
     truth = task.truth(frame, names, where="made")
     values = truth if truth.ndim == 2 else np.eye(len(names))[truth.astype(int)]
     values = values + noise * np.random.default_rng(seed).normal(0, 1, values.shape)
-    if task not in ("regression", "multilabel"):
+    if task.exclusive:
         values = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
     elif task.label_sets:
         values = 1 / (1 + np.exp(-values))
@@ -48,7 +48,7 @@ def add_rival(
     oof = oof[oof["fold"].isin(folds)].sample(frac=1, random_state=len(name)).reset_index(drop=True)
     folder = layout.run(COMP, name)
     tables.write_parquet(folder / "oof.parquet", oof)
-    record = {"schema": 1, "comp": COMP, "run": name, "task": task, "outputs": names}
+    record = {"schema": 1, "comp": COMP, "run": name, "task": task.as_json(), "outputs": names}
     record |= cross_validation(oof, load_competition(layout, COMP), names)
     record |= {"views": ["identity"], "members": [], "blend": None, "optimistic": [], "below_probe": []}
     record |= {"sha256": {"folds": tables.sha256_file(layout.folds(COMP)), "run": "r", "members": {}}}
@@ -56,7 +56,7 @@ def add_rival(
     tables.write_json(folder / "cv.json", record)
     tables.write_json(folder / "run.json", Run.parse(settings or {}, where="made").choices())
     for fold in folds:
-        write_log(layout.fold(COMP, name, fold) / "log.csv", noise, METRIC[task] if train_score else "")
+        write_log(layout.fold(COMP, name, fold) / "log.csv", noise, METRIC[task.name] if train_score else "")
 
 
 def write_log(path: Path, noise: float, metric: str) -> None:

@@ -26,7 +26,7 @@ METRIC = {
     "regression": "rmse",
     "soft": "kl_divergence",
 }
-FURTHER: dict[Task, list[str]] = {
+FURTHER: dict[str, list[str]] = {
     "binary": ["accuracy", "precision", "recall", "f1"],
     "multiclass": ["precision_macro", "recall_macro", "f1_macro"],
     "multilabel": ["precision_macro", "f1_macro"],
@@ -34,7 +34,7 @@ FURTHER: dict[Task, list[str]] = {
     "regression": ["mae", "r2"],
     "soft": ["log_loss"],
 }
-OUTPUTS: dict[Task, list[str]] = {
+OUTPUTS: dict[str, list[str]] = {
     "binary": ["ok", "defective"],
     "multiclass": ["cat", "dog", "newt"],
     "multilabel": ["rust", "scab", "rot"],
@@ -53,7 +53,7 @@ def make_run(
     Args:
         folds: those of the `K` folds that the run has (`train.folds`).
     """
-    layout, names = Layout(root), list(outputs) or OUTPUTS[task]
+    layout, names = Layout(root), list(outputs) or OUTPUTS[task.name]
     write_facts(layout, task)
     rng = np.random.default_rng(0)
     truth, predicted = _arrays(task, len(names), rows, rng)
@@ -76,9 +76,9 @@ def write_facts(layout: Layout, task: Task) -> None:
     facts = {
         "title": f"A {task} problem",
         "source": {"kind": "folder", "name": "raw"},
-        "task": task,
-        "metric": METRIC[task],
-        "metrics": FURTHER[task],
+        "task": task.as_json(),
+        "metric": METRIC[task.name],
+        "metrics": FURTHER[task.name],
         "train": {"target": "label"},
         "holdout": {"fraction": 0.25},
     }
@@ -122,7 +122,7 @@ def write_folds(layout: Layout, task: Task, names: list[str], frame: pd.DataFram
     tables.write_csv(layout.folds(COMP), frame)
     tables.write_csv(layout.test_rows(COMP), pd.DataFrame({"row_id": ["t"], "image": ["t.png"]}))
     hashes = {"folds": tables.sha256_file(layout.folds(COMP)), "test": tables.sha256_file(layout.test_rows(COMP))}
-    meta = {"schema": 1, "comp": COMP, "task": task, "k": K, "seed": 0, "splitter": "plain", "outputs": names}
+    meta = {"schema": 1, "comp": COMP, "task": task.as_json(), "k": K, "seed": 0, "splitter": "plain", "outputs": names}
     meta |= {"counts": {}, "rows": len(frame), "test_rows": 1, "sha256": hashes, "checks": list(checks)}
     tables.write_json(layout.folds_meta(COMP), meta)
 
@@ -135,11 +135,12 @@ def write_choices(layout: Layout, **further: Any) -> None:
 def write_fold(layout: Layout, task: Task, names: list[str], fold: int, epochs: int = 3, **changes: Any) -> None:
     """`meta.json` of one fold; `changes` go over it."""
     meta = {
-        "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task, "outputs": names, "model": "test_net",
-        "height_width": [32, 48], "channels": 3, "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16},
-        "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,
+        "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task.as_json(), "outputs": names,
+        "model": "test_net", "height_width": [32, 48], "channels": 3,
+        "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16}, "seed": 0,
+        "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,
         "precision": {"choice": "fp32", "images_per_second": {"fp32": 58.2}}, "selected_epoch": epochs,
-        "select": "last", "metric": METRIC[task], "score": 0.86, "probe_score": 0.8, "below_probe": False,
+        "select": "last", "metric": METRIC[task.name], "score": 0.86, "probe_score": 0.8, "below_probe": False,
     }  # fmt: skip
     tables.write_json(layout.fold(COMP, RUN, fold) / "meta.json", meta | changes)
 
@@ -157,10 +158,10 @@ def write_log(layout: Layout, task: Task, names: list[str], fold: int, epochs: i
     log.loc[0, ["train_loss", "train_accuracy"]] = None
     log["valid_loss"] = 0.3 + 0.4 * left + 0.02 * fold + noise[:, 2]
     log["score"] = 0.9 - 0.2 * left + noise[:, 3]
-    log[f"valid_{METRIC[task]}"] = log["score"]
-    for place, name in enumerate(FURTHER[task], 1):
+    log[f"valid_{METRIC[task.name]}"] = log["score"]
+    for place, name in enumerate(FURTHER[task.name], 1):
         log[f"valid_{name}"] = log["score"] - 0.03 * place
-    if task not in ("regression", "soft"):
+    if task.has_classes and not task.soft:
         log = log.assign(**{f"accuracy_{name}": log["score"] - 0.1 + noise[:, 4 + i] for i, name in enumerate(names)})
     skipped = (epoch % validate_every > 0) & (epoch < epochs)
     log.loc[skipped, log.columns[log.columns.str.startswith(("valid_", "score", "accuracy_"))]] = None
@@ -183,7 +184,7 @@ def write_scores(
     """`oof.parquet` and `cv.json`."""
     tables.write_parquet(layout.run(COMP, RUN) / "oof.parquet", table)
     hashes = {"folds": tables.sha256_file(layout.folds(COMP)), "run": "e" * 64, "members": dict.fromkeys(members, "a")}
-    record = {"schema": 1, "comp": COMP, "run": RUN, "task": facts.task, "outputs": names}
+    record = {"schema": 1, "comp": COMP, "run": RUN, "task": facts.task.as_json(), "outputs": names}
     record |= cross_validation(table, facts, names)
     record |= {"views": ["identity", "hflip"], "members": list(members), "blend": "mean" if members else None}
     record |= {"sha256": hashes, "optimistic": [], "below_probe": [], "device": "cpu"}

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from foldline.core.task import TASKS
+from foldline.core.task import TASKS, Task
 from foldline.report.look import palette
 from foldline.report.run import analysis
 
 RNG = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_class_counts_agree_with_scikit_learn(task: str) -> None:
+@pytest.mark.parametrize("task", [TASKS["multiclass"], TASKS["multilabel"]])
+def test_class_counts_agree_with_scikit_learn(task: Task) -> None:
     prob = RNG.dirichlet(np.ones(4), 200)
     if task.label_sets:
         truth = (RNG.random((200, 4)) < 0.3).astype(float)
@@ -20,7 +20,7 @@ def test_class_counts_agree_with_scikit_learn(task: str) -> None:
     else:
         truth = RNG.integers(0, 4, 200).astype(float)
         plain, guess = truth, prob.argmax(axis=1)
-    found = analysis.class_counts(task, truth, prob)  # type: ignore[arg-type]
+    found = analysis.class_counts(task, truth, prob)
     for name, function in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
         np.testing.assert_allclose(found[name], function(plain, guess, average=None), rtol=1e-12)
 
@@ -49,8 +49,8 @@ def test_reliability_counts_every_row_once() -> None:
 def test_row_loss_orders_rows_by_how_wrong_they_are() -> None:
     prob = np.array([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], dtype=np.float32)
     for truth in (np.zeros(3), np.tile([1.0, 0.0], (3, 1))):
-        task = "binary" if truth.ndim == 1 else "soft"
-        loss = analysis.row_loss(task, truth, prob)  # type: ignore[arg-type]
+        task = TASKS["binary" if truth.ndim == 1 else "soft"]
+        loss = analysis.row_loss(task, truth, prob)
         assert np.isfinite(loss).all()
         assert loss[0] < loss[1] < loss[2]
     values = analysis.row_loss(TASKS["regression"], np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))

@@ -11,6 +11,7 @@ import pytest
 from foldline.core.task import Task
 from foldline.report.run.page import build_report
 from report.made_runs import COMP, RUN, make_run
+from tasks import plain
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 # A frame is as narrow as it says, which a window is not: browsers have a least width.
@@ -40,7 +41,7 @@ def measure(page: str, width: int, folder: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
-@pytest.mark.parametrize("task", ["binary", "multilabel"])
+@pytest.mark.parametrize("task", plain(["binary", "multilabel"]))
 def test_fits_a_phone(tmp_path: Path, task: Task) -> None:
     names = ["a-name-without-any-place-to-break-" * 4, "ok"] + (["rot"] if task.label_sets else [])
     page = build_report(make_run(tmp_path, task, names), COMP, RUN)

@@ -20,15 +20,14 @@ from report.made_rivals import add_rival, make_rivals
 from report.made_runs import COMP, OUTPUTS
 from report.test_browser import BROWSER, measure
 from report.test_page import Reader, loads_nothing
-
-TASKS = list(OUTPUTS)
+from tasks import PLAIN
 
 
 def pair_of(found: Comparison, run: str, reference: str) -> Any:
     return next(pair for pair in found.pairs[reference] if pair.run == run)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 def test_equal_runs_cannot_be_told_apart(tmp_path: Path, task: Task) -> None:
     found = read_comparison(make_rivals(tmp_path, task, {"a": 0.8, "twin": 0.8}), COMP)
     pair = pair_of(found, "twin", "a")
@@ -37,7 +36,7 @@ def test_equal_runs_cannot_be_told_apart(tmp_path: Path, task: Task) -> None:
     assert "no telling apart" in pair.in_words()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 def test_a_clearly_better_run_is_told(tmp_path: Path, task: Task) -> None:
     """Of metrics where less is better (regression, soft labels) too."""
     found = read_comparison(make_rivals(tmp_path, task, {"bad": 6.0, "good": 0.4}, rows=150), COMP)
@@ -158,7 +157,7 @@ def test_settings_that_differ(tmp_path: Path) -> None:
     assert found.settings == [("optim.lr", ["0.0003", "0.01"]), ("optim.options.momentum", ["none", "0.9"])]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 def test_the_page_is_whole(tmp_path: Path, task: Task) -> None:
     layout = make_rivals(tmp_path, task, {"a": 0.6, "b": 0.9, "<b>c": 3.0})
     add_rival(layout, task, "d", 1.0, train_score=True, settings={"optim": {"lr": 0.01}})

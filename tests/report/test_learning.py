@@ -19,7 +19,7 @@ from foldline.report.run.reported_run import RunFolder, read_run
 from report.made_runs import COMP, OUTPUTS, RUN, make_run, write_fold
 
 
-def made(tmp_path: Path, task: Task = "binary", **choices: object) -> tuple[Layout, RunFolder]:
+def made(tmp_path: Path, task: Task = TASKS["binary"], **choices: object) -> tuple[Layout, RunFolder]:
     layout = make_run(tmp_path, task, **choices)  # type: ignore[arg-type]
     return layout, read_run(layout, COMP, RUN)
 
@@ -51,7 +51,7 @@ def test_every_metric_has_its_curves(tmp_path: Path, task: Task, titles: list[st
     assert all(len(lines(picture)) == 3 + 1 for picture in found[:-1])  # three folds and their mean
     assert len(lines(found[-1])) == 1
     trained = [picture.title for picture in found if len(lines(picture, "muted")) >= 4]
-    assert ("Accuracy" in trained) == (task in ("binary", "multiclass"))
+    assert ("Accuracy" in trained) == task.single_label
     assert "Loss" in trained
 
 

@@ -19,8 +19,8 @@ from foldline.report.run.figures import FIGURES
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
+from tasks import PLAIN, plain
 
-TASKS = list(OUTPUTS)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -67,7 +67,7 @@ def svg_of(image: dict[str, str | None]) -> str:
 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "ensemble"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) -> None:
     layout = make_run(tmp_path, task, trained=trained)
     text, page = page_of(layout)
@@ -77,7 +77,7 @@ def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) 
     assert page.headings[0] == 1
     assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
     assert all(image["alt"] for image in page.images)
-    wanted = [name for name, kind in FIGURES.items() if task in kind.tasks and not name.startswith("learning")]
+    wanted = [name for name, kind in FIGURES.items() if task.name in kind.tasks and not name.startswith("learning")]
     assert all(f'id="figure-{name}"' in text for name in wanted)
     assert ('id="figure-learning"' in text) == trained
     assert ("test_net" in page.words) == trained
@@ -100,7 +100,7 @@ def loads_nothing(text: str, page: Reader) -> None:
             assert not re.search("#0102[0-9a-f]{2}", svg), "a stand-in colour is left"
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task.has_classes])
+@pytest.mark.parametrize("task", [task for task in PLAIN if task.has_classes])
 def test_foreign_names_are_text(tmp_path: Path, task: Task) -> None:
     bad = ["<script>alert(1)</script>", "$\\frac{$", "猫\x00\"'><img src=x onerror=y>"]
     names = bad[:2] if task.two_classes else bad
@@ -184,7 +184,7 @@ def test_undefined_scores_are_dashes(tmp_path: Path) -> None:
     assert "nan" not in page.words
 
 
-@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], "multilabel"])
+@pytest.mark.parametrize("task", plain(["binary", "multiclass", "multilabel"]))
 def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
     layout = make_run(tmp_path, task, trained=False)
     path = layout.run(COMP, RUN) / "oof.parquet"
@@ -192,7 +192,7 @@ def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
     if task.label_sets:
         table = table.assign(target_rust="0", target_scab="0", target_rot="0")
     else:
-        table = table.assign(target=OUTPUTS[task][0])
+        table = table.assign(target=OUTPUTS[task.name][0])
     tables.write_parquet(path, table)
     assert "figure-reliability" in page_of(layout)[0]
 

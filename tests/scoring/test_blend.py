@@ -5,20 +5,20 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import ACTIVATION, TASKS, Array, Task
+from foldline.core.task import TASKS, Array, Task
 from foldline.scoring.blend import BLENDS, blend, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
 from foldline.scoring.metrics import score
+from tasks import PLAIN
 
-TASKS: list[Task] = ["binary", "multiclass", "ordinal", "soft", "multilabel", "regression"]
 every_blend = pytest.mark.parametrize("name", BLENDS)
-every_task = pytest.mark.parametrize("task", TASKS)
+every_task = pytest.mark.parametrize("task", PLAIN)
 
 
 def member(task: Task, seed: int, rows: int = 30) -> Array:
     rng = np.random.default_rng(seed)
     outputs = 2 if task.two_classes else 4
-    if ACTIVATION[task] == "softmax":
+    if task.exclusive:
         return rng.dirichlet(np.ones(outputs), rows)
     return rng.random((rows, outputs))
 
@@ -102,7 +102,7 @@ def test_every_aggregate(how: str, task: Task) -> None:
     assert found["entity"].tolist() == [f"e{i}" for i in range(7)]
     assert found["fold"].tolist() == list(range(7))
     values = found[task.prediction_columns(outputs)].to_numpy()
-    if ACTIVATION[task] == "softmax":
+    if task.exclusive:
         assert values.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
     shuffled = frame.sample(frac=1, random_state=0)
     again = aggregate(shuffled, "entity", how, task=task, outputs=outputs).set_index("entity")

@@ -63,7 +63,8 @@ def test_clusters_of_unequal_size_keep_their_rows_together() -> None:
         seen.add(tuple(sorted(drawn[:, 0].astype(int).tolist())))
         return 0.0
 
-    from foldline.scoring.metrics.catalogue import ALL, Metric
+    from foldline.core.task import ALL
+    from foldline.scoring.metrics.catalogue import Metric
 
     metric = Metric("remember", remember, "max", "value", ALL)
     bootstrap_interval(metric, truth, truth, clusters=clusters, resamples=200, task=TASKS["regression"])

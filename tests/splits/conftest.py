@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foldline.core.task import Task
+
 MakeRows = Callable[..., "tuple[pd.DataFrame, list[str]]"]
 
 
-def random_rows(task: str, rows: int = 240, seed: int = 0, groups: int = 0, outputs: int = 4) -> Any:
+def random_rows(task: Task, rows: int = 240, seed: int = 0, groups: int = 0, outputs: int = 4) -> Any:
     """A rows table and its outputs; classes are uneven, groups too, and labels depend on the group."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"row_id": [f"r{i:04d}" for i in range(rows)], "image": [f"i/{i}.png" for i in range(rows)]})
     group = np.minimum((rng.pareto(1.5, rows) * groups / 6).astype(int), groups - 1) if groups else np.arange(rows)
     lean = rng.dirichlet(np.full(outputs, 2.0), size=group.max() + 1)[group]
     names = [f"c{i}" for i in range(outputs)]
-    if task in ("binary", "multiclass", "ordinal"):
+    if task.single_label:
         names = names[:2] if task.two_classes else names
         lean = lean[:, : len(names)] / lean[:, : len(names)].sum(axis=1, keepdims=True)
         frame["target"] = [names[rng.choice(len(names), p=p)] for p in lean]

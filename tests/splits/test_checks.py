@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
+from foldline.core.task import TASKS
 from foldline.splits.checks import check_folds
 
 NO_TEST = pd.DataFrame({"row_id": pd.Series(dtype=str), "image": pd.Series(dtype=str)})
@@ -23,7 +24,7 @@ def sound(rows: int = 60, groups: bool = False) -> pd.DataFrame:
 
 
 def check(frame: pd.DataFrame, test: pd.DataFrame = NO_TEST, **options: Any) -> list[str]:
-    task, outputs = options.pop("task", "binary"), options.pop("outputs", ["a", "b"])
+    task, outputs = TASKS[options.pop("task", "binary")], options.pop("outputs", ["a", "b"])
     return check_folds(frame, test, task, outputs, 5, where="folds/x.csv", **{"hashes": {}, **options})
 
 

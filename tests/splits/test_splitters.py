@@ -9,13 +9,13 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS
+from foldline.core.task import TASKS, Task
 from foldline.splits.assign import assign, cover_classes, exact_sizes
 from foldline.splits.order import shuffle_ranks
 from foldline.splits.splitters import SPLITTERS, ToSplit, choose_splitter, split
 from foldline.splits.strata import class_matrix, make_strata, one_hot
+from tasks import PLAIN, plain
 
-TASKS = ["binary", "multiclass", "ordinal", "multilabel", "soft", "regression"]
 GROUPED = ["grouped", "stratified_grouped"]
 
 
@@ -30,10 +30,10 @@ def classes_of(frame: pd.DataFrame, task: Any, outputs: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_splitter_fills_every_fold_and_keeps_groups_whole(
-    make_rows: Any, name: str, task: str, seed: int
+    make_rows: Any, name: str, task: Task, seed: int
 ) -> None:
     frame, outputs = make_rows(task, seed=seed, groups=30)
     fold = split(to_split(frame, task, outputs), name, 5, seed)
@@ -44,8 +44,8 @@ def test_every_splitter_fills_every_fold_and_keeps_groups_whole(
 
 
 @pytest.mark.parametrize("name", sorted(set(SPLITTERS) - {"column"}))
-@pytest.mark.parametrize("task", TASKS)
-def test_row_order_changes_nothing_and_the_seed_does(make_rows: Any, name: str, task: str) -> None:
+@pytest.mark.parametrize("task", PLAIN)
+def test_row_order_changes_nothing_and_the_seed_does(make_rows: Any, name: str, task: Task) -> None:
     frame, outputs = make_rows(task, groups=60)
     by = ("target", "site")
     fold = split(to_split(frame, task, outputs, by), name, 4, seed=0)
@@ -55,9 +55,9 @@ def test_row_order_changes_nothing_and_the_seed_does(make_rows: Any, name: str, 
     assert (split(to_split(frame, task, outputs, by), name, 4, seed=1) != fold).mean() > 0.1
 
 
-@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], TASKS["ordinal"], "soft"])
+@pytest.mark.parametrize("task", plain(["binary", "multiclass", "ordinal", "soft"]))
 @pytest.mark.parametrize(("rows", "k"), [(103, 5), (240, 7), (31, 2), (64, 10)])
-def test_stratified_counts_differ_by_one_at_most(make_rows: Any, task: str, rows: int, k: int) -> None:
+def test_stratified_counts_differ_by_one_at_most(make_rows: Any, task: Task, rows: int, k: int) -> None:
     frame, outputs = make_rows(task, rows=rows)
     table = to_split(frame, task, outputs, ("target", "site"))
     fold = split(table, "stratified", k, seed=0)
@@ -69,26 +69,26 @@ def test_stratified_counts_differ_by_one_at_most(make_rows: Any, task: str, rows
 
 
 def test_a_class_rarer_than_k_is_spread(make_rows: Any) -> None:
-    frame, _ = make_rows("multiclass", rows=50)
+    frame, _ = make_rows(TASKS["multiclass"], rows=50)
     frame["target"] = ["a"] * 44 + ["b"] * 3 + ["c"] * 2 + ["d"]
-    fold = split(to_split(frame, "multiclass", list("abcd")), "stratified", 5, seed=0)
+    fold = split(to_split(frame, TASKS["multiclass"], list("abcd")), "stratified", 5, seed=0)
     for name in "bcd":
         own = fold[frame["target"] == name]
         assert len(set(own.tolist())) == len(own)
 
 
 def test_every_class_rarer_than_k(make_rows: Any) -> None:
-    frame, _ = make_rows("multiclass", rows=20)
+    frame, _ = make_rows(TASKS["multiclass"], rows=20)
     frame["target"] = [f"c{i // 2}" for i in range(20)]
-    fold = split(to_split(frame, "multiclass", [f"c{i}" for i in range(10)]), "stratified", 5, seed=0)
+    fold = split(to_split(frame, TASKS["multiclass"], [f"c{i}" for i in range(10)]), "stratified", 5, seed=0)
     assert np.bincount(fold).tolist() == [4] * 5
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_continuous_targets_have_the_same_distribution_in_each_fold(make_rows: Any, seed: int) -> None:
-    frame, outputs = make_rows("regression", rows=400, seed=seed, outputs=1)
+    frame, outputs = make_rows(TASKS["regression"], rows=400, seed=seed, outputs=1)
     values = TASKS["regression"].truth(frame, outputs, where="")[:, 0]
-    table = to_split(frame, "regression", outputs)
+    table = to_split(frame, TASKS["regression"], outputs)
 
     def spread(name: str) -> float:
         means = [float(np.std([values[split(table, name, 5, s) == i].mean() for i in range(5)])) for s in range(8)]
@@ -119,9 +119,9 @@ def test_multilabel_is_as_even_as_the_library(seed: int) -> None:
     assert deviation(own) <= deviation(other) + 0.02
 
 
-@pytest.mark.parametrize("task", ["binary", TASKS["multiclass"], "multilabel"])
+@pytest.mark.parametrize("task", plain(["binary", "multiclass", "multilabel"]))
 @pytest.mark.parametrize("seed", range(5))
-def test_groups_and_strata_at_once(make_rows: Any, task: str, seed: int) -> None:
+def test_groups_and_strata_at_once(make_rows: Any, task: Task, seed: int) -> None:
     """Far more even than a grouped split, no class missing in a fold, no fold much larger than another."""
     frame, outputs = make_rows(task, rows=600, seed=seed, groups=150)
     table, classes = to_split(frame, task, outputs), classes_of(frame, task, outputs)
@@ -176,19 +176,19 @@ def test_hardly_more_groups_than_folds_leave_none_empty(groups: int) -> None:
 
 
 def test_fewer_groups_or_rows_than_folds_is_an_error(make_rows: Any) -> None:
-    frame, outputs = make_rows("binary", rows=40)
+    frame, outputs = make_rows(TASKS["binary"], rows=40)
     frame["group"] = ["a", "b", "c", "d"] * 10
     for name in GROUPED:
         with pytest.raises(FoldlineError, match="4 groups cannot fill 5 folds"):
-            split(to_split(frame, "binary", outputs), name, 5, seed=0)
+            split(to_split(frame, TASKS["binary"], outputs), name, 5, seed=0)
     with pytest.raises(FoldlineError, match="4 rows cannot fill 5 folds"):
-        split(to_split(frame.head(4), "binary", outputs), "plain", 5, seed=0)
+        split(to_split(frame.head(4), TASKS["binary"], outputs), "plain", 5, seed=0)
     with pytest.raises(FoldlineError, match="needs groups"):
-        split(to_split(frame.drop(columns="group"), "binary", outputs), "grouped", 5, seed=0)
+        split(to_split(frame.drop(columns="group"), TASKS["binary"], outputs), "grouped", 5, seed=0)
 
 
 def test_own_folds(make_rows: Any) -> None:
-    frame, outputs = make_rows("binary", rows=6)
+    frame, outputs = make_rows(TASKS["binary"], rows=6)
     strata = make_strata(frame, TASKS["binary"], outputs, ["target"])
 
     def own(cells: list[str], k: int) -> Any:
@@ -213,15 +213,15 @@ def test_names_of_splitters() -> None:
 
 
 def test_an_unknown_column_to_stratify_by_is_an_error(make_rows: Any) -> None:
-    frame, outputs = make_rows("binary")
+    frame, outputs = make_rows(TASKS["binary"])
     with pytest.raises(FoldlineError, match="cannot stratify by 'hospital'"):
         make_strata(frame, TASKS["binary"], outputs, ["target", "hospital"])
 
 
 def test_a_numeric_column_is_binned_and_kept_even(make_rows: Any) -> None:
-    frame, outputs = make_rows("binary", rows=400)
+    frame, outputs = make_rows(TASKS["binary"], rows=400)
     assert make_strata(frame, TASKS["binary"], outputs, ["age"]).codes.max() == 9  # type: ignore[union-attr]
-    fold = split(to_split(frame, "binary", outputs, ("target", "age")), "stratified", 5, seed=0)
+    fold = split(to_split(frame, TASKS["binary"], outputs, ("target", "age")), "stratified", 5, seed=0)
     old = frame["age"].astype(int).to_numpy() >= frame["age"].astype(int).median()
     counts = np.bincount(fold[old], minlength=5)
     assert np.ptp(counts) <= 6
@@ -251,7 +251,7 @@ def test_the_folds_of_this_version_are_those_of_every_version(name: str) -> None
     columns = {f"target_{c}": [str(int(i % (c + 2) == 0)) for i in range(97)] for c in range(3)}
     frame = pd.DataFrame({"row_id": ids, "target": [f"c{i * i % 7 % 3}" for i in range(97)], **columns})
     task, outputs = ("multilabel", ["0", "1", "2"]) if name == "multilabel" else ("multiclass", ["c0", "c1", "c2"])
-    strata = make_strata(frame, task, outputs, ["target"])  # type: ignore[arg-type]
+    strata = make_strata(frame, TASKS[task], outputs, ["target"])
     rows = ToSplit(ids, strata, [f"g{i * i % 23}" for i in range(97)])
     fold = split(rows, "stratified" if name == "multilabel" else name, 4, seed=1)
     assert hashlib.sha256(bytes(fold.tolist())).hexdigest()[:16] == PINNED[name]

@@ -218,7 +218,7 @@ def test_a_starter_reads_the_files_that_it_was_made_from(case: str, tmp_path: Pa
     plant(layout.input("new"), files)
     download(layout, "new")
     facts = load_competition(layout, "new")
-    assert facts.task == task
+    assert facts.task.name == task
     train = read_rows(layout.input("new"), facts.train, facts, with_target=True)
     assert train["row_id"].tolist() == train_ids
     assert len(find_outputs(train, facts)) >= 2

@@ -298,7 +298,7 @@ def test_load_folds(layout: Layout) -> None:
     assert caught.value.next == "make folds COMP=tiny"
     folds(layout, "tiny")
     loaded = load_folds(layout, "tiny")
-    assert (loaded.task, loaded.k, loaded.outputs) == ("binary", 4, ["intact", "broken"])
+    assert (loaded.task.name, loaded.k, loaded.outputs) == ("binary", 4, ["intact", "broken"])
     assert loaded.sha256 == sha256_file(layout.folds("tiny"))
     assert str(loaded.frame["fold"].dtype) == "int64"
     assert loaded.frame["row_id"].str.startswith("00").all()

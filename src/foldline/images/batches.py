@@ -57,8 +57,9 @@ class TrainingRows(Dataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that is not forked: a memory map goes as its path, since pickling would copy all of it."""
-        mapped = isinstance(self.pixels, np.memmap) and isinstance(self.pixels.base, mmap)  # no part of a map
-        return {**self.__dict__, "pixels": Path(self.pixels.filename)} if mapped else self.__dict__
+        if isinstance(self.pixels, np.memmap) and isinstance(self.pixels.base, mmap):  # no part of a map
+            return {**self.__dict__, "pixels": Path(str(self.pixels.filename))}
+        return self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         pixels = state["pixels"]

@@ -268,7 +268,8 @@ def difference_in_words(run: str, reference: str, found: Difference) -> str:
     if found.verdict == "same":
         inside = f"{formats.score(found.low)} to {formats.score(found.high)}"
         return (
-            f"{run} and {reference}: no telling apart ({run} {formats.MINUS} {reference} = {formats.change(found.gain)}, "
+            f"{run} and {reference}: no telling apart "
+            f"({run} {formats.MINUS} {reference} = {formats.change(found.gain)}, "
             f"{level}: {inside}, {run} wins {_of_folds(found.wins, found)}){shared}"
         )
     better, other, wins = (run, reference, found.wins) if found.verdict == "better" else (reference, run, found.losses)

@@ -35,8 +35,8 @@ def _unconfirmed(run: RunFolder) -> list[Remark]:
         Remark(
             "unconfirmed",
             f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
-            f"The competition may score by something else than {formats.metric_title(run.cv['metric'])}. Mend its facts "
-            "by its page, and delete their line `unconfirmed`.",
+            f"The competition may score by something else than {formats.metric_title(run.cv['metric'])}. "
+            "Mend its facts by its page, and delete their line `unconfirmed`.",
         )
     ]
 
