@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a stage; returns the exit code: 0, or 2 for an error that the user can mend."""
     given = parser().parse_args(arguments)
+    from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
+
+    forget()
     try:
         STAGES[given.stage].run(Layout(given.root.resolve()), given)
     except FoldlineError as error:

@@ -61,3 +61,28 @@ def test_a_function_of_a_module_is_a_metric() -> None:
 def test_names_that_lead_nowhere(name: str, message: str, file: str) -> None:
     with pytest.raises(FoldlineError, match=message):
         metric_named(name.replace("{file}", file))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def m(truth): return 0.0", r"takes \(truth\), not \(truth, prediction\)"),
+        ("def m(truth, prob): return 'much'", "must return a number, not str"),
+        ("def m(truth, prob): return 1 / 0", "fails: ZeroDivisionError"),
+    ],
+)
+def test_a_metric_that_is_none(code: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(code)
+    with pytest.raises(FoldlineError, match=message):
+        score(f"{tmp_path}/bad.py:m", TRUTH, PROB)
+
+
+def test_its_file_is_run_once(tmp_path: Path) -> None:
+    path = tmp_path / "counted.py"
+    path.write_text(
+        "from pathlib import Path\nruns = Path(__file__).with_name('runs')\n"
+        "runs.write_text(runs.read_text() + 'x' if runs.exists() else 'x')\ndef m(truth, prob): return 0.0\n"
+    )
+    for _ in range(3):
+        score(f"{path}:m", TRUTH, PROB)
+    assert (tmp_path / "runs").read_text() == "x"

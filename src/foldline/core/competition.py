@@ -1,11 +1,11 @@
 """The facts of a competition, read from `configs/<comp>/competition.yaml`. Nobody chooses them."""
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from foldline.core.errors import FoldlineError
+from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.task import TaskField
 from foldline.core.yaml_models import Strict, load_yaml
@@ -300,25 +300,5 @@ def load_competition(layout: Layout, comp: str) -> Competition:
             next=f"known: {', '.join(known) or 'none'}; or write this file (docs/add-a-competition.md)",
         )
     facts = Competition.parse(load_yaml(path), where=layout.relative(path))
-    further = [locate_metric(layout, comp, name) for name in facts.metrics]
-    return facts.model_copy(update={"metric": locate_metric(layout, comp, facts.metric), "metrics": further})
-
-
-def locate_metric(layout: Layout, comp: str, name: str) -> str:
-    """A metric's name; of `file.py:function` with the file found in `configs/<comp>/`, else in the project folder.
-
-    The path is as seen from the working folder, where the project is that; other names stay as they are.
-    """
-    file, colon, function = name.rpartition(":")
-    if not colon or not file.endswith(".py") or Path(file).is_absolute():
-        return name
-    places = [folder / file for folder in (layout.competition_config(comp).parent, layout.root)]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise FoldlineError(
-            f"there is no Python file '{file}' for the metric '{name}'",
-            where=f"looked in {layout.relative(places[0].parent)} and the project folder",
-            next="write the function there, or mend the name",
-        )
-    seen = found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
-    return f"{seen.as_posix()}:{function}"
+    further = [locate(layout, comp, name) for name in facts.metrics]
+    return facts.model_copy(update={"metric": locate(layout, comp, facts.metric), "metrics": further})

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foldline.core.competition import Competition, load_competition, locate_metric
+from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
+from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
@@ -73,7 +74,7 @@ class Problem:
     @property
     def metrics(self) -> list[str]:
         """The competition's own metric, then the further ones of the facts and of the run."""
-        own = [locate_metric(self.layout, self.comp, name) for name in self.run.metrics]
+        own = [locate(self.layout, self.comp, name) for name in self.run.metrics]
         return metric_names(self.facts, own)
 
     @cached_property

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foldline.core.competition import Competition, load_competition, locate_metric
+from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
+from foldline.core.own_code import is_own, locate
 from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
@@ -32,7 +33,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     """
     name, choices = resolve_run(layout, comp, run, name, overrides)
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
-    metrics = metric_names(facts, [locate_metric(layout, comp, metric) for metric in choices.metrics])
+    metrics = metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
     record = layout.run(comp, name) / "cv.json"
     hashes = _hashes(metas) | {"test": sha256_file(layout.test_rows(comp))}
@@ -90,7 +91,7 @@ def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> boo
 def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
     """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
     record = read_json(path)
-    if record["metric"] == facts.metric and record["metrics"].keys() == set(metrics):
+    if record["metric"] == facts.metric and record["metrics"].keys() == set(metrics) and not any(map(is_own, metrics)):
         return
     oof = read_parquet(path.with_name("oof.parquet"))
     record |= cross_validation(oof, facts, record["outputs"], metrics=metrics)

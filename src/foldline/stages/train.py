@@ -4,9 +4,10 @@ A fold that is finished is left alone, one that was interrupted goes on from its
 is written last: a fold is finished when it is there.
 """
 
-from foldline.core.competition import load_competition, locate_metric
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
+from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256, require_same_inputs
@@ -26,7 +27,7 @@ def train(
     """
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
-    metric_names(load_competition(layout, comp), [locate_metric(layout, comp, metric) for metric in choices.metrics])
+    metric_names(load_competition(layout, comp), [locate(layout, comp, metric) for metric in choices.metrics])
     wanted = wanted_folds(choices, folds.k) if fold is None else [_known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
     for k in sorted(set(wanted) - set(left)):

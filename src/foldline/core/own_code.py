@@ -1,0 +1,203 @@
+"""The one door for code of the user's own: `file.py:name` or `module:name`, a function that the facts or a run name.
+
+Reads and runs that file, once a command. `keep` writes its source into a fold's folder, so that a network is rebuilt
+from there alone. What each such function takes and gives stands in docs/own-code.md.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
+from foldline.core.tables import atomic_path
+
+KEPT = "code"  # the folder inside a fold's
+WRITE = "write file.py:name (the file in configs/<comp>/ or in the project folder), or module:name"
+
+
+def is_own(name: str) -> bool:
+    """Whether a setting names a function of the user's own rather than something of foldline's or timm's.
+
+    >>> is_own("network.py:small"), is_own("resnet18")
+    (True, False)
+    """
+    return ":" in name
+
+
+def locate(layout: Layout, comp: str, name: str) -> str:
+    """`name`, with the file of `file.py:name` found in `configs/<comp>/`, else in the project folder.
+
+    The path is as seen from the working folder, where the project is that; all other names stay as they are.
+
+    Raises:
+        FoldlineError: there is no such file.
+    """
+    file, _, function = name.rpartition(":")
+    if not file.endswith(".py") or Path(file).is_absolute():
+        return name
+    places = [folder / file for folder in (layout.competition_config(comp).parent, layout.root)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise FoldlineError(
+            f"there is no Python file '{file}' for '{name}'",
+            where=f"looked in {layout.relative(places[0].parent)} and the project folder",
+            next="write the function there, or mend the name",
+        )
+    seen = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{seen.as_posix()}:{function}"
+
+
+def load(name: str, takes: Sequence[str] | None = None, *, where: str = "") -> Callable[..., Any]:
+    """The function that `name` stands for; its file's code is run, if it was not yet.
+
+    Args:
+        name: as `locate` gives it.
+        takes: its arguments in their order, in words; None: it is not known how it is called.
+        where: the setting that names it.
+
+    Raises:
+        FoldlineError: the file, module or function is not there, the code raises, or it takes other arguments.
+    """
+    place, _, function_name = name.rpartition(":")
+    if not place or not function_name:
+        raise FoldlineError(f"'{name}' names no function", where=where, next=WRITE)
+    module = _module_of_file(Path(place)) if place.endswith(".py") else _installed(place, where)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+        known = [value.__name__ for value in functions if value.__module__ == module.__name__]
+        raise FoldlineError(
+            f"'{place}' has no function '{function_name}'", where=where or name, next=f"it has: {', '.join(known)}"
+        )
+    if takes is not None:
+        _require_arguments(function, name, takes, where)
+    return function  # type: ignore[no-any-return]
+
+
+def attempt(name: str, function: Callable[[], Any], *, where: str = "") -> Any:
+    """What a call of the user's function gives; whatever it raises becomes a FoldlineError with file and line."""
+    try:
+        return function()
+    except FoldlineError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        raise _failed(error, f"'{name}' fails", name.rpartition(":")[0], where) from error
+
+
+def source_path(name: str) -> Path | None:
+    """The file that holds the function, without running it; None for a module that is no file of Python."""
+    place = name.rpartition(":")[0]
+    if place.endswith(".py"):
+        return Path(place)
+    spec = importlib.util.find_spec(place) if place and importlib.util.find_spec(place.partition(".")[0]) else None
+    origin = spec.origin if spec is not None else None
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
+def sha256(name: str) -> str:
+    """The hash of the source that `load` runs in this command; empty where there is none."""
+    path = source_path(name)
+    return hashlib.sha256(_source(path)).hexdigest() if path is not None and path.is_file() else ""
+
+
+def keep(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Writes the sources of files of the user's own to `folder/code/`; {file: sha256}.
+
+    Raises:
+        FoldlineError: two of them have the same name.
+    """
+    hashes: dict[str, str] = {}
+    for name in names:
+        path = Path(name.rpartition(":")[0])
+        if path.suffix != ".py":
+            continue
+        digest = sha256(name)
+        if hashes.setdefault(path.name, digest) != digest:
+            raise FoldlineError(f"two files of code are called {path.name}", where=name, next="rename one of them")
+        with atomic_path(folder / KEPT / path.name) as temporary:
+            temporary.write_bytes(_source(path))
+    return hashes
+
+
+def kept(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
+    """The function in the source that `keep` wrote; other names stay as they are.
+
+    Raises:
+        FoldlineError: the source is gone, or is not what `hashes` (of `keep`) says.
+    """
+    file = Path(name.rpartition(":")[0])
+    if file.suffix != ".py":
+        return name
+    copy = f"{(folder / KEPT / file.name).as_posix()}:{name.rpartition(':')[2]}"
+    if hashes.get(file.name) != sha256(copy):
+        raise FoldlineError(
+            f"{KEPT}/{file.name} is not there, or is not the code that this fold was trained with",
+            where=str(folder),
+            next="copy the whole folder again, or delete it and train this fold again",
+        )
+    return copy
+
+
+def forget() -> None:
+    """Files are read anew from now on: each command begins so."""
+    _source.cache_clear()
+    _module_of_file.cache_clear()
+
+
+@cache
+def _source(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FoldlineError(f"there is no Python file '{path}'", next="write the function there, or mend the name")
+    module = ModuleType(f"foldline_own_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    try:
+        exec(compile(_source(path), str(path), "exec"), module.__dict__)  # noqa: S102 - the user's own code, named by them
+    except Exception as error:  # the user's code may raise anything
+        del sys.modules[module.__name__]
+        raise _failed(error, f"'{path}' cannot be loaded", str(path), "") from error
+    return module
+
+
+def _installed(place: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ImportError as error:
+        raise FoldlineError(
+            f"there is no Python module '{error.name or place}': {error}", where=where, next=f"install it, or {WRITE}"
+        ) from error
+
+
+def _require_arguments(function: Callable[..., Any], name: str, takes: Sequence[str], where: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # compiled functions need not have one
+        return
+    try:
+        signature.bind(*takes)
+    except TypeError as error:
+        raise FoldlineError(
+            f"'{name}' takes {signature}, not ({', '.join(takes)}): {error}", where=where, next="see docs/own-code.md"
+        ) from error
+
+
+def _failed(error: Exception, what: str, file: str, where: str) -> FoldlineError:
+    """The user's exception with the line of the user's file that it came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    place = f"{file}, line {line}" if line else where or file
+    return FoldlineError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}", where=place)
