@@ -11,3 +11,8 @@ def plain(names: Iterable[str] = tuple(TASKS)) -> list[Task]:
 
 
 PLAIN = plain()
+
+
+def fitting(kinds: Iterable[str]) -> list[Task]:
+    """The tasks of one of these kinds."""
+    return [task for task in PLAIN if task.fits(tuple(kinds))]

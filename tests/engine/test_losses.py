@@ -19,11 +19,11 @@ from foldline.core.task import TASKS, Task
 from foldline.engine.losses.activations import activate
 from foldline.engine.losses.catalogue import LOSSES, Objective, balanced_weights, build_objective
 from foldline.engine.losses.softmax import log_tempered_softmax
-from tasks import PLAIN, plain
+from tasks import PLAIN, fitting
 
 NAMES = ["a", "b", "c", "d"]
 ROWS = 7
-FITTING = [(name, task) for name, kind in LOSSES.items() for task in plain(kind.tasks)]
+FITTING = [(name, task) for name, kind in LOSSES.items() for task in fitting(kind.kinds)]
 SINGLE = [(name, task) for name, task in FITTING if task.single_label]
 
 
@@ -143,7 +143,7 @@ def test_every_option_changes_the_loss_and_is_checked(name: str, task: Task) -> 
     usual, target = build(name, task, **some), target_of(task)
     logits = logits_of(usual)
     for key, option in LOSSES[name].options.items():
-        if option.tasks is not None and task.name not in option.tasks:
+        if option.kinds is not None and not task.fits(option.kinds):
             with pytest.raises(FoldlineError, match=f"unknown option.*'{key}'"):
                 build(name, task, options={key: 0.2})
             continue
@@ -189,7 +189,7 @@ def test_the_usual_loss_and_what_does_not_fit(task: Task) -> None:
     assert torch.equal(objective.function(logits, target), expected(logits, target))
     assert objective.logits == len(outputs_of(task))
     for name in LOSSES:
-        if task.name not in LOSSES[name].tasks:
+        if not task.fits(LOSSES[name].kinds):
             with pytest.raises(FoldlineError, match="does not fit"):
                 build(name, task)
     with pytest.raises(FoldlineError, match="cross_entropy"):
@@ -394,7 +394,7 @@ def test_a_target_of_another_shape_is_an_error() -> None:
         ("bounded", "regression"),
     ):
         with pytest.raises((ValueError, RuntimeError)):
-            build(name, task).function(torch.randn(4, 4), torch.rand(4, 1))  # type: ignore[arg-type]
+            build(name, TASKS[task]).function(torch.randn(4, 4), torch.rand(4, 1))
 
 
 def test_balanced_weights_are_scikit_learns() -> None:

@@ -77,7 +77,7 @@ def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) 
     assert page.headings[0] == 1
     assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
     assert all(image["alt"] for image in page.images)
-    wanted = [name for name, kind in FIGURES.items() if task.name in kind.tasks and not name.startswith("learning")]
+    wanted = [name for name, kind in FIGURES.items() if task.fits(kind.kinds) and not name.startswith("learning")]
     assert all(f'id="figure-{name}"' in text for name in wanted)
     assert ('id="figure-learning"' in text) == trained
     assert ("test_net" in page.words) == trained

@@ -10,6 +10,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array, Task
 from foldline.scoring.decide import Decision, cross_fitted, decide, default_decision, fit_decision, top_k
 from foldline.scoring.metrics import METRICS, score, score_labels
+from tasks import fitting
 
 
 def sets(rows: int, outputs: int, seed: int) -> tuple[Array, Array]:
@@ -26,7 +27,7 @@ def ordinal(rows: int, seed: int, classes: int = 4) -> tuple[Array, Array]:
     return truth.astype(float), prob / prob.sum(axis=1, keepdims=True)
 
 
-LABELS = [(name, task) for name, metric in METRICS.items() if metric.input == "label" for task in metric.tasks]
+LABELS = [(name, task) for name, metric in METRICS.items() if metric.input == "label" for task in fitting(metric.kinds)]
 
 
 @pytest.mark.parametrize(("name", "task"), LABELS)

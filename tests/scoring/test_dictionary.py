@@ -6,8 +6,8 @@ import pytest
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics import METRICS, metric_for, metric_named, score
-from foldline.scoring.metrics.forms import prepare
-from tasks import PLAIN, plain
+from foldline.scoring.metrics.forms import as_read_by
+from tasks import PLAIN, fitting
 
 OUTPUTS: dict[str, int] = {
     "binary": 2,
@@ -61,7 +61,7 @@ def perfect(task: Task, truth: Array, outputs: int) -> Array:
     return np.eye(outputs)[truth.astype(int)] if truth.ndim == 1 else truth.copy()
 
 
-CASES = [(name, task) for name in [*METRICS, *MORE] for task in plain(metric_named(name).tasks)]
+CASES = [(name, task) for name in [*METRICS, *MORE] for task in fitting(metric_named(name).kinds)]
 every_metric = pytest.mark.parametrize(("name", "task"), CASES)
 
 
@@ -163,7 +163,7 @@ def _narrow(task: Task, outputs: int, rows: int, flat: bool) -> list[tuple[np.nd
 def test_resampling_the_prepared_arrays_is_resampling_the_rows(name: str, task: Task) -> None:
     """The bootstrap decides, ranks and sums once, and only then draws."""
     truth, prediction = example(task, outputs_of(name, task))
-    metric, ready_truth, ready = prepare(name, truth, prediction, task)
+    metric, ready_truth, ready = as_read_by(name, truth, prediction, task)
     index = np.random.default_rng(4).integers(0, len(truth), len(truth))
     expected = score_of(name, task, truth[index], prediction[index])
     assert metric.function(ready_truth[index], ready[index]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
@@ -173,9 +173,9 @@ def test_resampling_the_prepared_arrays_is_resampling_the_rows(name: str, task: 
 
 @every_metric
 def test_a_task_without_meaning_is_refused(name: str, task: Task) -> None:
-    tasks = metric_named(name).tasks
+    kinds = metric_named(name).kinds
     for other in PLAIN:
-        if other.name in tasks or (other.label_sets and name == "log_loss"):
+        if other.fits(kinds) or (other.label_sets and name == "log_loss"):
             continue
         with pytest.raises(FoldlineError, match="no meaning for the task"):
             metric_for(name, other)

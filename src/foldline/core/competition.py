@@ -42,7 +42,9 @@ class Target(Strict):
 
     column: str | None = Field(None, description="the column or template that holds the label")
     columns: list[str] | None = Field(
-        None, description="one column for each class (one-hot, multi-label, soft votes) or for each number (regression)"
+        None,
+        description="one column for each class (one-hot, multi-label, soft votes), for each number (regression), "
+        "or for each of several targets (default: columns of their names)",
     )
     separator: str | None = Field(None, description="what separates the labels of a set in one cell")
     per: str | None = Field(
@@ -243,7 +245,7 @@ class Competition(Strict):
     classes: list[str] | None = Field(
         None,
         description="the ordered class names; the last is the positive one of a binary task. "
-        "Default: found in the labels, sorted",
+        "Default: found in the labels, sorted. Of several targets `<target>=<class>`, of those whose order matters",
     )
     metric: str = Field(
         description="the competition's own metric; it ranks runs and picks epochs. A name, or a function of your own: "
@@ -264,7 +266,7 @@ class Competition(Strict):
     def _consistent(self) -> Self:
         if (self.test is None) == (self.holdout is None):
             raise ValueError("give either 'test' (how test rows are read) or 'holdout' (a share of the training rows)")
-        if self.train.target is None:
+        if self.train.target is None and not self.task.targets:
             raise ValueError("setting 'train.target' is missing")
         if self.task.two_classes and self.classes is not None and len(self.classes) != 2:
             raise ValueError("a binary task has two classes: the negative, then the positive one")

@@ -15,27 +15,27 @@ ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
 
 
 def predictions_table(
-    rows: pd.DataFrame, found: NDArray[np.float64], task: Task, outputs: Sequence[str], *, keep: Sequence[str] = ()
+    rows: pd.DataFrame, values: NDArray[np.float64], task: Task, outputs: Sequence[str], *, keep: Sequence[str] = ()
 ) -> pd.DataFrame:
     """`row_id`, the columns `keep` of `rows`, and one float32 column for each output.
 
     Args:
-        rows: the rows table, in the order of `found`.
-        found: [rows, outputs] probabilities or values.
+        rows: the rows table, in the order of `values`.
+        values: [rows, outputs] probabilities or values.
     """
     columns = task.prediction_columns(outputs)
     table = rows[["row_id", *keep]].reset_index(drop=True)
-    return pd.concat([table, pd.DataFrame(found.astype(np.float32), columns=columns)], axis=1)
+    return pd.concat([table, pd.DataFrame(values.astype(np.float32), columns=columns)], axis=1)
 
 
 def check_predictions(
     table: pd.DataFrame, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]", where: str, sums: bool = True
 ) -> None:
-    """Raises FoldlineError unless every id is there once, every number finite, and softmax rows sum to 1.
+    """Raises FoldlineError unless every id is there once, every number finite, and exclusive classes sum to 1.
 
     Args:
         ids: the ids that must be there, in any order.
-        sums: whether rows of softmax tasks must sum to 1 (rank means do not).
+        sums: whether probabilities of classes that exclude each other must sum to 1 (rank means do not).
     """
     require_unique(table["row_id"], where=where)
     odd = sorted(set(table["row_id"]) ^ set(ids))
@@ -45,10 +45,14 @@ def check_predictions(
     if not np.isfinite(values).all():
         bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()
         raise FoldlineError(f"{len(bad)} rows hold no finite number: {first_few(bad)}", where=where)
-    if sums and task.exclusive and len(values):
-        off = np.abs(values.sum(axis=1) - 1)
-        if off.max() > ROW_SUM_TOLERANCE:
-            raise FoldlineError(f"probabilities of a row sum to {1 + off.max():.6f}, not 1", where=where)
+    for block in task.of(outputs).blocks if sums else ():
+        if not block.task.exclusive:
+            continue
+        total = values[:, block.columns].sum(axis=1)
+        off = total[np.abs(total - 1) > ROW_SUM_TOLERANCE]
+        if len(off):
+            what = f"probabilities{f' of {block.name}' if block.name else ''} of a row sum to {off[0]:.6f}, not 1"
+            raise FoldlineError(what, where=where)
 
 
 def read_predictions(path: Path, task: Task, outputs: Sequence[str], *, ids: "pd.Series[str]") -> pd.DataFrame:

@@ -4,7 +4,7 @@
 ([""] when there is only one). A new task is one entry here; what it cannot say by its fields is a method of a subclass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -29,10 +29,11 @@ class Task:
         labels: what the truth of a row is: one class, a set of classes, a share of each, numbers, or several of these.
         activation: what usually turns logits into predictions (`engine.losses.activations`).
         loss: the usual loss (`engine.losses.LOSSES`).
-        decision: how labels are decided where nothing is fitted (`scoring.decide`).
+        decision: how labels are decided where nothing is fitted (`scoring.decide`); "blocks": each block's own way.
         sample: the kind of submission where the competition has no sample (`submission`).
         two_classes: there are a negative and a positive class, in this order.
         ordered: the classes have an order, so that a number between two of them means something.
+        targets: the name and the task of each of several targets; empty for a task that is one.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     sample: str
     two_classes: bool = False
     ordered: bool = False
+    targets: "tuple[tuple[str, Task], ...]" = ()
 
     def __str__(self) -> str:
         return self.name
@@ -72,10 +74,37 @@ class Task:
         """Whether classes exclude each other, so that the probabilities of a row sum to 1."""
         return self.labels in ("class", "shares")
 
+    def fits(self, kinds: Sequence[str]) -> bool:
+        """Whether the task is of one of the kinds that a metric, loss or figure is for.
+
+        >>> TASKS["ordinal"].fits(["numbers", "ordered"]), TASKS["binary"].fits(["set"])
+        (True, False)
+        """
+        traits = {self.labels} | {name for name in ("two_classes", "ordered") if getattr(self, name)}
+        return not traits.isdisjoint(kinds)
+
+    @property
+    def parts(self) -> "tuple[Task, ...]":
+        """The tasks of the targets; the task itself where it is one."""
+        return tuple(task for _, task in self.targets) or (self,)
+
     @property
     def blocks(self) -> "tuple[Block, ...]":
         """The parts of the predictions that are tasks of their own: one, unless there are several targets."""
-        return (Block("", self, slice(None), ()),)
+        return (Block("", self, slice(None), None),)
+
+    def classes(self, outputs: Sequence[str]) -> list[str]:
+        """The outputs that are classes."""
+        return list(outputs) if self.has_classes else []
+
+    def default_labels(self, prob: Array) -> Array:
+        """Labels of predictions [rows, outputs] where nothing is fitted: [rows] class indices or whole numbers,
+        [rows, outputs] 0 and 1 for sets, [rows, targets] for several targets. Of equal classes the first leads."""
+        if self.decision == "thresholds":
+            return np.asarray(prob >= 0.5, dtype=np.float64)
+        if self.decision == "round":
+            return np.floor(prob[:, 0] + 0.5)
+        return np.asarray(prob.argmax(axis=1), dtype=np.float64)
 
     def of(self, outputs: Sequence[str]) -> "Task":  # noqa: ARG002 - several targets need them
         """The task with its outputs known; the same unless there are several targets."""
@@ -135,13 +164,24 @@ class Block:
     Attributes:
         name: the target; empty where there is only one.
         columns: its place among all outputs.
-        outputs: its classes without the target's name, or [""]; empty for the one block of a plain task.
+        target: its place among the targets; None for the one block of a plain task.
     """
 
     name: str
     task: Task
     columns: slice
-    outputs: tuple[str, ...]
+    target: int | None
+
+    def truth(self, truth: Array) -> Array:
+        """The block's part of `Task.truth`, in the form of the block's own task."""
+        if self.target is None:
+            return truth
+        column = truth[:, self.target]
+        return column if self.task.single_label else column[:, None]
+
+    def outputs(self, outputs: Sequence[str]) -> list[str]:
+        """What the block's columns are called inside it: without the target's name."""
+        return [name.removeprefix(f"{self.name}{BETWEEN}") if self.name else name for name in outputs[self.columns]]
 
 
 @dataclass(frozen=True)
@@ -151,24 +191,21 @@ class Several(Task):
     Outputs are `<target>=<class>`, and `<target>=` of a number. The truth is [rows, targets]: class indices or numbers.
 
     Attributes:
-        targets: the name and the task of each.
         known: the outputs, once the labels are read (`of`).
     """
 
-    targets: tuple[tuple[str, Task], ...] = ()
     known: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """One for each target; `of` must have told the outputs."""
         assert self.known, "several targets without their outputs"
-        blocks, start = [], 0
-        for name, task in self.targets:
-            prefix = f"{name}{BETWEEN}"
-            own = tuple(output.removeprefix(prefix) for output in self.known if output.startswith(prefix))
-            blocks.append(Block(name, task, slice(start, start + len(own)), own))
-            start += len(own)
-        return tuple(blocks)
+        sizes = [sum(output.startswith(f"{name}{BETWEEN}") for output in self.known) for name, _ in self.targets]
+        ends = np.cumsum(sizes).tolist()
+        return tuple(
+            Block(name, task, slice(end - size, end), place)
+            for place, ((name, task), size, end) in enumerate(zip(self.targets, sizes, ends, strict=True))
+        )
 
     def of(self, outputs: Sequence[str]) -> "Several":
         """The task with its outputs known."""
@@ -178,24 +215,61 @@ class Several(Task):
         """Target: task."""
         return {name: task.name for name, task in self.targets}
 
+    def classes(self, outputs: Sequence[str]) -> list[str]:
+        """The outputs that are classes: all but those of numbers."""
+        return [name for name in outputs if not name.endswith(BETWEEN)]
+
+    def default_labels(self, prob: Array) -> Array:
+        """[rows, targets] class indices and numbers."""
+        labels = [
+            block.task.default_labels(prob[:, block.columns])
+            if block.task.has_classes
+            else prob[:, block.columns][:, 0]
+            for block in self.blocks
+        ]
+        return np.stack(labels, axis=1)
+
     def target_columns(self, outputs: Sequence[str]) -> list[str]:  # noqa: ARG002 - the targets are known
         """`target_<name>` for each target."""
         return [f"target_{name}" for name, _ in self.targets]
 
     def prediction_columns(self, outputs: Sequence[str]) -> list[str]:
         """`prob_<target>_<class>`, and `value_<target>` of a number."""
-        parts = [output.partition(BETWEEN) for output in outputs]
-        return [f"prob_{name}_{label}" if label else f"value_{name}" for name, _, label in parts]
+        pairs = [output.partition(BETWEEN) for output in outputs]
+        return [f"prob_{name}_{label}" if label else f"value_{name}" for name, _, label in pairs]
 
     def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
         blocks = self.of(outputs).blocks
         parts = [
-            class_indices(frame, column, list(block.outputs), where)
-            if block.task.single_label
-            else block.task._read(frame, [column], [""], where)[:, 0]
+            block.task._read(frame, [column], block.outputs(outputs), where).reshape(-1)
             for block, column in zip(blocks, columns, strict=True)
         ]
         return np.stack(parts, axis=1)
+
+
+def by_block(function: Callable[..., Array], task: Task, *predictions: Array, **options: Any) -> Array:
+    """`function(*predictions, task)` of each block's columns (the last axis), side by side again."""
+    parts = [
+        function(*(values[..., block.columns] for values in predictions), block.task, **options)
+        for block in task.blocks
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def hot_truth(truth: Array, task: Task, outputs: int) -> NDArray[np.float32]:
+    """[rows, outputs] float32: 1 for each row's class, or shares, labels and numbers as they are.
+
+    >>> hot_truth(np.array([1.0, 0.0]), TASKS["binary"], 2).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    result = np.zeros((len(truth), outputs), dtype=np.float32)
+    for block in task.blocks:
+        part = block.truth(truth)
+        if block.task.single_label:
+            result[:, block.columns][np.arange(len(truth)), part.astype(np.int64)] = 1.0
+        else:
+            result[:, block.columns] = part
+    return result
 
 
 def class_indices(frame: pd.DataFrame, column: str, classes: Sequence[str], where: str) -> Array:
@@ -214,7 +288,7 @@ def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:
         )
 
 
-SEVERAL = Several("several", "several", "blocks", "blocks", "blocks", "targets")
+SEVERAL = Several("several", "several", "blocks", "auto", "blocks", "targets")
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -227,11 +301,10 @@ TASKS: dict[str, Task] = {
         SEVERAL,
     )
 }
-# The tasks of which metrics, losses and figures say that they suit them.
-SINGLE_LABEL = tuple(name for name, task in TASKS.items() if task.single_label)
-EXCLUSIVE = tuple(name for name, task in TASKS.items() if task.exclusive)
-CLASSES = tuple(name for name, task in TASKS.items() if task.exclusive or task.label_sets)
-ALL = tuple(TASKS)
+# The kinds that metrics, losses and figures are for (`Task.fits`).
+EXCLUSIVE = ("class", "shares")
+CLASSES = (*EXCLUSIVE, "set")
+ALL = (*CLASSES, "numbers", "several")
 
 
 def task_from(content: Any) -> Task:

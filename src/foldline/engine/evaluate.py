@@ -31,15 +31,17 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
             next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
         )
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
-    found: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
+    predictions: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
     truth = job.valid.truth
-    scores = [score(metric_for(name, job.task), truth, found, task=job.task) for name in job.metrics]
+    scores = [score(metric_for(name, job.task), truth, predictions, task=job.task) for name in job.metrics]
     row: dict[str, float | None] = {"valid_loss": float(loss), "score": _defined(scores[0])}
     row |= {f"valid_{name}": _defined(value) for name, value in zip(job.metrics, scores, strict=True)}
-    if job.task.single_label or job.task.label_sets:
-        accuracy = per_class_accuracy(truth, found, task=job.task)
-        row |= {f"accuracy_{name}": _defined(value) for name, value in zip(job.outputs, accuracy, strict=True)}
-    return row, found
+    for block in job.task.blocks:
+        if block.task.single_label or block.task.label_sets:
+            accuracy = per_class_accuracy(block.truth(truth), predictions[:, block.columns], task=block.task)
+            named = zip(job.outputs[block.columns], accuracy, strict=True)
+            row |= {f"accuracy_{name}": _defined(value) for name, value in named}
+    return row, predictions
 
 
 def _defined(value: float) -> float | None:

@@ -72,10 +72,12 @@ def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int
     table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
     values = table[folds.task.prediction_columns(folds.outputs)].to_numpy(dtype=np.float64)
     sure = np.ones(len(values), dtype=bool)
-    if folds.task.single_label:
-        sure = values.max(axis=1) >= extra.pseudo_least
-    elif folds.task.label_sets:  # each label must be nearly sure, present or absent
-        sure = (np.maximum(values, 1 - values) >= extra.pseudo_least).all(axis=1)
+    for block in folds.task.blocks:
+        prob = values[:, block.columns]
+        if block.task.single_label:
+            sure &= prob.max(axis=1) >= extra.pseudo_least
+        elif block.task.label_sets:  # each label must be nearly sure, present or absent
+            sure &= (np.maximum(prob, 1 - prob) >= extra.pseudo_least).all(axis=1)
     frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
     say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {extra.pseudo}'s model {fold}")
     return frame
@@ -109,11 +111,16 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: 
 
 def _labelled(folds: Folds, rows: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
     """The rows with predictions as labels: the likeliest class, labels from 0.5 on, or the numbers."""
-    columns = folds.task.target_columns(folds.outputs)
-    if folds.task.single_label:
-        return rows.assign(target=[folds.outputs[i] for i in values.argmax(axis=1)])
-    labels = (values >= 0.5).astype(int) if folds.task.label_sets else values
-    return rows.assign(**{name: labels[:, j].astype(str) for j, name in enumerate(columns)})
+    cells: list[list[str]] = []
+    for block in folds.task.blocks:
+        part = values[:, block.columns]
+        if block.task.single_label:
+            classes = block.outputs(folds.outputs)
+            cells.append([classes[i] for i in part.argmax(axis=1)])
+        else:
+            labels = (part >= 0.5).astype(int) if block.task.label_sets else part
+            cells += labels.T.astype(str).tolist()
+    return rows.assign(**dict(zip(folds.task.target_columns(folds.outputs), cells, strict=True)))
 
 
 def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> dict[str, set[str]]:

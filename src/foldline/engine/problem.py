@@ -22,7 +22,7 @@ from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.task import Task
+from foldline.core.task import Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses.catalogue import Objective, build_objective
 from foldline.engine.losses.distill import Teacher
@@ -239,5 +239,6 @@ class FoldJob:
 
 def target_tensor(truth: Array, job: FoldJob) -> Tensor:
     """[rows] int64 class indices, or [rows, outputs] float32."""
-    tensor = torch.from_numpy(truth)
-    return tensor.long() if job.task.single_label else tensor.float()
+    if job.task.single_label:
+        return torch.from_numpy(truth).long()
+    return torch.from_numpy(hot_truth(truth, job.task, len(job.outputs)))

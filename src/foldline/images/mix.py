@@ -15,7 +15,7 @@ MIXING = -1  # the key's last part, so that batch 7 does not draw what the augme
 
 def require_mixable(settings: Augment, task: Task) -> None:
     """Raises FoldlineError where the targets of this task cannot be joined as the settings ask."""
-    if not task.has_classes and settings.cutmix:
+    if settings.cutmix and not all(part.has_classes for part in task.parts):
         raise FoldlineError(
             "cutmix joins classes by the area of their pictures, which says nothing about a number",
             where="augment.cutmix",

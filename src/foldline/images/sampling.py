@@ -30,15 +30,12 @@ def row_classes(truth: NDArray[np.float64], task: Task) -> Indices | None:
         truth: [rows] class indices, or [rows, outputs]. A soft label counts as its largest class.
 
     Returns:
-        [rows] classes, [rows, outputs] 0 and 1 for multi-label tasks, or None for regression.
+        [rows] classes, [rows, outputs] 0 and 1 for multi-label tasks, or None where there are none, or
+        those of several targets.
     """
-    if not task.has_classes:
-        return None
     if task.soft:
         return np.asarray(truth.argmax(axis=1), dtype=np.int64)
-    if task.single_label or task.label_sets:
-        return truth.astype(np.int64)
-    raise AssertionError(task)
+    return truth.astype(np.int64) if task.single_label or task.label_sets else None
 
 
 def epoch_rows(
@@ -97,7 +94,9 @@ def _members(classes: Indices | None, names: Sequence[str]) -> list[Indices]:
     """The rows of each class, in their order; the last is rows without a label."""
     if classes is None:
         raise FoldlineError(
-            "rows can only be sampled by class, and this task has none", where="sampling", next="leave `sampling` out"
+            "rows can only be sampled by the classes of one target, and this task has none or several",
+            where="sampling",
+            next="leave `sampling` out",
         )
     if classes.ndim == 2:
         classes = _rarest_label(classes)

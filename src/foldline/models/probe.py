@@ -49,11 +49,11 @@ def frozen_features(
 
 
 def fit_head(features: Features, truth: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
-    """A regularised linear model on scaled features, as the weight and bias of the classifier layer.
+    """A regularised linear model of each target on scaled features, as weight and bias of the classifier layer.
 
     Args:
         features: [views, rows, features]; each view counts as a row of its own.
-        truth: as `core.task.truth_array` gives it.
+        truth: as `core.task.Task.truth` gives it.
         outputs: how many numbers the network predicts.
         c: inverse strength of the L2 penalty.
 
@@ -65,7 +65,10 @@ def fit_head(features: Features, truth: Array, task: Task, outputs: int, c: floa
     scale[scale < 1e-6] = 1.0  # a dead feature carries nothing
     scaled = (stacked - mean) / scale
     labels = np.concatenate([truth] * features.shape[0])
-    weight, bias = _fit(scaled, labels, task, outputs, c)
+    heads = [
+        _fit(scaled, block.truth(labels), block.task, len(range(outputs)[block.columns]), c) for block in task.blocks
+    ]
+    weight, bias = (np.concatenate(parts) for parts in zip(*heads, strict=True))
     weight = weight / scale
     return weight, bias - weight @ mean
 

@@ -4,35 +4,68 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.task import BETWEEN, Task
 
 
 def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
     """The outputs of a competition, from the facts or found in its training rows.
 
     Returns:
-        The ordered class names; for a regression the names of the numbers, [""] where there is one.
+        The ordered class names; for a regression the names of the numbers, [""] where there is one; of several
+        targets `<target>=<class>`, and `<target>=` of a number.
 
     Raises:
         FoldlineError: a binary task has not two classes, classes that are no numbers have no order.
     """
+    if facts.task.targets:
+        outputs = [output for name, task in facts.task.targets for output in _of_target(frame, facts, name, task)]
+        named = pd.Index(facts.task.prediction_columns(outputs))
+        if not named.is_unique:
+            twice = named[named.duplicated()].tolist()
+            raise FoldlineError(f"two classes would share the column {first_few(twice)}", next="rename a target")
+        return outputs
     columns = [name.removeprefix("target_") for name in frame.columns if name.startswith("target_")]
     if not facts.task.has_classes:
         return [""] if "target" in frame.columns else columns
     if not facts.task.single_label:
         return columns
-    classes = facts.classes or sorted_classes(frame["target"].unique().tolist())
-    if facts.task.two_classes and len(classes) != 2:
+    return _classes(frame["target"], facts.task, facts.classes)
+
+
+def given_classes(facts: Competition, target: str) -> list[str] | None:
+    """The classes of one of several targets where the facts name them, as `<target>=<class>`."""
+    prefix = f"{target}{BETWEEN}"
+    given = [name.removeprefix(prefix) for name in facts.classes or [] if name.startswith(prefix)]
+    return given or None
+
+
+def _of_target(frame: pd.DataFrame, facts: Competition, name: str, task: Task) -> list[str]:
+    """The outputs of one of several targets."""
+    cells, given = frame[f"target_{name}"], given_classes(facts, name)
+    classes = _classes(cells, task, given) if task.has_classes else [""]
+    return [f"{name}{BETWEEN}{label}" for label in classes]
+
+
+def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> list[str]:
+    """The ordered classes of the labels in a column."""
+    classes = given or sorted_classes(cells.unique().tolist())
+    where = "" if cells.name == "target" else str(cells.name)
+    if task.two_classes and len(classes) != 2:
         raise FoldlineError(
             f"a binary task has two classes, the labels are {first_few(classes)}",
+            where=where,
             next="correct 'target' or 'task' in the facts",
         )
     if len(classes) < 2:
         raise FoldlineError(
-            f"the labels hold one class only: {first_few(classes)}", next="correct 'target' in the facts"
+            f"the labels hold one class only: {first_few(classes)}", where=where, next="correct 'target' in the facts"
         )
-    if facts.task.ordered and facts.classes is None and not all(_is_number(name) for name in classes):
+    if task.ordered and given is None and not all(_is_number(name) for name in classes):
+        prefix = str(cells.name).removeprefix("target_") + BETWEEN if where else ""
         raise FoldlineError(
-            "an ordinal task needs the order of its classes", next=f"add to the facts: classes: [{', '.join(classes)}]"
+            "an ordinal task needs the order of its classes",
+            where=where,
+            next=f"add to the facts: classes: [{', '.join(prefix + name for name in classes)}]",
         )
     return classes
 

@@ -1,4 +1,4 @@
-"""Raw labels become the label columns of rows: `target`, or `target_<class>` each."""
+"""Raw labels become the label columns of rows: `target`, or `target_<class>` or `target_<target>` each."""
 
 from pathlib import Path
 
@@ -8,9 +8,10 @@ import pandas as pd
 from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
+from foldline.core.task import Task
 from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
-from foldline.readers.outputs import sorted_classes
+from foldline.readers.outputs import given_classes, sorted_classes
 from foldline.readers.templates import fill
 
 MISSING = {"", "na", "nan", "null", "none", "<na>"}  # what tables of numbers write where there is none
@@ -31,6 +32,8 @@ def make_targets(
         where: the file of the facts, for messages.
     """
     target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
+    if facts.task.targets:
+        return _several(lines, ids, target, rows, facts, where)
     names = _names(root, target, where)
     if target.per is not None:
         wide = _pivot(lines, ids, target, names, rows, where)
@@ -54,8 +57,28 @@ def make_targets(
         cells = _by_threshold(cells, target.thresholds, facts.classes, where)
     elif facts.task.has_classes:
         cells = cells.map(lambda cell: names.get(cell, cell))
-    _check(cells, facts, where)
+    _check(cells, facts.task, facts.classes, where)
     return pd.DataFrame({"target": cells})
+
+
+def _several(
+    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, rows: RowFacts, facts: Competition, where: str
+) -> pd.DataFrame:
+    """`target_<name>` for each of several targets, from the columns of these names or those that the facts name."""
+    targets = dict(facts.task.targets)
+    columns = target.columns or list(targets)
+    if target != Target(columns=target.columns) or len(columns) != len(targets):
+        raise FoldlineError(
+            f"several targets are read from a column each: target.columns, in the order {first_few(list(targets), 20)}",
+            where=where,
+        )
+    first = ~ids.duplicated()
+    cells = {f"target_{name}": fill(lines, column, where=f"{where}: target")
+             for name, column in zip(targets, columns, strict=True)}  # fmt: skip
+    table = _without_missing(pd.DataFrame(cells)[first].set_index(ids[first]), rows, facts, where)
+    for name, task in targets.items():
+        _check(table[f"target_{name}"], task, given_classes(facts, name), where)
+    return table
 
 
 def class_names(root: Path, facts: Competition) -> dict[str, str]:
@@ -87,12 +110,12 @@ def _by_threshold(
     return pd.Series([names[code] for code in codes], index=cells.index, dtype=str)
 
 
-def _check(cells: "pd.Series[str]", facts: Competition, where: str) -> None:
+def _check(cells: "pd.Series[str]", task: Task, classes: list[str] | None, where: str) -> None:
     """Every row has a label, and a known one where the facts name the classes."""
-    if not facts.task.has_classes:
+    if not task.has_classes:
         _refuse(pd.to_numeric(cells, errors="coerce").isna(), "a label that is no number", where)
-    elif facts.classes is not None:
-        _refuse(~cells.isin(facts.classes), f"a label that is none of {first_few(facts.classes)}", where)
+    elif classes is not None:
+        _refuse(~cells.isin(classes), f"a label that is none of {first_few(classes)}", where)
 
 
 def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: str) -> pd.DataFrame:
@@ -132,8 +155,12 @@ def _pivot(
 
 def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
-    words = MISSING if facts.task.soft or not facts.task.has_classes else {""}
-    lacking = cells.apply(lambda column: column.str.strip().str.lower().isin(words))
+    numbers = {f"target_{name}" for name, task in facts.task.targets if not task.has_classes}
+    if facts.task.soft or not facts.task.has_classes:
+        numbers = set(cells.columns)
+    lacking = cells.apply(
+        lambda column: column.str.strip().str.lower().isin(MISSING if column.name in numbers else {""})
+    )
     bad, empty = lacking.any(axis=1), int(lacking.all(axis=1).sum())
     if not bad.any():
         return cells
@@ -183,11 +210,10 @@ def _refuse_several_targets(wide: pd.DataFrame, where: str) -> None:
     several = [f"{name} ({len(held)} classes)" for name, held in found.items() if len(held) > 2 and not held <= flags]
     if len(several) > 1 and not shares:
         raise FoldlineError(
-            f"the columns {first_few(several)} hold classes each, not 0 and 1: several targets are not one "
-            "competition here",
+            f"the columns {first_few(several)} hold classes each, not 0 and 1: these are several targets",
             where=f"{where}: target.columns",
-            next=f"write one facts file for each, with `target: {several[0].rpartition(' (')[0]}`, and join the "
-            "submissions: see 'Several targets' in docs/add-a-competition.md; numbers are `task: regression`",
+            next=f"write the task as a mapping: `task: {{{several[0].rpartition(' (')[0]}: multiclass, ...}}`, see "
+            "'Several targets' in docs/add-a-competition.md; numbers are `task: regression`",
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Task, by_block
 
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
 
@@ -65,7 +65,8 @@ def blend(name: str, members: Sequence[Array], task: Task, weights: Sequence[flo
         name: an entry of BLENDS.
         weights: one for each member, >= 0; default: equal.
 
-    >>> blend("mean", [np.array([[0.2, 0.8]]), np.array([[0.4, 0.6]])], "binary").round(3).tolist()
+    >>> from foldline.core.task import TASKS
+    >>> blend("mean", [np.array([[0.2, 0.8]]), np.array([[0.4, 0.6]])], TASKS["binary"]).round(3).tolist()
     [[0.3, 0.7]]
 
     Raises:
@@ -78,12 +79,14 @@ def blend(name: str, members: Sequence[Array], task: Task, weights: Sequence[flo
     share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
     if len(share) != len(members) or (share < 0).any() or share.sum() <= 0:
         raise FoldlineError(f"{len(members)} members need as many weights >= 0, not {share.tolist()}")
-    return BLENDS[name](np.stack(members).astype(np.float64), share / share.sum(), task)
+    stack, share = np.stack(members).astype(np.float64), share / share.sum()
+    return by_block(lambda members_of_block, part: BLENDS[name](members_of_block, share, part), task, stack)
 
 
 def rows_sum_to_one(name: str, task: Task, outputs: int) -> bool:
     """Whether each row of this blend's output sums to 1 (what a predictions file is checked for)."""
-    return task.exclusive and (name != "rank_mean" or (task.two_classes and outputs == 2))
+    exclusive = any(part.exclusive for part in task.parts)
+    return exclusive and (name != "rank_mean" or (task.two_classes and outputs == 2))
 
 
 def _shares(prob: Array, task: Task) -> Array:

@@ -54,24 +54,25 @@ def choose_decision(name: str, truth: Array, prob: Array, folds: NDArray[np.int6
         asked: fitted: fit one, and use it where it is better; default: do not fit.
     """
     metric = metric_for(name, task)
-    start = default_decision(task, prob.shape[1])
-    default = score(metric, truth, prob, task=task)
-    fitted = start
+    default = default_decision(task, prob.shape[1])
+    default_score = score(metric, truth, prob, task=task)
+    fitted = default
     if asked == "fitted" and len(np.unique(folds)) > 1:
         fitted = fit_decision(metric, truth, prob, task)
-    if fitted == start:
-        return Choice(start, "default", asked, default, None, prob)
+    if fitted == default:
+        return Choice(default, "default", asked, default_score, None, prob)
     answers = as_predictions(cross_fitted(metric, truth, prob, folds, task), task, prob.shape[1])
-    honest = score(metric, truth, answers, task=task)
-    if metric.better(honest, default):
-        return Choice(fitted, "fitted", asked, default, honest, answers)
-    return Choice(start, "default", asked, default, honest, prob)
+    cross_fitted_score = score(metric, truth, answers, task=task)
+    if metric.better(cross_fitted_score, default_score):
+        return Choice(fitted, "fitted", asked, default_score, cross_fitted_score, answers)
+    return Choice(default, "default", asked, default_score, cross_fitted_score, prob)
 
 
 def as_predictions(labels: Array, task: Task, outputs: int) -> Array:
     """Labels as predictions [rows, outputs] from which the default decision reads the same labels.
 
-    >>> as_predictions(np.array([1.0, 0.0]), "binary", 2).tolist()
+    >>> from foldline.core.task import TASKS
+    >>> as_predictions(np.array([1.0, 0.0]), TASKS["binary"], 2).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
     if labels.ndim == 2:
@@ -92,8 +93,8 @@ def stored_decision(record: dict[str, Any] | None) -> Decision | None:
 def decision_in_words(record: dict[str, Any], metric: str) -> str:
     """What decides the labels and what it was compared with, in one line; empty where nothing was fitted.
 
-    >>> found = {"kind": "threshold", "numbers": [0.25], "used": "fitted", "default_score": 0.0}
-    >>> decision_in_words(found | {"cross_fitted_score": 0.5}, "f1")
+    >>> record = {"kind": "threshold", "numbers": [0.25], "used": "fitted", "default_score": 0.0}
+    >>> decision_in_words(record | {"cross_fitted_score": 0.5}, "f1")
     'labels by the fitted threshold 0.25: f1 0.5000 cross-fitted, 0.0000 by the default decision'
     """
     if record["cross_fitted_score"] is None and record["used"] == "default":

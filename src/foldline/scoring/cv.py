@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.task import Task
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import bootstrap_interval
 from foldline.scoring.metrics import metric_for, score
+from foldline.scoring.metrics.for_task import target_metrics
 
 RESAMPLES, LEVEL = 1000, 0.95
 
@@ -40,21 +42,20 @@ def cross_validation(
         metrics, rows, decision; an undefined score (one class in a fold) is null.
     """
     table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
-    truth = facts.task.truth(table, outputs, where="oof.parquet")
-    prob = table[facts.task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
+    task = facts.task.of(outputs)
+    truth = task.truth(table, outputs, where="oof.parquet")
+    prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
     folds = table["fold"].to_numpy()
     clusters = table["group"].to_numpy() if "group" in table.columns else None
-    own = metric_for(facts.metric, facts.task)
-    choice = choose_decision(facts.metric, truth, prob, folds, facts.task, decide) if decide else None
+    metric = metric_for(facts.metric, task)
+    choice = choose_decision(facts.metric, truth, prob, folds, task, decide) if decide else None
     answers = choice.answers if choice else prob
-    scored = answers if own.input == "label" else prob
-    interval = bootstrap_interval(
-        own, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=facts.task
-    )
-    every = {name: _one_metric(name, truth, prob, answers, folds, facts) for name in metric_names(facts, metrics)}
+    scored = answers if metric.input == "label" else prob
+    interval = bootstrap_interval(metric, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=task)
+    every = {name: _one_metric(name, truth, prob, answers, folds, task) for name in metric_names(facts, metrics)}
     decision = choice.record() if choice else None
     if choice and decision and choice.used == "fitted":
-        decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, facts)["per_fold"]
+        decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, task)["per_fold"]
     return {
         "metric": facts.metric,
         **every[facts.metric],
@@ -68,8 +69,12 @@ def cross_validation(
 
 
 def metric_names(facts: Competition, further: Sequence[str] = ()) -> list[str]:
-    """All metrics that are reported, the competition's own first; raises where one is unknown or has no meaning."""
-    names = list(dict.fromkeys([facts.metric, *facts.metrics, *further]))
+    """All metrics that are reported, the competition's own first, then its parts where there are several targets.
+
+    Raises FoldlineError where one is unknown or has no meaning.
+    """
+    metric = metric_for(facts.metric, facts.task, where="setting 'metric'")
+    names = list(dict.fromkeys([facts.metric, *target_metrics(metric), *facts.metrics, *further]))
     for name in names:
         metric_for(name, facts.task, where="setting 'metric' or 'metrics'")
     return names
@@ -82,14 +87,14 @@ def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) ->
     return table.rename(columns={"entity": "row_id"})
 
 
-def _one_metric(name: str, truth: Any, prob: Any, answers: Any, folds: Any, facts: Competition) -> dict[str, Any]:
+def _one_metric(name: str, truth: Any, prob: Any, answers: Any, folds: Any, task: Task) -> dict[str, Any]:
     """One metric's scores: of `answers` where it reads labels, else of the predictions."""
-    metric = metric_for(name, facts.task)
+    metric = metric_for(name, task)
     prob = answers if metric.input == "label" else prob
-    per_fold = [score(metric, truth[folds == k], prob[folds == k], task=facts.task) for k in np.unique(folds)]
+    per_fold = [score(metric, truth[folds == k], prob[folds == k], task=task) for k in np.unique(folds)]
     return {
         "direction": metric.direction,
-        "pooled": _number(score(metric, truth, prob, task=facts.task)),
+        "pooled": _number(score(metric, truth, prob, task=task)),
         "per_fold": [_number(value) for value in per_fold],
         "mean": _number(np.mean(per_fold)),
         "std": _number(np.std(per_fold, ddof=1)) if len(per_fold) > 1 else None,

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, Array, Task
-from foldline.scoring.metrics.catalogue import Metric, metric_for
+from foldline.core.task import Array, Task
+from foldline.scoring.metrics.catalogue import Metric
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.forms import check_arrays
 
 CANDIDATES = 200  # thresholds tried for one number, at quantiles of the predictions
@@ -27,19 +28,19 @@ class Decision:
     Attributes:
         kind: argmax; round (regression: the nearest whole number, halves up); threshold (binary: class 1 from this
             probability on); thresholds (multi-label, one for each output); cuts (ordinal or regression: class i
-            where i cuts are <= the expected class index).
+            where i cuts are <= the expected class index); blocks (several targets: each by its own default).
         numbers: the threshold or thresholds or cuts.
         minimum: multi-label: 1 gives a row that reaches no threshold the label that comes nearest.
     """
 
-    kind: Literal["argmax", "round", "threshold", "thresholds", "cuts"]
+    kind: Literal["argmax", "round", "threshold", "thresholds", "cuts", "blocks"]
     numbers: tuple[float, ...] = ()
     minimum: int = 0
 
     @property
     def optimistic(self) -> str:
         """Why a score of the rows that it was fitted on is optimistic; empty where nothing was fitted."""
-        unfitted = self.kind in ("argmax", "round") or (self.kind == "thresholds" and set(self.numbers) == {0.5})
+        unfitted = set(self.numbers) <= ({0.5} if self.kind == "thresholds" else set())
         return "" if unfitted else f"the {self.kind} for labels were fitted on the scored rows"
 
 
@@ -80,9 +81,7 @@ def top_k(prob: Array, k: int) -> NDArray[np.int64]:
 
 def default_decision(task: Task, outputs: int) -> Decision:
     """The decision without any fitting: largest probability, >= 0.5 for each label, or the nearest whole number."""
-    if task.label_sets:
-        return Decision("thresholds", (0.5,) * outputs)
-    return Decision("round" if not task.has_classes else "argmax")
+    return Decision(task.decision, (0.5,) * outputs if task.decision == "thresholds" else ())
 
 
 def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> Decision:
@@ -95,22 +94,19 @@ def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> D
     """
     truth, prob = check_arrays(truth, prob)
     metric = metric_for(name, task)
-    start = default_decision(task, prob.shape[1])
-    if (
-        metric.input != "label"
-        or metric.name in ("accuracy", "error")
-        or not (task.two_classes or task.ordered or task.label_sets or not task.has_classes)
-    ):
-        return start
+    default = default_decision(task, prob.shape[1])
+    fittable = task.fits(("two_classes", "ordered", "set", "numbers"))
+    if metric.input != "label" or metric.name in ("accuracy", "error") or not fittable:
+        return default
     if not task.has_classes:
         truth = np.floor(truth.reshape(len(truth), -1)[:, 0] + 0.5)
     value = _value_of(metric, truth, prob)
     if task.two_classes:
         trials = _thresholds(prob[:, -1], CANDIDATES)
-        return _best([start, *(Decision("threshold", (t,)) for t in trials)], value)
+        return _best([default, *(Decision("threshold", (t,)) for t in trials)], value)
     if task.label_sets:
-        return _fit_sets(metric, truth, prob, value)
-    return _fit_cuts(truth, prob, value, start)
+        return _fit_sets(metric, truth, prob, value, default)
+    return _fit_cuts(truth, prob, value, default)
 
 
 def cross_fitted(name: str | Metric, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task) -> Array:
@@ -138,8 +134,8 @@ def _value_of(metric: Metric, truth: Array, prob: Array) -> Value:
 
     def value(decision: Decision) -> float:
         """Larger is better."""
-        found = sign * metric.function(truth, decide(decision, prob))
-        return found if np.isfinite(found) else -np.inf
+        score = sign * metric.function(truth, decide(decision, prob))
+        return score if np.isfinite(score) else -np.inf
 
     return value
 
@@ -159,20 +155,20 @@ def _thresholds(prob: Array, most: int) -> list[float]:
     return [0.5, *middles[np.argsort(np.abs(middles - 0.5), kind="stable")].tolist()]
 
 
-def _fit_sets(metric: Metric, truth: Array, prob: Array, value: Value) -> Decision:
+def _fit_sets(metric: Metric, truth: Array, prob: Array, value: Value, default: Decision) -> Decision:
     """Thresholds for each output, with and without at least one label a row (only if every true row has one)."""
     outputs = prob.shape[1]
-    found = [default_decision(TASKS["multilabel"], outputs)]
-    found += [Decision("thresholds", (t,) * outputs) for t in _thresholds(prob.ravel(), CANDIDATES // 4)]
+    trials = [default]
+    trials += [Decision("thresholds", (t,) * outputs) for t in _thresholds(prob.ravel(), CANDIDATES // 4)]
     family, beta = _f_family(metric.name)
     if family == "macro":
         curves = [_Curve(truth[:, j], prob[:, j]) for j in range(outputs)]
-        found.append(Decision("thresholds", tuple(curve.best_f(beta) for curve in curves)))
+        trials.append(Decision("thresholds", tuple(curve.best_f(beta) for curve in curves)))
     if family == "micro":
-        found.append(Decision("thresholds", _fit_micro(truth, prob, beta)))
+        trials.append(Decision("thresholds", _fit_micro(truth, prob, beta)))
     if (truth.sum(axis=1) >= 1).all():
-        found += [Decision(decision.kind, decision.numbers, minimum=1) for decision in found]
-    return _best(found, value)
+        trials += [Decision(decision.kind, decision.numbers, minimum=1) for decision in trials]
+    return _best(trials, value)
 
 
 def _f_family(name: str) -> tuple[str, float]:
@@ -229,20 +225,20 @@ def _fit_micro(truth: Array, prob: Array, beta: float) -> tuple[float, ...]:
     return tuple(thresholds)
 
 
-def _fit_cuts(truth: Array, prob: Array, value: Value, start: Decision) -> Decision:
+def _fit_cuts(truth: Array, prob: Array, value: Value, default: Decision) -> Decision:
     """Cuts by coordinate ascent from the class middles: each in turn takes its best place until none moves."""
     if truth.min() < 0:
-        return start
+        return default
     top = int(truth.max()) if prob.shape[1] == 1 else prob.shape[1] - 1
     places = np.quantile(expected_index(prob), np.linspace(0, 1, CANDIDATES // 4))
-    found = Decision("cuts", tuple((np.arange(top) + 0.5).tolist()))
+    fitted = Decision("cuts", tuple((np.arange(top) + 0.5).tolist()))
     for _ in range(20):
-        before = found
+        before = fitted
         for i in range(top):
-            found = _best([found, *_moved(found, i, places)], value)
-        if found == before:
+            fitted = _best([fitted, *_moved(fitted, i, places)], value)
+        if fitted == before:
             break
-    return _best([start, found], value)
+    return _best([default, fitted], value)
 
 
 def _moved(decision: Decision, i: int, places: Array) -> list[Decision]:

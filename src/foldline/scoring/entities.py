@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Task, by_block
 
 Starts = NDArray[np.int64]
 
@@ -60,20 +60,21 @@ def aggregate(
     """
     if how not in AGGREGATES:
         raise unknown("aggregate", how, list(AGGREGATES), where=where)
-    if how == "noisy_or" and not task.has_classes:
+    if how == "noisy_or" and not all(part.has_classes for part in task.parts):
         raise FoldlineError("noisy_or is for probabilities", where=where, next="use mean or max")
     columns = task.prediction_columns(outputs)
     code, names = pd.factorize(frame[entity], sort=False)
     order = np.argsort(code, kind="stable")
     starts = np.searchsorted(code[order], np.arange(len(names))).astype(np.int64)
-    values = _combine(frame[columns].to_numpy(dtype=np.float64)[order], starts, how, task)
-    result = pd.DataFrame({entity: names})
+    rows = frame[columns].to_numpy(dtype=np.float64)[order]
+    values = by_block(_combine, task.of(outputs), rows, starts=starts, how=how)
+    table = pd.DataFrame({entity: names})
     for column in keep:
-        result[column] = _constant(frame, entity, column, order[starts], where)
-    return pd.concat([result, pd.DataFrame(values, columns=columns)], axis=1)
+        table[column] = _constant(frame, entity, column, order[starts], where)
+    return pd.concat([table, pd.DataFrame(values, columns=columns)], axis=1)
 
 
-def _combine(values: Array, starts: Starts, how: str, task: Task) -> Array:
+def _combine(values: Array, task: Task, starts: Starts, how: str) -> Array:
     if len(starts) == 0:
         return values
     if task.two_classes:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import Metric
-from foldline.scoring.metrics.forms import prepare
+from foldline.scoring.metrics.forms import as_read_by
 
 Index = NDArray[np.int64]
 
@@ -76,7 +76,7 @@ def _scorer(
 
     Checks, decisions and ranks are made once; a metric that is a mean over rows is computed once as well.
     """
-    metric, truth, prediction = prepare(name, truth, prediction, task)
+    metric, truth, prediction = as_read_by(name, truth, prediction, task)
     if metric.rows is not None:
         parts = metric.rows(truth, prediction)
         return (lambda index: float(parts[index].mean())), len(truth)

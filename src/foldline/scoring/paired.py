@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.task import Array
+from foldline.core.task import Array, Task
 from foldline.scoring.choose import choose_decision
 from foldline.scoring.cv import LEVEL, RESAMPLES, per_entity
 from foldline.scoring.intervals import paired_difference
@@ -68,45 +68,47 @@ def compare_runs(
         left, right: row_id, fold, the target columns, the prediction columns, and [group], [entity].
         fitted: whether the labels of each run are decided by a rule that was fitted on OOF (`scoring.choose`).
     """
-    own = left[left["row_id"].isin(right["row_id"])].sort_values("row_id")  # the same draws for every pair
-    if own.empty:
+    shared = left[left["row_id"].isin(right["row_id"])].sort_values("row_id")  # the same draws for every pair
+    if shared.empty:
         nothing = float("nan")
         return Difference(nothing, nothing, nothing, 0, 0, 0, 0, everything=False)
-    columns = facts.task.prediction_columns(outputs)
-    other = right.set_index("row_id").loc[own["row_id"], columns].to_numpy()
-    tables = [own, own.assign(**dict(zip(columns, other.T, strict=True)))]
-    if "entity" in own.columns:
+    task = facts.task.of(outputs)
+    columns = task.prediction_columns(outputs)
+    other = right.set_index("row_id").loc[shared["row_id"], columns].to_numpy()
+    tables = [shared, shared.assign(**dict(zip(columns, other.T, strict=True)))]
+    if "entity" in shared.columns:
         tables = [per_entity(table, facts, outputs) for table in tables]
-    truth, folds = facts.task.truth(tables[0], outputs, where="oof.parquet"), tables[0]["fold"].to_numpy()
-    metric = metric_for(facts.metric, facts.task)
+    truth, folds = task.truth(tables[0], outputs, where="oof.parquet"), tables[0]["fold"].to_numpy()
+    metric = metric_for(facts.metric, task)
     first, second = (
-        _answers(metric, truth, table[columns].to_numpy(dtype=np.float64), folds, facts, is_fitted)
+        _answers(metric, truth, table[columns].to_numpy(dtype=np.float64), folds, task, is_fitted)
         for table, is_fitted in zip(tables, fitted, strict=True)
     )
     clusters = tables[0]["group"].to_numpy() if "group" in tables[0].columns else None
-    found = paired_difference(
-        metric, truth, first, second, clusters=clusters, resamples=resamples, level=LEVEL, task=facts.task
+    gain, low, high = paired_difference(
+        metric, truth, first, second, clusters=clusters, resamples=resamples, level=LEVEL, task=task
     )
-    gain, low, high = found if metric.direction == "max" else (-found[0], -found[2], -found[1])
-    gains = _fold_gains(metric, truth, first, second, folds, facts)
-    everything = len(own) == len(left) == len(right)
+    if metric.direction == "min":
+        gain, low, high = -gain, -high, -low
+    gains = _fold_gains(metric, truth, first, second, folds, task)
+    everything = len(shared) == len(left) == len(right)
     return Difference(
         gain, low, high, int((gains > 0).sum()), int((gains < 0).sum()), len(gains), len(truth), everything
     )
 
 
-def _answers(metric: Metric, truth: Array, prob: Array, folds: Any, facts: Competition, is_fitted: bool) -> Array:
+def _answers(metric: Metric, truth: Array, prob: Array, folds: Any, task: Task, is_fitted: bool) -> Array:
     """What the metric scores: the predictions, or labels whose rule was fitted on the other folds."""
     if not is_fitted or metric.input != "label":
         return prob
-    return choose_decision(metric.name, truth, prob, folds, facts.task, "fitted").answers
+    return choose_decision(metric.name, truth, prob, folds, task, "fitted").answers
 
 
-def _fold_gains(metric: Metric, truth: Array, left: Array, right: Array, folds: Any, facts: Competition) -> Array:
+def _fold_gains(metric: Metric, truth: Array, left: Array, right: Array, folds: Any, task: Task) -> Array:
     """[folds in which both are defined] how much better `left` is."""
     sign = 1.0 if metric.direction == "max" else -1.0
     gains = []
-    for own in (folds == k for k in np.unique(folds)):
-        one, other = (score(metric, truth[own], side[own], task=facts.task) for side in (left, right))
+    for inside in (folds == k for k in np.unique(folds)):
+        one, other = (score(metric, truth[inside], side[inside], task=task) for side in (left, right))
         gains.append(sign * (one - other))
     return np.array([gain for gain in gains if np.isfinite(gain)], dtype=np.float64)

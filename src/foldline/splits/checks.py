@@ -50,23 +50,34 @@ def check_folds(
     shared = _shared_with_test(frame, test, held_out, where)
     truth = task.truth(frame, outputs, where=where)
     findings = [_sizes(frame, k)]
-    if not task.has_classes:
-        findings += _values(truth.reshape(len(frame), -1), outputs, frame["fold"].to_numpy(), k)
-    else:
-        counts = class_counts(frame, task, outputs, k, where=where)
-        units = _units_per_class(frame, truth, task, len(outputs))
+    for block in task.of(outputs).blocks:
+        names, labels = list(outputs[block.columns]), block.truth(truth)
+        if not block.task.has_classes:
+            findings += _values(labels.reshape(len(frame), -1), names, frame["fold"].to_numpy(), k)
+            continue
+        counts = _counts(labels, block.task, len(names), frame, k)
+        units = _units_per_class(frame, labels, block.task, len(names))
         kind = "groups" if "group" in frame.columns else "rows"
-        findings += _missing_classes(counts, units, outputs, kind=kind, allow=allow_missing_class, where=where)
-        findings += _balance(counts, frame, outputs)
+        findings += _missing_classes(counts, units, names, kind=kind, allow=allow_missing_class, where=where)
+        findings += _balance(counts, frame, names)
     findings += _group_findings(frame, k) + shared
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
 
 def class_counts(frame: pd.DataFrame, task: Task, outputs: Sequence[str], k: int, *, where: str) -> Indices:
-    """[k, classes] the rows of each class in each fold; a soft label counts for its largest class."""
-    classes = class_matrix(task.truth(frame, outputs, where=where), task, len(outputs))
-    fold = frame["fold"].to_numpy()
-    return np.stack([np.asarray(classes[fold == i].sum(axis=0)).reshape(-1) for i in range(k)]).astype(np.int64)
+    """[k, classes] the rows of each class (`Task.classes`) in each fold; a soft label counts for its largest class."""
+    truth = task.truth(frame, outputs, where=where)
+    parts = [
+        _counts(block.truth(truth), block.task, len(outputs[block.columns]), frame, k)
+        for block in task.of(outputs).blocks
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _counts(truth: Floats, task: Task, classes: int, frame: pd.DataFrame, k: int) -> Indices:
+    """[k, classes] of one target; [k, 0] of numbers."""
+    held, fold = class_matrix(truth, task, classes), frame["fold"].to_numpy()
+    return np.stack([np.asarray(held[fold == i].sum(axis=0)).reshape(-1) for i in range(k)]).astype(np.int64)
 
 
 def _units_per_class(frame: pd.DataFrame, truth: Floats, task: Task, classes: int) -> Indices:

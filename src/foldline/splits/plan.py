@@ -174,7 +174,6 @@ def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -
 
 
 def _counts(frame: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, dict[str, int]]:
-    if not facts.task.has_classes:
-        return {str(fold): {} for fold in range(facts.folds.k)}
     table = class_counts(frame, facts.task, outputs, facts.folds.k, where=where).tolist()
-    return {str(fold): dict(zip(outputs, row, strict=True)) for fold, row in enumerate(table)}
+    classes = facts.task.classes(outputs)
+    return {str(fold): dict(zip(classes, row, strict=True)) for fold, row in enumerate(table)}

@@ -29,7 +29,7 @@ class Strata:
 
     Attributes:
         codes: [n] the joint stratum of each row, numbered so that the target decides first; None where a row
-            has several labels (multi-label, several numbers).
+            has several labels (multi-label, several numbers, several targets).
         matrix: [n, columns] >= 0, sparse: how much of each stratum a row holds.
         classes: the first `classes` columns of `matrix` are classes, which no fold should lack.
     """
@@ -49,7 +49,7 @@ def make_strata(frame: pd.DataFrame, task: Task, outputs: Sequence[str], stratif
     joint = _joint_codes([_column_codes(frame, name) for name in others], len(frame))
     if "target" not in stratify:
         return Strata(joint, one_hot(joint), classes=0)
-    target = _target_strata(task.truth(frame, outputs, where="the rows table"), task, len(outputs))
+    target = _target_strata(task.truth(frame, outputs, where="the rows table"), task.of(outputs), len(outputs))
     return _joined(target, joint) if others else target
 
 
@@ -92,6 +92,8 @@ def bin_codes(values: Floats, bins: int = BINS) -> Indices:
 def _target_strata(truth: Floats, task: Task, outputs: int) -> Strata:
     from scipy.sparse import hstack
 
+    if task.targets:
+        return _of_several(truth, task, outputs)
     classes = class_matrix(truth, task, outputs)
     if task.single_label:
         return Strata(truth.astype(np.int64), classes, outputs)
@@ -102,6 +104,17 @@ def _target_strata(truth: Floats, task: Task, outputs: int) -> Strata:
         return Strata(truth[:, 0].astype(np.int64) if outputs == 1 else None, classes, outputs)
     bins = [bin_codes(truth[:, i]) for i in range(outputs)]
     return Strata(bins[0] if outputs == 1 else None, hstack([one_hot(codes) for codes in bins], format="csr"), 0)
+
+
+def _of_several(truth: Floats, task: Task, outputs: int) -> Strata:
+    """Each target's classes, then the bins of each number."""
+    from scipy.sparse import hstack
+
+    parts = [
+        _target_strata(block.truth(truth), block.task, len(range(outputs)[block.columns])) for block in task.blocks
+    ]
+    parts.sort(key=lambda part: part.classes == 0)  # classes first
+    return Strata(None, hstack([part.matrix for part in parts], format="csr"), sum(part.classes for part in parts))
 
 
 def _joined(target: Strata, other: Indices) -> Strata:

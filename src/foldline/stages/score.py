@@ -11,6 +11,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
 from foldline.readers import class_names, read_sample
+from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for, score
 from foldline.submission.gate import check_submission
 from foldline.submission.read_back import read_answers
@@ -41,8 +42,7 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
     solution = solution.set_index("row_id").loc[ids].reset_index()
     truth = folds.task.truth(solution, folds.outputs, where=layout.relative(solution_path))
     scores = {
-        metric: score(metric_for(metric, folds.task), truth, found, task=folds.task)
-        for metric in dict.fromkeys([facts.metric, *facts.metrics])
+        metric: score(metric_for(metric, folds.task), truth, found, task=folds.task) for metric in metric_names(facts)
     }
     _write(layout, comp, name, facts, scores)
     return scores

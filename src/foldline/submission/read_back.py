@@ -12,7 +12,7 @@ from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 from foldline.scoring.choose import as_predictions
-from foldline.scoring.metrics.catalogue import metric_for
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.submission.sample import Shape, label_and_score, read_shape
 
 

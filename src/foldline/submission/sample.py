@@ -13,7 +13,7 @@ import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.scoring.metrics.catalogue import metric_for
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.submission.long import LongLines, find_composed, find_pair, stated_lines
 
 # kind -> what a cell holds

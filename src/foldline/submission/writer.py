@@ -14,7 +14,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
 from foldline.core.task import Array
 from foldline.scoring.decide import Decision, decide, default_decision, expected_index, top_k
-from foldline.scoring.metrics.catalogue import metric_for
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.submission.decimals import text_column, to_units, to_units_with_sum
 from foldline.submission.sample import Shape, read_shape
 

@@ -1,7 +1,7 @@
 """What turns a network's logits into predictions. The name stands in each fold's meta.json. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ def activate(logits: Tensor, activation: str) -> Tensor:
     Args:
         activation: "softmax"; "sigmoid"; "identity" leaves values alone; "shares": sigmoids over their sum;
             "tempered(t)": the heavy-tailed softmax of `bi_tempered`; "bounded(low,high)": a sigmoid scaled to
-            [low, high]; "corn" and "cumulative": probabilities of one class more than there are logits.
+            [low, high]; "corn" and "cumulative": probabilities of one class more than there are logits;
+            "blocks(softmax:3|identity:1)": one after the other, each of so many logits.
 
     Returns:
         [..., outputs]; classes that exclude each other are >= 0 and sum to 1.
@@ -30,6 +31,10 @@ def activate(logits: Tensor, activation: str) -> Tensor:
     >>> activate(torch.tensor([0.0]), "bounded(2.0,6.0)")
     tensor([4.])
     """
+    blocks = blocks_in(activation)
+    if blocks:
+        parts = torch.split(logits, [size for _, size in blocks], -1)
+        return torch.cat([activate(part, name) for part, (name, _) in zip(parts, blocks, strict=True)], -1)
     name, numbers = _parse(activation)
     if name not in ACTIVATIONS:
         raise unknown("activation", activation, list(ACTIVATIONS), where="meta.json")
@@ -42,8 +47,29 @@ def _parse(activation: str) -> tuple[str, list[float]]:
     >>> _parse("bounded(0.0,4.0)")
     ('bounded', [0.0, 4.0])
     """
-    found = re.fullmatch(r"(\w+)\(([^()]*)\)", activation)
-    return (activation, []) if found is None else (found[1], [float(number) for number in found[2].split(",")])
+    match = re.fullmatch(r"(\w+)\(([^()]*)\)", activation)
+    return (activation, []) if match is None else (match[1], [float(number) for number in match[2].split(",")])
+
+
+def blocks_of(blocks: Sequence[tuple[str, int]]) -> str:
+    """The activation of several targets from each one's and its number of logits.
+
+    >>> blocks_of([("softmax", 3), ("bounded(0.0,4.0)", 1)])
+    'blocks(softmax:3|bounded(0.0,4.0):1)'
+    """
+    return f"blocks({'|'.join(f'{name}:{size}' for name, size in blocks)})"
+
+
+def blocks_in(activation: str) -> list[tuple[str, int]]:
+    """What `blocks_of` was given; empty for the activation of one target.
+
+    >>> blocks_in("blocks(softmax:3|bounded(0.0,4.0):1)")
+    [('softmax', 3), ('bounded(0.0,4.0)', 1)]
+    """
+    if not activation.startswith("blocks("):
+        return []
+    pairs = [part.rpartition(":") for part in activation[len("blocks(") : -1].split("|")]
+    return [(name, int(size)) for name, _, size in pairs]
 
 
 def shares(logits: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 A loss takes logits [batch, logits] float32 and a target, and returns the mean over the batch. The target is class
 indices [batch] int64 or probabilities [batch, outputs] for classes that exclude each other, else [batch, outputs]
-float32. A new loss is one function in a `losses_*` file and one line in `LOSSES` here.
+float32. A new loss is one function in a file beside this one and one line in `LOSSES` here.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +15,20 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.run import Loss
-from foldline.core.task import CLASSES, Task
+from foldline.core.task import CLASSES, EXCLUSIVE, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
-from foldline.engine.losses.spec import SOFT, Kind, LossFunction, Making, Option, by_task
+from foldline.engine.losses.activations import blocks_of
+from foldline.engine.losses.spec import Kind, LossFunction, Making, Option, by_task
 
 Array = NDArray[np.float64]
 
 _TINY = 1e-6  # the smallest of what must be above 0
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
-_GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, ("binary", "multilabel"))}
+_GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, ("two_classes", "set"))}
 _ASYMMETRIC = {
     "gamma_neg": Option(4.0, 0, 10),
     "gamma_pos": Option(1.0, 0, 10),
-    "clip": Option(0.05, 0, 0.5, ("multilabel",)),
+    "clip": Option(0.05, 0, 0.5, ("set",)),
 }
 _LOW_HIGH = {"low": Option(None, -1e30, 1e30), "high": Option(None, -1e30, 1e30)}
 
@@ -35,7 +37,7 @@ def _either(
     one: Callable[[Making], LossFunction], many: Callable[[Making], LossFunction]
 ) -> Callable[..., LossFunction]:
     """`one` where classes exclude each other, `many` where several labels can be true at once."""
-    return lambda making: (many if making.task.label_sets else one)(making)
+    return lambda making: (many if by_task(making) == "sigmoid" else one)(making)
 
 
 def _always(name: str) -> Callable[[Making], str]:
@@ -48,30 +50,30 @@ def _bounded(making: Making) -> str:
 
 
 LOSSES: dict[str, Kind] = {
-    "cross_entropy": Kind(softmax.cross_entropy, SOFT, {}, by_task),
+    "cross_entropy": Kind(softmax.cross_entropy, EXCLUSIVE, {}, by_task),
     "bce": Kind(
         sigmoid.binary_cross_entropy,
         CLASSES,
         {"pos_weight": Option(1.0, _TINY, 1000)},
-        lambda making: "sigmoid" if making.task.label_sets else "shares",
+        lambda making: "shares" if making.task.exclusive else "sigmoid",
     ),
     "focal": Kind(_either(softmax.focal, sigmoid.focal), CLASSES, _GAMMA_ALPHA, by_task),
     "asymmetric": Kind(_either(softmax.asymmetric, sigmoid.asymmetric), CLASSES, _ASYMMETRIC, by_task),
     "poly": Kind(_either(softmax.poly, sigmoid.poly), CLASSES, _EPSILON, by_task),
     "bi_tempered": Kind(
         softmax.bi_tempered,
-        SOFT,
+        EXCLUSIVE,
         {"t1": Option(0.8, 0, 1), "t2": Option(1.2, 1, 2)},
         lambda making: f"tempered({making.number('t2')!r})",
     ),
-    "kl": Kind(softmax.kullback_leibler, SOFT, {}, by_task),
-    "arcface": Kind(softmax.arcface, SOFT, {"margin": Option(0.3, 0, 1.5)}, by_task),
-    "corn": Kind(ordered.corn, ("ordinal",), {}, _always("corn"), thresholds=True),
-    "cumulative": Kind(ordered.cumulative, ("ordinal",), {}, _always("cumulative"), thresholds=True),
-    "mse": Kind(ordered.mean_squared_error, ("regression",), {}, _always("identity")),
-    "huber": Kind(ordered.huber, ("regression",), {"delta": Option(1.0, _TINY, 1e6)}, _always("identity")),
-    "l1": Kind(ordered.mean_absolute_error, ("regression",), {}, _always("identity")),
-    "bounded": Kind(ordered.bounded, ("regression",), _LOW_HIGH, _bounded),
+    "kl": Kind(softmax.kullback_leibler, EXCLUSIVE, {}, by_task),
+    "arcface": Kind(softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5)}, by_task),
+    "corn": Kind(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
+    "cumulative": Kind(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
+    "mse": Kind(ordered.mean_squared_error, ("numbers",), {}, _always("identity")),
+    "huber": Kind(ordered.huber, ("numbers",), {"delta": Option(1.0, _TINY, 1e6)}, _always("identity")),
+    "l1": Kind(ordered.mean_absolute_error, ("numbers",), {}, _always("identity")),
+    "bounded": Kind(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
 }
 
 
@@ -101,21 +103,23 @@ def build_objective(
     bounds: tuple[float, float] | None = None,
     scale: float = 30.0,
 ) -> Objective:
-    """The loss that the run names; `auto` takes the task's usual one.
+    """The loss that the run names; `auto` takes the task's usual one. Of several targets the mean of each one's loss.
 
     Args:
-        truth: the training rows' labels as `core.task.truth_array` gives them, for balanced class weights.
+        truth: the training rows' labels as `core.task.Task.truth` gives them, for balanced class weights.
         bounds: the smallest and the largest label that a regression can have, where the task knows them.
         scale: what an ArcFace head multiplies its cosines with.
 
     Raises:
         FoldlineError: an unknown loss, option or class; a number out of its range; a loss that does not fit.
     """
+    if task.targets:
+        return _of_several(settings, task, outputs, truth, bounds=bounds, scale=scale)
     name = task.loss if settings.name == "auto" else settings.name
     if name not in LOSSES:
         raise unknown("loss", name, list(LOSSES), where="loss.name")
     kind = LOSSES[name]
-    if task.name not in kind.tasks:
+    if not task.fits(kind.kinds):
         raise _does_not_fit(name, task)
     making = Making(
         task=task,
@@ -134,9 +138,43 @@ def build_objective(
     )
 
 
+def _of_several(settings: Loss, task: Task, outputs: Sequence[str], truth: Array, **options: Any) -> Objective:
+    """The mean of each target's loss on its own logits; the target is [batch, outputs] (`core.task.hot_truth`)."""
+    _require_classes(settings, task.classes(outputs))
+    objectives = []
+    for block in task.blocks:
+        names = block.outputs(outputs)
+        weights = settings.class_weights
+        if isinstance(weights, dict):
+            own = zip(outputs[block.columns], names, strict=True)
+            weights = {name: weights[full] for full, name in own if full in weights} or "none"
+        numbers = {} if block.task.has_classes else {"smoothing": 0.0, "class_weights": "none"}
+        own_settings = settings.model_copy(update={"class_weights": weights, **numbers})
+        objectives.append(build_objective(own_settings, block.task, names, block.truth(truth), **options))
+    ends = np.cumsum([objective.logits for objective in objectives]).tolist()
+    places = [slice(end - objective.logits, end) for end, objective in zip(ends, objectives, strict=True)]
+    columns = [block.columns for block in task.blocks]
+    return Objective(
+        function=_mean_loss([objective.function for objective in objectives], places, columns),
+        plain=_mean_loss([objective.plain for objective in objectives], places, columns),
+        logits=ends[-1],
+        activation=blocks_of([(objective.activation, objective.logits) for objective in objectives]),
+    )
+
+
+def _mean_loss(functions: Sequence[LossFunction], logits: Sequence[slice], columns: Sequence[slice]) -> LossFunction:
+    """The mean of the targets' losses, each of its part of the logits and of the target's columns."""
+    parts = list(zip(functions, logits, columns, strict=True))
+
+    def loss(all_logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return torch.stack([function(all_logits[:, own], target[:, part]) for function, own, part in parts]).mean()
+
+    return loss
+
+
 def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict[str, float | None]:
     """Every option that the loss has for this task; the run's numbers are checked."""
-    known = {key: option for key, option in kind.options.items() if option.tasks is None or task.name in option.tasks}
+    known = {key: option for key, option in kind.options.items() if option.kinds is None or task.fits(option.kinds)}
     for key, value in given.items():
         if not known:
             raise FoldlineError(f"the loss '{name}' has no options", where="loss.options", next=f"leave '{key}' out")
@@ -184,17 +222,23 @@ def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Ar
         raise FoldlineError("a regression has no classes", where="loss.class_weights", next="leave it out")
     if choice == "balanced":
         return torch.from_numpy(balanced_weights(truth, task, len(outputs))).float()
-    strangers = sorted(choice.keys() - set(outputs))
-    if strangers:
-        raise FoldlineError(
-            f"no class is called {first_few(strangers)}",
-            where="loss.class_weights",
-            next=f"the classes: {first_few(list(outputs), 20)}",
-        )
+    _require_classes(settings, outputs)
     weights = [choice.get(name, 1.0) for name in outputs]
     if min(weights) < 0 or max(weights) == 0 or not np.isfinite(weights).all():
         raise FoldlineError("class weights are 0 or more, not all 0", where="loss.class_weights", next="mend them")
     return torch.tensor(weights, dtype=torch.float32)
+
+
+def _require_classes(settings: Loss, classes: Sequence[str]) -> None:
+    """Raises FoldlineError where `class_weights` names a class that there is not."""
+    choice = settings.class_weights
+    strangers = sorted(choice.keys() - set(classes)) if isinstance(choice, dict) else []
+    if strangers:
+        raise FoldlineError(
+            f"no class is called {first_few(strangers)}",
+            where="loss.class_weights",
+            next=f"the classes: {first_few(list(classes), 20)}",
+        )
 
 
 def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
@@ -203,18 +247,19 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
     The mean over the rows is 1, so the loss keeps its size. Of soft labels and of several labels a row the sums
     count as rows. A class without training rows counts 1.
 
-    >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), "binary", 2).round(3).tolist()
+    >>> from foldline.core.task import TASKS
+    >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), TASKS["binary"], 2).round(3).tolist()
     [0.667, 2.0]
     """
     counts = np.bincount(truth.astype(np.int64), minlength=classes) if task.single_label else truth.sum(axis=0)
     present = counts > 0
-    found: Array = np.ones(classes)
-    found[present] = counts.sum() / (present.sum() * counts[present])
-    return found
+    weights: Array = np.ones(classes)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights
 
 
 def _does_not_fit(name: str, task: Task) -> FoldlineError:
-    fitting = sorted(name for name, kind in LOSSES.items() if task.name in kind.tasks)
+    fitting = sorted(name for name, kind in LOSSES.items() if task.fits(kind.kinds))
     return FoldlineError(
         f"the loss '{name}' does not fit the task '{task.name}'",
         where="loss.name",

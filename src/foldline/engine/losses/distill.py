@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import FoldlineError
+from foldline.engine.losses.activations import blocks_in
 from foldline.images.batches import normalise
 from foldline.models.backbone import Preprocessing
 
@@ -37,6 +38,7 @@ class Teacher:
 def distillation_loss(logits: Tensor, teacher: Tensor, activation: str, temperature: float) -> Tensor:
     """How far the pupil's softened prediction is from the teacher's, times temperature squared; a mean over the batch.
 
+    Of several targets it is the mean of each one's.
     softmax: KL divergence (Hinton et al. 2015, https://arxiv.org/abs/1503.02531); sigmoid: the sum over outputs of
     the binary cross-entropy minus the teacher's entropy; identity: the mean squared difference.
 
@@ -44,21 +46,27 @@ def distillation_loss(logits: Tensor, teacher: Tensor, activation: str, temperat
         FoldlineError: another activation.
     """
     require_distillable(activation)
+    blocks = blocks_in(activation)
+    if blocks:
+        sizes, names = [size for _, size in blocks], [name for name, _ in blocks]
+        pairs = zip(torch.split(logits, sizes, 1), torch.split(teacher, sizes, 1), names, strict=True)
+        return torch.stack([distillation_loss(*pair, temperature) for pair in pairs]).mean()
     if activation == "identity":
         return F.mse_loss(logits, teacher)
-    soft, said = logits / temperature, teacher / temperature
+    soft, soft_teacher = logits / temperature, teacher / temperature
     if activation == "softmax":
-        found = F.kl_div(soft.log_softmax(1), said.log_softmax(1), reduction="batchmean", log_target=True)
+        loss = F.kl_div(soft.log_softmax(1), soft_teacher.log_softmax(1), reduction="batchmean", log_target=True)
     else:
-        target = said.sigmoid()
-        both = F.binary_cross_entropy_with_logits(soft, target) - F.binary_cross_entropy_with_logits(said, target)
-        found = both * logits.shape[1]
-    return found * temperature**2
+        target = soft_teacher.sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(soft_teacher, target)
+        loss = (F.binary_cross_entropy_with_logits(soft, target) - entropy) * logits.shape[1]
+    return loss * temperature**2
 
 
 def require_distillable(activation: str) -> None:
     """Raises FoldlineError where there is no distance between two networks with such outputs."""
-    if activation not in ("softmax", "sigmoid", "identity"):
+    names = [name for name, _ in blocks_in(activation)] or [activation]
+    if not set(names) <= {"softmax", "sigmoid", "identity"}:
         raise FoldlineError(
             f"a network whose outputs are read as '{activation}' cannot be distilled",
             where="loss.teacher",

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.core.task import EXCLUSIVE, Task
+from foldline.core.task import Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
-
-SOFT = EXCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,13 @@ class Option:
     Attributes:
         default: its value where the run does not give it; None: off.
         low, high: the smallest and the largest value accepted.
-        tasks: the tasks for which it means something; None: all of the loss's.
+        kinds: the kinds of tasks for which it means something; None: all of the loss's.
     """
 
     default: float | None
     low: float
     high: float
-    tasks: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,22 +60,22 @@ class Kind:
 
     Attributes:
         make: builds the function from the settings.
-        tasks: the tasks that it fits.
+        kinds: the kinds of tasks that it fits (`Task.fits`).
         options: its own numbers.
         activation: what turns logits into predictions; `engine.losses.activations.activate` knows it.
         thresholds: it predicts one logit fewer than there are classes.
     """
 
     make: Callable[[Making], LossFunction]
-    tasks: tuple[str, ...]
+    kinds: tuple[str, ...]
     options: Mapping[str, Option]
     activation: Callable[[Making], str]
     thresholds: bool = False
 
 
 def by_task(making: Making) -> str:
-    """Probabilities by softmax, or by sigmoid where several labels can be true at once."""
-    return "sigmoid" if making.task.label_sets else "softmax"
+    """The task's own: probabilities by softmax, or by sigmoid where several labels can be true at once."""
+    return making.task.activation
 
 
 def probabilities(target: Tensor, classes: int, like: Tensor) -> Tensor:

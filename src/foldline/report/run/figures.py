@@ -63,7 +63,7 @@ class FigureKind:
 
     draw: Callable[[RunFolder], list[Picture]]
     section: str
-    tasks: tuple[str, ...]
+    kinds: tuple[str, ...]
 
 
 FIGURES: dict[str, FigureKind] = {
@@ -74,8 +74,8 @@ FIGURES: dict[str, FigureKind] = {
     "roc": FigureKind(class_figures.roc_curves, "quality", CLASSES),
     "reliability": FigureKind(class_figures.reliability_curve, "quality", CLASSES),
     "distribution": FigureKind(class_figures.distributions, "quality", CLASSES),
-    "scatter": FigureKind(value_figures.scatter, "quality", ("regression",)),
-    "residuals": FigureKind(value_figures.residuals, "quality", ("regression",)),
+    "scatter": FigureKind(value_figures.scatter, "quality", ("numbers",)),
+    "residuals": FigureKind(value_figures.residuals, "quality", ("numbers",)),
 }
 
 
@@ -84,5 +84,5 @@ SECTIONS = tuple(dict.fromkeys(kind.section for kind in FIGURES.values()))
 
 def draw_section(run: RunFolder, section: str) -> list[Picture]:
     """All pictures of one section of the page, in the dictionary's order."""
-    kinds = [kind for kind in FIGURES.values() if kind.section == section and run.task.name in kind.tasks]
+    kinds = [kind for kind in FIGURES.values() if kind.section == section and run.task.fits(kind.kinds)]
     return [picture for kind in kinds for picture in kind.draw(run)]

@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
-from foldline.scoring.metrics.catalogue import METRICS, Metric, metric_for, metric_named
+from foldline.scoring.metrics.catalogue import METRICS, Metric, metric_named
 from foldline.scoring.metrics.classification import confusion_matrix
-from foldline.scoring.metrics.forms import check_arrays, decided, guess_task, prepare
+from foldline.scoring.metrics.for_task import metric_for
+from foldline.scoring.metrics.forms import as_read_by, check_arrays, decided, guess_task
 
 __all__ = [
     "METRICS",
@@ -30,7 +31,7 @@ def score(name: str | Metric, truth: Array, prediction: Array, *, task: Task | N
     >>> score("auc", np.array([0.0, 1.0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
     1.0
     """
-    metric, truth, prediction = prepare(name, truth, prediction, task)
+    metric, truth, prediction = as_read_by(name, truth, prediction, task)
     return float(metric.function(truth, prediction))
 
 
@@ -80,5 +81,6 @@ def confusion(truth: Array, prediction: Array, *, task: Task | None = None) -> N
 def _labels(truth: Array, prediction: Array, task: Task | None) -> tuple[Array, Array, int]:
     truth, prediction = check_arrays(truth, prediction)
     task = task or guess_task(METRICS["accuracy"], truth, prediction)
-    _, truth, prediction = prepare("brier", truth, prediction, task)  # checks, and two columns for two classes
+    # The Brier score's form has every check, and two columns for two classes.
+    _, truth, prediction = as_read_by("brier", truth, prediction, task)
     return *decided(truth, prediction, task), prediction.shape[1]

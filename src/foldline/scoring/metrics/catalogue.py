@@ -13,11 +13,13 @@ from typing import Literal
 import numpy as np
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.task import SINGLE_LABEL as SINGLE
-from foldline.core.task import Array, Task
+from foldline.core.task import CLASSES, EXCLUSIVE, Array
 from foldline.scoring.metrics import classification, probability, ranking, regression
 
 Input = Literal["prob", "label", "rank", "value"]
+BINARY = ("two_classes",)
+LABELS = ("class", "set")
+NUMBERS = ("numbers", "ordered", "shares")
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,20 @@ class Metric:
         function: (truth, prediction) -> float, in the form that `input` names (see `scoring.metrics.forms`).
         direction: whether larger ("max") or smaller ("min") is better.
         input: what it reads of a prediction: probabilities, decided labels, only the order, or a number.
-        tasks: the tasks for which it has a meaning.
+        kinds: the kinds of tasks for which it has a meaning (`Task.fits`).
         range: the smallest and the largest score; the best is the end that `direction` points to.
         rows: where the metric is a plain mean over rows: the function that gives each row's part.
+        parts: of a metric of several targets, each target's (`scoring.metrics.combined`).
     """
 
     name: str
     function: Callable[[Array, Array], float]
     direction: Literal["max", "min"]
     input: Input
-    tasks: tuple[str, ...]
+    kinds: tuple[str, ...]
     range: tuple[float, float] = (0.0, 1.0)
     rows: Callable[[Array, Array], Array] | None = None
+    parts: "tuple[Part, ...]" = ()
 
     @property
     def best(self) -> float:
@@ -54,49 +58,58 @@ class Metric:
         return left > right if self.direction == "max" else left < right
 
 
+@dataclass(frozen=True)
+class Part:
+    """One target's share of a metric of several targets."""
+
+    weight: float
+    metric: Metric
+    target: str
+
+
 def _mean_of(rows: Callable[[Array, Array], Array], truth: Array, prediction: Array) -> float:
     return float(rows(truth, prediction).mean())
 
 
-def _mean(name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: str) -> Metric:
+def _mean(name: str, rows: Callable[[Array, Array], Array], reads: Input, *kinds: str) -> Metric:
     """A metric that is the mean of each row's part; 0 to 1, larger is better."""
-    return Metric(name, partial(_mean_of, rows), "max", reads, tasks, rows=rows)
+    return Metric(name, partial(_mean_of, rows), "max", reads, kinds, rows=rows)
 
 
 def _loss(
-    name: str, rows: Callable[[Array, Array], Array], reads: Input, *tasks: str, largest: float = np.inf
+    name: str, rows: Callable[[Array, Array], Array], reads: Input, *kinds: str, largest: float = np.inf
 ) -> Metric:
     """A metric that is the mean of each row's part; 0 is the best."""
-    return Metric(name, partial(_mean_of, rows), "min", reads, tasks, (0.0, largest), rows)
+    return Metric(name, partial(_mean_of, rows), "min", reads, kinds, (0.0, largest), rows)
 
 
-def _label(name: str, function: Callable[[Array, Array], float], tasks: tuple[str, ...], low: float = 0.0) -> Metric:
+def _label(name: str, function: Callable[[Array, Array], float], kinds: tuple[str, ...], low: float = 0.0) -> Metric:
     """A metric of decided labels; 1 is the best."""
-    return Metric(name, function, "max", "label", tasks, (low, 1.0))
+    return Metric(name, function, "max", "label", kinds, (low, 1.0))
 
 
 def _error(name: str, function: Callable[[Array, Array], float]) -> Metric:
     """A metric of numbers; 0 is the best."""
-    return Metric(name, function, "min", "value", ("regression", "ordinal", "soft"), (0.0, np.inf))
+    return Metric(name, function, "min", "value", NUMBERS, (0.0, np.inf))
 
 
 def _agreement(name: str, function: Callable[[Array, Array], float], low: float) -> Metric:
     """A metric of numbers; 1 is the best."""
-    return Metric(name, function, "max", "value", ("regression", "ordinal", "soft"), (low, 1.0))
+    return Metric(name, function, "max", "value", NUMBERS, (low, 1.0))
 
 
 def _fbeta(name: str, average: str, beta: float) -> Metric:
     """F-beta of one way to average."""
     if average == "samples":
-        return _mean(name, partial(classification.fbeta_samples_rows, beta=beta), "label", "multilabel")
+        return _mean(name, partial(classification.fbeta_samples_rows, beta=beta), "label", "set")
     function = {
         "binary": classification.fbeta,
         "macro": classification.fbeta_macro,
         "micro": classification.fbeta_micro,
         "weighted": classification.fbeta_weighted,
     }[average]
-    tasks: tuple[str, ...] = ("binary",) if average == "binary" else (*SINGLE, "multilabel")
-    return _label(name, partial(function, beta=beta), tasks)
+    kinds = BINARY if average == "binary" else LABELS
+    return _label(name, partial(function, beta=beta), kinds)
 
 
 def _parametrised(name: str) -> Metric:
@@ -131,27 +144,27 @@ def _weights(numbers: Array) -> Array:
 
 def _top(name: str, numbers: Array) -> Metric:
     rows = partial(probability.top_rows, k=_whole(numbers))
-    return _mean(name, rows, "prob", *SINGLE)
+    return _mean(name, rows, "prob", "class")
 
 
 def _missed(name: str, numbers: Array) -> Metric:
     rows = partial(probability.missed_rows, k=_whole(numbers))
-    return _loss(name, rows, "prob", *SINGLE, largest=1.0)
+    return _loss(name, rows, "prob", "class", largest=1.0)
 
 
 def _map_at(name: str, numbers: Array) -> Metric:
     rows = partial(probability.average_precision_at_rows, k=_whole(numbers))
-    return _mean(name, rows, "prob", *SINGLE, "multilabel")
+    return _mean(name, rows, "prob", *LABELS)
 
 
 def _partial_auc(name: str, numbers: Array) -> Metric:
     rate = _within(numbers, 0.0, 1.0)
-    return Metric(name, partial(ranking.partial_auc, rate=rate), "max", "rank", ("binary",), (0.0, 1.0 - rate))
+    return Metric(name, partial(ranking.partial_auc, rate=rate), "max", "rank", BINARY, (0.0, 1.0 - rate))
 
 
 def _weighted_log_loss(name: str, numbers: Array) -> Metric:
     function = partial(probability.weighted_log_loss, weights=_weights(numbers))
-    return Metric(name, function, "min", "prob", (*SINGLE, "multilabel"), (0.0, np.inf))
+    return Metric(name, function, "min", "prob", LABELS, (0.0, np.inf))
 
 
 def _fbeta_family(average: str) -> Callable[[str, Array], Metric]:
@@ -184,45 +197,45 @@ EXAMPLES = {
 
 AVERAGES = ("binary", "macro", "micro", "weighted", "samples")
 _LIST = [
-    _mean("accuracy", classification.right_rows, "label", *SINGLE, "multilabel", "soft"),
-    _loss("error", classification.wrong_rows, "label", *SINGLE, "multilabel", "soft", largest=1.0),
-    _label("precision", classification.precision, ("binary",)),
-    _label("recall", classification.recall, ("binary",)),
-    _label("precision_macro", classification.precision_macro, (*SINGLE, "multilabel")),
-    _label("recall_macro", classification.recall_macro, (*SINGLE, "multilabel")),
-    _label("balanced_accuracy", classification.balanced_accuracy, (*SINGLE, "soft")),
+    _mean("accuracy", classification.right_rows, "label", *CLASSES),
+    _loss("error", classification.wrong_rows, "label", *CLASSES, largest=1.0),
+    _label("precision", classification.precision, BINARY),
+    _label("recall", classification.recall, BINARY),
+    _label("precision_macro", classification.precision_macro, LABELS),
+    _label("recall_macro", classification.recall_macro, LABELS),
+    _label("balanced_accuracy", classification.balanced_accuracy, EXCLUSIVE),
     *(_fbeta("f1" if way == "binary" else f"f1_{way}", way, 1.0) for way in AVERAGES),
     *(_fbeta("f2" if way == "binary" else f"f2_{way}", way, 2.0) for way in AVERAGES),
-    _label("matthews", classification.matthews, SINGLE, -1.0),
-    _label("cohen_kappa", classification.cohen_kappa, SINGLE, -1.0),
-    _label("quadratic_weighted_kappa", classification.quadratic_weighted_kappa, (*SINGLE, "regression"), -1.0),
+    _label("matthews", classification.matthews, ("class",), -1.0),
+    _label("cohen_kappa", classification.cohen_kappa, ("class",), -1.0),
+    _label("quadratic_weighted_kappa", classification.quadratic_weighted_kappa, ("class", "numbers"), -1.0),
     *(_parametrised(f"top_accuracy@{k}") for k in (3, 5)),
     *(_parametrised(f"top_error@{k}") for k in (1, 3, 5)),
     *(_parametrised(f"map@{k}") for k in (1, 3, 5, 10)),
-    _loss("log_loss", probability.log_loss_rows, "prob", *SINGLE, "soft"),
-    _loss("column_log_loss", probability.column_log_loss_rows, "prob", "multilabel"),
-    _loss("kl_divergence", probability.kl_divergence_rows, "prob", "soft", *SINGLE),
-    _loss("brier", probability.brier_rows, "prob", *SINGLE, "multilabel", "soft", largest=1.0),
-    Metric("gap", probability.global_average_precision, "max", "prob", SINGLE),
-    Metric("probabilistic_f1", probability.probabilistic_f1, "max", "prob", ("binary",)),
-    Metric("auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),
-    Metric("mean_column_auc", ranking.auc, "max", "rank", (*SINGLE, "multilabel")),
-    Metric("weighted_auc", ranking.weighted_auc, "max", "rank", ("binary",)),
+    _loss("log_loss", probability.log_loss_rows, "prob", *EXCLUSIVE),
+    _loss("column_log_loss", probability.column_log_loss_rows, "prob", "set"),
+    _loss("kl_divergence", probability.kl_divergence_rows, "prob", *EXCLUSIVE),
+    _loss("brier", probability.brier_rows, "prob", *CLASSES, largest=1.0),
+    Metric("gap", probability.global_average_precision, "max", "prob", ("class",)),
+    Metric("probabilistic_f1", probability.probabilistic_f1, "max", "prob", BINARY),
+    Metric("auc", ranking.auc, "max", "rank", LABELS),
+    Metric("mean_column_auc", ranking.auc, "max", "rank", LABELS),
+    Metric("weighted_auc", ranking.weighted_auc, "max", "rank", BINARY),
     _parametrised("partial_auc@0.8"),
-    Metric("average_precision", ranking.average_precision, "max", "rank", (*SINGLE, "multilabel")),
-    Metric("mean_average_precision", ranking.average_precision, "max", "rank", (*SINGLE, "multilabel")),
+    Metric("average_precision", ranking.average_precision, "max", "rank", LABELS),
+    Metric("mean_average_precision", ranking.average_precision, "max", "rank", LABELS),
     _error("rmse", regression.rmse),
     _error("mean_column_rmse", regression.mean_column_rmse),
     _error("rmsle", regression.rmsle),
-    _loss("mae", regression.absolute_error_rows, "value", "regression", "ordinal", "soft"),
+    _loss("mae", regression.absolute_error_rows, "value", *NUMBERS),
     _agreement("r2", regression.r2, -np.inf),
     _agreement("pearson", regression.pearson, -1.0),
     _agreement("spearman", regression.spearman, -1.0),
 ]
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _LIST}
 
-# What a metric's name means for multi-label, where its formula is another one.
-MULTILABEL_TWIN = {"log_loss": "column_log_loss"}
+# What a metric's name means for sets of labels, where its formula is another one.
+SET_TWIN = {"log_loss": "column_log_loss"}
 
 
 def metric_named(name: str, *, where: str = "") -> Metric:
@@ -243,22 +256,3 @@ def metric_named(name: str, *, where: str = "") -> Metric:
     if name.partition("@")[0] in FAMILIES and "@" in name:
         return _parametrised(name)
     raise unknown("metric", name, [*METRICS, *(f"{family}@..." for family in FAMILIES)], where=where)
-
-
-def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
-    """The metric, checked to have a meaning for the task; raises FoldlineError that lists those which have.
-
-    >>> metric_for("log_loss", "multilabel").name
-    'column_log_loss'
-    """
-    metric = metric_named(name, where=where) if isinstance(name, str) else name
-    if task.label_sets and metric.name in MULTILABEL_TWIN:
-        metric = METRICS[MULTILABEL_TWIN[metric.name]]
-    if task.name not in metric.tasks:
-        fitting = [known for known, other in METRICS.items() if task.name in other.tasks]
-        raise FoldlineError(
-            f"metric '{metric.name}' has no meaning for the task {task.name}",
-            where=where,
-            next=f"use {', '.join(fitting)}",
-        )
-    return metric

@@ -15,19 +15,21 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array, Task
-from foldline.scoring.metrics.catalogue import MULTILABEL_TWIN, Metric, metric_for, metric_named
+from foldline.scoring.metrics.catalogue import SET_TWIN, Metric, metric_named
+from foldline.scoring.metrics.for_task import as_parts_read, metric_for
 from foldline.scoring.metrics.ranking import order_codes
 
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
 
 
-def guess_task(metric: Metric, truth: Array, prediction: Array) -> Task:
+def guess_task(name: str | Metric, truth: Array, prediction: Array) -> Task:
     """The first task that fits the arrays and has a meaning for the metric. Name the task where you know it.
 
     [rows] truth is single-label; [rows, outputs] of 0 and 1 is multi-label, of shares soft, else regression.
     """
-    tasks = (*metric.tasks, "multilabel") if metric.name in MULTILABEL_TWIN else metric.tasks
-    fitting = [name for name in _candidates(truth, prediction) if name in tasks]
+    metric = metric_named(name) if isinstance(name, str) else name
+    kinds = (*metric.kinds, "set") if metric.name in SET_TWIN else metric.kinds
+    fitting = [name for name in _candidates(truth, prediction) if TASKS[name].fits(kinds)]
     if not fitting:
         raise FoldlineError(f"metric '{metric.name}' has no meaning for truth and predictions of these shapes")
     return TASKS[fitting[0]]
@@ -57,7 +59,7 @@ def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
     return truth, prediction
 
 
-def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | None) -> tuple[Metric, Array, Array]:
+def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task | None) -> tuple[Metric, Array, Array]:
     """The metric, and the arrays in the form that its function reads. Resampling rows keeps the form.
 
     Raises:
@@ -65,9 +67,10 @@ def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | No
             probabilities where these are needed.
     """
     truth, prediction = check_arrays(truth, prediction)
-    metric = metric_named(name) if isinstance(name, str) else name
-    task = task or guess_task(metric, truth, prediction)
-    metric = metric_for(metric, task)
+    task = task or guess_task(name, truth, prediction)
+    metric = metric_for(name, task)
+    if metric.parts:
+        return as_parts_read(metric, truth, prediction, task, as_read_by)
     if metric.input == "value":
         return metric, *_as_values(truth, prediction)
     if not task.has_classes:
@@ -84,10 +87,8 @@ def prepare(name: str | Metric, truth: Array, prediction: Array, task: Task | No
 
 def decided(truth: Array, prob: Array, task: Task) -> tuple[Array, Array]:
     """Labels by the default rule: each output >= 0.5 for multi-label, else the largest (the first of equals)."""
-    if task.label_sets:
-        return truth, (prob >= 0.5).astype(np.float64)
-    labels = prob.argmax(axis=1).astype(np.float64)
-    return (truth if truth.ndim == 1 else truth.argmax(axis=1).astype(np.float64)), labels
+    labels = task.default_labels(prob)
+    return (truth if truth.ndim == labels.ndim else truth.argmax(axis=1).astype(np.float64)), labels
 
 
 def _two_columns(prob: Array) -> Array:

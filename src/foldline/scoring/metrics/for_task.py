@@ -1,0 +1,141 @@
+"""The metric of a task: checked to have a meaning there; of several targets the weighted mean of a metric of each.
+
+`2*recall_macro(grapheme_root) + recall_macro(vowel_diacritic)` names each target's metric; `recall_macro` alone is
+its plain mean over all targets. Weights are divided by their sum.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.task import Array, Task
+from foldline.scoring.metrics.catalogue import METRICS, SET_TWIN, Metric, Part, metric_named
+
+TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>\S+)\((?P<target>.+)\)")
+Prepare = Callable[[str | Metric, Array, Array, Task | None], tuple[Metric, Array, Array]]
+
+
+def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
+    """The metric, checked to have a meaning for the task; raises FoldlineError that lists those which have.
+
+    >>> from foldline.core.task import TASKS
+    >>> metric_for("log_loss", TASKS["multilabel"]).name
+    'column_log_loss'
+    """
+    if task.targets and isinstance(name, str):
+        return _combined(name, task, where or "metric")
+    metric = metric_named(name, where=where) if isinstance(name, str) else name
+    if task.label_sets and metric.name in SET_TWIN:
+        metric = METRICS[SET_TWIN[metric.name]]
+    if not task.fits(metric.kinds):
+        fitting = [known for known, other in METRICS.items() if task.fits(other.kinds)]
+        raise FoldlineError(
+            f"metric '{metric.name}' has no meaning for the task {task.name}",
+            where=where,
+            next=f"use {', '.join(fitting)}",
+        )
+    return metric
+
+
+def _combined(name: str, task: Task, where: str) -> Metric:
+    """The metric of all targets that the text names.
+
+    Raises:
+        FoldlineError: the text is no weighted mean; an unknown target or metric; a metric that does not fit its
+            target; metrics of which not all are better when larger, or when smaller.
+    """
+    targets = dict(task.targets)
+    terms = _terms(name, targets, where)
+    parts: list[Part] = []
+    for weight, metric, target in terms:
+        if target not in targets:
+            raise unknown("target", target, list(targets), where=where)
+        if weight <= 0 or target in [part.target for part in parts]:
+            raise FoldlineError(f"'{name}': each target stands once, its weight above 0", where=where)
+        parts.append(Part(weight, metric_for(metric, targets[target], where=where), target))
+    directions = {part.metric.direction for part in parts}
+    if len(directions) > 1:
+        raise FoldlineError(
+            f"'{name}' adds metrics of which larger is better and others of which smaller is better",
+            where=where,
+            next="choose metrics of one direction, for example log_loss and mae, or accuracy and r2",
+        )
+    shares = np.array([part.weight for part in parts]) / sum(part.weight for part in parts)
+    low, high = (float(shares @ [part.metric.range[end] for part in parts]) for end in (0, 1))
+    reads = {part.metric.input for part in parts}
+    return Metric(
+        name, _unprepared, directions.pop(), "label" if reads == {"label"} else "prob", ("several",), (low, high),
+        parts=tuple(parts),
+    )  # fmt: skip
+
+
+def target_metrics(metric: Metric) -> list[str]:
+    """Each target's own part by its name, where there are several."""
+    return [f"{part.metric.name}({part.target})" for part in metric.parts] if len(metric.parts) > 1 else []
+
+
+def as_parts_read(
+    metric: Metric, truth: Array, prediction: Array, task: Task, as_read_by: Prepare
+) -> tuple[Metric, Array, Array]:
+    """The metric and the arrays that it reads: those of each target's metric, side by side, so that rows can be drawn.
+
+    Args:
+        truth: [rows, targets]; prediction: [rows, outputs].
+        as_read_by: what brings one target's arrays into the form of its metric.
+    """
+    blocks = {block.name: block for block in task.blocks}
+    terms = []
+    truths: list[Array] = []
+    predictions: list[Array] = []
+    for part in metric.parts:
+        block = blocks[part.target]
+        own, true, said = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
+        terms.append((part.weight, own.function, _Columns(truths, true), _Columns(predictions, said)))
+    function = partial(_weighted_mean, tuple(terms))
+    return replace(metric, function=function), np.concatenate(truths, axis=1), np.concatenate(predictions, axis=1)
+
+
+class _Columns:
+    """The place of one array among others that are joined side by side; [rows] stays [rows]."""
+
+    def __init__(self, before: list[Array], array: Array) -> None:
+        wide = array.reshape(len(array), -1)
+        start = sum(other.shape[1] for other in before)
+        self.place = start if array.ndim == 1 else slice(start, start + wide.shape[1])
+        before.append(wide)
+
+    def of(self, joined: Array) -> Array:
+        """The array again, or the same rows of it."""
+        return joined[:, self.place]
+
+
+def _weighted_mean(
+    terms: Sequence[tuple[float, Callable[[Array, Array], float], _Columns, _Columns]], truth: Array, prediction: Array
+) -> float:
+    """The weighted mean of the targets' scores; nan where one of them is undefined."""
+    scores = [weight * function(true.of(truth), said.of(prediction)) for weight, function, true, said in terms]
+    return float(sum(scores) / sum(weight for weight, *_ in terms))
+
+
+def _unprepared(truth: Array, prediction: Array) -> float:  # noqa: ARG001 - as every metric's function
+    raise AssertionError("the arrays of several targets must go through `forms.as_read_by`")
+
+
+def _terms(name: str, targets: Mapping[str, Task], where: str) -> list[tuple[float, str, str]]:
+    """(weight, metric, target) of each term."""
+    if "(" not in name:
+        return [(1.0, name, target) for target in targets]
+    texts = [f"{text})" for text in re.split(r"\)\s*\+\s*", name.strip().removesuffix(")"))]
+    matches = [TERM.fullmatch(text) for text in texts]
+    if not all(matches):
+        first, *_ = targets
+        raise FoldlineError(
+            f"'{name}' is no mean of the targets' metrics",
+            where=where,
+            next=f"for example 2*accuracy({first}) + ...; the targets: {first_few(list(targets))}",
+        )
+    return [(float(match["weight"] or 1), match["metric"], match["target"]) for match in matches if match]
