@@ -137,8 +137,8 @@ def write_fold(layout: Layout, task: Task, names: list[str], fold: int, epochs: 
     meta = {
         "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task.as_json(), "outputs": names,
         "model": "test_net", "height_width": [32, 48], "channels": 3,
-        "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16}, "seed": 0,
-        "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,
+        "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16},
+        "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,
         "precision": {"choice": "fp32", "images_per_second": {"fp32": 58.2}}, "selected_epoch": epochs,
         "select": "last", "metric": METRIC[task.name], "score": 0.86, "probe_score": 0.8, "below_probe": False,
     }  # fmt: skip
@@ -161,7 +161,7 @@ def write_log(layout: Layout, task: Task, names: list[str], fold: int, epochs: i
     log[f"valid_{METRIC[task.name]}"] = log["score"]
     for place, name in enumerate(FURTHER[task.name], 1):
         log[f"valid_{name}"] = log["score"] - 0.03 * place
-    if task.has_classes and not task.soft:
+    if task.single_label or task.label_sets:
         log = log.assign(**{f"accuracy_{name}": log["score"] - 0.1 + noise[:, 4 + i] for i, name in enumerate(names)})
     skipped = (epoch % validate_every > 0) & (epoch < epochs)
     log.loc[skipped, log.columns[log.columns.str.startswith(("valid_", "score", "accuracy_"))]] = None

@@ -11,7 +11,7 @@ from foldline.report.run import analysis
 RNG = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("task", [TASKS["multiclass"], TASKS["multilabel"]])
+@pytest.mark.parametrize("task", [TASKS["multiclass"], TASKS["multilabel"]], ids=str)
 def test_class_counts_agree_with_scikit_learn(task: Task) -> None:
     prob = RNG.dirichlet(np.ones(4), 200)
     if task.label_sets:
@@ -32,17 +32,17 @@ def test_confusion_has_labels_downwards() -> None:
     assert counts.tolist() == [[1, 0], [1, 1]]
 
 
-def test_nothing_mixed_up() -> None:
-    assert analysis.mixed_up(TASKS["binary"], np.array([0.0, 1.0]), np.eye(2), most=5) == []
+def test_nothing_is_confused() -> None:
+    assert analysis.confused_pairs(TASKS["binary"], np.array([0.0, 1.0]), np.eye(2), most=5) == []
 
 
 def test_reliability_counts_every_row_once() -> None:
     prob = np.array([0.0, 0.05, 0.5, 0.99, 1.0])
     found = analysis.reliability(prob, np.array([False, True, True, True, True]))
     assert found.rows.tolist() == [2, 1, 2]
-    assert found.seen.tolist() == [0.5, 1.0, 1.0]
-    assert (found.low <= found.seen).all()
-    assert (found.seen <= found.high).all()
+    assert found.observed.tolist() == [0.5, 1.0, 1.0]
+    assert (found.low <= found.observed).all()
+    assert (found.observed <= found.high).all()
     assert found.error == pytest.approx((2 * 0.475 + 0.5 + 2 * 0.005) / 5)
 
 

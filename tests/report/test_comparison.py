@@ -33,7 +33,7 @@ def test_equal_runs_cannot_be_told_apart(tmp_path: Path, task: Task) -> None:
     pair = pair_of(found, "twin", "a")
     assert (pair.difference.gain, pair.difference.low, pair.difference.high) == (0, 0, 0)
     assert (pair.difference.wins, pair.difference.losses, pair.difference.folds) == (0, 0, 3)
-    assert "no telling apart" in pair.in_words()
+    assert "no significant difference" in pair.in_words()
 
 
 @pytest.mark.parametrize("task", PLAIN)

@@ -15,11 +15,11 @@ from foldline.report.look.curves import limits, mean_curve, stretch, values_of
 from foldline.report.look.palette import Picture
 from foldline.report.run import learning_figures
 from foldline.report.run.page import build_report
-from foldline.report.run.reported_run import RunFolder, read_run
+from foldline.report.run.reported_run import ReportedRun, read_run
 from report.made_runs import COMP, OUTPUTS, RUN, make_run, write_fold
 
 
-def made(tmp_path: Path, task: Task = TASKS["binary"], **choices: object) -> tuple[Layout, RunFolder]:
+def made(tmp_path: Path, task: Task = TASKS["binary"], **choices: object) -> tuple[Layout, ReportedRun]:
     layout = make_run(tmp_path, task, **choices)  # type: ignore[arg-type]
     return layout, read_run(layout, COMP, RUN)
 
@@ -66,16 +66,16 @@ def test_words_have_the_mean_of_the_folds(tmp_path: Path) -> None:
     assert f"to {last:.4f} in epoch 3." in alt
 
 
-def test_accuracy_of_the_own_rows_stands_beside_that_of_the_training_rows(tmp_path: Path) -> None:
+def test_accuracy_of_the_validation_rows_stands_beside_that_of_the_training_rows(tmp_path: Path) -> None:
     layout, _ = made(tmp_path)
     for fold in range(3):
         path = layout.fold(COMP, RUN, fold) / "log.csv"
         tables.write_csv(path, tables.read_csv(path).drop(columns="valid_accuracy"))
         change_log(layout, fold, accuracy_ok=1.0, accuracy_defective=0.0)
     run = read_run(layout, COMP, RUN)
-    own = run.truth[(run.oof["fold"] == 1).to_numpy()]
+    truth = run.truth[(run.oof["fold"] == 1).to_numpy()]
     log = learning_figures.epochs_of(run)[1]
-    assert log["own_accuracy"].tolist() == pytest.approx([(own == 0).mean()] * 4)
+    assert log[learning_figures.VALID_ACCURACY].tolist() == pytest.approx([(truth == 0).mean()] * 4)
     picture = next(it for it in learning_figures.curves_over_epochs(run) if it.title == "Accuracy")
     assert len(lines(picture)) == len(lines(picture, "muted")) == 4
 

@@ -14,8 +14,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.task import TASKS, Task
-from foldline.report.live.state import guesses, open_live
-from foldline.report.run.figures import FIGURES
+from foldline.report.live.state import newest_predictions, open_live
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
@@ -77,8 +76,8 @@ def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) 
     assert page.headings[0] == 1
     assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
     assert all(image["alt"] for image in page.images)
-    wanted = [name for name, kind in FIGURES.items() if task.fits(kind.kinds) and not name.startswith("learning")]
-    assert all(f'id="figure-{name}"' in text for name in wanted)
+    drawn = ["roc", "reliability", "distribution"] if task.has_classes else ["scatter", "residuals"]
+    assert all(f'id="figure-{name}"' in text for name in ["score", *drawn])
     assert ('id="figure-learning"' in text) == trained
     assert ("test_net" in page.words) == trained
     assert ("Members" in page.words) != trained
@@ -118,7 +117,7 @@ def test_the_readers_facts_are_text_too(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["binary"])
     path = layout.competition_config(COMP)
     path.write_text(path.read_text().replace("A binary problem", "<b>bold</b>"))
-    change_scores(layout, optimistic=["<i>picked</i> by its own rows"], device="<u>cpu</u>")
+    change_scores(layout, optimistic=["<i>picked</i> by validation rows"], device="<u>cpu</u>")
     text, page = page_of(layout)
     assert "<b>bold</b>" in page.words
     assert "<i>picked" not in text
@@ -137,13 +136,13 @@ def test_warnings_stand_on_the_page(tmp_path: Path) -> None:
     frame = tables.read_csv(layout.folds(COMP))
     extra = frame.tail(1).assign(row_id="unread")
     write_folds(layout, TASKS["binary"], OUTPUTS["binary"], pd.concat([frame, extra]), ["plain", "warning: two twins"])
-    change_scores(layout, optimistic=["epoch picked by the fold's own rows"], below_probe=[1])
+    change_scores(layout, optimistic=["epoch selected by the score on its validation rows"], below_probe=[1])
     text, page = page_of(layout)
     for name in ("optimistic", "below-probe", "other-folds", "fold-checks", "rows-missing"):
         assert f'id="remark-{name}"' in text
-    assert "Fine-tuning made fold 1 worse than the probe" in page.words
+    assert "Fine-tuning made fold 1 worse than the linear probe" in page.words
     assert "Fold 1 went from 0.9000 to 0.8600" in page.words
-    assert "Epoch picked by the fold's own rows." in page.words
+    assert "Epoch selected by the score on its validation rows." in page.words
     assert "two twins" in page.words
     assert "1 of 91 training rows have no prediction" in page.words
 
@@ -202,7 +201,7 @@ def test_many_classes_stay_small(tmp_path: Path) -> None:
     text, page = page_of(layout)
     assert len(text) < 400_000
     assert "1,200 classes, 240 of them with rows: the table shows the 25 with the lowest F1" in page.words
-    assert "Mixed up most often" in page.words
+    assert "Most frequent confusions" in page.words
     assert "figure-confusion" not in text
     assert "figure-roc" not in text
 
@@ -316,8 +315,8 @@ def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
     assert "no picture" not in page.words
     assert text.count("data:image/png") == 24
     live = open_live(layout, COMP, RUN, test=False)
-    write_guesses(layout)
-    assert guesses(live, 1, seed=0)[0]["image"].startswith("data:image/")
+    write_valid_predictions(layout)
+    assert newest_predictions(live, 1, seed=0)[0]["image"].startswith("data:image/")
 
     def without_package(*_: object) -> None:
         raise FoldlineError("a DICOM file needs a package", next="pip install it")
@@ -325,20 +324,20 @@ def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("foldline.report.run.pictures.preview", without_package)
     monkeypatch.setattr("foldline.report.live.state.preview", without_package)
     assert "no picture: a DICOM file needs a package" in page_of(layout)[1].words
-    assert guesses(live, 1, seed=0)[0]["image"] == ""
+    assert newest_predictions(live, 1, seed=0)[0]["image"] == ""
 
 
-def write_guesses(layout: Layout) -> None:
+def write_valid_predictions(layout: Layout) -> None:
     """`valid.parquet` of fold 0, from the run's OOF predictions."""
     oof = tables.read_parquet(layout.run(COMP, RUN) / "oof.parquet")
     table = oof.loc[oof["fold"] == 0, ["row_id", "prob_ok", "prob_defective"]]
     tables.write_parquet(layout.fold(COMP, RUN, 0) / "valid.parquet", table)
 
 
-def test_a_rate_that_followed_the_own_rows_is_optimistic(tmp_path: Path) -> None:
+def test_a_learning_rate_that_followed_the_validation_rows_is_optimistic(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["binary"])
     change_scores(layout, optimistic=Run.parse({"schedule": {"name": "plateau"}}, where="test").optimistic())
-    assert "The learning rate followed the loss on the fold's own rows." in page_of(layout)[1].words
+    assert "The learning rate followed the loss on the validation rows." in page_of(layout)[1].words
 
 
 def test_commands_bring_back_the_run_file(tmp_path: Path) -> None:

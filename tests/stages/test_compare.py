@@ -30,7 +30,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     add_rival(layout, TASKS["binary"], "b", 1.0, seed=9)
     assert main(["compare", "--root", str(tmp_path), "--comp", COMP, "--runs", "a b", "--against", "b"]) == 0
     said = capsys.readouterr().out
-    assert "no telling apart" in said
+    assert "no significant difference" in said
     assert " c " not in said
     assert main(["compare", "--root", str(tmp_path), "--comp", COMP, "--runs", "a nothing"]) == 2
     assert "make predict COMP=made RUN=nothing" in capsys.readouterr().err

@@ -46,19 +46,19 @@ def test_the_page_and_the_log(trained: TinyProject, address: str) -> None:
     assert fold["log"]["train_loss"][0] is None, "the start has no training loss"
 
 
-def test_guesses_are_the_newest_and_of_rows_that_the_fold_did_not_learn(trained: TinyProject, address: str) -> None:
+def test_predictions_are_the_newest_and_of_rows_that_the_fold_did_not_learn(trained: TinyProject, address: str) -> None:
     frame = read_csv(trained.layout.folds("tiny")).set_index("row_id")
-    rows = json.loads(get(f"{address}/guesses.json?seed=3"))
+    rows = json.loads(get(f"{address}/predictions.json?seed=3"))
     assert len(rows) == 24
     assert {frame["fold"][row["row_id"]] for row in rows} == {"0"}
     assert all(row["truth"] == frame["target"][row["row_id"]] for row in rows)
-    assert all(row["right"] == (row["guess"] == row["truth"]) for row in rows)
+    assert all(row["right"] == (row["predicted"] == row["truth"]) for row in rows)
     assert all(row["image"].startswith("data:image/") for row in rows)
-    assert rows == json.loads(get(f"{address}/guesses.json?seed=3"))
-    assert rows != json.loads(get(f"{address}/guesses.json?seed=4"))
+    assert rows == json.loads(get(f"{address}/predictions.json?seed=3"))
+    assert rows != json.loads(get(f"{address}/predictions.json?seed=4"))
     table = read_parquet(trained.fold(0) / "valid.parquet")
     write_parquet(trained.fold(0) / "latest.parquet", table.assign(prob_dark=1.0, prob_bright=0.0))
-    assert {row["guess"] for row in json.loads(get(f"{address}/guesses.json?seed=3"))} == {"dark"}
+    assert {row["predicted"] for row in json.loads(get(f"{address}/predictions.json?seed=3"))} == {"dark"}
 
 
 def test_held_out_labels_are_shown_only_on_request(trained: TinyProject) -> None:
@@ -66,7 +66,7 @@ def test_held_out_labels_are_shown_only_on_request(trained: TinyProject) -> None
     assert trained.run("predict") == 0
     with serve(trained.layout, "tiny", "quick", port=0, test=True) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        rows = json.loads(get(f"http://127.0.0.1:{server.server_port}/guesses.json?seed=0"))
+        rows = json.loads(get(f"http://127.0.0.1:{server.server_port}/predictions.json?seed=0"))
         server.shutdown()
     solution = read_csv(trained.layout.holdout_solution("tiny")).set_index("row_id")["target"]
     assert rows
@@ -86,7 +86,7 @@ def test_before_training_there_is_a_page_and_nothing_on_it(project: TinyProject)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}"
         assert json.loads(get(f"{base}/state.json"))["folds"] == []
-        assert json.loads(get(f"{base}/guesses.json")) == []
+        assert json.loads(get(f"{base}/predictions.json")) == []
         server.shutdown()
         with pytest.raises(FoldlineError, match="cannot be used"):
             serve(project.layout, "tiny", "quick", port=server.server_port, test=False)

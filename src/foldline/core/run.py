@@ -245,11 +245,11 @@ class Train(Strict):
     )
     select: Literal["last", "best"] = Field(
         "last",
-        description="the epoch whose weights predict; best is picked by the fold's own rows and makes OOF optimistic",
+        description="the epoch whose weights predict; best is selected by the validation rows and makes OOF optimistic",
     )
     patience: int = Field(0, ge=0, description="stop after so many epochs without a better metric; 0: never")
     checkpoint_minutes: float = Field(5.0, gt=0, description="how often a resume point is written inside an epoch")
-    validate_every: int = Field(1, ge=1, description="epochs between two looks at the fold's own rows; the last always")
+    validate_every: int = Field(1, ge=1, description="epochs between two validations; the last epoch always is")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -294,12 +294,12 @@ class Run(Strict):
         return self.model_dump(mode="json")
 
     def optimistic(self) -> list[str]:
-        """Why the OOF score is a little too good: what in training was decided by the fold's own rows."""
+        """Why the OOF score is a little too good: what in training was decided by the validation rows."""
         reasons = []
         if self.train.select == "best":
-            reasons.append("each fold's epoch was picked by the score on the fold's own rows")
+            reasons.append("each fold's epoch was selected by the score on its validation rows")
         if self.schedule.name == "plateau":
-            reasons.append("the learning rate followed the loss on the fold's own rows")
+            reasons.append("the learning rate followed the loss on the validation rows")
         return reasons
 
 

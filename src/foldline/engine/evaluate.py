@@ -1,4 +1,4 @@
-"""What a network says of the fold's own rows after an epoch, and what that is worth."""
+"""What a network says of the fold's validation rows after an epoch, and what that is worth."""
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
     if not np.isfinite(logits).all():
         raise NotFiniteError(
             f"the network predicts no finite numbers for {int((~np.isfinite(logits)).any(axis=1).sum())} rows",
-            where=f"fold {job.fold}, its own rows",
+            where=f"fold {job.fold}, its validation rows",
             next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
         )
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))

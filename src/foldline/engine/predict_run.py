@@ -154,7 +154,7 @@ def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
 
 
 def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) -> pd.DataFrame:
-    """The fold's own rows by the fold's own model; what training wrote is taken when its views are the same."""
+    """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
     fold, folds = meta["fold"], problem.folds
     frame = folds.frame.iloc[problem.own(fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
@@ -164,7 +164,7 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
         found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
     else:
         found = _predict(
-            problem, meta, models, problem.valid_rows(fold, _encoding(meta)), f"own rows of fold {fold}"
+            problem, meta, models, problem.valid_rows(fold, _encoding(meta)), f"validation rows of fold {fold}"
         ).mean(axis=0)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(

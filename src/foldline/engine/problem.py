@@ -111,7 +111,7 @@ class Problem:
         return None if self.encoding is None else self.encoding.fitted_on(others)
 
     def valid_rows(self, fold: int, encoding: Encoding | None) -> RowArrays:
-        """The fold's own rows, their metadata by the fold's encoding."""
+        """The fold's validation rows, their metadata by the fold's encoding."""
         return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding)
 
     def train_rows(self, fold: int) -> RowArrays:
@@ -138,7 +138,7 @@ class Problem:
         return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata)
 
     def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
-        """Without rows whose picture looks like one of the fold's own rows, or of the test rows."""
+        """Without rows whose picture looks like one of the fold's validation rows, or of the test rows."""
         others = self.folds.frame["image"].tolist() + (self.folds.test["image"].tolist() if test else [])
         alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), rows["image"].tolist(), others)
         forbidden = set(self.folds.frame["image"].iloc[self.own(fold, train=False)])

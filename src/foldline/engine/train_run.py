@@ -132,7 +132,7 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
-    """What the kept weights say of the fold's own rows, in all views: this fold's part of the OOF predictions."""
+    """What the kept weights predict of the validation rows, in all views: this fold's part of the OOF."""
     models = []
     for weights in members:
         model = build(problem.architecture).to(job.device)

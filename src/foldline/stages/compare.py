@@ -25,29 +25,37 @@ def compare(layout: Layout, comp: str, runs: Sequence[str] = (), *, against: str
     Raises:
         FoldlineError: a named run is not predicted or was made on other folds; there is no run at all.
     """
-    found = read_comparison(layout, comp, runs, against)
-    say_table(_score_table(found))
-    for pairs in found.pairs.values():
+    comparison = read_comparison(layout, comp, runs, against)
+    say_table(_score_table(comparison))
+    for pairs in comparison.pairs.values():
         say("")
         for pair in pairs:
             say(pair.in_words())
-    _say_settings(found)
+    _say_settings(comparison)
     say("")
-    for line in caveats(found):
+    for line in caveats(comparison):
         say(f"note: {line}")
-    for name, reason in found.left_out.items():
+    for name, reason in comparison.left_out.items():
         say(f"left out: {name} ({reason})")
     path = layout.run(comp, "compare.html")
-    write_text(path, build_comparison(found))
+    write_text(path, build_comparison(comparison))
     say(f"comparison: {layout.relative(path)}")
-    return found
+    return comparison
 
 
-def _score_table(found: Comparison) -> list[list[str]]:
-    folds = range(found.k) if found.k <= MOST_FOLDS else range(0)
-    rows = ["rows"] if found.partial else []
-    header = ["run", found.facts.metric, "95 % interval", "mean ± std", *(f"fold {k}" for k in folds), *rows, "time"]
-    return [header, *(_score_line(rival, folds, bool(rows)) for rival in found.rivals)]
+def _score_table(comparison: Comparison) -> list[list[str]]:
+    folds = range(comparison.k) if comparison.k <= MOST_FOLDS else range(0)
+    rows = ["rows"] if comparison.partial else []
+    header = [
+        "run",
+        comparison.facts.metric,
+        "95 % interval",
+        "mean ± std",
+        *(f"fold {k}" for k in folds),
+        *rows,
+        "time",
+    ]
+    return [header, *(_score_line(rival, folds, bool(rows)) for rival in comparison.rivals)]
 
 
 def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
@@ -64,7 +72,12 @@ def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
     ]
 
 
-def _say_settings(found: Comparison) -> None:
-    if found.settings:
+def _say_settings(comparison: Comparison) -> None:
+    if comparison.settings:
         say("\nsettings that differ")
-        say_table([["", *(rival.name for rival in found.rivals)], *([key, *values] for key, values in found.settings)])
+        say_table(
+            [
+                ["", *(rival.name for rival in comparison.rivals)],
+                *([key, *values] for key, values in comparison.settings),
+            ]
+        )

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.report.live.state import LiveRun, guesses, open_live, state
+from foldline.report.live.state import LiveRun, newest_predictions, open_live, state
 from foldline.report.look.palette import colour_variables
 from foldline.report.look.templates import environment
 
@@ -70,9 +70,11 @@ def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
                 self._answer("text/html; charset=utf-8", page)
             elif address.path == "/state.json":
                 self._answer("application/json", json.dumps(state(live)))
-            elif address.path == "/guesses.json":
+            elif address.path == "/predictions.json":
                 seed = parse_qs(address.query).get("seed", ["0"])[0]
-                self._answer("application/json", json.dumps(guesses(live, ROWS, int(seed) if seed.isdigit() else 0)))
+                self._answer(
+                    "application/json", json.dumps(newest_predictions(live, ROWS, int(seed) if seed.isdigit() else 0))
+                )
             else:
                 self.send_error(404)
 

@@ -1,7 +1,7 @@
 """Fine-tunes one fold. Killed at any moment and started again, it ends with the same bits.
 
 Reads a prepared job; writes `resume`, `log.csv`, `steps.csv` (the rate and loss of each step) and `latest.parquet`
-(what the network says of the fold's own rows) into the fold's folder while it trains, and returns the weights. A step
+(predictions of the validation rows) into the fold's folder while it trains, and returns the weights. A step
 depends on the weights, the optimizer, and (seed, fold, step) alone: the order of the rows, the augmentation and
 dropout are functions of these numbers, so a resume point is small and exact.
 """
@@ -155,7 +155,7 @@ class _Training:
         return place.last_of_group
 
     def finish_epoch(self) -> None:
-        """Scores the fold's own rows, logs, and moves on to the next epoch."""
+        """Scores the fold's validation rows, logs, and moves on to the next epoch."""
         self.averages.after_epoch(self.position.epoch + 1)
         self._record(train_loss=self.position.loss_sum / self.batches)
         position = self.position

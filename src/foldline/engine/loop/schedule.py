@@ -25,7 +25,7 @@ class Rates(ABC):
         """Sets the rates of optimizer step `step`, counted from 0."""
 
     def after_epoch(self, valid_loss: float) -> None:  # noqa: B027 - only plateau listens
-        """Tells how the fold's own rows did."""
+        """Tells how the fold's validation rows did."""
 
     def state(self) -> dict[str, float | None]:
         """What a resume point must keep, as a JSON value."""

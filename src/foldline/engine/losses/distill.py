@@ -1,6 +1,6 @@
 """Distillation: the fold's network also learns from what another run's network of the same fold says.
 
-That teacher saw exactly the rows that the pupil sees, so the fold's own rows stay unseen. It looks at the same
+That teacher saw exactly the rows that the pupil sees, so the fold's validation rows stay unseen. It looks at the same
 augmented picture as the pupil (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and
 consistent", https://arxiv.org/abs/2106.05237).
 """

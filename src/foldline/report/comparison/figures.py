@@ -16,12 +16,12 @@ WIDTH, LANE, FRAME = 480, 26, 58  # px: a picture's width, the height of a run's
 NAME = 26  # letters of a run's name beside its lane
 
 
-def score_dots(found: Comparison) -> list[Picture]:
+def score_dots(comparison: Comparison) -> list[Picture]:
     """Each run's pooled score with its interval, and its folds' scores; the best run at the top."""
-    shown = [rival for rival in found.rivals if rival.cv["pooled"] is not None]
+    shown = [rival for rival in comparison.rivals if rival.cv["pooled"] is not None]
     if not shown:
         return []
-    metric = formats.metric_title(found.facts.metric)
+    metric = formats.metric_title(comparison.facts.metric)
     with palette.drawing():
         height = FRAME + LANE * len(shown)
         figure, axes = palette.canvas(WIDTH, height)
@@ -35,13 +35,13 @@ def score_dots(found: Comparison) -> list[Picture]:
                 color=palette.PAPER,
                 markeredgecolor=palette.MUTED,
             )
-            _dot(axes, lane, rival.cv["pooled"], rival.cv["interval"], rival.name in found.partial)
+            _dot(axes, lane, rival.cv["pooled"], rival.cv["interval"], rival.name in comparison.partial)
         _lanes(axes, [rival.name for rival in shown])
         axes.set_xlabel(metric)
         uri = palette.svg_uri(figure)
     alt = "; ".join(f"{rival.name} {formats.score(rival.cv['pooled'])}" for rival in shown)
-    better = "Further right is better." if found.direction == "max" else "Further left is better."
-    hollow = " A hollow dot: a run on only some of the rows." if found.partial else ""
+    better = "Further right is better." if comparison.direction == "max" else "Further left is better."
+    hollow = " A hollow dot: a run on only some of the rows." if comparison.partial else ""
     legend = [("dot", "pooled score"), ("accent", "95 % interval"), ("number", "one fold")]
     title = f"{metric}, out of fold"
     return [Picture("scores", title, uri, WIDTH, height, f"{metric}: {alt}.", better + hollow, legend)]
@@ -57,17 +57,21 @@ def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
         figure, axes = palette.canvas(WIDTH, height)
         axes.axvline(0, color=palette.MUTED, linewidth=1.2)
         for lane, pair in enumerate(shown):
-            it = pair.difference
+            difference = pair.difference
             colour = (
-                palette.MUTED if it.verdict == "same" else palette.ACCENT if it.verdict == "better" else palette.WARM
+                palette.MUTED
+                if difference.verdict == "same"
+                else palette.ACCENT
+                if difference.verdict == "better"
+                else palette.WARM
             )
-            _dot(axes, lane, it.gain, (it.low, it.high), not it.everything, colour)
+            _dot(axes, lane, difference.gain, (difference.low, difference.high), not difference.everything, colour)
         _lanes(axes, [pair.run for pair in shown])
         axes.set_xlabel(f"better than {formats.printable(reference, NAME)} by")
         uri = palette.svg_uri(figure)
     alt = "; ".join(pair.in_words() for pair in shown)
-    caption = "Right of the line is better. Gray: the interval holds 0, these rows cannot tell the two apart."
-    legend = [("accent", "better"), ("warm", "worse"), ("gray", "no telling apart")]
+    caption = "Right of the line is better. Gray: the interval holds 0: no significant difference."
+    legend = [("accent", "better"), ("warm", "worse"), ("gray", "no significant difference")]
     title = f"Against {formats.printable(reference, 40)}"
     return [Picture("differences", title, uri, WIDTH, height, f"{alt}.", caption, legend)]
 
@@ -95,17 +99,17 @@ def _lanes(axes: "Axes", names: list[str]) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def run_curves(found: Comparison) -> list[Picture]:
+def run_curves(comparison: Comparison) -> list[Picture]:
     """One small picture a run: losses above, the metric below, both sets, over epochs; one scale for all runs."""
-    trained = [rival for rival in found.rivals if any(len(log) > 1 for log in rival.logs.values())]
+    trained = [rival for rival in comparison.rivals if any(len(log) > 1 for log in rival.logs.values())]
     logs = [log for rival in trained for log in rival.logs.values()]
     losses = curves.limits(log[name] for log in logs for name in ("train_loss", "valid_loss"))
     scores = curves.limits(log[name] for log in logs for name in ("train_score", "score") if name in log)
-    return [_curve(found, rival, losses, scores) for rival in trained]
+    return [_curve(comparison, rival, losses, scores) for rival in trained]
 
 
 def _curve(
-    found: Comparison, rival: Rival, losses: tuple[float, float] | None, scores: tuple[float, float] | None
+    comparison: Comparison, rival: Rival, losses: tuple[float, float] | None, scores: tuple[float, float] | None
 ) -> Picture:
     logs = list(rival.logs.values())
     with palette.drawing():
@@ -121,22 +125,22 @@ def _curve(
             axes.locator_params(axis="y", nbins=4)
         curves.whole_epochs(below, max(float(log["epoch"].max()) for log in logs))
         uri = palette.svg_uri(figure)
-    title, alt = formats.printable(rival.name, 40), _curve_words(found, rival)
-    return Picture("curves", title, uri, 250, 250, alt, _own_settings(found, rival))
+    title, alt = formats.printable(rival.name, 40), _curve_words(comparison, rival)
+    return Picture("curves", title, uri, 250, 250, alt, _settings_apart(comparison, rival))
 
 
-def _curve_words(found: Comparison, rival: Rival) -> str:
+def _curve_words(comparison: Comparison, rival: Rival) -> str:
     last = [log.iloc[-1] for log in rival.logs.values()]
     ends = {name: float(np.mean([row[name] for row in last])) for name in ("train_loss", "valid_loss", "score")}
     return (
         f"{rival.name} after {max(row['epoch'] for row in last):.0f} epochs, mean of {len(last)} folds: training loss "
         f"{formats.score(ends['train_loss'])}, validation loss {formats.score(ends['valid_loss'])}, "
-        f"{formats.metric_title(found.facts.metric)} {formats.score(ends['score'])}."
+        f"{formats.metric_title(comparison.facts.metric)} {formats.score(ends['score'])}."
     )
 
 
-def _own_settings(found: Comparison, rival: Rival, most: int = 5) -> str:
+def _settings_apart(comparison: Comparison, rival: Rival, most: int = 5) -> str:
     """What sets the run apart: its values of the settings that differ, without those that most runs share."""
-    place, runs = found.rivals.index(rival), len(found.rivals)
-    parts = [f"{key} {values[place]}" for key, values in found.settings if 2 * values.count(values[place]) <= runs]
+    place, runs = comparison.rivals.index(rival), len(comparison.rivals)
+    parts = [f"{key} {values[place]}" for key, values in comparison.settings if 2 * values.count(values[place]) <= runs]
     return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")

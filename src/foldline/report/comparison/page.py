@@ -9,53 +9,53 @@ from foldline.report.look import formats, palette
 from foldline.report.look.templates import environment
 
 
-def build_comparison(found: Comparison) -> str:
+def build_comparison(comparison: Comparison) -> str:
     """The page as HTML."""
-    return environment().get_template("comparison.html").render(page(found))
+    return environment().get_template("comparison.html").render(page(comparison))
 
 
-def page(found: Comparison) -> dict[str, Any]:
+def page(comparison: Comparison) -> dict[str, Any]:
     """Everything that the template shows."""
     from markupsafe import Markup
 
     return {
-        "found": found,
-        "metric": formats.metric_title(found.facts.metric),
-        "title": formats.printable(found.facts.title or found.comp),
-        "lede": lede(found),
-        "caveats": caveats(found),
-        "dots": figures.score_dots(found),
-        "forests": [it for reference, pairs in found.pairs.items() for it in figures.forest(reference, pairs)],
-        "curves": figures.run_curves(found),
-        "scored_while_training": any("train_score" in log for rival in found.rivals for log in rival.logs.values()),
-        "folds": range(found.k) if found.k <= 10 else [],
+        "comparison": comparison,
+        "metric": formats.metric_title(comparison.facts.metric),
+        "title": formats.printable(comparison.facts.title or comparison.comp),
+        "lede": lede(comparison),
+        "caveats": caveats(comparison),
+        "dots": figures.score_dots(comparison),
+        "forests": [it for reference, pairs in comparison.pairs.items() for it in figures.forest(reference, pairs)],
+        "curves": figures.run_curves(comparison),
+        "scored_while_training": any(
+            "train_score" in log for rival in comparison.rivals for log in rival.logs.values()
+        ),
+        "folds": range(comparison.k) if comparison.k <= 10 else [],
         "verdict": verdict,
         "version": __version__,
         "palette": Markup(palette.colour_variables()),  # noqa: S704 - our own constants
     }
 
 
-def lede(found: Comparison) -> str:
+def lede(comparison: Comparison) -> str:
     """What is compared, and what came of it, in a few sentences."""
-    if len(found.rivals) == 1:
+    if len(comparison.rivals) == 1:
         return "One run so far: with a second one, the two are compared row by row."
-    best = found.rivals[0].name
-    pairs = found.pairs[best]
+    best = comparison.rivals[0].name
+    pairs = comparison.pairs[best]
     alike = [pair.run for pair in pairs if pair.difference.verdict == "same"]
     behind = [pair for pair in pairs if pair.difference.verdict == "worse"]
-    kinds = [f"{best} scores best."]
+    sentences = [f"{best} scores best."]
     if behind:
-        kinds.append(
-            f"It is better than {len(behind)} of the {len(pairs)} others beyond what the rows leave to chance."
-        )
+        sentences.append(f"It is significantly better than {len(behind)} of the {len(pairs)} others.")
     if alike:
-        kinds.append(
-            f"These rows cannot tell it from {formats.listing(alike[:5])}{' and more' if len(alike) > 5 else ''}."
+        sentences.append(
+            f"No significant difference from {formats.listing(alike[:5])}{' and more' if len(alike) > 5 else ''}."
         )
-    return formats.printable(" ".join(kinds))
+    return formats.printable(" ".join(sentences))
 
 
 def verdict(pair: Pair) -> str:
     """One word or two for a table."""
-    names = {"better": "better", "worse": "worse", "same": "no telling apart", "undefined": formats.DASH}
+    names = {"better": "better", "worse": "worse", "same": "no significant difference", "undefined": formats.DASH}
     return names[pair.difference.verdict]

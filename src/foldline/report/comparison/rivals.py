@@ -175,13 +175,13 @@ def _with_defaults(stored: Record, defaults: Record) -> Record:
     >>> _with_defaults({"optim": {"lr": 1}}, {"optim": {"lr": 2, "clip": 1}, "seed": 0})
     {'optim': {'lr': 1, 'clip': 1}, 'seed': 0}
     """
-    found = dict(stored)
+    settings = dict(stored)
     for key, default in defaults.items():
-        if key not in found:
-            found[key] = default
-        elif isinstance(default, dict) and isinstance(found[key], dict):
-            found[key] = {**found[key], **_with_defaults(found[key], default)}
-    return found
+        if key not in settings:
+            settings[key] = default
+        elif isinstance(default, dict) and isinstance(settings[key], dict):
+            settings[key] = {**settings[key], **_with_defaults(settings[key], default)}
+    return settings
 
 
 def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str) -> dict[int, pd.DataFrame]:
@@ -191,8 +191,8 @@ def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str)
         path = layout.fold(comp, name, k) / "log.csv"
         if path.is_file():
             log = tables.read_csv(path, required=LOG)
-            own = f"train_{metric}"  # empty where the training rows' labels are mixed
-            names = {own: "train_score"} if own in log.columns and (log[own] != "").any() else {}
+            column = f"train_{metric}"  # empty where the training rows' labels are mixed
+            names = {column: "train_score"} if column in log.columns and (log[column] != "").any() else {}
             log = log.rename(columns=names)[[*LOG, *names.values()]]
             logs[k] = log.apply(pd.to_numeric, errors="coerce")
     return logs
@@ -251,53 +251,56 @@ def _value(value: Any) -> str:
     return "set" if isinstance(value, dict) else formats.printable(formats.plain(value), 60)
 
 
-def difference_in_words(run: str, reference: str, found: Difference) -> str:
-    """Which of the two is better, by how much, or that these rows cannot tell.
+def difference_in_words(run: str, reference: str, difference: Difference) -> str:
+    """Which of the two is better, by how much, or that the difference is not significant.
 
     >>> difference_in_words("a", "b", Difference(0.0042, 0.0011, 0.0075, 5, 0, 5, 100, everything=True))
     'a is better than b by 0.0042 (95 %: 0.0011 to 0.0075, 5 of 5 folds)'
     >>> difference_in_words("a", "b", Difference(0.0002, -0.001, 0.0015, 3, 2, 5, 40, everything=True))
-    'a and b: no telling apart (a − b = +0.0002, 95 %: −0.0010 to 0.0015, a wins 3 of 5 folds)'
+    'a and b: no significant difference (a − b = +0.0002, 95 %: −0.0010 to 0.0015, a wins 3 of 5 folds)'
     """
-    if found.rows == 0:
+    if difference.rows == 0:
         return f"{run} and {reference} have no rows in common"
-    shared = "" if found.everything else f", on the {formats.count(found.rows)} that both have"
-    level = f"{100 * found.level:g} %"
-    if found.verdict == "undefined":
+    shared = "" if difference.everything else f", on the {formats.count(difference.rows)} that both have"
+    level = f"{100 * difference.level:g} %"
+    if difference.verdict == "undefined":
         return f"{run} and {reference}: the score is undefined{shared}"
-    if found.verdict == "same":
-        inside = f"{formats.score(found.low)} to {formats.score(found.high)}"
+    if difference.verdict == "same":
+        inside = f"{formats.score(difference.low)} to {formats.score(difference.high)}"
+        gain = f"{run} {formats.MINUS} {reference} = {formats.change(difference.gain)}"
         return (
-            f"{run} and {reference}: no telling apart "
-            f"({run} {formats.MINUS} {reference} = {formats.change(found.gain)}, "
-            f"{level}: {inside}, {run} wins {_of_folds(found.wins, found)}){shared}"
+            f"{run} and {reference}: no significant difference ({gain}, {level}: {inside}, "
+            f"{run} wins {_of_folds(difference.wins, difference)}){shared}"
         )
-    better, other, wins = (run, reference, found.wins) if found.verdict == "better" else (reference, run, found.losses)
-    ends = sorted([abs(found.low), abs(found.high)])
+    better, other, wins = (
+        (run, reference, difference.wins) if difference.verdict == "better" else (reference, run, difference.losses)
+    )
+    ends = sorted([abs(difference.low), abs(difference.high)])
     inside = f"{formats.score(ends[0])} to {formats.score(ends[1])}"
     return (
-        f"{better} is better than {other} by {formats.score(abs(found.gain))} "
-        f"({level}: {inside}, {_of_folds(wins, found)}){shared}"
+        f"{better} is better than {other} by {formats.score(abs(difference.gain))} "
+        f"({level}: {inside}, {_of_folds(wins, difference)}){shared}"
     )
 
 
-def _of_folds(wins: int, found: Difference) -> str:
-    return f"{wins} of {found.folds} {'fold' if found.folds == 1 else 'folds'}"
+def _of_folds(wins: int, difference: Difference) -> str:
+    return f"{wins} of {difference.folds} {'fold' if difference.folds == 1 else 'folds'}"
 
 
-def caveats(found: Comparison) -> list[str]:
+def caveats(comparison: Comparison) -> list[str]:
     """What a reader must know before believing the order of the runs."""
     lines = []
-    if len(found.rivals) > 2:
-        lines.append(f"The best of {len(found.rivals)} runs is partly luck: its score and its lead are optimistic")
-    if len(found.rivals) > 1:
+    if len(comparison.rivals) > 2:
+        lines.append(f"The best of {len(comparison.rivals)} runs is partly luck: its score and its lead are optimistic")
+    if len(comparison.rivals) > 1:
         lines.append("The intervals tell how the rows vary; chance in training is not in them: compare several seeds")
-    if found.partial:
+    if comparison.partial:
+        cover = "covers" if len(comparison.partial) == 1 else "cover"
         lines.append(
-            f"{formats.listing(found.partial)} cover{'s' if len(found.partial) == 1 else ''} only some of the rows: "
-            "such a run's own score is no match for the others', its differences are on the rows that both have"
+            f"{formats.listing(comparison.partial)} {cover} only some of the rows: "
+            "such a run's score cannot be compared with the others', its differences are on the rows that both have"
         )
-    for rival in found.rivals:
+    for rival in comparison.rivals:
         reasons = "; ".join(formats.printable(reason) for reason in rival.cv["optimistic"])
         lines += [f"{rival.name}'s score is optimistic: {reasons}"] if reasons else []
     return [formats.printable(line) for line in lines]

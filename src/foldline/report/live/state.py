@@ -1,4 +1,4 @@
-"""What the live page shows of a run that is being trained: each fold's log, and pictures with the newest guesses.
+"""What the live page shows of a run that is being trained: each fold's log, and pictures with the newest predictions.
 
 Reads `fold_<k>/log.csv`, `latest.parquet` or `valid.parquet`, `test.parquet`, the rows and the images; the held-out
 labels only where that is asked for. Writes nothing.
@@ -28,7 +28,7 @@ class LiveRun:
     """One run as the live page sees it.
 
     Attributes:
-        test: pictures are test rows with their held-out labels, not the folds' own rows.
+        test: pictures are test rows with their held-out labels, not validation rows.
     """
 
     layout: Layout
@@ -74,26 +74,26 @@ def state(live: LiveRun) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def guesses(live: LiveRun, count: int, seed: int) -> list[dict[str, Any]]:
-    """So many rows, drawn by `seed`: a picture, its truth, the newest guess, and whether that is right.
+def newest_predictions(live: LiveRun, count: int, seed: int) -> list[dict[str, Any]]:
+    """So many rows, drawn by `seed`: a picture, its true label, the newest prediction, and whether that is right.
 
     Returns:
-        Fields row_id, image (a data URI), truth, guess, sure (0..1 or null), right (null where there is no such thing).
+        Fields row_id, image (a data URI), truth, predicted, prob (0..1 or null), right (null where it has no meaning).
     """
-    table = _test_table(live) if live.test else _own_table(live)
+    table = _test_table(live) if live.test else _valid_table(live)
     if not len(table):
         return []
     chosen = np.random.default_rng(seed).permutation(len(table))[:count]
-    return [_guess(live, table.iloc[int(i)]) for i in chosen]
+    return [_prediction(live, table.iloc[int(i)]) for i in chosen]
 
 
-def _own_table(live: LiveRun) -> pd.DataFrame:
-    """The folds' own rows with what their networks said last."""
+def _valid_table(live: LiveRun) -> pd.DataFrame:
+    """The validation rows with the newest predictions of their networks."""
     parts = []
     for folder in sorted(live.folder.glob("fold_*")):
-        found = [folder / name for name in ("latest.parquet", "valid.parquet") if (folder / name).is_file()]
-        if found:
-            parts.append(read_parquet(found[0]))
+        paths = [folder / name for name in ("latest.parquet", "valid.parquet") if (folder / name).is_file()]
+        if paths:
+            parts.append(read_parquet(paths[0]))
     if not parts:
         return pd.DataFrame()
     keep = ["row_id", "image", *live.folds.task.target_columns(live.folds.outputs)]
@@ -110,23 +110,23 @@ def _test_table(live: LiveRun) -> pd.DataFrame:
     return read_parquet(path).merge(rows, on="row_id").merge(labels, on=labels.columns[0])
 
 
-def _guess(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
+def _prediction(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
     task, outputs = live.folds.task, live.folds.outputs
     values = row[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
-    shown: dict[str, Any] = {"row_id": row["row_id"], "image": _image(live, row["image"]), "sure": None, "right": None}
+    shown: dict[str, Any] = {"row_id": row["row_id"], "image": _image(live, row["image"]), "prob": None, "right": None}
     if task.single_label:
         best = int(values.argmax())
         return shown | {
-            "truth": row["target"], "guess": outputs[best], "sure": float(values[best]),
+            "truth": row["target"], "predicted": outputs[best], "prob": float(values[best]),
             "right": bool(row["target"] == outputs[best]),
         }  # fmt: skip
     truths = row[task.target_columns(outputs)].to_numpy(dtype=np.float64)
     if task.label_sets:
-        said, true = ({name for name, v in zip(outputs, x, strict=True) if v >= 0.5} for x in (values, truths))
-        words = [", ".join(sorted(names)) or "no label" for names in (true, said)]
-        return shown | {"truth": words[0], "guess": words[1], "right": said == true}
+        predicted, true = ({name for name, v in zip(outputs, x, strict=True) if v >= 0.5} for x in (values, truths))
+        words = [", ".join(sorted(names)) or "no label" for names in (true, predicted)]
+        return shown | {"truth": words[0], "predicted": words[1], "right": predicted == true}
     words = [", ".join(f"{number:.3g}" for number in numbers) for numbers in (truths, values)]
-    return shown | {"truth": words[0], "guess": words[1]}
+    return shown | {"truth": words[0], "predicted": words[1]}
 
 
 def _image(live: LiveRun, image: str) -> str:

@@ -14,7 +14,7 @@ def environment() -> "Environment":
     """The templates of all pages, with every value escaped and the filters of `formats`."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    found = Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader("foldline", f"report/{room}") for room in ROOMS]),
         autoescape=True,
         undefined=StrictUndefined,
@@ -31,5 +31,5 @@ def environment() -> "Environment":
         formats.plain,
         formats.printable,
     ):
-        found.filters[kind.__name__] = kind
-    return found
+        templates.filters[kind.__name__] = kind
+    return templates

@@ -1,6 +1,6 @@
 """What truth and predictions say, row by row and class by class. Arrays in, numbers out; reads and writes nothing.
 
-`truth` and `predicted` have the shapes of `run_folder.RunFolder`.
+`truth` and `predicted` have the shapes of `reported_run.ReportedRun`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array, Task
-from foldline.report.run.reported_run import Floats, RunFolder
+from foldline.report.run.reported_run import Floats, ReportedRun
 from foldline.scoring.metrics.classification import confusion_matrix
 
 Indices = NDArray[np.intp]
@@ -25,15 +25,16 @@ def true_class(task: Task, truth: Array) -> Indices:
 def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
     """[rows] how wrong each row is, >= 0: log loss; of regression, |error| in standard deviations of the truth.
 
-    >>> row_loss("binary", np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
+    >>> from foldline.core.task import TASKS
+    >>> row_loss(TASKS["binary"], np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
     array([0.69, 0.  ])
     """
     if not task.has_classes:
         spread = truth.std(axis=0)
         return np.asarray((np.abs(predicted - truth) / np.where(spread > 0, spread, 1.0)).mean(axis=1))
     if task.single_label:
-        own = predicted[np.arange(len(truth)), true_class(task, truth)]
-        return np.asarray(0.0 - np.log(np.clip(own, EPSILON, 1.0)), dtype=np.float64)
+        prob_true = predicted[np.arange(len(truth)), true_class(task, truth)]
+        return np.asarray(0.0 - np.log(np.clip(prob_true, EPSILON, 1.0)), dtype=np.float64)
     prob = np.clip(predicted, EPSILON, 1 - EPSILON)
     if task.soft:
         return np.asarray(-(truth * np.log(prob)).sum(axis=1))
@@ -43,7 +44,8 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
 def margin(task: Task, predicted: Floats) -> Array:
     """[rows] how sure each row is, in [0, 1]: the lead over the second class; of multi-label, mean |2p - 1|.
 
-    >>> margin("multiclass", np.array([[0.5, 0.4, 0.1]])).round(2)
+    >>> from foldline.core.task import TASKS
+    >>> margin(TASKS["multiclass"], np.array([[0.5, 0.4, 0.1]])).round(2)
     array([0.1])
     """
     if task.label_sets:
@@ -54,19 +56,21 @@ def margin(task: Task, predicted: Floats) -> Array:
 
 def confusion(task: Task, truth: Array, predicted: Floats) -> NDArray[np.int64]:
     """[classes, classes] rows by true class (first axis) and most probable class (second)."""
-    guess = predicted.argmax(axis=1).astype(np.float64)
-    return confusion_matrix(true_class(task, truth).astype(np.float64), guess, predicted.shape[1])
+    top = predicted.argmax(axis=1).astype(np.float64)
+    return confusion_matrix(true_class(task, truth).astype(np.float64), top, predicted.shape[1])
 
 
-def mixed_up(task: Task, truth: Array, predicted: Floats, most: int) -> list[tuple[int, int, int]]:
+def confused_pairs(task: Task, truth: Array, predicted: Floats, most: int) -> list[tuple[int, int, int]]:
     """The pairs (true class, predicted class, rows) that are confused most often; fine for 65,000 classes.
 
-    >>> mixed_up("multiclass", np.array([0.0, 0.0, 1.0]), np.array([[0.1, 0.9], [0.2, 0.8], [0.0, 1.0]]), most=5)
+    >>> from foldline.core.task import TASKS
+    >>> prob = np.array([[0.1, 0.9], [0.2, 0.8], [0.0, 1.0]])
+    >>> confused_pairs(TASKS["multiclass"], np.array([0.0, 0.0, 1.0]), prob, most=5)
     [(0, 1, 2)]
     """
-    true, guess = true_class(task, truth), predicted.argmax(axis=1)
-    wrong = true != guess
-    pairs, counts = np.unique(np.stack([true[wrong], guess[wrong]], axis=1), axis=0, return_counts=True)
+    true, top = true_class(task, truth), predicted.argmax(axis=1)
+    wrong = true != top
+    pairs, counts = np.unique(np.stack([true[wrong], top[wrong]], axis=1), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
     return [(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])) for i in order]
 
@@ -84,15 +88,15 @@ def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array
     """
     classes = predicted.shape[1]
     if task.label_sets:
-        yes = predicted >= 0.5
-        rows, said, right = truth.sum(axis=0), yes.sum(axis=0), (yes * truth).sum(axis=0)
+        labels = predicted >= 0.5
+        rows, chosen, right = truth.sum(axis=0), labels.sum(axis=0), (labels * truth).sum(axis=0)
     else:
-        true, guess = true_class(task, truth), predicted.argmax(axis=1)
-        rows, said = np.bincount(true, minlength=classes), np.bincount(guess, minlength=classes)
-        right = np.bincount(true[true == guess], minlength=classes)
-    rows, said, right = (np.asarray(part, dtype=np.float64) for part in (rows, said, right))
-    f1 = ratio(2 * right, rows + said)
-    return {"rows": rows, "precision": ratio(right, said), "recall": ratio(right, rows), "f1": f1}
+        true, top = true_class(task, truth), predicted.argmax(axis=1)
+        rows, chosen = np.bincount(true, minlength=classes), np.bincount(top, minlength=classes)
+        right = np.bincount(true[true == top], minlength=classes)
+    rows, chosen, right = (np.asarray(part, dtype=np.float64) for part in (rows, chosen, right))
+    f1 = ratio(2 * right, rows + chosen)
+    return {"rows": rows, "precision": ratio(right, chosen), "recall": ratio(right, rows), "f1": f1}
 
 
 def one_against_rest(task: Task, truth: Array, column: int) -> NDArray[np.bool_]:
@@ -124,14 +128,14 @@ def roc(is_class: NDArray[np.bool_], prob: Floats, points: int = 300) -> tuple[A
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted probability against observed share, in bins. All arrays are [bins], empty bins left out.
+    """Predicted probability against observed frequency, in bins. All arrays are [bins], empty bins left out.
 
-    `low` and `high` are the 95 % interval of the observed share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    `low` and `high` are the 95 % interval of the observed frequency (Wilson 1927, doi:10.1080/01621459.1927.10502953).
     `error` is the expected calibration error: the mean gap, weighted by rows (Naeini et al. 2015).
     """
 
-    said: Array
-    seen: Array
+    predicted: Array
+    observed: Array
     low: Array
     high: Array
     rows: Array
@@ -144,28 +148,27 @@ def reliability(prob: Floats, happened: NDArray[np.bool_], bins: int = 10) -> Re
     >>> reliability(np.array([0.75, 0.75, 0.75, 0.75]), np.array([True, True, True, False])).error
     0.0
     """
-    place = np.clip((prob * bins).astype(int), 0, bins - 1)
-    rows = np.bincount(place, minlength=bins).astype(np.float64)
+    bin_of = np.clip((prob * bins).astype(int), 0, bins - 1)
+    rows = np.bincount(bin_of, minlength=bins).astype(np.float64)
     full = rows > 0
     rows = rows[full]
-    said = np.bincount(place, weights=prob, minlength=bins)[full] / rows
-    seen = np.bincount(place, weights=happened, minlength=bins)[full] / rows
+    predicted = np.bincount(bin_of, weights=prob, minlength=bins)[full] / rows
+    observed = np.bincount(bin_of, weights=happened, minlength=bins)[full] / rows
     z = 1.959964
-    middle = (seen + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * np.sqrt(seen * (1 - seen) / rows + z**2 / (4 * rows**2))
-    error = float((np.abs(said - seen) * rows).sum() / rows.sum())
-    return Reliability(said, seen, np.maximum(middle - half, 0), np.minimum(middle + half, 1), rows, error)
+    middle = (observed + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(observed * (1 - observed) / rows + z**2 / (4 * rows**2))
+    error = float((np.abs(predicted - observed) * rows).sum() / rows.sum())
+    return Reliability(predicted, observed, np.maximum(middle - half, 0), np.minimum(middle + half, 1), rows, error)
 
 
-def calibration(run: RunFolder) -> tuple[Reliability, str]:
+def calibration(run: ReportedRun) -> tuple[Reliability, str]:
     """The reliability of a classification run, and what its probabilities are about."""
     if run.task.two_classes:
         name = run.outputs[-1]
         return reliability(run.predicted[:, -1], one_against_rest(run.task, run.truth, 1)), f"of “{name}”"
     if run.task.label_sets:
         return reliability(run.predicted.ravel(), run.truth.ravel() > 0.5), "of every class, pooled"
-    guess = run.predicted.argmax(axis=1)
-    right = guess == true_class(run.task, run.truth)
+    right = run.predicted.argmax(axis=1) == true_class(run.task, run.truth)
     return reliability(run.predicted.max(axis=1), right), "of the most probable class"
 
 

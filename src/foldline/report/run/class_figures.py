@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foldline.core.task import Array
+from foldline.core.task import CLASSES, Array
 from foldline.report.look import formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import Floats, RunFolder
+from foldline.report.run.reported_run import Floats, ReportedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,14 +21,21 @@ MOST_CURVES = 10  # more classes than this have a table instead of curves
 SIZE = (440, 330)  # px
 
 
-def roc_curves(run: RunFolder) -> list[Picture]:
+def draw(run: ReportedRun) -> list[Picture]:
+    """All figures of a run whose outputs are the classes of one target."""
+    if not run.task.fits(CLASSES):
+        return []
+    return [*roc_curves(run), *reliability_curve(run), *distributions(run)]
+
+
+def roc_curves(run: ReportedRun) -> list[Picture]:
     """Binary: the pooled curve over each fold's; else one curve a class, for at most `MOST_CURVES` classes."""
     if run.task.two_classes:
         return _binary_roc(run)
     return _class_rocs(run) if len(run.outputs) <= MOST_CURVES else []
 
 
-def _binary_roc(run: RunFolder) -> list[Picture]:
+def _binary_roc(run: ReportedRun) -> list[Picture]:
     is_positive, prob = analysis.one_against_rest(run.task, run.truth, 1), run.predicted[:, 1]
     auc, _ = analysis.area(is_positive, prob)
     if np.isnan(auc):
@@ -50,7 +57,7 @@ def _binary_roc(run: RunFolder) -> list[Picture]:
     return [Picture("roc", "ROC curve", uri, *SIZE, alt, "The nearer to the upper left corner, the better.", legend)]
 
 
-def _class_rocs(run: RunFolder) -> list[Picture]:
+def _class_rocs(run: ReportedRun) -> list[Picture]:
     areas = []
     for i in range(len(run.outputs)):
         areas.append(analysis.area(analysis.one_against_rest(run.task, run.truth, i), run.predicted[:, i])[0])
@@ -82,7 +89,7 @@ def _roc_axes() -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def reliability_curve(run: RunFolder) -> list[Picture]:
+def reliability_curve(run: ReportedRun) -> list[Picture]:
     """Predicted probability against what happened, in ten bins with 95 % intervals."""
     if not run.probabilities:
         return []
@@ -91,13 +98,19 @@ def reliability_curve(run: RunFolder) -> list[Picture]:
     with palette.drawing():
         figure, axes = palette.canvas(*SIZE)
         axes.plot([0, 1], [0, 1], ":", color=palette.MUTED, linewidth=1)
-        axes.vlines(curve.said, curve.low, curve.high, color=palette.ACCENT, linewidth=1.2)
-        axes.plot(curve.said, curve.seen, color=palette.ACCENT, linewidth=1.2, alpha=0.6)
+        axes.vlines(curve.predicted, curve.low, curve.high, color=palette.ACCENT, linewidth=1.2)
+        axes.plot(curve.predicted, curve.observed, color=palette.ACCENT, linewidth=1.2, alpha=0.6)
         sizes = 16 + 150 * np.sqrt(curve.rows / curve.rows.max())
         axes.scatter(
-            curve.said, curve.seen, s=sizes, color=palette.ACCENT, edgecolor=palette.PAPER, linewidth=1, zorder=3
+            curve.predicted,
+            curve.observed,
+            s=sizes,
+            color=palette.ACCENT,
+            edgecolor=palette.PAPER,
+            linewidth=1,
+            zorder=3,
         )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), xlabel="predicted probability", ylabel="observed share")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), xlabel="predicted probability", ylabel="observed frequency")
         uri = palette.svg_uri(figure)
     bins = f"{len(curve.rows)} bins"
     alt = f"Reliability of the probability {about}: expected calibration error {curve.error:.3f} over {bins}."
@@ -109,12 +122,12 @@ def reliability_curve(run: RunFolder) -> list[Picture]:
     return [Picture("reliability", "Reliability", uri, *SIZE, alt, caption, legend)]
 
 
-def distributions(run: RunFolder) -> list[Picture]:
+def distributions(run: ReportedRun) -> list[Picture]:
     """Binary: two histograms; else quantiles of the right class's probability, class by class."""
     return _histograms(run) if run.task.two_classes else _quantiles(run)
 
 
-def _histograms(run: RunFolder) -> list[Picture]:
+def _histograms(run: ReportedRun) -> list[Picture]:
     is_positive, prob = analysis.one_against_rest(run.task, run.truth, 1), run.predicted[:, 1]
     names = [formats.printable(name) for name in run.outputs]
     edges = np.linspace(0, 1, 26)
@@ -137,14 +150,14 @@ def _histograms(run: RunFolder) -> list[Picture]:
         f"of “{names[0]}”, {formats.score(medians[1], 2)} for rows of “{names[1]}”."
     )
     legend = [
-        ("accent", f"truly {formats.printable(names[0], 28)}"),
-        ("warm", f"truly {formats.printable(names[1], 28)}"),
+        ("accent", f"true label {formats.printable(names[0], 28)}"),
+        ("warm", f"true label {formats.printable(names[1], 28)}"),
     ]
-    caption = "The less the two overlap, the better they can be told apart."
+    caption = "The less the two overlap, the better the classes are separated."
     return [Picture("distribution", "Score distribution by true class", uri, *SIZE, alt, caption, legend)]
 
 
-def _quantiles(run: RunFolder) -> list[Picture]:
+def _quantiles(run: ReportedRun) -> list[Picture]:
     groups = _groups(run)
     shown = sorted(groups, key=lambda group: float(np.median(group[1])))[:MOST_CURVES]
     if not shown:
@@ -152,8 +165,8 @@ def _quantiles(run: RunFolder) -> list[Picture]:
     height = 96 + 26 * len(shown)
     with palette.drawing():
         figure, axes = palette.canvas(SIZE[0], height)
-        for y, (_, own, rest) in enumerate(reversed(shown)):
-            _quantile_line(axes, y + (0.13 if len(rest) else 0), own, palette.ACCENT)
+        for y, (_, of_class, rest) in enumerate(reversed(shown)):
+            _quantile_line(axes, y + (0.13 if len(rest) else 0), of_class, palette.ACCENT)
             if len(rest):
                 _quantile_line(axes, y - 0.19, rest, palette.WARM)
         axes.set_yticks(range(len(shown)), [formats.printable(name, 22) for name, _, _ in reversed(shown)])
@@ -161,8 +174,8 @@ def _quantiles(run: RunFolder) -> list[Picture]:
         axes.grid(visible=False, axis="y")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="predicted probability of the class")
         uri = palette.svg_uri(figure)
-    name, own, _ = shown[0]
-    lowest = f"the lowest median is {np.median(own):.2f} for “{name}”"
+    name, of_class, _ = shown[0]
+    lowest = f"the lowest median is {np.median(of_class):.2f} for “{name}”"
     alt = f"Predicted probability of the true class, class by class; {lowest}."
     which = f"The {len(shown)} lowest of {formats.count(len(groups))} classes. " if len(groups) > len(shown) else ""
     caption = f"{which}Dot: median; thick: the middle half of the rows; thin: 90 % of them."
@@ -170,12 +183,12 @@ def _quantiles(run: RunFolder) -> list[Picture]:
     return [Picture("distribution", "Score distribution by class", uri, SIZE[0], height, alt, caption, legend)]
 
 
-def _groups(run: RunFolder) -> list[tuple[str, Floats, Floats]]:
+def _groups(run: ReportedRun) -> list[tuple[str, Floats, Floats]]:
     """(class, its probability for rows of the class, for other rows), for classes that have rows."""
     names = [formats.printable(name) for name in run.outputs]
     if run.task.label_sets:
         parts = ((name, run.predicted[:, i], run.truth[:, i] > 0.5) for i, name in enumerate(names))
-        return [(name, prob[own], prob[~own]) for name, prob, own in parts if own.any()]
+        return [(name, prob[has], prob[~has]) for name, prob, has in parts if has.any()]
     true = analysis.true_class(run.task, run.truth)
     order = np.argsort(true, kind="stable")
     own_prob = run.predicted[order, true[order]]

@@ -1,4 +1,4 @@
-"""Tables about classes: the confusion matrix, the pairs that are mixed up most, and one line a class.
+"""Tables about classes: the confusion matrix, the pairs that are confused most often, and one line a class.
 
 However many classes there are, each table has at most `MOST_LINES` lines and a sentence that says what was left out.
 Arrays in, lines of the page out; reads and writes nothing.
@@ -11,7 +11,7 @@ import numpy as np
 from foldline.core.task import Array
 from foldline.report.look import formats
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 MOST_CELLS = 10  # classes of a confusion matrix
 MOST_LINES = 25
@@ -50,7 +50,7 @@ class ClassTable:
     note: str
 
 
-def confusion_cells(run: RunFolder) -> list[list[Cell]]:
+def confusion_cells(run: ReportedRun) -> list[list[Cell]]:
     """The confusion matrix, labels downwards; empty for multi-label, regression, more than `MOST_CELLS` classes."""
     if not run.task.exclusive or len(run.outputs) > MOST_CELLS:
         return []
@@ -59,15 +59,15 @@ def confusion_cells(run: RunFolder) -> list[list[Cell]]:
     return [[Cell(int(n), float(n / totals[i]), i == j) for j, n in enumerate(line)] for i, line in enumerate(counts)]
 
 
-def mixed_up_lines(run: RunFolder) -> list[tuple[str, str, int]]:
+def confused_pairs(run: ReportedRun) -> list[tuple[str, str, int]]:
     """The most frequent confusions (true, predicted, rows), where the matrix would be too large."""
     if not run.task.exclusive or len(run.outputs) <= MOST_CELLS:
         return []
-    pairs = analysis.mixed_up(run.task, run.truth, run.predicted, most=15)
+    pairs = analysis.confused_pairs(run.task, run.truth, run.predicted, most=15)
     return [(formats.printable(run.outputs[a]), formats.printable(run.outputs[b]), rows) for a, b, rows in pairs]
 
 
-def class_table(run: RunFolder) -> ClassTable | None:
+def class_table(run: ReportedRun) -> ClassTable | None:
     """One line a class, the worst classes first where there are too many; None for regression."""
     if not run.task.has_classes:
         return None
@@ -88,7 +88,7 @@ def _shown(counts: dict[str, Array]) -> list[int]:
     return [int(i) for i in worst if counts["rows"][i] > 0]
 
 
-def _note(run: RunFolder, counts: dict[str, Array], shown: int) -> str:
+def _note(run: ReportedRun, counts: dict[str, Array], shown: int) -> str:
     if len(run.outputs) <= MOST_LINES:
         return ""
     f1 = np.nan_to_num(counts["f1"][counts["rows"] > 0])
@@ -100,7 +100,7 @@ def _note(run: RunFolder, counts: dict[str, Array], shown: int) -> str:
     )
 
 
-def _line(run: RunFolder, counts: dict[str, Array], i: int, areas: bool) -> ClassLine:
+def _line(run: ReportedRun, counts: dict[str, Array], i: int, areas: bool) -> ClassLine:
     is_class = analysis.one_against_rest(run.task, run.truth, i)
     auc, average_precision = analysis.area(is_class, run.predicted[:, i]) if areas else (float("nan"), float("nan"))
     return ClassLine(

@@ -1,13 +1,13 @@
 """What was done, in words: the sentences and the line of facts at the top of a page. A run in, text out."""
 
 from foldline.report.look import formats
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.choose import decision_in_words
 
 BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}
 
 
-def lede(run: RunFolder) -> str:
+def lede(run: ReportedRun) -> str:
     """What was done, in one or two sentences."""
     rows = formats.count(len(run.oof))
     together = (
@@ -22,10 +22,10 @@ def lede(run: RunFolder) -> str:
     return f"{_models(run)}{together}"
 
 
-def _models(run: RunFolder) -> str:
+def _models(run: ReportedRun) -> str:
     """Which models predict which rows."""
     views, rows, name = len(run.cv["views"]), formats.count(len(run.oof)), formats.printable(model(run))
-    averaged = f", averaged over {views} views of its picture" if views > 1 else ""
+    averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
     if run.k == run.all_k:
         return (
             f"{run.k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that "
@@ -42,7 +42,7 @@ def _models(run: RunFolder) -> str:
     )
 
 
-def folds(run: RunFolder) -> str:
+def folds(run: ReportedRun) -> str:
     """How many folds are scored.
 
     "5", or "2 of 5" where `train.folds` names only some.
@@ -50,14 +50,14 @@ def folds(run: RunFolder) -> str:
     return str(run.k) if run.k == run.all_k else f"{run.k} of {run.all_k}"
 
 
-def decision(run: RunFolder) -> str:
+def decision(run: ReportedRun) -> str:
     """How the submission's labels were decided and what that is worth; empty where nothing was fitted."""
-    found = run.cv.get("decision")
-    line = decision_in_words(found, formats.metric_title(run.cv["metric"])) if found else ""
+    decision = run.cv.get("decision")
+    line = decision_in_words(decision, run.metric) if decision else ""
     return f"{line[:1].upper()}{line[1:]}." if line else ""
 
 
-def model(run: RunFolder) -> str:
+def model(run: ReportedRun) -> str:
     """The network's name."""
     metas = list(run.metas.values())
     if metas:
@@ -65,33 +65,33 @@ def model(run: RunFolder) -> str:
     return str((run.choices or {}).get("model", {}).get("name", "unknown model"))
 
 
-def facts(run: RunFolder) -> list[tuple[str, str]]:
+def facts(run: ReportedRun) -> list[tuple[str, str]]:
     """The line of facts below the headline: (name, value)."""
-    found = [("Task", run.task.name), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
+    line = [("Task", run.task.name), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
     if run.task.has_classes and not run.task.two_classes:
-        found.insert(1, ("Classes", formats.count(len(run.outputs))))
+        line.insert(1, ("Classes", formats.count(len(run.outputs))))
     if run.cv["members"]:
-        found += [("Members", str(len(run.cv["members"])))]
+        line += [("Members", str(len(run.cv["members"])))]
     else:
-        found += [("Model", formats.printable(model(run)))]
+        line += [("Model", formats.printable(model(run)))]
     if run.metas:
         height, width = next(iter(run.metas.values()))["height_width"]
-        found += [("Image", f"{height} x {width} px")]
-    found += learnt_from(run)
-    found += [("Views", formats.printable(", ".join(run.cv["views"])) or "none")]
+        line += [("Image", f"{height} x {width} px")]
+    line += trained_on(run)
+    line += [("TTA views", formats.printable(", ".join(run.cv["views"])) or "none")]
     seconds = [value for value in (run.cv["seconds"] or {}).values() if value is not None]
-    return [*found, ("Time", formats.duration(sum(seconds) if seconds else None))]
+    return [*line, ("Time", formats.duration(sum(seconds) if seconds else None))]
 
 
-def learnt_from(run: RunFolder) -> list[tuple[str, str]]:
+def trained_on(run: ReportedRun) -> list[tuple[str, str]]:
     """What training saw beside the folds' pictures and pretrained weights: (name, value)."""
     choices = run.choices or {}
     weights, extra = choices.get("model", {}).get("weights", {}), choices.get("extra", {})
-    found = {
+    parts = {
         "Started from": f"the run {weights['name']}" if weights.get("source") == "run" else "",
         "Extra training rows": ", ".join(extra.get("rows", [])),
         "Pseudo-labels": f"test rows, by the run {extra['pseudo']}" if extra.get("pseudo") else "",
         "Teacher": str(choices.get("loss", {}).get("teacher", "")),
         "Beside the picture": ", ".join(choices.get("model", {}).get("metadata", [])),
     }
-    return [(name, formats.printable(value)) for name, value in found.items() if value]
+    return [(name, formats.printable(value)) for name, value in parts.items() if value]

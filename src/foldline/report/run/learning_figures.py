@@ -1,7 +1,7 @@
 """Figures of learning: losses, metrics and rates over epochs. A run in, embedded pictures out.
 
 One small picture each, so that a page shows them side by side. Colours mean the same in all of them: the accent is the
-fold's own rows, dashed gray the training rows; each fold is thin, the mean of the folds thick.
+validation rows, dashed gray the training rows; each fold is thin, the mean of the folds thick.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from foldline.core.task import Array
 from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 SIZE = (250, 200)  # px
 CLASS_SIZE = (210, 150)
@@ -23,49 +23,49 @@ PARTS = 5
 LEAST_EPOCHS = 25  # fewer fit one picture
 MOST_CLASSES = 20
 MOST_STEPS = 300  # points of the rate's curve
-OWN_ACCURACY = "own_accuracy"  # a column that the report makes
+VALID_ACCURACY = "counted_accuracy"  # a column that the report makes
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its title and its columns of the log, of the training rows and of the fold's own rows."""
+    """One picture: its title and its columns of the log, of the training and of the validation rows."""
 
     title: str
     train: str
     valid: str
 
 
-def curves_over_epochs(run: RunFolder) -> list[Picture]:
+def curves_over_epochs(run: ReportedRun) -> list[Picture]:
     """Loss, the competition's metric, each further metric, accuracy where it was counted, and the learning rate."""
     logs = epochs_of(run)
     return [_picture(run, logs, panel) for panel in panels(run, logs)] + _rates(run) if logs else []
 
 
-def epochs_of(run: RunFolder) -> dict[int, pd.DataFrame]:
+def epochs_of(run: ReportedRun) -> dict[int, pd.DataFrame]:
     """The logs of the folds that learnt for an epoch at least."""
     return {k: _with_accuracy(run, k, log) for k, log in run.logs.items() if len(log) > 1}
 
 
-def panels(run: RunFolder, logs: dict[int, pd.DataFrame]) -> list[Panel]:
+def panels(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[Panel]:
     """What is drawn over epochs, the loss first."""
-    own = logged_metric(run)
+    metric = logged_metric(run)
     columns = [str(column) for log in logs.values() for column in log]
     logged = [column.removeprefix("valid_") for column in columns if column.startswith("valid_")]
     further = [name for name in dict.fromkeys([*run.cv["metrics"], *logged]) if name in logged and name != "loss"]
-    found = [Panel("Loss", "train_loss", "valid_loss"), Panel(formats.metric_title(own), f"train_{own}", "score")]
-    found += [Panel(formats.metric_title(name), f"train_{name}", f"valid_{name}") for name in further if name != own]
-    if "accuracy" not in (own, *further):
-        found.append(Panel("Accuracy", "train_accuracy", OWN_ACCURACY))
-    return [panel for panel in found if curves.values_of(logs.values(), panel.valid) or panel.title == "Loss"]
+    every = [Panel("Loss", "train_loss", "valid_loss"), Panel(formats.metric_title(metric), f"train_{metric}", "score")]
+    every += [Panel(formats.metric_title(name), f"train_{name}", f"valid_{name}") for name in further if name != metric]
+    if "accuracy" not in (metric, *further):
+        every.append(Panel("Accuracy", "train_accuracy", VALID_ACCURACY))
+    return [panel for panel in every if curves.values_of(logs.values(), panel.valid) or panel.title == "Loss"]
 
 
-def logged_metric(run: RunFolder) -> str:
+def logged_metric(run: ReportedRun) -> str:
     """What `score` in the logs is; the competition's metric may have been changed since."""
     return next((str(meta["metric"]) for meta in run.metas.values()), str(run.cv["metric"]))
 
 
-def _with_accuracy(run: RunFolder, k: int, log: pd.DataFrame) -> pd.DataFrame:
-    """Where the accuracy of the training rows was counted, beside it that of the own rows: of all classes together."""
+def _with_accuracy(run: ReportedRun, k: int, log: pd.DataFrame) -> pd.DataFrame:
+    """With the accuracy of the validation rows over all classes, where that of the training rows was counted."""
     names = [f"accuracy_{name}" for name in run.outputs]
     counted = "train_accuracy" in log and bool(log["train_accuracy"].notna().any())
     if not counted or not run.task.single_label or any(name not in log for name in names):
@@ -73,10 +73,10 @@ def _with_accuracy(run: RunFolder, k: int, log: pd.DataFrame) -> pd.DataFrame:
     truth = analysis.true_class(run.task, run.truth[(run.oof["fold"] == k).to_numpy()])
     rows = np.bincount(truth, minlength=len(names))
     right = log[names].to_numpy(dtype=np.float64)[:, rows > 0] @ rows[rows > 0]
-    return log.assign(**{OWN_ACCURACY: right / rows.sum()})
+    return log.assign(**{VALID_ACCURACY: right / rows.sum()})
 
 
-def _picture(run: RunFolder, logs: dict[int, pd.DataFrame], panel: Panel) -> Picture:
+def _picture(run: ReportedRun, logs: dict[int, pd.DataFrame], panel: Panel) -> Picture:
     train, valid = (curves.values_of(logs.values(), column) for column in (panel.train, panel.valid))
     with palette.drawing():
         figure, axes = palette.canvas(*SIZE)
@@ -95,12 +95,12 @@ def _picture(run: RunFolder, logs: dict[int, pd.DataFrame], panel: Panel) -> Pic
     return Picture("learning", panel.title, uri, *SIZE, _in_words(panel, max(len(train), len(valid)), train, valid))
 
 
-def known_probes(run: RunFolder) -> list[float]:
+def known_probes(run: ReportedRun) -> list[float]:
     """The scores of the folds' probes, where there were some."""
     return [meta["probe_score"] for meta in run.metas.values() if meta.get("probe_score") is not None]
 
 
-def chosen_epochs(run: RunFolder, logs: dict[int, pd.DataFrame]) -> list[tuple[int, float]]:
+def chosen_epochs(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[tuple[int, float]]:
     """(epoch used, its score) of each fold, where the epoch was picked; empty where it is the last one of all."""
     if all(meta.get("select", "last") == "last" for meta in run.metas.values()):
         return []
@@ -113,17 +113,19 @@ def _last_epoch(logs: Iterable[pd.DataFrame]) -> float:
 
 
 def _in_words(panel: Panel, folds: int, train: "list[pd.Series[float]]", valid: "list[pd.Series[float]]") -> str:
-    parts = []
-    for name, found in (("of the training rows", train), ("of the fold's own rows", valid)):
-        mean = curves.mean_curve(found)
+    sentences = []
+    for name, folds_of in (("of the training rows", train), ("of the validation rows", valid)):
+        mean = curves.mean_curve(folds_of)
         if len(mean):
             first, last = formats.score(mean.iloc[0]), formats.score(mean.iloc[-1])
-            parts.append(f"{name} from {first} in epoch {mean.index[0]:.0f} to {last} in epoch {mean.index[-1]:.0f}")
+            sentences.append(
+                f"{name} from {first} in epoch {mean.index[0]:.0f} to {last} in epoch {mean.index[-1]:.0f}"
+            )
     of = f", mean of {folds} folds" if folds > 1 else ""
-    return f"{panel.title}{of}: {'; '.join(parts) or 'no number'}."
+    return f"{panel.title}{of}: {'; '.join(sentences) or 'no number'}."
 
 
-def _rates(run: RunFolder) -> list[Picture]:
+def _rates(run: ReportedRun) -> list[Picture]:
     """The learning rate after each step, thinned; one line where it is the same in all folds."""
     folds = {k: rate_curve(steps) for k, steps in run.steps.items() if len(steps)}
     if not folds:
@@ -162,7 +164,7 @@ def rate_curve(steps: pd.DataFrame) -> tuple[Array, Array]:
     return place.to_numpy(dtype=np.float64)[keep], steps["lr"].to_numpy(dtype=np.float64)[keep]
 
 
-def loss_in_parts(run: RunFolder) -> list[Picture]:
+def loss_in_parts(run: ReportedRun) -> list[Picture]:
     """The epochs in `PARTS` equal stretches, each loss with a scale of its own: small changes late can be read."""
     logs = epochs_of(run).values()
     train, valid = (curves.mean_curve(curves.values_of(logs, name)) for name in ("train_loss", "valid_loss"))
@@ -194,16 +196,16 @@ def _part(train: "pd.Series[float]", valid: "pd.Series[float]", first: int, last
     return Picture("learning-parts", f"Epochs {first} to {last}", uri, width, height, alt)
 
 
-def class_curves(run: RunFolder) -> list[Picture]:
+def class_curves(run: ReportedRun) -> list[Picture]:
     """The accuracy of each class over epochs, on one scale; nothing where there are more than `MOST_CLASSES`."""
     logs = epochs_of(run)
     names = [name for name in run.outputs if curves.values_of(logs.values(), f"accuracy_{name}")]
     if not names or len(run.outputs) > MOST_CLASSES:
         return []
-    found = {name: curves.values_of(logs.values(), f"accuracy_{name}") for name in names}
-    scale = curves.limits(curve for parts in found.values() for curve in parts)
+    accuracies = {name: curves.values_of(logs.values(), f"accuracy_{name}") for name in names}
+    scale = curves.limits(curve for parts in accuracies.values() for curve in parts)
     last = _last_epoch(logs.values())
-    return [_class_curve(name, parts, scale, last) for name, parts in found.items()]
+    return [_class_curve(name, parts, scale, last) for name, parts in accuracies.items()]
 
 
 def _class_curve(name: str, parts: "list[pd.Series[float]]", scale: tuple[float, float] | None, last: float) -> Picture:
@@ -219,12 +221,12 @@ def _class_curve(name: str, parts: "list[pd.Series[float]]", scale: tuple[float,
     return Picture("learning-classes", title, uri, *CLASS_SIZE, alt)
 
 
-def legend(run: RunFolder) -> list[tuple[str, str]]:
+def legend(run: ReportedRun) -> list[tuple[str, str]]:
     """The keys of the pictures over epochs."""
     logs = epochs_of(run)
-    found = [("accent", "the fold's own rows"), ("dashed", "training rows")]
+    keys = [("accent", "validation rows"), ("dashed", "training rows")]
     if len(logs) > 1:
-        found.append(("thin-accent", "thin: each fold; thick: their mean"))
+        keys.append(("thin-accent", "thin: each fold; thick: their mean"))
     if known_probes(run):
-        found.append(("dotted", "probe"))
-    return found + ([("dot", "epoch used")] if chosen_epochs(run, logs) else [])
+        keys.append(("dotted", "linear probe"))
+    return keys + ([("dot", "epoch used")] if chosen_epochs(run, logs) else [])

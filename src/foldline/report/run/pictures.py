@@ -1,4 +1,4 @@
-"""The rows that a person should look at: the most wrong and the least sure ones, with small pictures of them.
+"""The rows to look at, with small pictures: those with the highest loss and those with the least confidence.
 
 Reads the rows' images below `input/<comp>`; writes nothing. A picture that is gone becomes an empty place with a
 word, since a report must still be possible when the raw files are not there any more.
@@ -14,7 +14,7 @@ from foldline.core.errors import FoldlineError
 from foldline.images.files.decode import BadImageError, Pixels, preview, resize
 from foldline.report.look import formats
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import Floats, RunFolder
+from foldline.report.run.reported_run import Floats, ReportedRun
 
 MOST_ROWS = 12
 SIDE_PX = 240  # shown at about 160 px: sharp on a dense screen, ~8 kB each
@@ -29,7 +29,7 @@ class Card:
         uri: the thumbnail as a data URI; empty where the image cannot be read, `missing` then says why.
         pixelated: the image is so small that its pixels are to be seen.
         truth, predicted: in words, without markup.
-        right: whether the answer is the label; None where there is no such thing.
+        right: whether the prediction is the true label; None where there is no such thing.
     """
 
     row_id: str
@@ -52,8 +52,8 @@ class Gallery:
     cards: list[Card]
 
 
-def galleries(run: RunFolder) -> list[Gallery]:
-    """The most wrong and the least sure rows; of a regression, which knows no doubt, the largest errors alone."""
+def galleries(run: ReportedRun) -> list[Gallery]:
+    """The rows with the highest loss and with the least confidence; of a regression the largest errors alone."""
     if not len(run.truth):
         return []
     loss = analysis.row_loss(run.task, run.truth, run.predicted)
@@ -65,60 +65,60 @@ def galleries(run: RunFolder) -> list[Gallery]:
         _gallery(
             run,
             "wrong",
-            "Most wrong",
-            "The models were sure, and the label says otherwise. Look here first for wrong labels.",
+            "Highest loss",
+            "The models were confident and wrong. Look here first for wrong labels.",
             wrong,
         ),
         _gallery(
             run,
             "unsure",
-            "Least sure",
+            "Least confident",
             "The models could not decide. More pictures like these would teach most.",
             unsure,
         ),
     ]
 
 
-def _gallery(run: RunFolder, name: str, title: str, caption: str, rows: NDArray[np.intp]) -> Gallery:
+def _gallery(run: ReportedRun, name: str, title: str, caption: str, rows: NDArray[np.intp]) -> Gallery:
     return Gallery(name, title, caption, [_card(run, int(i)) for i in rows])
 
 
-def _card(run: RunFolder, i: int) -> Card:
+def _card(run: ReportedRun, i: int) -> Card:
     uri, missing, pixelated = _thumbnail(run, run.images[i])
     truth, predicted, right = _words(run, i)
     fold = int(run.oof["fold"].iloc[i])
     return Card(formats.printable(run.ids[i]), fold, uri, missing, pixelated, truth, predicted, right)
 
 
-def _words(run: RunFolder, i: int) -> tuple[str, str, bool | None]:
+def _words(run: ReportedRun, i: int) -> tuple[str, str, bool | None]:
     """(the truth, the prediction, whether the prediction is right)."""
     if not run.task.has_classes:
         return _values(run, run.truth[i]), _values(run, run.predicted[i]), None
     if run.task.label_sets:
         return _label_set(run, run.truth[i], shown=False), _label_set(run, run.predicted[i], shown=True), None
     true = int(run.truth[i]) if run.task.single_label else int(run.truth[i].argmax())
-    guess = int(run.predicted[i].argmax())
-    said = f"{formats.printable(run.outputs[guess])} {formats.score(float(run.predicted[i, guess]), 2)}"
-    return formats.printable(run.outputs[true]), said, true == guess
+    top = int(run.predicted[i].argmax())
+    predicted = f"{formats.printable(run.outputs[top])} {formats.score(float(run.predicted[i, top]), 2)}"
+    return formats.printable(run.outputs[true]), predicted, true == top
 
 
-def _values(run: RunFolder, values: Floats, most: int = 3) -> str:
+def _values(run: ReportedRun, values: Floats, most: int = 3) -> str:
     named = zip(run.outputs, values, strict=True)
     parts = [f"{formats.printable(name)} {formats.score(float(value), 3)}".strip() for name, value in named]
     return ", ".join(parts[:most]) + (" …" if len(parts) > most else "")
 
 
-def _label_set(run: RunFolder, values: Floats, *, shown: bool, most: int = 4) -> str:
+def _label_set(run: ReportedRun, values: Floats, *, shown: bool, most: int = 4) -> str:
     """The labels of at least 0.5, the most probable first; with their probabilities where `shown`."""
-    found = [int(j) for j in np.argsort(-values, kind="stable")[: most + 1] if values[j] >= 0.5]
+    labels = [int(j) for j in np.argsort(-values, kind="stable")[: most + 1] if values[j] >= 0.5]
     parts = [
         formats.printable(run.outputs[j], 24) + (f" {formats.score(float(values[j]), 2)}" if shown else "")
-        for j in found
+        for j in labels
     ]
     return (", ".join(parts[:most]) + (" …" if len(parts) > most else "")) or "no label"
 
 
-def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
+def _thumbnail(run: ReportedRun, image: str) -> tuple[str, str, bool]:
     """(data URI, why it is missing, whether its pixels are to be seen). Of several files, the first."""
     first = image.split("|", maxsplit=1)[0]
     if not first:
@@ -126,8 +126,8 @@ def _thumbnail(run: RunFolder, image: str) -> tuple[str, str, bool]:
     try:
         pixels = preview(run.layout.input(run.comp) / first, run.intensity)
     except (BadImageError, FoldlineError) as error:  # FoldlineError: no package here reads this kind
-        said = error.what if isinstance(error, FoldlineError) else str(error)
-        return "", formats.printable(said, 60), False
+        reason = error.what if isinstance(error, FoldlineError) else str(error)
+        return "", formats.printable(reason, 60), False
     height, width, _ = pixels.shape
     scale = min(1.0, SIDE_PX / max(height, width))
     small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))

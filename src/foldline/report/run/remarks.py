@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from foldline.report.look import formats
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Remark:
     text: str
 
 
-def remarks(run: RunFolder) -> list[Remark]:
+def remarks(run: ReportedRun) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
     return [
         *_unconfirmed(run),
@@ -28,20 +28,20 @@ def remarks(run: RunFolder) -> list[Remark]:
     ]
 
 
-def _unconfirmed(run: RunFolder) -> list[Remark]:
+def _unconfirmed(run: ReportedRun) -> list[Remark]:
     if not run.facts.unconfirmed:
         return []
     return [
         Remark(
             "unconfirmed",
             f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
-            f"The competition may score by something else than {formats.metric_title(run.cv['metric'])}. "
-            "Mend its facts by its page, and delete their line `unconfirmed`.",
+            f"The competition may score by something else than {run.metric}. Mend its facts "
+            "by its page, and delete their line `unconfirmed`.",
         )
     ]
 
 
-def _optimistic(run: RunFolder) -> list[Remark]:
+def _optimistic(run: ReportedRun) -> list[Remark]:
     reasons = [formats.printable(reason) for reason in run.cv["optimistic"]]
     if not reasons:
         return []
@@ -56,7 +56,7 @@ def _optimistic(run: RunFolder) -> list[Remark]:
     ]
 
 
-def _below_probe(run: RunFolder) -> list[Remark]:
+def _below_probe(run: ReportedRun) -> list[Remark]:
     below = sorted(set(run.cv["below_probe"]) | {k for k, meta in run.metas.items() if meta.get("below_probe")})
     if not below:
         return []
@@ -64,24 +64,24 @@ def _below_probe(run: RunFolder) -> list[Remark]:
     return [
         Remark(
             "below-probe",
-            f"Fine-tuning made {folds} {formats.listing([str(k) for k in below])} worse than the probe",
+            f"Fine-tuning made {folds} {formats.listing([str(k) for k in below])} worse than the linear probe",
             f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
             f"{_way_out(run)}",
         )
     ]
 
 
-def _way_out(run: RunFolder) -> str:
+def _way_out(run: ReportedRun) -> str:
     """What to try; a run that keeps its start is told what this already does for it."""
     if any(len(meta.get("weights", [])) > 1 for meta in run.metas.values()):
         return "This run averages both (train.keep_start), and all other scores here are of that average."
     return (
-        "Try a smaller rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
+        "Try a smaller learning rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
         "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both."
     )
 
 
-def _probe_scores(run: RunFolder, below: list[int]) -> str:
+def _probe_scores(run: ReportedRun, below: list[int]) -> str:
     known = [(k, run.metas[k]) for k in below if run.metas.get(k, {}).get("probe_score") is not None]
     lines = [
         f"fold {k} went from {formats.score(meta['probe_score'])} to {formats.score(meta['score'])}"
@@ -91,7 +91,7 @@ def _probe_scores(run: RunFolder, below: list[int]) -> str:
     return f"{text[:1].upper()}{text[1:]}. " if text else ""
 
 
-def _other_folds(run: RunFolder) -> list[Remark]:
+def _other_folds(run: ReportedRun) -> list[Remark]:
     if run.cv["sha256"]["folds"] == run.folds_sha256:
         return []
     return [
@@ -104,19 +104,19 @@ def _other_folds(run: RunFolder) -> list[Remark]:
     ]
 
 
-def findings(run: RunFolder) -> tuple[list[str], list[str]]:
+def findings(run: ReportedRun) -> tuple[list[str], list[str]]:
     """What the checks of the folds found: (warnings without that word, plain findings)."""
     lines = [formats.printable(line) for line in run.folds_meta["checks"]]
     warned = [line.removeprefix("warning:").strip() for line in lines if line.startswith("warning:")]
     return warned, [line for line in lines if not line.startswith("warning:")]
 
 
-def _fold_checks(run: RunFolder) -> list[Remark]:
+def _fold_checks(run: ReportedRun) -> list[Remark]:
     warned, _ = findings(run)
     return [Remark("fold-checks", "The checks of the folds warn", "; ".join(warned) + ".")] if warned else []
 
 
-def _rows_missing(run: RunFolder) -> list[Remark]:
+def _rows_missing(run: ReportedRun) -> list[Remark]:
     missing = run.rows_expected - len(run.oof)
     if missing <= 0:
         return []
@@ -130,11 +130,11 @@ def _rows_missing(run: RunFolder) -> list[Remark]:
     ]
 
 
-def _undefined(run: RunFolder) -> list[Remark]:
+def _undefined(run: ReportedRun) -> list[Remark]:
     folds = [str(k) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is None]
     if not folds:
         return []
-    name = formats.metric_title(run.cv["metric"])
+    name = run.metric
     return [
         Remark(
             "undefined",

@@ -19,12 +19,13 @@ from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.task import Array, Task, task_from
 from foldline.images.files.intensity import Intensity
+from foldline.report.look.formats import metric_title
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class ReportedRun:
     """One run, read.
 
     Attributes:
@@ -74,6 +75,16 @@ class RunFolder:
         return self.task.has_classes and self.cv["blend"] != "rank_mean"
 
     @property
+    def metric(self) -> str:
+        """The metric's name for a reader."""
+        return metric_title(self.cv["metric"])
+
+    @property
+    def fitted(self) -> bool:
+        """Whether labels are decided by a rule that was fitted on OOF."""
+        return bool((self.cv.get("decision") or {}).get("used") == "fitted")
+
+    @property
     def fold_numbers(self) -> list[int]:
         """The folds that are scored, in the order of `cv["per_fold"]`; with `train.folds` not all there are."""
         return _fold_numbers(self.oof)
@@ -96,7 +107,7 @@ class RunFolder:
         return intensity
 
 
-def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
+def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
     """Reads a run's folder; raises FoldlineError where `predict` or `ensemble` has not run yet."""
     folder = layout.run(comp, run)
     if not (folder / "cv.json").is_file():
@@ -114,7 +125,7 @@ def read_run(layout: Layout, comp: str, run: str) -> RunFolder:
     folds = load_folds(layout, comp)
     image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
     numbers = _fold_numbers(oof)
-    return RunFolder(
+    return ReportedRun(
         layout=layout,
         comp=comp,
         run=run,
@@ -159,8 +170,8 @@ def _tables(
 ) -> dict[int, pd.DataFrame]:
     """One CSV file of each fold as numbers."""
     paths = {k: layout.fold(comp, run, k) / name for k in numbers}
-    found = {k: tables.read_csv(path, required=required) for k, path in paths.items() if path.is_file()}
-    return {k: table.apply(pd.to_numeric, errors="coerce") for k, table in found.items()}
+    logs = {k: tables.read_csv(path, required=required) for k, path in paths.items() if path.is_file()}
+    return {k: log.apply(pd.to_numeric, errors="coerce") for k, log in logs.items()}
 
 
 def _member(layout: Layout, comp: str, name: str) -> dict[str, Any] | None:

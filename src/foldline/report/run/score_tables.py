@@ -8,7 +8,7 @@ import numpy as np
 
 from foldline.report.look import formats
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class MemberLine:
     gain: float | None
 
 
-def fold_lines(run: RunFolder) -> list[FoldLine]:
+def fold_lines(run: ReportedRun) -> list[FoldLine]:
     """One line for each fold, in order."""
     rows = run.oof["fold"].astype(int).value_counts()
     scores = zip(run.fold_numbers, run.cv["per_fold"], strict=True)
     return [_fold_line(run, k, int(rows[k]), score) for k, score in scores]
 
 
-def _fold_line(run: RunFolder, k: int, rows: int, score: float | None) -> FoldLine:
+def _fold_line(run: ReportedRun, k: int, rows: int, score: float | None) -> FoldLine:
     meta = run.metas.get(k, {})
     probe = meta.get("probe_score")
     return FoldLine(
@@ -72,31 +72,30 @@ def _fold_line(run: RunFolder, k: int, rows: int, score: float | None) -> FoldLi
     )
 
 
-def _gain(run: RunFolder, score: float | None, start: float | None) -> float | None:
+def _gain(run: ReportedRun, score: float | None, start: float | None) -> float | None:
     """By how much `score` is better than `start`; positive is better, whatever the metric's direction."""
     if score is None or start is None:
         return None
     return score - start if run.cv["direction"] == "max" else start - score
 
 
-def metric_lines(run: RunFolder) -> list[MetricLine]:
-    """The competition's own metric first, then the further ones."""
-    own = {run.cv["metric"]: run.cv}
-    further = {name: found for name, found in run.cv["metrics"].items() if name != run.cv["metric"]}
-    return [_metric_line(name, found) for name, found in (own | further).items()]
+def metric_lines(run: ReportedRun) -> list[MetricLine]:
+    """The competition's metric first, then the further ones."""
+    scores = {run.cv["metric"]: run.cv} | run.cv["metrics"] | {run.cv["metric"]: run.cv}
+    return [_metric_line(name, score) for name, score in scores.items()]
 
 
-def _metric_line(name: str, found: dict[str, Any]) -> MetricLine:
-    best = "higher" if found["direction"] == "max" else "lower"
-    return MetricLine(formats.metric_title(name), best, found["pooled"], found["mean"], found["std"], found["per_fold"])
+def _metric_line(name: str, score: dict[str, Any]) -> MetricLine:
+    best = "higher" if score["direction"] == "max" else "lower"
+    return MetricLine(formats.metric_title(name), best, score["pooled"], score["mean"], score["std"], score["per_fold"])
 
 
-def member_lines(run: RunFolder) -> list[MemberLine]:
+def member_lines(run: ReportedRun) -> list[MemberLine]:
     """The members of an ensemble, and how much the ensemble gains over each (positive is better)."""
     return [_member_line(run, name, cv) for name, cv in run.members.items()]
 
 
-def _member_line(run: RunFolder, name: str, cv: dict[str, Any] | None) -> MemberLine:
+def _member_line(run: ReportedRun, name: str, cv: dict[str, Any] | None) -> MemberLine:
     if cv is None:
         return MemberLine(name, None, None, None, None)
     member = by_default(cv)
@@ -115,7 +114,7 @@ def by_default(cv: dict[str, Any]) -> dict[str, float | None]:
     return {"pooled": decision["default_score"], "mean": float(scores.mean()) if known else None, "std": std}
 
 
-def value_lines(run: RunFolder, most: int = 25) -> list[dict[str, Any]]:
+def error_lines(run: ReportedRun, most: int = 25) -> list[dict[str, Any]]:
     """Regression: the errors of each output, at most `most` of them; empty for other tasks."""
     if run.task.has_classes:
         return []

@@ -8,7 +8,7 @@ from typing import Any
 from foldline.core.run import Run
 from foldline.core.yaml_models import load_yaml
 from foldline.report.look import formats
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def commands(run: RunFolder) -> list[str]:
+def commands(run: ReportedRun) -> list[str]:
     """What to type, in the project's folder, to make this run and its report again."""
     comp = f"COMP={shlex.quote(run.comp)}"
     if (run.cv.get("decision") or {}).get("asked") == "default":
@@ -91,7 +91,7 @@ def commands(run: RunFolder) -> list[str]:
     return [*restore, f"make ensemble {this}", f"make report {this}"]
 
 
-def _run_file(run: RunFolder) -> tuple[list[str], str]:
+def _run_file(run: ReportedRun) -> tuple[list[str], str]:
     """(the line that brings the run file back, since YAML reads JSON; the run's name). No line where it is there."""
     path = run.layout.run_config(run.comp, run.run)
     if run.choices is None:

@@ -7,20 +7,25 @@ from foldline.core.task import Array
 from foldline.report.look import formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 SIZE = (440, 330)  # px
 MOST_OUTPUTS = 4
 MOST_POINTS = 1500  # each point is ~100 bytes of the page
 
 
-def worst_outputs(run: RunFolder) -> list[int]:
+def draw(run: ReportedRun) -> list[Picture]:
+    """All figures of a regression."""
+    return [*scatter(run), *residuals(run)]
+
+
+def worst_outputs(run: ReportedRun) -> list[int]:
     """The outputs that get figures: the `MOST_OUTPUTS` with the lowest R², in the order of `outputs`."""
     r2 = [row["r2"] for row in analysis.regression_errors(run.truth, run.predicted)]
     return sorted(np.argsort(np.nan_to_num(r2, nan=-np.inf), kind="stable")[:MOST_OUTPUTS].tolist())
 
 
-def _of(run: RunFolder, output: int) -> str:
+def _of(run: ReportedRun, output: int) -> str:
     """How a title names an output; nothing where there is only one."""
     return f": {formats.printable(run.outputs[output], 30)}" if len(run.outputs) > 1 else ""
 
@@ -32,12 +37,12 @@ def _some_rows(rows: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).choice(rows, MOST_POINTS, replace=False))
 
 
-def scatter(run: RunFolder) -> list[Picture]:
+def scatter(run: ReportedRun) -> list[Picture]:
     """Predicted against true, one picture an output."""
     return [_scatter(run, output) for output in worst_outputs(run)]
 
 
-def _scatter(run: RunFolder, output: int) -> Picture:
+def _scatter(run: ReportedRun, output: int) -> Picture:
     error = analysis.regression_errors(run.truth, run.predicted)[output]
     some = _some_rows(len(run.truth))
     true, value = run.truth[some, output], run.predicted[some, output]
@@ -50,8 +55,8 @@ def _scatter(run: RunFolder, output: int) -> Picture:
         axes.locator_params(nbins=6)
         axes.text(0.97, 0.06, f"R² {formats.score(error['r2'])}", ha="right", fontsize=11, transform=axes.transAxes)
         uri = palette.svg_uri(figure)
-    found = f"R² {formats.score(error['r2'])}, RMSE {formats.score(error['rmse'])}"
-    alt = f"Predicted against true values{_of(run, output)}: {found}."
+    errors = f"R² {formats.score(error['r2'])}, RMSE {formats.score(error['rmse'])}"
+    alt = f"Predicted against true values{_of(run, output)}: {errors}."
     drawn = (
         f"{formats.count(len(some))} of {formats.count(len(run.truth))} rows, drawn at random. "
         if len(some) < len(run.truth)
@@ -61,12 +66,12 @@ def _scatter(run: RunFolder, output: int) -> Picture:
     return Picture("scatter", f"Predicted against true{_of(run, output)}", uri, *SIZE, alt, caption)
 
 
-def residuals(run: RunFolder) -> list[Picture]:
+def residuals(run: ReportedRun) -> list[Picture]:
     """The distribution of predicted - true, one picture an output."""
     return [_residuals(run, output) for output in worst_outputs(run)]
 
 
-def _residuals(run: RunFolder, output: int) -> Picture:
+def _residuals(run: ReportedRun, output: int) -> Picture:
     error: Array = run.predicted[:, output] - run.truth[:, output]
     low, high = np.quantile(error, [0.025, 0.975])
     with palette.drawing():

@@ -1,20 +1,11 @@
-"""The figures that every kind of task shares, and the dictionary of all figures. A run in, embedded pictures out.
+"""The figure beside the score. A run in, embedded pictures out."""
 
-A new figure is one function `RunFolder -> list[Picture]` and one line in `FIGURES`; the list is empty where
-the run has nothing to draw.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from foldline.core.task import ALL, CLASSES
 from foldline.report.look import formats, palette
 from foldline.report.look.palette import Picture
-from foldline.report.run import class_figures, learning_figures, value_figures
-from foldline.report.run.reported_run import RunFolder
+from foldline.report.run.reported_run import ReportedRun
 
 
-def score_strip(run: RunFolder) -> list[Picture]:
+def score_strip(run: ReportedRun) -> list[Picture]:
     """Each fold's score, the pooled score and its interval on one axis."""
     scores = [(k, value) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is not None]
     pooled, (low, high) = run.cv["pooled"], run.cv["interval"] or (None, None)
@@ -31,7 +22,7 @@ def score_strip(run: RunFolder) -> list[Picture]:
                 value, lane, "o", markersize=13, color=palette.PAPER, markeredgecolor=palette.INK, markeredgewidth=1
             )
             axes.text(value, lane, str(k), ha="center", va="center_baseline", fontsize=8, color=palette.INK)
-        axes.set(ylim=(-0.9, max(lanes) + 0.9), yticks=[], xlabel=formats.metric_title(run.cv["metric"]))
+        axes.set(ylim=(-0.9, max(lanes) + 0.9), yticks=[], xlabel=run.metric)
         axes.margins(x=0.08)
         axes.locator_params(axis="x", nbins=6)
         uri = palette.svg_uri(figure)
@@ -42,7 +33,7 @@ def score_strip(run: RunFolder) -> list[Picture]:
     return [Picture("score", "", uri, 440, 84 + 22 * max(lanes), alt, legend=legend)]
 
 
-def _level(run: RunFolder) -> str:
+def _level(run: ReportedRun) -> str:
     return f"{100 * run.cv['level']:g} % interval"
 
 
@@ -55,34 +46,3 @@ def _lanes(values: list[float], low: float | None, high: float | None) -> list[i
         taken = {lanes[j] for j in range(i) if abs(values[j] - values[i]) < apart}
         lanes[i] = next(lane for lane in range(len(values)) if lane not in taken)
     return lanes
-
-
-@dataclass(frozen=True)
-class FigureKind:
-    """One kind of figure: the tasks that it suits, the section of the page that it belongs to, and how it is drawn."""
-
-    draw: Callable[[RunFolder], list[Picture]]
-    section: str
-    kinds: tuple[str, ...]
-
-
-FIGURES: dict[str, FigureKind] = {
-    "score": FigureKind(score_strip, "headline", ALL),
-    "learning": FigureKind(learning_figures.curves_over_epochs, "learning", ALL),
-    "learning-parts": FigureKind(learning_figures.loss_in_parts, "learning-parts", ALL),
-    "learning-classes": FigureKind(learning_figures.class_curves, "learning-classes", CLASSES),
-    "roc": FigureKind(class_figures.roc_curves, "quality", CLASSES),
-    "reliability": FigureKind(class_figures.reliability_curve, "quality", CLASSES),
-    "distribution": FigureKind(class_figures.distributions, "quality", CLASSES),
-    "scatter": FigureKind(value_figures.scatter, "quality", ("numbers",)),
-    "residuals": FigureKind(value_figures.residuals, "quality", ("numbers",)),
-}
-
-
-SECTIONS = tuple(dict.fromkeys(kind.section for kind in FIGURES.values()))
-
-
-def draw_section(run: RunFolder, section: str) -> list[Picture]:
-    """All pictures of one section of the page, in the dictionary's order."""
-    kinds = [kind for kind in FIGURES.values() if kind.section == section and run.task.fits(kind.kinds)]
-    return [picture for kind in kinds for picture in kind.draw(run)]

@@ -1,0 +1,137 @@
+"""The sections of a report, in order: one dictionary line, one function here, one macro in `sections.html` each.
+
+A run in, what the macro of the same name shows out; None leaves the section out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from foldline.report.look import formats
+from foldline.report.run import (
+    class_figures,
+    class_tables,
+    learning_figures,
+    pictures,
+    remarks,
+    score_tables,
+    settings,
+    value_figures,
+)
+from foldline.report.run.reported_run import ReportedRun
+
+Shown = dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        show: gives what the macro shows by name; None where the run has nothing of the kind.
+    """
+
+    title: str
+    show: Callable[[ReportedRun], Shown]
+
+
+def folds(run: ReportedRun) -> Shown:
+    """The scores: fold by fold, of every metric, and of the submissions."""
+    lines = score_tables.fold_lines(run)
+    return {
+        "folds": lines,
+        "trained": any(line.seconds for line in lines),
+        "probed": any(line.probe is not None for line in lines),
+        "metrics": score_tables.metric_lines(run),
+        "findings": remarks.findings(run)[1],
+    }
+
+
+def members(run: ReportedRun) -> Shown:
+    """The members of an ensemble, each alone."""
+    return {"members": score_tables.member_lines(run)} if run.members else None
+
+
+def learning(run: ReportedRun) -> Shown:
+    """Losses, metrics and learning rates over epochs."""
+    curves = learning_figures.curves_over_epochs(run)
+    if not curves:
+        return None
+    augment = (run.choices or {}).get("augment", {})
+    return {
+        "curves": curves,
+        "legend": learning_figures.legend(run),
+        "parts": learning_figures.loss_in_parts(run),
+        "classes": learning_figures.class_curves(run),
+        "probed": bool(learning_figures.known_probes(run)),
+        "mixed": bool(augment.get("mixup") or augment.get("cutmix")),
+    }
+
+
+def predictions(run: ReportedRun) -> Shown:
+    """The predictions against the labels: of classes or of numbers."""
+    confusion = class_tables.confusion_cells(run)
+    return {
+        "confusion": confusion,
+        "large": len(confusion) > 5,
+        "confused": class_tables.confused_pairs(run),
+        "classes": class_tables.class_table(run),
+        "errors": score_tables.error_lines(run),
+        "figures": class_figures.draw(run) if run.task.has_classes else value_figures.draw(run),
+    }
+
+
+def rows(run: ReportedRun) -> Shown:
+    """The rows that a person should look at."""
+    galleries = pictures.galleries(run)
+    return {"galleries": galleries} if galleries else None
+
+
+def choices(run: ReportedRun) -> Shown:
+    """The settings: what differs from the defaults, and the rest."""
+    return {"table": settings.setting_table(run.choices)} if run.choices else None
+
+
+def origin(run: ReportedRun) -> Shown:
+    """Time, hardware, versions, hashes, and the commands that make the run again."""
+    return {"facts": _facts(run), "hashes": _hashes(run), "commands": settings.commands(run)}
+
+
+SECTIONS: dict[str, Section] = {
+    "folds": Section("Folds and metrics", folds),
+    "members": Section("Members", members),
+    "learning": Section("Learning", learning),
+    "predictions": Section("Predictions", predictions),
+    "rows": Section("Rows to look at", rows),
+    "settings": Section("Settings", choices),
+    "origin": Section("Origin", origin),
+}
+
+
+def _facts(run: ReportedRun) -> list[tuple[str, str]]:
+    """(name, value)."""
+    seconds = run.cv["seconds"] or {}
+    facts = [
+        ("Training", formats.duration(seconds.get("train"))),
+        ("Prediction", formats.duration(seconds.get("predict"))),
+        ("Device", str(run.cv["device"] or formats.DASH)),
+    ]
+    if run.metas:
+        meta = next(iter(run.metas.values()))
+        facts += [("Precision", _precision(meta["precision"])), ("Seed", str(meta["seed"]))]
+        facts += [("Versions", ", ".join(f"{name} {version}" for name, version in meta["versions"].items()))]
+    return [(name, formats.printable(value)) for name, value in facts]
+
+
+def _precision(precision: dict[str, Any]) -> str:
+    speeds = precision.get("images_per_second") or {}
+    timed = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
+    return f"{precision['choice']} (images a second while training: {timed})" if timed else str(precision["choice"])
+
+
+def _hashes(run: ReportedRun) -> list[tuple[str, str]]:
+    """The sha256 of everything that the score depends on: (name, hash)."""
+    hashes = [("Folds", run.cv["sha256"]["folds"]), ("Settings", run.cv["sha256"]["run"])]
+    hashes += [(f"Weights, fold {k}", meta["sha256"]["weights"]) for k, meta in run.metas.items()]
+    hashes += [(f"Member {name}", value) for name, value in (run.cv["sha256"].get("members") or {}).items()]
+    return [(formats.printable(name), str(value)) for name, value in hashes if value]
