@@ -170,6 +170,14 @@ def test_the_page_is_whole(tmp_path: Path, task: Task) -> None:
     assert "optim.lr 0.01" in page.words
 
 
+def test_folds_that_stopped_early_are_said(tmp_path: Path) -> None:
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 0.6})
+    assert "a after 4 epochs, mean of 3 folds" in build_comparison(read_comparison(layout, COMP))
+    path = layout.fold(COMP, "a", 1) / "log.csv"
+    tables.write_csv(path, tables.read_csv(path).head(3))
+    assert "a after 2 to 4 epochs, mean of 3 folds" in build_comparison(read_comparison(layout, COMP))
+
+
 def test_train_scores_are_drawn_where_they_are_logged(tmp_path: Path) -> None:
     layout = make_rivals(tmp_path, TASKS["binary"], {"a": 0.6})
     assert "training loss and AUC" not in build_comparison(read_comparison(layout, COMP))

@@ -14,7 +14,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.task import TASKS, Task
-from foldline.report.live.state import newest_predictions, open_live
+from foldline.report.live.state import newest_predictions, open_live, state
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
@@ -325,6 +325,13 @@ def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("foldline.report.live.state.preview", without_package)
     assert "no picture: a DICOM file needs a package" in page_of(layout)[1].words
     assert newest_predictions(live, 1, seed=0)[0]["image"] == ""
+
+
+def test_the_live_page_has_folds_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, TASKS["binary"])
+    tables.write_csv(layout.fold(COMP, RUN, 10) / "log.csv", tables.read_csv(layout.fold(COMP, RUN, 1) / "log.csv"))
+    folds = state(open_live(layout, COMP, RUN, test=False))["folds"]
+    assert [(fold["fold"], fold["done"]) for fold in folds] == [(0, True), (1, True), (2, True), (10, False)]
 
 
 def write_valid_predictions(layout: Layout) -> None:

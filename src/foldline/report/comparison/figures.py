@@ -132,8 +132,10 @@ def _curve(
 def _curve_words(comparison: Comparison, rival: Rival) -> str:
     last = [log.iloc[-1] for log in rival.logs.values()]
     ends = {name: float(np.mean([row[name] for row in last])) for name in ("train_loss", "valid_loss", "score")}
+    fewest, most = (f"{edge(row['epoch'] for row in last):.0f}" for edge in (min, max))
+    epochs = most if fewest == most else f"{fewest} to {most}"
     return (
-        f"{rival.name} after {max(row['epoch'] for row in last):.0f} epochs, mean of {len(last)} folds: training loss "
+        f"{rival.name} after {epochs} epochs, mean of {len(last)} folds: training loss "
         f"{formats.score(ends['train_loss'])}, validation loss {formats.score(ends['valid_loss'])}, "
         f"{formats.metric_title(comparison.facts.metric)} {formats.score(ends['score'])}."
     )

@@ -5,6 +5,7 @@ labels only where that is asked for. Writes nothing.
 """
 
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,13 @@ def open_live(layout: Layout, comp: str, run: str, *, test: bool) -> LiveRun:
 
 def state(live: LiveRun) -> dict[str, Any]:
     """The logs of all folds as a JSON value; a number that is not defined is null."""
-    folds = []
-    for path in sorted(live.folder.glob("fold_*/log.csv")):
+    folds: list[dict[str, Any]] = []
+    for path in live.folder.glob("fold_*/log.csv"):
         log = read_csv(path)
         columns = {name: [_number(cell) for cell in log[name]] for name in log.columns}
         done = path.with_name("meta.json").is_file()
         folds.append({"fold": int(path.parent.name.removeprefix("fold_")), "log": columns, "done": done})
+    folds.sort(key=itemgetter("fold"))
     metric = metric_for(live.facts.metric, live.folds.task)
     return {
         "comp": live.comp, "run": live.run, "metric": live.facts.metric, "direction": metric.direction,

@@ -66,7 +66,7 @@ def galleries(run: ReportedRun) -> list[Gallery]:
             run,
             "wrong",
             "Highest loss",
-            "The models were confident and wrong. Look here first for wrong labels.",
+            "The predictions furthest from their labels. Look here first for wrong labels.",
             wrong,
         ),
         _gallery(
