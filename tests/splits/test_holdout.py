@@ -9,9 +9,9 @@ import pytest
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Task
 from foldline.splits.holdout import draw_holdout
+from foldline.splits.plan import solution
 from foldline.splits.splitters import ToSplit
 from foldline.splits.strata import make_strata
-from foldline.submission.maker import sample_submission, solution
 from tasks import PLAIN
 
 
@@ -72,37 +72,8 @@ def test_nothing_to_hold_out_is_an_error(make_rows: Any) -> None:
         draw_holdout(table(frame, TASKS["binary"], outputs), 0.01, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("task", "outputs", "kind", "header", "cells"),
-    [
-        (TASKS["binary"], ["no", "yes"], "auto", ["row_id", "target"], [0.5]),
-        (TASKS["binary"], ["no", "yes"], "label", ["row_id", "target"], ["no"]),
-        (TASKS["multiclass"], ["a", "b", "c", "d"], "auto", ["row_id", "a", "b", "c", "d"], [0.25] * 4),
-        (TASKS["multiclass"], ["a", "b"], "ranked", ["row_id", "target"], ["a b"]),
-        (TASKS["soft"], ["a", "b"], "auto", ["row_id", "a", "b"], [0.5, 0.5]),
-        (TASKS["multilabel"], ["a", "b", "c"], "auto", ["row_id", "a", "b", "c"], [0.5] * 3),
-        (TASKS["multilabel"], ["a", "b", "c"], "labels", ["row_id", "target"], ["a"]),
-        (TASKS["ordinal"], ["0", "1"], "auto", ["row_id", "target"], ["0"]),
-        (TASKS["regression"], [""], "auto", ["row_id", "target"], [0.0]),
-        (TASKS["regression"], ["x", "y"], "auto", ["row_id", "x", "y"], [0.0, 0.0]),
-    ],
-)
-def test_sample_submission(task: Any, outputs: list[str], kind: str, header: list[str], cells: list[Any]) -> None:
-    sample = sample_submission(pd.DataFrame({"row_id": ["b", "a"]}), task, outputs, kind, " ")
-    assert sample.columns.tolist() == header
-    assert sample.iloc[:, 0].tolist() == ["b", "a"]
-    assert sample.iloc[0, 1:].tolist() == cells
-
-
-def test_sample_kinds_that_cannot_be() -> None:
-    for kind, words in (("probabilty", "unknown submission kind"),):
-        with pytest.raises(FoldlineError, match=words):
-            sample_submission(pd.DataFrame({"row_id": ["a"]}), TASKS["binary"], ["n", "y"], kind, " ")
-
-
-def test_entities_are_the_lines_of_a_submission() -> None:
+def test_entities_are_the_lines_of_a_solution() -> None:
     held = pd.DataFrame({"row_id": ["1", "2", "3"], "entity": ["p", "p", "q"], "target": ["y", "y", "n"]})
-    assert sample_submission(held, TASKS["binary"], ["n", "y"], "auto", " ")["entity"].tolist() == ["p", "q"]
     assert solution(held, ["target"]).to_dict("list") == {"entity": ["p", "q"], "target": ["y", "n"]}
     held.loc[1, "target"] = "n"
     with pytest.raises(FoldlineError, match="1 entities have rows with different labels: p"):

@@ -49,7 +49,8 @@ def write_run(project: TinyProject, name: str, predict: Predict, seed: int = 0) 
         found = pd.DataFrame(predict(truth, rng), columns=columns)
         tables[kind] = pd.concat([frame[ids], found], axis=1)
         write_parquet(layout.run("tiny", name) / f"{kind}.parquet", tables[kind])
-    record: dict[str, Any] = {"schema": 1, "comp": "tiny", "run": name, "task": folds.task, "outputs": outputs}
+    record: dict[str, Any] = {"schema": 1, "comp": "tiny", "run": name, "outputs": outputs}
+    record["task"] = folds.task.as_json()
     record |= cross_validation(tables["oof"], facts, outputs)
     record |= {"views": ["identity", "hflip"], "members": [], "blend": None, "optimistic": [], "below_probe": []}
     record |= {"sha256": {"folds": folds.sha256, "run": "0" * 64, "members": {}}, "device": "cpu"}

@@ -16,7 +16,6 @@ from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
 from foldline.splits.splitters import ToSplit, choose_splitter, split
 from foldline.splits.strata import make_strata
-from foldline.submission.maker import sample_submission, solution
 
 FindDuplicates = Callable[[pd.DataFrame], list[str]]
 
@@ -26,8 +25,7 @@ class Plan:
     """A split.
 
     Attributes:
-        tables: `folds` (training rows with their fold), `test`; where test labels are known `solution` too, and
-            `sample` where the competition has none.
+        tables: `folds` (training rows with their fold), `test`; where test labels are known `solution` too.
         outputs: the ordered class names, or the names of the numbers.
         splitter: the splitter's name.
         counts: the rows of each class in each fold; empty for a regression.
@@ -163,14 +161,27 @@ def _given_test(test: pd.DataFrame, facts: Competition, outputs: Sequence[str], 
 
 
 def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Test rows without their labels, the solution with nothing else, and a sample where there is none."""
+    """Test rows without their labels, and the solution with nothing else."""
     targets = facts.task.target_columns(outputs)
-    test = labelled.drop(columns=targets)
-    tables = {"test": test, "solution": solution(labelled, targets)}
-    if facts.makes_sample:
-        form = facts.submission
-        tables["sample"] = sample_submission(test, facts.task, outputs, form.kind, form.separator)
-    return tables
+    return {"test": labelled.drop(columns=targets), "solution": solution(labelled, targets)}
+
+
+def solution(labelled: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+    """The id and the label columns of test rows; of an entity once.
+
+    Raises:
+        FoldlineError: the rows of an entity have different labels, so that it has no single one.
+    """
+    ids = "entity" if "entity" in labelled.columns else "row_id"
+    table = labelled[[ids, *targets]].drop_duplicates()
+    twice = table.loc[table[ids].duplicated(), ids].tolist()
+    if twice:
+        raise FoldlineError(
+            f"{len(twice)} entities have rows with different labels: {first_few(twice)}",
+            where="train.entity",
+            next="leave train.entity out, or choose an entity whose rows share a label",
+        )
+    return table.reset_index(drop=True)
 
 
 def _counts(frame: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, dict[str, int]]:

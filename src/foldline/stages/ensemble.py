@@ -28,6 +28,8 @@ from foldline.core.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from foldline.submission.form import Form
+
 Decide = Literal["default", "fitted"]
 
 
@@ -75,15 +77,22 @@ def ensemble(
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
         return name, False
+    form = _form(layout, comp, facts, folds)
     record = records[runs[0]]
     if len(runs) > 1:
         record = _write_blend(layout, comp, name, runs, records, blend, folds, made_from)
-    record = _write_scores(layout, comp, name, record, facts, folds, decide)
+    record = _write_scores(layout, comp, name, record, facts, folds, form, decide)
     if len(runs) > 1:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
         say(f"{name}: OOF {record['metric']} {_by_default(record)}; its members: {members}")
-    _write_submission(layout, comp, name, record, facts, folds, made_from)
+    _write_submission(layout, comp, name, record, facts, folds, form, made_from)
     return name, True
+
+
+def _form(layout: Layout, comp: str, facts: Competition, folds: Folds) -> "Form":
+    from foldline.submission.form import open_form
+
+    return open_form(layout, comp, facts, folds.outputs)
 
 
 def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> str:
@@ -161,19 +170,15 @@ def _write_blend(
 
 
 def _write_scores(
-    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, decide: Decide
-) -> dict[str, Any]:
+    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, form: "Form",
+    decide: Decide,
+) -> dict[str, Any]:  # fmt: skip
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
     from foldline.core.tables import read_parquet
-    from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import decision_in_words
     from foldline.scoring.cv import cross_validation
-    from foldline.submission.writer import holds_labels
 
-    path, root = layout.sample(comp, facts), layout.input(comp)
-    sample, lines = read_sample(path, root, facts)
-    names, where = class_names(root, facts), layout.relative(path)
-    labels = holds_labels(sample, facts, folds.outputs, names=names, lines=lines, where=where)
+    labels = form.holds_labels
     if not (labels or record.get("decision") or record.get("metric") != facts.metric):
         return record
     folder = layout.run(comp, name)
@@ -208,33 +213,22 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
 
 
 def _write_submission(
-    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds,
+    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, form: "Form",
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
     """The CSV, through the gate, and its ledger entry."""
     from foldline.core.predictions import read_predictions
-    from foldline.readers import class_names, read_sample
     from foldline.scoring.choose import stored_decision
     from foldline.scoring.entities import aggregate
-    from foldline.submission.gate import check_submission
-    from foldline.submission.writer import build_submission
 
-    sample_path = layout.sample(comp, facts)
-    sample, lines = read_sample(sample_path, layout.input(comp), facts)
     test = read_predictions(
         layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
     )
     if "entity" in test.columns:
         test = aggregate(test, "entity", facts.submission.aggregate, task=folds.task, outputs=folds.outputs)
     predictions = test.rename(columns={"entity": "id", "row_id": "id"})
-    where = layout.relative(sample_path)
-    names = class_names(layout.input(comp), facts)
-    decision = stored_decision(record.get("decision"))
-    frame = build_submission(
-        sample, predictions, facts, folds.outputs, decision=decision, names=names, lines=lines, where=where
-    )
-    path = layout.submission(comp, name)
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names, lines=lines)
+    frame, path = form.write(predictions, stored_decision(record.get("decision"))), layout.submission(comp, name)
+    form.check(frame, layout.relative(path))
     write_csv(path, frame)
     write_json(path.with_suffix(".json"), {
         "schema": 1, "comp": comp, "run": name, "name": name, "file": path.name, "sha256": sha256_file(path),

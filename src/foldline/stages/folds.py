@@ -118,9 +118,10 @@ def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
 
 
 def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
-    """Reads the rows and splits them."""
+    """Reads the rows and splits them; where the competition has no sample submission, makes one."""
     from foldline.readers import find_outputs, read_rows
     from foldline.splits.plan import make_plan
+    from foldline.submission.form import make_sample
 
     root = layout.input(comp)
     frame = read_rows(root, facts.train, facts, with_target=True)
@@ -129,7 +130,7 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
     for table, what in ((frame, "train"), (test, "test")):
         if table is not None:
             _require_images(root, table, what)
-    return make_plan(
+    plan = make_plan(
         frame,
         test,
         facts,
@@ -138,6 +139,9 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
         find_duplicates=partial(_find_duplicates, root),
         where=layout.relative(layout.folds(comp)),
     )
+    if facts.makes_sample:
+        plan.tables["sample"] = make_sample(plan.tables["test"], facts, outputs)
+    return plan
 
 
 def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str]) -> pd.DataFrame:

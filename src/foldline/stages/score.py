@@ -10,11 +10,9 @@ from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, require_file, write_json
-from foldline.readers import class_names, read_sample
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for, score
-from foldline.submission.gate import check_submission
-from foldline.submission.read_back import read_answers
+from foldline.submission.form import open_form
 
 
 def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
@@ -33,16 +31,15 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
             next=f"make submit COMP={comp} NAME={name}",
         )
     require_file(solution_path, next=f"make folds COMP={comp}")
-    frame, root = read_csv(path), layout.input(comp)
-    sample, lines = read_sample(layout.sample(comp, facts), root, facts)
-    names = class_names(root, facts)
-    check_submission(frame, sample, facts, folds.outputs, where=layout.relative(path), names=names, lines=lines)
+    form, frame = open_form(layout, comp, facts, folds.outputs), read_csv(path)
+    form.check(frame, layout.relative(path))
+    ids, predicted = form.read_back(frame)
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})
-    ids, found = read_answers(frame, sample, facts, folds.outputs, names=names, lines=lines)
     solution = solution.set_index("row_id").loc[ids].reset_index()
     truth = folds.task.truth(solution, folds.outputs, where=layout.relative(solution_path))
     scores = {
-        metric: score(metric_for(metric, folds.task), truth, found, task=folds.task) for metric in metric_names(facts)
+        metric: score(metric_for(metric, folds.task), truth, predicted, task=folds.task)
+        for metric in metric_names(facts)
     }
     _write(layout, comp, name, facts, scores)
     return scores

@@ -19,9 +19,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_json
-from foldline.readers import class_names, read_sample
 from foldline.sources.kaggle import competition_page, run_client
-from foldline.submission.gate import check_submission
+from foldline.submission.form import open_form
 
 POLL_SECONDS = 5.0  # between two looks at the score at first; each wait is half as long again, up to a minute
 LONGEST_POLL_SECONDS = 60.0
@@ -113,8 +112,6 @@ def _is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
 
 def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> None:
     """The same checks as `foldline check`: what the grader would refuse costs no slot."""
-    outputs = read_json(layout.folds_meta(comp))["outputs"]
-    names = class_names(layout.input(comp), facts)
     where = layout.relative(path)
     if facts.submission.where:
         raise FoldlineError(
@@ -122,8 +119,8 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> Non
             where=where,
             next="join it with the submissions of the other lines and upload that by hand (docs/add-a-competition.md)",
         )
-    sample, lines = read_sample(layout.sample(comp, facts), layout.input(comp), facts)
-    check_submission(read_csv(path), sample, facts, outputs, where=where, names=names, lines=lines)
+    outputs = read_json(layout.folds_meta(comp))["outputs"]
+    open_form(layout, comp, facts, outputs).check(read_csv(path), where)
 
 
 def _require_yes(yes: bool, question: str) -> None:

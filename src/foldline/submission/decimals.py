@@ -12,6 +12,7 @@ from foldline.core.task import Array
 DECIMALS = 12  # float32 probabilities have about 7 significant digits: 1e-6 keeps them all
 UNIT = 10**DECIMALS
 Units = NDArray[np.int64]
+Bounds = tuple[float, float] | None
 
 
 def to_units(prob: Array) -> Units:
@@ -67,3 +68,19 @@ def _as_text(characters: NDArray[np.uint8]) -> "pd.Series[str]":
         rows, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(characters))
     )
     return pd.Series(array.to_pandas(), dtype=str)
+
+
+def probability_texts(prob: Array, bounds: Bounds) -> "pd.Series[str]":
+    """Text with 12 decimals, clipped to the bounds; default: 0 to 1."""
+    return text_column(to_units(np.clip(prob, *(bounds or (0.0, 1.0)))))
+
+
+def shortest_texts(numbers: Array, bounds: Bounds) -> "pd.Series[str]":
+    """The shortest text of each number, clipped to the bounds: the grader would refuse the file for one of them."""
+    inside = numbers if bounds is None else np.clip(numbers, *bounds)
+    return pd.Series([repr(number) for number in inside.tolist()], dtype=str)
+
+
+def whole_texts(numbers: Array) -> "pd.Series[str]":
+    """Text of whole numbers."""
+    return pd.Series([str(int(number)) for number in numbers.tolist()], dtype=str)

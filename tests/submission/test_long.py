@@ -10,12 +10,10 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
+from foldline.core.task import TASKS, Task
 from foldline.readers import read_sample
-from foldline.submission.gate import check_submission
-from foldline.submission.long import find_composed
-from foldline.submission.read_back import read_answers
-from foldline.submission.sample import read_shape
-from foldline.submission.writer import build_submission, holds_labels
+from foldline.submission.form import Form
+from foldline.submission.lines import find_composed
 
 LOOKUP = "RowId,ImageId,FeatureName,Location\n1,1,left_x,\n2,1,nose_y,\n3,2,nose_y,\n"
 BY_NUMBER: dict[str, Any] = {"join": [{"file": "IdLookupTable.csv", "left": "RowId", "right": "RowId"}]}
@@ -75,7 +73,7 @@ def facts(task: str = "regression", metric: str = "rmse", **submission: Any) -> 
     return Competition.parse({**base, "submission": submission}, where="test")
 
 
-def predicted(rows: dict[str, list[float]], outputs: list[str], task: Any = "regression") -> pd.DataFrame:
+def predicted(rows: dict[str, list[float]], outputs: list[str], task: Task = TASKS["regression"]) -> pd.DataFrame:
     """In another order than any sample."""
     frame = pd.DataFrame(list(rows.values()), columns=task.prediction_columns(outputs))
     frame.insert(0, "id", list(rows))
@@ -96,37 +94,38 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("case", STATED)
 def test_lines_that_the_facts_describe(case: str, root: Path) -> None:
-    text, form, outputs, rows, expected = STATED[case]
-    about = facts(**form)
+    text, stated, outputs, rows, expected = STATED[case]
+    about = facts(**stated)
     (root / "sample.csv").write_text(text)
     sample, lines = read_sample(root / "sample.csv", root, about)
-    found = build_submission(sample, predicted(rows, outputs), about, outputs, lines=lines)
+    form = Form.open(sample, about, outputs, lines=lines)
+    found = form.write(predicted(rows, outputs))
     wanted = table(expected, root)
     assert found.to_dict("list") == wanted.to_dict("list")
-    check_submission(found, sample, about, outputs, where="x", lines=lines)
-    assert not holds_labels(sample, about, outputs, lines=lines)
+    form.check(found, "x")
+    assert not form.holds_labels
     with pytest.raises(FoldlineError, match="in another order than in the sample"):
-        check_submission(found.iloc[::-1], sample, about, outputs, where="x", lines=lines)
+        form.check(found.iloc[::-1], "x")
 
 
 @pytest.mark.parametrize("case", ["two columns whose cells are both names of outputs", "the lines of one output"])
 def test_described_lines_read_back_by_id(case: str, root: Path) -> None:
-    text, form, outputs, rows, expected = STATED[case]
-    about = facts(**form)
+    text, stated, outputs, rows, expected = STATED[case]
+    about = facts(**stated)
     (root / "sample.csv").write_text(text)
     sample, lines = read_sample(root / "sample.csv", root, about)
     shuffled = table(expected, root).iloc[::-1]
-    ids, back = read_answers(shuffled, sample, about, outputs, lines=lines)
+    ids, back = Form.open(sample, about, outputs, lines=lines).read_back(shuffled)
     assert dict(zip(ids, back.tolist(), strict=True)) == rows
 
 
 def test_a_sample_that_asks_for_some_pairs_only_cannot_be_graded(root: Path) -> None:
-    text, form, outputs, _, expected = STATED["row numbers and a lookup table"]
-    about = facts(**form)
+    text, stated, outputs, _, expected = STATED["row numbers and a lookup table"]
+    about = facts(**stated)
     (root / "sample.csv").write_text(text)
     sample, lines = read_sample(root / "sample.csv", root, about)
     with pytest.raises(FoldlineError, match=r"'left_x' of some entities only \(not of 2\)"):
-        read_answers(table(expected, root), sample, about, outputs, lines=lines)
+        Form.open(sample, about, outputs, lines=lines).read_back(table(expected, root))
 
 
 def test_facts_that_do_not_fit_the_sample(root: Path) -> None:
@@ -137,7 +136,7 @@ def test_facts_that_do_not_fit_the_sample(root: Path) -> None:
     about = facts(**BY_NUMBER, **PAIR)
     sample, lines = read_sample(root / "sample.csv", root, about)
     with pytest.raises(FoldlineError, match="no class or number is called left_x"):
-        read_shape(sample, about, ["eye", "nose_y"], lines=lines)
+        Form.open(sample, about, ["eye", "nose_y"], lines=lines)
     with pytest.raises(FoldlineError, match="'ImageId' is no column"):
         read_sample(root / "sample.csv", root, facts(**PAIR))
     for form, words in (({"output": "a"}, "needs 'entity'"), ({**PAIR, "kind": "label"}, "is for kind long")):
@@ -160,36 +159,40 @@ def test_a_sample_that_is_described_but_made_here_is_refused() -> None:
 )
 def test_two_readings_are_an_error_that_says_what_to_state(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match=message) as caught:
-        read_shape(table(text, tmp_path), facts(), ["0", "1"])
+        Form.open(table(text, tmp_path), facts(), ["0", "1"])
     assert "submission.output" in caught.value.next
 
 
 def test_of_two_readings_the_kind_takes_the_entity_first(tmp_path: Path) -> None:
-    shape = read_shape(table("id,v\n0_1,0\n1_1,0\n0_0,0\n1_0,0\n", tmp_path), facts(kind="long"), ["0", "1"])
-    assert (shape.entities, shape.places) == (("0", "1", "0", "1"), (1, 1, 0, 0))
+    form = Form.open(table("id,v\n0_1,0\n1_1,0\n0_0,0\n1_0,0\n", tmp_path), facts(kind="long"), ["0", "1"])
+    assert (form.kind.lines.entities, tuple(form.kind.lines.places)) == (("0", "1", "0", "1"), (1, 1, 0, 0))
 
 
 def test_row_numbers_before_two_columns_of_ids(tmp_path: Path) -> None:
     text = "RowId,ImageId,FeatureName,Location\n1,1,x,0\n2,1,y,0\n3,2,x,0\n"
-    shape = read_shape(table(text, tmp_path), facts(), ["x", "y"])
-    assert (shape.kind, shape.keys) == ("long", ("RowId", "ImageId", "FeatureName"))
-    assert (shape.entities, shape.places, shape.columns) == (("1", "1", "2"), (0, 1, 0), ("Location",))
+    form = Form.open(table(text, tmp_path), facts(), ["x", "y"])
+    assert (form.kind.name, form.kind.lines.keys) == ("long", ("RowId", "ImageId", "FeatureName"))
+    assert (form.kind.lines.entities, tuple(form.kind.lines.places), form.kind.columns) == (
+        ("1", "1", "2"),
+        (0, 1, 0),
+        ("Location",),
+    )
     probabilities = table("id,0,1,2\na,1,0,0\nb,1,1,0\nc,0,1,0\nd,0,0,1\n", tmp_path)
-    assert read_shape(probabilities, facts("multilabel", "auc"), ["0", "1", "2"]).kind == "probabilities"
+    assert Form.open(probabilities, facts("multilabel", "auc"), ["0", "1", "2"]).kind.name == "probabilities"
 
 
 def test_ids_without_outputs_are_not_long_where_the_facts_say_so(tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="neither begin nor end with the name of an output: a, b"):
-        read_shape(table("id,v\na,0\nb,0\n", tmp_path), facts(kind="long"), ["x", "y"])
+        Form.open(table("id,v\na,0\nb,0\n", tmp_path), facts(kind="long"), ["x", "y"])
 
 
 @pytest.mark.parametrize("answers", [["0", "0", "0", "0"], ["0.1", "0.2", "0.3", "0.4"]])
 def test_two_columns_are_seen_whatever_the_placeholders_are(answers: list[str], tmp_path: Path) -> None:
     pairs = [f"{image},{name}" for image in "ab" for name in ("x", "y")]
     text = "image,name,p\n" + "".join(f"{pair},{cell}\n" for pair, cell in zip(pairs, answers, strict=True))
-    shape = read_shape(table(text, tmp_path), facts("multilabel", "auc"), ["x", "y"])
-    assert (shape.kind, shape.keys, shape.columns) == ("long", ("image", "name"), ("p",))
-    assert (shape.entities, shape.places) == (("a", "a", "b", "b"), (0, 1, 0, 1))
+    form = Form.open(table(text, tmp_path), facts("multilabel", "auc"), ["x", "y"])
+    assert (form.kind.name, form.kind.lines.keys, form.kind.lines.columns) == ("long", ("image", "name"), ("p",))
+    assert (form.kind.lines.entities, tuple(form.kind.lines.places)) == (("a", "a", "b", "b"), (0, 1, 0, 1))
 
 
 def test_a_million_long_ids_are_taken_apart_in_seconds() -> None:
@@ -208,14 +211,11 @@ def test_a_gap_submission_keeps_what_it_says(tmp_path: Path) -> None:
     about, outputs = facts("multiclass", "gap"), ["6", "8815", "90"]
     sample = table("id,landmarks\na,6 0.1\nb,6 0.1\nc,6 0.1\n", tmp_path)
     theirs = table("id,landmarks\na,\nb,8815 0.03\nc,90 1\n", tmp_path)
-    check_submission(theirs, sample, about, outputs, where="x")
-    ids, back = read_answers(theirs, sample, about, outputs)
+    form = Form.open(sample, about, outputs)
+    form.check(theirs, "x")
+    ids, back = form.read_back(theirs)
     assert ids == ["a", "b", "c"]
     assert back == pytest.approx(np.array([[0, 0, 0], [0, 0.03, 0], [0, 0, 1]]))
+    form = Form.open(sample, facts("multilabel", "auc", kind="label_score"), outputs)
     with pytest.raises(FoldlineError, match="not for the task multilabel"):
-        build_submission(
-            sample,
-            predicted({name: [0.5, 0.5, 0.5] for name in "abc"}, outputs, "multilabel"),
-            facts("multilabel", "auc", kind="label_score"),
-            outputs,
-        )
+        form.write(predicted({name: [0.5, 0.5, 0.5] for name in "abc"}, outputs, TASKS["multilabel"]))

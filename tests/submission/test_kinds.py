@@ -10,21 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldline.core.competition import Competition
+from foldline.core.competition import Competition, Submission
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, write_csv
-from foldline.core.task import TASKS
+from foldline.core.task import TASKS, Task
 from foldline.scoring.decide import Decision
 from foldline.submission.decimals import text_column
-from foldline.submission.gate import check_submission
-from foldline.submission.maker import sample_submission
-from foldline.submission.read_back import read_answers
-from foldline.submission.sample import KINDS, read_shape
-from foldline.submission.writer import WRITERS, build_submission
+from foldline.submission.form import Form, make_sample
+from foldline.submission.kinds import KINDS
 
 
 def facts(
-    task: str, metric: str, classes: list[str] | None = None, names: Any = None, **submission: Any
+    task: str | Task, metric: str, classes: list[str] | None = None, names: Any = None, **submission: Any
 ) -> Competition:
     content = {
         "source": {"kind": "folder", "name": "x"},
@@ -52,8 +49,10 @@ def empty_sample(ids: list[str], columns: list[str]) -> pd.DataFrame:
 def predictions(ids: list[str], task: Any, outputs: list[str], values: Any = None) -> pd.DataFrame:
     """Predictions for the ids in another order, and one id more than the sample has."""
     rng = np.random.default_rng(0)
-    known = rng.dirichlet(np.ones(len(outputs)), len(ids)) if values is None else np.array(values, dtype=float)
-    frame = pd.DataFrame(known.astype(np.float32), columns=task.prediction_columns(outputs))
+    numbers = rng.dirichlet(np.ones(len(outputs)), len(ids)) if values is None else np.array(values, dtype=float)
+    frame = pd.DataFrame(
+        numbers.astype(np.float32 if values is None else np.float64), columns=task.prediction_columns(outputs)
+    )
     frame.insert(0, "id", ids)
     more = frame.iloc[:1].assign(id="another")
     return pd.concat([frame.iloc[::-1], more], ignore_index=True)
@@ -293,23 +292,67 @@ ENTITIES = {
 def test_every_kind_of_submission(case: str, tmp_path: Path) -> None:
     text, about, outputs, values, expected = CASES[case]
     sample = table(text, tmp_path)
-    entities = ENTITIES.get(case) or sample[read_shape(sample, about, outputs).id].tolist()
-    found = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
+    entities = ENTITIES.get(case) or list(Form.open(sample, about, outputs).kind.lines.entities)
+    form = Form.open(sample, about, outputs)
+    found = form.write(predictions(entities, about.task, outputs, values))
     path = tmp_path / "submission.csv"
     write_csv(path, found)
     assert path.read_text() == expected
     again = read_csv(path)
-    check_submission(again, sample, about, outputs, where="submission.csv")
-    back_ids, back = read_answers(again, sample, about, outputs)
+    form.check(again, "submission.csv")
+    back_ids, back = form.read_back(again)
     assert back_ids == entities
     assert len(back) == len(entities)
-    rebuilt = build_submission(sample, predictions(entities, about.task, outputs, values), about, outputs)
-    assert rebuilt.equals(found)
+    assert form.write(predictions(entities, about.task, outputs, values)).equals(found)
 
 
 def test_the_cases_hold_every_kind(tmp_path: Path) -> None:
-    kinds = {read_shape(table(case[0], tmp_path), case[1], case[2]).kind for case in CASES.values()}
-    assert kinds == set(KINDS) == set(WRITERS)
+    kinds = {Form.open(table(case[0], tmp_path), case[1], case[2]).kind.name for case in CASES.values()}
+    assert kinds == set(KINDS)
+
+
+# kind: task, metric, outputs, predictions that the cells can hold exactly, cells that no grader takes
+EXACT: dict[str, tuple[str, str, list[str], list[list[float]], list[str]]] = {
+    "probability": ("binary", "auc", ["n", "y"], [[0.75, 0.25], [0, 1]], ["", "yes", "nan", "1.5", "-inf"]),
+    "probabilities": ("multiclass", "log_loss", ["a", "b"], [[0.75, 0.25], [0, 1]], ["", "x", "NaN", "2", "0.6"]),
+    "value": ("regression", "rmse", [""], [[-1.5], [0.1]], ["", "much", "NA", "inf"]),
+    "values": ("regression", "rmse", ["x", "y"], [[-1.5, 2], [1e-9, 3e9]], ["", "far", "null", "inf"]),
+    "label": ("multiclass", "accuracy", ["a b", "c"], [[1, 0], [0, 1]], ["", "d", "a"]),
+    "label_score": ("multiclass", "gap", ["a b", "c"], [[0.625, 0], [0, 1]], ["c", "d 0.5", "c x", "c 2", "c nan"]),
+    "labels": ("multilabel", "f1_micro", ["a", "b", "c"], [[1, 0, 1], [0, 0, 0]], ["d", "a,b", "a a"]),
+    "ranked": ("multiclass", "map@2", ["a", "b", "c"], [[0, 1, 0.5], [0.5, 0, 1]], ["", "d", "a a", "a b c"]),
+    "long": ("multilabel", "auc", ["a", "b"], [[0.75, 0.25], [0, 1]], ["", "yes", "nan", "1.5", "-inf"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_every_kind_keeps(kind: str) -> None:
+    """Its own sample is one; what is written passes the gate and reads back as it was; broken cells are refused."""
+    task, metric, outputs, values, broken = EXACT[kind]
+    about, ids = facts(task, metric, kind=kind), ["007", "008"]
+    sample = make_sample(pd.DataFrame({"row_id": ids}), about, outputs).map(str).astype(str)
+    form = Form.open(sample, about, outputs)
+    assert form.kind.name == kind
+    assert (form.kind.lines.ids(sample).is_unique, list(form.kind.ids)) == (True, ids)
+    form.check(sample, "the sample itself")
+    written = form.write(predictions(ids, about.task, outputs, values))
+    form.check(written, "submission.csv")
+    back_ids, back = form.read_back(written)
+    assert back_ids == ids
+    assert back.tolist() == values
+    again = pd.DataFrame(back, columns=about.task.prediction_columns(outputs)).assign(id=back_ids)
+    assert form.write(again).equals(written)
+    for cell in broken:
+        column = form.kind.columns[-1]
+        bad = written.assign(**{column: [*written[column][:-1], cell]}).astype(str)
+        with pytest.raises(FoldlineError, match=f"line {len(bad) + 1} ") as caught:
+            form.check(bad, "submission.csv")
+        assert (caught.value.where, ids[-1] in str(caught.value)) == ("submission.csv", True)
+
+
+def test_the_facts_name_every_kind() -> None:
+    known = str(Submission.model_fields["kind"].description)
+    assert all(f"{kind}," in known or f"{kind};" in known for kind in KINDS)
 
 
 ROUND_TRIPS = {
@@ -335,7 +378,7 @@ ROUND_TRIPS = {
 def test_a_submission_reads_back_as_predictions(case: str, tmp_path: Path) -> None:
     text, about, outputs, _, expected = CASES[case]
     sample = table(text, tmp_path)
-    _, back = read_answers(table(expected, tmp_path), sample, about, outputs)
+    _, back = Form.open(sample, about, outputs).read_back(table(expected, tmp_path))
     assert back == pytest.approx(np.array(ROUND_TRIPS[case]))
 
 
@@ -343,9 +386,7 @@ def test_decisions_reach_the_cells(tmp_path: Path) -> None:
     text, about, outputs, values, _ = CASES["sets"]
     sample = table(text, tmp_path)
     decision = Decision("thresholds", (0.2, 0.6, 0.9), minimum=1)
-    found = build_submission(
-        sample, predictions(["a", "b", "c"], "multilabel", outputs, values), about, outputs, decision=decision
-    )
+    found = Form.open(sample, about, outputs).write(predictions(["a", "b", "c"], about.task, outputs, values), decision)
     assert found["labels"].tolist() == ["healthy", "healthy", "healthy"]
 
 
@@ -355,12 +396,12 @@ def test_rows_sum_to_one_after_rounding(classes: int, tmp_path: Path) -> None:
     ids = [f"{i:04d}" for i in range(50)]
     about = facts("multiclass", "log_loss")
     sample = empty_sample(ids, outputs)
-    frame = predictions(ids, "multiclass", outputs)
+    form, frame = Form.open(sample, about, outputs), predictions(ids, about.task, outputs)
     frame["prob_c0"] = 0.0  # float32 rows that no longer sum to 1
     path = tmp_path / "submission.csv"
-    write_csv(path, build_submission(sample, frame, about, outputs))
+    write_csv(path, form.write(frame))
     found = read_csv(path)
-    check_submission(found, sample, about, outputs, where="x")
+    form.check(found, "x")
     numbers = found[outputs].astype(float).to_numpy()
     assert np.abs(numbers.sum(axis=1) - 1).max() < 1e-9
     assert all(sum(map(Decimal, row)) == 1 for row in found[outputs].head(3).to_numpy().tolist())  # exactly
@@ -372,19 +413,19 @@ def test_rows_sum_to_one_after_rounding(classes: int, tmp_path: Path) -> None:
 def test_another_row_sum_is_met(tmp_path: Path) -> None:
     about = facts("soft", "rmse", row_sum=100.0, bounds=[0, 100])
     sample = table("id,a,b,c\n1,30,30,40\n2,30,30,40\n", tmp_path)
-    found = build_submission(
-        sample, predictions(["1", "2"], "soft", ["a", "b", "c"], [[1, 1, 1], [0, 0, 1]]), about, list("abc")
-    )
+    form = Form.open(sample, about, list("abc"))
+    found = form.write(predictions(["1", "2"], about.task, ["a", "b", "c"], [[1, 1, 1], [0, 0, 1]]))
     numbers = found[["a", "b", "c"]].astype(float).to_numpy()
     assert numbers.sum(axis=1) == pytest.approx(100, abs=1e-9)
     assert numbers[1].tolist() == [0, 0, 100]
-    check_submission(found, sample, about, list("abc"), where="x")
+    form.check(found, "x")
 
 
 def test_independent_columns_are_not_scaled(tmp_path: Path) -> None:
     about = facts("multiclass", "mean_column_auc")
     sample = empty_sample(["a"], ["x", "y"])
-    found = build_submission(sample, predictions(["a"], "multiclass", ["x", "y"], [[0.25, 0.25]]), about, ["x", "y"])
+    form = Form.open(sample, about, ["x", "y"])
+    found = form.write(predictions(["a"], about.task, ["x", "y"], [[0.25, 0.25]]))
     assert found.to_numpy().tolist() == [["a", "0.250000000000", "0.250000000000"]]
 
 
@@ -400,9 +441,9 @@ def test_fifty_thousand_rows_of_a_hundred_classes_take_less_than_two_seconds() -
     ids = [f"{i:06d}" for i in range(50_000)]
     about = facts("multiclass", "log_loss")
     sample = empty_sample(ids, outputs)
-    frame = predictions(ids, "multiclass", outputs)
+    frame = predictions(ids, about.task, outputs)
     start = time.process_time()
-    found = build_submission(sample, frame, about, outputs)
+    found = Form.open(sample, about, outputs).write(frame)
     assert time.process_time() - start < 2.0
     assert found["id"].tolist() == ids
 
@@ -417,7 +458,7 @@ def test_fifty_thousand_rows_of_a_hundred_classes_take_less_than_two_seconds() -
 )
 def test_predictions_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
     text, about, outputs, values, _ = CASES["one probability"]
-    frame = predictions(["a.jpg", "b.jpg"], "binary", outputs, values)
+    frame = predictions(["a.jpg", "b.jpg"], about.task, outputs, values)
     if change == "missing":
         frame = frame[frame["id"] != "b.jpg"]
     elif change == "twice":
@@ -425,7 +466,7 @@ def test_predictions_that_do_not_fit(change: str, message: str, tmp_path: Path) 
     else:
         frame.loc[frame["id"] == "a.jpg", "prob_1"] = np.nan
     with pytest.raises(FoldlineError, match=message):
-        build_submission(table(text, tmp_path), frame, about, outputs)
+        Form.open(table(text, tmp_path), about, outputs).write(frame)
 
 
 @pytest.mark.parametrize(
@@ -445,14 +486,46 @@ def test_samples_that_cannot_be_understood(
 ) -> None:
     sample = table(text, tmp_path)
     with pytest.raises(FoldlineError, match=message):
-        build_submission(sample, predictions(sample["id"].unique().tolist(), about.task, outputs), about, outputs)
+        Form.open(sample, about, outputs).write(predictions(sample["id"].unique().tolist(), about.task, outputs))
 
 
 def test_ids_that_only_look_long_are_not(tmp_path: Path) -> None:
     """img_0 ... img_9 of a task whose classes are the digits."""
     digits = [str(i) for i in range(10)]
     sample = table("id,label\n" + "".join(f"img_{i},0\n" for i in range(10)), tmp_path)
-    assert read_shape(sample, facts("multiclass", "accuracy"), digits).kind == "label"
+    assert Form.open(sample, facts("multiclass", "accuracy"), digits).kind.name == "label"
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "kind", "header", "cells"),
+    [
+        (TASKS["binary"], ["no", "yes"], "auto", ["row_id", "target"], [0.5]),
+        (TASKS["binary"], ["no", "yes"], "label", ["row_id", "target"], ["no"]),
+        (TASKS["multiclass"], ["a", "b", "c", "d"], "auto", ["row_id", "a", "b", "c", "d"], [0.25] * 4),
+        (TASKS["multiclass"], ["a", "b"], "ranked", ["row_id", "target"], ["a b"]),
+        (TASKS["soft"], ["a", "b"], "auto", ["row_id", "a", "b"], [0.5, 0.5]),
+        (TASKS["multilabel"], ["a", "b", "c"], "auto", ["row_id", "a", "b", "c"], [0.5] * 3),
+        (TASKS["multilabel"], ["a", "b", "c"], "labels", ["row_id", "target"], ["a"]),
+        (TASKS["ordinal"], ["0", "1"], "auto", ["row_id", "target"], ["0"]),
+        (TASKS["regression"], [""], "auto", ["row_id", "target"], [0.0]),
+        (TASKS["regression"], ["x", "y"], "auto", ["row_id", "x", "y"], [0.0, 0.0]),
+    ],
+)
+def test_sample_submission(task: Any, outputs: list[str], kind: str, header: list[str], cells: list[Any]) -> None:
+    sample = make_sample(pd.DataFrame({"row_id": ["b", "a"]}), facts(task, "", kind=kind), outputs)
+    assert sample.columns.tolist() == header
+    assert sample.iloc[:, 0].tolist() == ["b", "a"]
+    assert sample.iloc[0, 1:].tolist() == cells
+
+
+def test_a_sample_of_an_unknown_kind() -> None:
+    with pytest.raises(FoldlineError, match="unknown submission kind 'probabilty'"):
+        make_sample(pd.DataFrame({"row_id": ["a"]}), facts("binary", "auc", kind="probabilty"), ["n", "y"])
+
+
+def test_a_sample_has_one_line_for_each_entity() -> None:
+    test = pd.DataFrame({"row_id": ["1", "2", "3"], "entity": ["p", "p", "q"]})
+    assert make_sample(test, facts("binary", "auc"), ["n", "y"])["entity"].tolist() == ["p", "q"]
 
 
 @pytest.mark.parametrize(
@@ -472,15 +545,13 @@ def test_ids_that_only_look_long_are_not(tmp_path: Path) -> None:
     ],
 )
 def test_the_sample_of_a_holdout_is_understood(task: Any, metric: str, outputs: list[str], kind: str) -> None:
-    """What the splits' room makes is what this room reads."""
     about = facts(task, metric)
     ids = ["007", "008", "009"]
-    cells = sample_submission(pd.DataFrame({"row_id": ids}), task, outputs, "auto", " ")
-    sample = cells.map(str).astype(str)
-    assert read_shape(sample, about, outputs).kind == kind
+    sample = make_sample(pd.DataFrame({"row_id": ids}), about, outputs).map(str).astype(str)
+    form = Form.open(sample, about, outputs)
+    assert form.kind.name == kind
     assert sample["row_id"].tolist() == ids
-    found = build_submission(sample, predictions(ids, task, outputs), about, outputs)
-    check_submission(found, sample, about, outputs, where="x")
+    form.check(form.write(predictions(ids, task, outputs)), "x")
 
 
 @pytest.mark.parametrize(
@@ -494,12 +565,13 @@ def test_the_sample_of_a_holdout_is_understood(task: Any, metric: str, outputs: 
 )
 def test_a_holdout_may_ask_for_other_kinds(task: Any, metric: str, outputs: list[str], kind: str) -> None:
     about, ids = facts(task, metric, kind=kind), ["0", "1", "2"]
-    sample = sample_submission(pd.DataFrame({"row_id": ids}), task, outputs, kind, " ").map(str).astype(str)
+    sample = make_sample(pd.DataFrame({"row_id": ids}), about, outputs).map(str).astype(str)
     values = np.random.default_rng(1).dirichlet(np.ones(len(outputs)), 3)
-    found = build_submission(sample, predictions(ids, task, outputs, values), about, outputs)
+    form = Form.open(sample, about, outputs)
+    found = form.write(predictions(ids, task, outputs, values))
     assert len(found) == (3 * len(outputs) if kind == "long" else 3)
-    check_submission(found, sample, about, outputs, where="x")
-    back_ids, back = read_answers(found, sample, about, outputs)
+    form.check(found, "x")
+    back_ids, back = form.read_back(found)
     assert back_ids == ids
     best = np.eye(len(outputs))[values.argmax(axis=1)]
     assert back == pytest.approx(values if kind == "long" else values * best, abs=1e-6)
@@ -575,13 +647,13 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 def test_the_gate_refuses(broken: str, tmp_path: Path) -> None:
     case, change, message = BROKEN[broken]
     text, about, outputs, _, expected = CASES[case]
-    sample = table(text, tmp_path)
+    form = Form.open(table(text, tmp_path), about, outputs)
     good = table(expected, tmp_path)
-    check_submission(good, sample, about, outputs, where="submissions/x.csv")
+    form.check(good, "submissions/x.csv")
     path = tmp_path / "bad.csv"
     write_csv(path, good.assign(**change) if isinstance(change, dict) else change(good))
     with pytest.raises(FoldlineError) as caught:
-        check_submission(read_csv(path), sample, about, outputs, where="submissions/x.csv")
+        form.check(read_csv(path), "submissions/x.csv")
     assert re.search(message, str(caught.value))
     assert caught.value.where == "submissions/x.csv"
 
@@ -595,4 +667,4 @@ def test_a_users_own_file_need_not_be_written_like_ours(tmp_path: Path) -> None:
     text, about, outputs, _, _ = CASES["K probabilities in another order"]
     sample = table(text, tmp_path)
     theirs = table('id,beagle,akita,"boxer, big"\nx,1e-3, .5,0.499\ny,1,0,0.0\n', tmp_path)
-    check_submission(theirs, sample, about, outputs, where="x")
+    Form.open(sample, about, outputs).check(theirs, "x")

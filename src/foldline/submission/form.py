@@ -1,0 +1,157 @@
+"""The form of a submission: reads the sample once, then writes, checks and reads back. Tables of text, arrays.
+
+    sample + facts -> Form.open -> write(predictions) -> check(frame) -> read_back(frame) -> predictions
+
+Header, ids, order and index column are the sample's; joins are by id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.paths import Layout
+from foldline.core.tables import require_unique
+from foldline.core.task import Array
+from foldline.readers import class_names, read_sample
+from foldline.scoring.decide import Decision, default_decision
+from foldline.submission.gate import Gate, check_header, check_ids
+from foldline.submission.kind import Kind
+from foldline.submission.kinds import KINDS
+from foldline.submission.lines import read_lines
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a submission must look like.
+
+    Attributes:
+        sample: the sample submission, every cell a string.
+        kind: what its lines are about and their cells hold.
+    """
+
+    sample: pd.DataFrame
+    kind: Kind
+
+    @classmethod
+    def open(
+        cls, sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], *,
+        names: Mapping[str, str] | None = None, lines: pd.DataFrame | None = None,
+        where: str = "the sample submission",
+    ) -> "Form":  # fmt: skip
+        """What the sample says, with the facts' help.
+
+        Args:
+            sample: the sample submission, every cell a string.
+            outputs: the class names, or the names of the numbers.
+            names: raw label -> class name, where they come from a file; default: `train.target.names`.
+            lines: what the facts say of each line of the sample: its `entity`, and its `output` where it has one
+                (`readers.read_sample`).
+            where: how errors call the sample.
+
+        Raises:
+            FoldlineError: no id column, no answer column, columns or words that match no output, an unknown kind.
+        """
+        name = facts.submission.kind
+        if name not in ("auto", *KINDS):
+            raise unknown("submission kind", name, list(KINDS), where="setting 'submission.kind'")
+        about = read_lines(sample, facts, outputs, names, lines, where)
+        if name == "auto":
+            name = next(name for name, kind in KINDS.items() if kind(facts, outputs, about).suits())
+        kind = KINDS[name].for_task(facts.task)(facts, outputs, about)
+        assert kind.words, "where the sample uses other words this raises"
+        return cls(sample, kind)
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether cells are decided labels and the metric reads such: only then a decision matters."""
+        return self.kind.decided
+
+    def write(self, predictions: pd.DataFrame, decision: Decision | None = None) -> pd.DataFrame:
+        """The submission, every cell a string; write it with `core.tables.write_csv`.
+
+        Args:
+            predictions: `id` (the row's or the entity's) and the task's prediction columns. Ids that the sample does
+                not hold are left out.
+            decision: how labels are decided; default: the largest probability, or >= 0.5 for sets.
+
+        Raises:
+            FoldlineError: an id without a prediction, two predictions for one id, a prediction that is not finite.
+        """
+        task, outputs = self.kind.task, self.kind.outputs
+        values = _aligned(self.kind.ids, predictions, task.prediction_columns(outputs), self.kind.lines.where)
+        cells = self.kind.write(values, decision or default_decision(task, len(outputs)))
+        plain = self.sample.reset_index(drop=True)
+        return pd.DataFrame({name: cells.get(name, plain[name]) for name in self.sample.columns})
+
+    def check(self, frame: pd.DataFrame, where: str) -> None:
+        """Nothing if the grader would take the file.
+
+        Args:
+            frame: the submission, every cell a string.
+            where: how errors call it: its path.
+
+        Raises:
+            FoldlineError: other columns; missing, extra or repeated ids, or another order; empty cells; no numbers,
+                NaN or infinite; out of bounds; unknown classes; row sums. The first bad lines are named.
+        """
+        lines = self.kind.lines
+        check_header(list(frame.columns), list(self.sample.columns), where)
+        check_ids(lines.ids(frame), lines.ids(self.sample), where)
+        if lines.index is not None and frame[lines.index].tolist() != self.sample[lines.index].tolist():
+            raise FoldlineError(f"the index column '{lines.index}' is not the sample's", where=where)
+        self.kind.check(Gate(frame, lines.ids(frame), np.arange(len(frame)) + 2, where))
+
+    def read_back(self, frame: pd.DataFrame) -> tuple[list[str], Array]:
+        """What the lines are about (rows or entities), and what was answered as predictions [ids, outputs].
+
+        A label becomes probability 1 of its class, or its confidence where it has one (no answer: all 0), a set 1
+        for each of its labels, a ranked list 1, 1/2, 1/3 ...; one number of an ordinal task stays one column, unless
+        the metric reads labels. `check` the file before.
+        """
+        lines = self.kind.lines
+        order = pd.Index(lines.ids(frame)).get_indexer(pd.Index(lines.ids(self.sample)))
+        return list(self.kind.ids), self.kind.read(frame.iloc[order].reset_index(drop=True))
+
+
+def open_form(layout: Layout, comp: str, facts: Competition, outputs: Sequence[str]) -> Form:
+    """The form of a competition's submissions, from the files of the project."""
+    path, root = layout.sample(comp, facts), layout.input(comp)
+    sample, lines = read_sample(path, root, facts)
+    names = class_names(root, facts)
+    return Form.open(sample, facts, outputs, names=names, lines=lines, where=layout.relative(path))
+
+
+def make_sample(test: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
+    """A sample submission such as a competition would give: one line for each test row, or for each entity.
+
+    The first column is `row_id` (or `entity`); the others, and the placeholders in them, are the kind's. A kind that
+    facts do not name is the task's usual one.
+    """
+    name = facts.submission.kind if facts.submission.kind != "auto" else facts.task.sample
+    if name not in KINDS:
+        raise unknown("submission kind", name, ["auto", *KINDS], where="submission.kind")
+    kind, key = KINDS[name](facts, outputs), "entity" if "entity" in test.columns else "row_id"
+    ids = kind.line_ids(test[key].drop_duplicates().tolist())
+    return pd.DataFrame({key: ids, **{column: [cell] * len(ids) for column, cell in kind.placeholders().items()}})
+
+
+def _aligned(ids: Sequence[str], predictions: pd.DataFrame, columns: list[str], where: str) -> Array:
+    """[ids, outputs] each id's predictions, in the order of `ids`."""
+    require_unique(predictions["id"], where="the predictions")
+    place = pd.Index(predictions["id"]).get_indexer(pd.Index(ids))
+    missing = [ids[i] for i in np.flatnonzero(place < 0)[:100].tolist()]
+    if missing:
+        raise FoldlineError(
+            f"{int((place < 0).sum())} of its {len(ids)} ids have no prediction: {first_few(missing)}",
+            where=where,
+            next=f"predictions are for {first_few(predictions['id'].tolist())}; see test.row_id and test.entity",
+        )
+    values: Array = predictions[columns].to_numpy(dtype=np.float64)[place]
+    if not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise FoldlineError(f"{len(bad)} predictions are not finite: {first_few([ids[i] for i in bad.tolist()])}")
+    return values

@@ -1,0 +1,120 @@
+"""What every kind of submission answers. The kinds themselves are in `kinds`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.task import Array, Task
+from foldline.scoring.decide import Decision
+from foldline.scoring.metrics.catalogue import Metric
+from foldline.scoring.metrics.for_task import metric_for
+from foldline.submission.gate import Gate
+from foldline.submission.lines import Lines
+
+Cells = dict[str, "pd.Series[str]"]
+Placeholders = Mapping[str, object]
+NO_LINES = Lines([], "", None, (), (), (), ())
+
+
+def texts(cells: Iterable[str]) -> "pd.Series[str]":
+    """A column of text."""
+    return pd.Series(list(cells), dtype=str)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the cells of one submission hold; a subclass for each kind.
+
+    Attributes:
+        name: what the facts call it.
+        holds: what a cell holds, for people.
+        probabilities: whether numbers are between 0 and 1 unless the facts say otherwise.
+        outputs: the class names, or the names of the numbers.
+        lines: what the sample's lines are about, and its columns of answers.
+    """
+
+    name: ClassVar[str]
+    holds: ClassVar[str]
+    probabilities: ClassVar[bool] = False
+
+    facts: Competition
+    outputs: Sequence[str]
+    lines: Lines = NO_LINES
+
+    @classmethod
+    def for_task(cls, task: Task) -> "type[Kind]":
+        """The class that stands for this kind where outputs are such."""
+        return cls
+
+    def placeholders(self) -> Placeholders:
+        """Column: cell, of a sample that foldline makes itself."""
+        raise NotImplementedError
+
+    def line_ids(self, entities: list[str]) -> list[str]:
+        """The ids of a sample that foldline makes itself."""
+        return entities
+
+    def suits(self) -> bool:
+        """Whether a sample whose kind nobody named is of this one; the first of KINDS that says so is taken."""
+        raise NotImplementedError
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """What each output is called in cells or headers, in the order of the outputs.
+
+        Raises:
+            FoldlineError: the sample uses other words.
+        """
+        return self.lines.options[0]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """What predictions are asked for, in the order of the arrays that are written and read."""
+        return self.lines.entities
+
+    @property
+    def decided(self) -> bool:
+        """Whether cells are labels that the metric compares: only then a decision matters."""
+        return False
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        """The columns of answers, a cell for each line, of predictions [ids, outputs]."""
+        raise NotImplementedError
+
+    def check(self, gate: Gate) -> None:
+        """Raises FoldlineError for cells that a grader would refuse."""
+        raise NotImplementedError
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        """Predictions [ids, outputs] of checked lines in the sample's order: the other direction of `write`."""
+        raise NotImplementedError
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of answers."""
+        return self.lines.columns
+
+    @property
+    def task(self) -> Task:
+        """The task, its outputs known."""
+        return self.facts.task.of(self.outputs)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The smallest and the largest number accepted."""
+        given = self.facts.submission.bounds
+        return (0.0, 1.0) if given is None and self.probabilities else given
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The competition's own."""
+        return metric_for(self.facts.metric, self.facts.task, where="setting 'metric'")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the metric compares labels."""
+        return self.metric.input == "label"

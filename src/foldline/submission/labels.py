@@ -1,0 +1,221 @@
+"""Kinds whose cells name classes. What methods mean is said in `kind`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.task import Array, Task
+from foldline.scoring.decide import Decision, decide, top_k
+from foldline.submission.decimals import probability_texts
+from foldline.submission.gate import Gate
+from foldline.submission.kind import Cells, Kind, Placeholders, texts
+from foldline.submission.lines import all_whole
+from foldline.submission.numbers import WholeNumber
+
+_FRACTION = re.compile(r"[01]?\.\d+([eE]-?\d+)?")
+
+
+class Labels(Kind):
+    """A set of labels in one cell, in the order of the outputs; of a task without sets the one label."""
+
+    name = "labels"
+    holds = "a set of class names, which may be empty"
+
+    def placeholders(self) -> Placeholders:
+        return {"target": self.outputs[0]}
+
+    def suits(self) -> bool:
+        return self.task.label_sets and len(self.outputs) > 1
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """Those that hold all words of the cells; of placeholders that are none (0 for every row) the likeliest."""
+        seen = {word for cell in self.lines.cells if cell for word in self.split(cell)}
+        options = self.lines.options
+        likely = [option for option in options if all_whole(option)] if all_whole(seen) else options
+        fitting = [option for option in options if seen <= set(option)] + likely
+        if fitting:
+            return fitting[0]
+        raise FoldlineError(
+            f"its answers are whole numbers ({first_few(sorted(seen))}), "
+            f"and classes are called {first_few(options[0])}",
+            where=self.lines.where,
+            next="list `classes` in the order of their numbers, or map raw labels with `train.target.names`",
+        )
+
+    @property
+    def decided(self) -> bool:
+        return self.reads_labels
+
+    @property
+    def separator(self) -> str:
+        """What separates the parts of a cell."""
+        return self.facts.submission.separator
+
+    @property
+    def known(self) -> str:
+        """The words, for an error."""
+        return f"known: {first_few(list(self.words), 12)}"
+
+    def split(self, cell: str) -> list[str]:
+        """The words of a cell."""
+        return [word for word in cell.split(self.separator) if word]
+
+    def weight(self, cell: str, rank: int) -> float:
+        """The prediction that a word of a cell stands for."""
+        return 1.0
+
+    def join(self, rows: Iterable[Iterable[int]]) -> Cells:
+        """Cells of several words; refuses words that hold the separator, since nobody could take them apart."""
+        broken = [word for word in self.words if self.separator in word]
+        if broken:
+            raise FoldlineError(
+                f"class names hold the separator '{self.separator}': {first_few(broken)}",
+                where="setting 'submission.separator'",
+            )
+        return {self.columns[0]: texts(self.separator.join(self.words[j] for j in row) for row in rows)}
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        labels = decide(decision, values)
+        return self.join([[int(row)] if labels.ndim == 1 else np.flatnonzero(row).tolist() for row in labels])
+
+    def check(self, gate: Gate) -> None:
+        column, known = self.columns[0], set(self.words)
+        rows = [self.split(cell) for cell in gate.frame[column].tolist()]
+        strange = np.array([not known.issuperset(row) for row in rows], dtype=bool)
+        gate.refuse(strange, column, "has unknown classes", next=f"{self.known}; separated by '{self.separator}'")
+        twice = np.array([len(set(row)) < len(row) for row in rows], dtype=bool)
+        gate.refuse(twice, column, "names a class twice in one cell")
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        place = {word: j for j, word in enumerate(self.words)}
+        values = np.zeros((len(frame), len(self.words)))
+        for i, cell in enumerate(frame[self.columns[0]].tolist()):
+            for rank, word in enumerate(self.split(cell)):
+                values[i, place[word]] = self.weight(cell, rank)
+        return values
+
+
+class Ranked(Labels):
+    """The most probable classes, of equal ones the first; read back as 1, 1/2, 1/3 ..."""
+
+    name = "ranked"
+    holds = "the k most probable class names, best first"
+    decided = Kind.decided
+
+    def placeholders(self) -> Placeholders:
+        return {"target": self.separator.join(self.outputs[: self.top_k])}
+
+    def suits(self) -> bool:
+        return metric_k(self.metric.name) > 1
+
+    def weight(self, cell: str, rank: int) -> float:
+        return 1 / (rank + 1)
+
+    @property
+    def top_k(self) -> int:
+        """The setting where somebody wrote it, else the metric's own k, else the setting's default."""
+        form, k = self.facts.submission, metric_k(self.facts.metric)
+        return form.top_k if "top_k" in form.model_fields_set or k == 1 else k
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        return self.join(top_k(values, self.top_k).tolist())
+
+    def check(self, gate: Gate) -> None:
+        column, most = self.columns[0], self.top_k
+        gate.require_filled(column)
+        super().check(gate)
+        lengths = np.array([len(self.split(cell)) for cell in gate.frame[column].tolist()])
+        gate.refuse(lengths > most, column, f"has more than {most} classes in one cell")
+
+
+def metric_k(metric: str) -> int:
+    """How many ranked answers a metric reads: 5 for map@5; 1 for other metrics."""
+    family, _, parameter = metric.partition("@")
+    return int(float(parameter)) if family in ("map", "top_accuracy", "top_error") and parameter else 1
+
+
+class Label(Labels):
+    """The decided class, which may hold the separator."""
+
+    name = "label"
+    holds = "one class name, or a whole number"
+
+    @classmethod
+    def for_task(cls, task: Task) -> type[Kind]:
+        return cls if task.has_classes else WholeNumber
+
+    def suits(self) -> bool:
+        plain = self.task.exclusive and not (self.task.two_classes or self.task.ordered)
+        return not self.task.label_sets and (self.reads_labels or plain)
+
+    def split(self, cell: str) -> list[str]:
+        return [cell]
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        return {self.columns[0]: texts(self.words[int(label)] for label in decide(decision, values).tolist())}
+
+    def check(self, gate: Gate) -> None:
+        gate.require_words(self.columns[0], self.words)
+
+
+class LabelScore(Labels):
+    """The decided class and its probability; an empty cell is read back as all 0."""
+
+    name = "label_score"
+    holds = "one class name and how sure it is; or nothing"
+    probabilities = True
+    decided = Kind.decided
+
+    def placeholders(self) -> Placeholders:
+        return {"target": f"{self.outputs[0]}{self.separator}0.5"}
+
+    def suits(self) -> bool:
+        """Or cells are a class and a fraction; they may be empty, but not all of them."""
+        parts = [label_and_score(cell, self.separator) for cell in self.lines.cells if cell]
+        known = {word for option in self.lines.options for word in option}
+        scored = bool(parts) and all(label in known and _FRACTION.fullmatch(score) for label, score in parts)
+        return self.task.single_label and (self.metric.name == "gap" or scored)
+
+    def split(self, cell: str) -> list[str]:
+        return [label_and_score(cell, self.separator)[0]] if cell.strip() else []
+
+    def weight(self, cell: str, rank: int) -> float:
+        return float(label_and_score(cell, self.separator)[1])
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        if not (self.task.single_label or self.task.soft):
+            raise FoldlineError(
+                f"a label with its confidence is for classes that exclude each other, not for the task {self.task}",
+                where="setting 'submission.kind'",
+            )
+        labels = decide(decision, values).astype(np.int64)
+        score = probability_texts(values[np.arange(len(labels)), labels], self.bounds)
+        pairs = zip(labels.tolist(), score, strict=True)
+        return {self.columns[0]: texts(f"{self.words[j]}{self.separator}{text}" for j, text in pairs)}
+
+    def check(self, gate: Gate) -> None:
+        column, known = self.columns[0], set(self.words)
+        parts = [label_and_score(cell, self.separator) for cell in gate.frame[column].tolist()]
+        given = (gate.frame[column].str.strip() != "").to_numpy(dtype=bool)
+        strange = np.array([label not in known for label, _ in parts], dtype=bool) & given
+        hint = f"a cell is a class, '{self.separator}' and its confidence, or empty; {self.known}"
+        gate.refuse(strange, column, "has no known class before the confidence", next=hint)
+        gate.only(given).numbers(column, self.bounds, cells=texts(score for _, score in parts)[given])
+
+
+def label_and_score(cell: str, separator: str) -> tuple[str, str]:
+    """The two parts of a cell such as `8815 0.03`; the label may hold the separator.
+
+    >>> label_and_score("New York 0.5", " "), label_and_score("8815", " ")
+    (('New York', '0.5'), ('', '8815'))
+    """
+    label, _, score = cell.strip().rpartition(separator)
+    return label, score
+
+
+LABELS = (Ranked, LabelScore, Labels, Label)

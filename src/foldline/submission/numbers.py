@@ -1,0 +1,279 @@
+"""Kinds whose cells hold numbers: columns of them, one column, and long lines. What methods mean is said in `kind`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.task import Array
+from foldline.scoring.choose import as_predictions
+from foldline.scoring.decide import Decision, decide, expected_index
+from foldline.submission.decimals import probability_texts, shortest_texts, text_column, to_units_with_sum, whole_texts
+from foldline.submission.gate import Gate
+from foldline.submission.kind import Cells, Kind, Placeholders, texts
+
+SUM_TOLERANCE = 1e-6  # what dog-breed-identification's grader allows
+
+
+class Columns(Kind):
+    """Columns of numbers, each called after its output. Long lines hold the cells of such a kind (`Long.wide`)."""
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        for words in self.lines.options:
+            if set(self.columns) <= set(words):
+                return words
+        first, last = self.lines.options[0], self.lines.options[-1]
+        raise FoldlineError(
+            f"no class or number is called after its column {first_few(sorted(set(self.columns) - {*first, *last}))}",
+            where=self.lines.where,
+            next=f"known: {first_few(first, 12)}; name them alike with `train.target.names` or `classes`",
+        )
+
+    @property
+    def output_of(self) -> dict[str, int]:
+        """Column: the place of its output."""
+        place = {word: j for j, word in enumerate(self.words)}
+        return {column: place[column] for column in self.columns}
+
+    @property
+    def row_sum(self) -> float | None:
+        """What a row must add up to: the setting, or 1 where the metric takes columns as shares of one whole."""
+        if len(self.columns) == 1:
+            return None
+        if self.facts.submission.row_sum is not None or self.task.label_sets or not self.probabilities:
+            return self.facts.submission.row_sum
+        whole = self.facts.metric.partition("@")[0] in ("log_loss", "weighted_log_loss", "kl_divergence")
+        return 1.0 if whole else None
+
+    def cells(self, values: Array, decision: Decision) -> Cells:
+        """The columns, each cell by itself: what long lines hold."""
+        return {column: shortest_texts(values[:, j], self.bounds) for column, j in self.output_of.items()}
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        return self.cells(values, decision)
+
+    def check_column(self, gate: Gate, column: str, word: str) -> Array:
+        """[lines] the numbers of the column that is about one output; of long lines those of the lines that are."""
+        return gate.numbers(column, self.bounds)
+
+    def check(self, gate: Gate) -> None:
+        total = np.sum([self.check_column(gate, column, column) for column in self.columns], axis=0)
+        if self.row_sum is None:
+            return
+        wrong = np.abs(total - self.row_sum) > SUM_TOLERANCE
+        if wrong.any():
+            raise FoldlineError(
+                f"{wrong.sum()} rows do not add up to {self.row_sum:g}: "
+                + gate.first_lines(wrong, texts(f"{number:.9g}" for number in total.tolist())),
+                where=gate.where,
+                next="divide each row by its sum and write at least 9 decimals",
+            )
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        """0 for outputs without a column."""
+        values = np.zeros((len(frame), len(self.outputs)))
+        for column, place in self.output_of.items():
+            values[:, place] = frame[column].astype(np.float64)
+        return values
+
+
+class Values(Columns):
+    """The shortest text of each number of a regression."""
+
+    name = "values"
+    holds = "a column for each number"
+
+    def placeholders(self) -> Placeholders:
+        return {output or "target": 0.0 for output in self.outputs}
+
+    def suits(self) -> bool:
+        return len(self.columns) > 1 and not self.task.has_classes
+
+
+class Probabilities(Columns):
+    """12 decimals that keep the row's sum exactly; where the metric compares label sets, 0 and 1."""
+
+    name = "probabilities"
+    holds = "a column of probabilities for each class"
+    probabilities = True
+
+    def placeholders(self) -> Placeholders:
+        return dict.fromkeys(self.outputs, 0.5 if self.task.label_sets else round(1 / len(self.outputs), 6))
+
+    def suits(self) -> bool:
+        return len(self.columns) > 1 and self.task.has_classes
+
+    @property
+    def decided(self) -> bool:
+        return self.task.label_sets and self.reads_labels
+
+    def cells(self, values: Array, decision: Decision) -> Cells:
+        if self.decided:
+            labels = decide(decision, values)
+            return {column: whole_texts(labels[:, j]) for column, j in self.output_of.items()}
+        text = probability_texts if self.task.has_classes else shortest_texts
+        return {column: text(values[:, j], self.bounds) for column, j in self.output_of.items()}
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        if self.decided or self.row_sum is None:
+            return self.cells(values, decision)
+        prob = np.clip(values[:, list(self.output_of.values())], 0.0, None)
+        units = to_units_with_sum(prob, self.row_sum)
+        return {column: text_column(units[:, i]) for i, column in enumerate(self.columns)}
+
+
+class Long(Kind):
+    """A line for each entity and word: the table of a wide kind, its columns below each other."""
+
+    name = "long"
+    holds = "a line for each entity and output, with one number (see `submission.long_lines`)"
+
+    def placeholders(self) -> Placeholders:
+        return {"target": 0.5 if self.task.has_classes else 0.0}
+
+    def line_ids(self, entities: list[str]) -> list[str]:
+        return [f"{entity}_{output}" for entity in entities for output in self.outputs]
+
+    def suits(self) -> bool:
+        return bool(self.lines.places)
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        if not self.lines.places:
+            raise FoldlineError(
+                "no line says for which output it asks", where=self.lines.where, next="state submission.output"
+            )
+        return self.lines.words
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """Each entity once: thousands of lines may share the outputs of one."""
+        return list(dict.fromkeys(self.lines.entities))
+
+    @cached_property
+    def wide(self) -> Columns:
+        """The kind of the wide table; its columns are the words."""
+        kind = Probabilities if self.task.has_classes else Values
+        return kind(self.facts, self.outputs, replace(self.lines, columns=tuple(self.words)))
+
+    @property
+    def position(self) -> tuple[list[int], list[int]]:
+        """Row and column of each line in the wide table."""
+        row = {entity: i for i, entity in enumerate(self.ids)}
+        return [row[entity] for entity in self.lines.entities], list(self.lines.places)
+
+    @property
+    def decided(self) -> bool:
+        return self.wide.decided
+
+    def write(self, values: Array, decision: Decision) -> Cells:
+        table = pd.DataFrame(self.wide.cells(values, decision)).to_numpy(dtype=object)
+        return {self.columns[0]: texts(table[self.position])}
+
+    def check(self, gate: Gate) -> None:
+        places = np.array(self.lines.places)
+        for j in np.unique(places).tolist():
+            self.wide.check_column(gate.only(places == j), self.columns[0], self.words[j])
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        """Raises FoldlineError where an output is asked of some entities only."""
+        table = np.full((len(self.ids), len(self.words)), None, dtype=object)
+        table[self.position] = frame[self.columns[0]].to_numpy(dtype=object)
+        wide = pd.DataFrame(table, columns=list(self.words)).dropna(axis=1, how="all")
+        for word in wide.columns[wide.isna().any()]:
+            lacking = [entity for entity, none in zip(self.ids, wide[word].isna(), strict=True) if none]
+            raise FoldlineError(
+                f"the sample asks for '{word}' of some entities only (not of {first_few(lacking)}), "
+                "so it cannot be graded here",
+                where="the sample submission",
+            )
+        return replace(self.wide, lines=replace(self.lines, columns=tuple(wide.columns))).read(wide)
+
+
+class OneColumn(Columns):
+    """One column, whose name need not say what it holds."""
+
+    words = Kind.words
+
+    @property
+    def output_of(self) -> dict[str, int]:
+        """The output that the column is called after; else the positive class, or the only output."""
+        column, last = self.columns[0], len(self.outputs) - 1
+        for words in (self.words, self.outputs):
+            if column in words:
+                return {column: list(words).index(column)}
+        if self.task.two_classes or last == 0:
+            return {column: last}
+        raise FoldlineError(
+            f"one column '{column}' cannot hold {last + 1} numbers ({first_few(list(self.outputs))})",
+            where="the sample submission",
+            next="set submission.kind in the facts",
+        )
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        """One number of an ordinal task stays one column, unless the metric reads labels."""
+        number = frame[self.columns[0]].to_numpy(dtype=np.float64)
+        classes = len(self.outputs)
+        if self.task.ordered and self.reads_labels:
+            return as_predictions(np.clip(np.floor(number + 0.5), 0, classes - 1), self.task, classes)
+        if not self.task.two_classes:
+            return number[:, None]
+        positive = self.output_of[self.columns[0]] == 1
+        return np.stack([1 - number, number] if positive else [number, 1 - number], axis=1)
+
+
+class Probability(OneColumn, Probabilities):
+    """Of two classes, or of a single label that a row has or not."""
+
+    name = "probability"
+    holds = "one probability, of the positive class or of the class that the column is called after"
+
+    def placeholders(self) -> Placeholders:
+        return {"target": 0.5}
+
+    def suits(self) -> bool:
+        return self.task.two_classes or self.task.label_sets
+
+
+class Value(OneColumn, Values):
+    """The expected class of an ordinal task, a score of two classes, a number; whole where labels are compared."""
+
+    name = "value"
+    holds = "one number: a score, or a number within bounds"
+
+    def suits(self) -> bool:
+        return True
+
+    @property
+    def decided(self) -> bool:
+        return (self.task.ordered or not self.task.has_classes) and self.reads_labels
+
+    def cells(self, values: Array, decision: Decision) -> Cells:
+        if self.decided:
+            return self.whole(values, decision)
+        if self.task.ordered:
+            return {self.columns[0]: shortest_texts(expected_index(values), self.bounds)}
+        return super().cells(values, decision)
+
+    def whole(self, values: Array, decision: Decision) -> Cells:
+        """Decided numbers or class numbers, within the bounds."""
+        return {self.columns[0]: whole_texts(np.clip(decide(decision, values), *(self.bounds or (-np.inf, np.inf))))}
+
+
+class WholeNumber(Value):
+    """The label of a regression."""
+
+    cells = Value.whole
+
+    def check_column(self, gate: Gate, column: str, word: str) -> Array:
+        numbers = gate.numbers(column, self.bounds)
+        gate.refuse(numbers != np.round(numbers), column, "has numbers that are not whole")
+        return numbers
+
+
+COLUMNS = (Long, Values, Probabilities)
+NUMBERS = (Probability, Value)  # after the kinds that hold labels
