@@ -9,7 +9,7 @@ import pytest
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
-from foldline.readers import read_rows, require_features
+from foldline.readers import read_rows
 from foldline.readers.templates import compile_pattern, fill, match
 from readers.layouts import facts, plant
 
@@ -208,13 +208,6 @@ def test_test_rows_from_the_sample_submission(root: Path) -> None:
     assert known.test is not None
     frame = read_rows(root, known.test, known, with_target=False)
     assert frame.to_numpy().tolist() == [["77", "test/77.png"]]
-
-
-def test_what_only_train_has_is_no_feature() -> None:
-    train, test = pd.DataFrame({"age": [], "diagnosis": []}), pd.DataFrame({"age": []})
-    require_features(train, test, ["age"])
-    with pytest.raises(FoldlineError, match="only the training rows have diagnosis"):
-        require_features(train, test, ["age", "diagnosis"])
 
 
 def test_names_take_as_much_as_they_can() -> None:

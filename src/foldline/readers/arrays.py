@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.progress import Progress
 from foldline.core.tables import require_file
 from foldline.readers.files import file_names, raw_path
 from foldline.readers.pictures import PICTURE, PictureFolder
@@ -43,8 +42,8 @@ def read_arrays(root: Path, rows: RowFacts) -> pd.DataFrame:
             raise FoldlineError(f"{len(labels)} labels for {len(pictures)} pictures", where=rows.labels)
         table["label"] = [" ".join(str(part) for part in np.atleast_1d(label)) for label in labels.tolist()]
     file = raw_path(root, name.partition(":")[0], where="file")
-    with PictureFolder(root, [file], {"array": name}) as folder, Progress() as progress:
-        table[PICTURE] = [folder.add(p) for p in progress.over(pictures, "write pictures", total=len(pictures))]
+    with PictureFolder(root, [file], {"array": name}) as folder:
+        table[PICTURE] = folder.add_all(pictures, len(pictures))
     return table
 
 

@@ -13,7 +13,6 @@ import pandas as pd
 
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
-from foldline.core.progress import Progress
 from foldline.readers.files import raw_files
 from foldline.readers.pictures import PICTURE, PictureFolder
 
@@ -63,9 +62,8 @@ def read_cifar(root: Path, rows: RowFacts) -> pd.DataFrame:
             raise FoldlineError("no CIFAR batch: it holds no data of 3 x 32 x 32 bytes a picture", where=str(path))
     table = _labels(batches, _names(files[0].parent))
     data = np.concatenate([batch["data"] for batch in batches])
-    with PictureFolder(root, files, "cifar") as folder, Progress() as progress:
-        pictures = data.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)
-        table[PICTURE] = [folder.add(p) for p in progress.over(pictures, "write pictures", total=len(pictures))]
+    with PictureFolder(root, files, "cifar") as folder:
+        table[PICTURE] = folder.add_all(data.reshape(-1, *SHAPE).transpose(0, 2, 3, 1), len(data))
     return table
 
 

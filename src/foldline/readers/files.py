@@ -37,10 +37,10 @@ def raw_files(root: Path, rows: RowFacts) -> list[Path]:
 def _matching(root: Path, name: str) -> list[Path]:
     """The file of that name; `*` stands for several."""
     path = raw_path(root, name, where="file")
-    found = sorted(hit for hit in root.glob(name) if hit.is_file()) if "*" in name else [path]
-    if not found or not found[0].exists():
+    paths = sorted(hit for hit in root.glob(name) if hit.is_file()) if "*" in name else [path]
+    if not paths or not paths[0].exists():
         raise _missing(root, path)
-    return found
+    return paths
 
 
 def _missing(root: Path, path: Path) -> FoldlineError:
@@ -58,13 +58,13 @@ def _missing(root: Path, path: Path) -> FoldlineError:
 
 def list_files(root: Path) -> list[str]:
     """All files below `root` as paths with `/`, hidden ones and the manifest left out, sorted."""
-    found: list[str] = []
+    paths: list[str] = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in sorted(names) if not name.startswith(".")]
-    return sorted(path for path in found if path != "manifest.json")
+        paths += [prefix + name for name in sorted(names) if not name.startswith(".")]
+    return sorted(path for path in paths if path != "manifest.json")
 
 
 @dataclass
@@ -92,8 +92,8 @@ class FileIndex:
         before, anywhere, after = key.partition("**/")
         if not anywhere:
             return self.loose.get(key, [])
-        found = self.names.get(after.rpartition("/")[2], [])
-        hits = [p for p in found if p.casefold().startswith(before) and _ends_with(p, after)]
+        same_name = self.names.get(after.rpartition("/")[2], [])
+        hits = [p for p in same_name if p.casefold().startswith(before) and _ends_with(p, after)]
         exact = [path for path in hits if path.endswith(wanted.rpartition("**/")[2])]
         return exact or hits
 
@@ -121,11 +121,11 @@ def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[s
     Raises:
         FoldlineError: a path leaves the folder, or may mean several files.
     """
-    found: list[str] = []
+    files: list[str] = []
     unclear: list[str] = []
     for path in wanted:
         hits = index.candidates(clean_path(path))
-        found.append(hits[0] if hits else "")
+        files.append(hits[0] if hits else "")
         if len(hits) > 1:
             unclear.append(f"{path} ({' or '.join(hits[:2])})")
     if unclear:
@@ -134,15 +134,15 @@ def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[s
             where=where,
             next="name the folder or the extension in the template",
         )
-    _report(wanted, found, where)
-    return found
+    _report(wanted, files, where)
+    return files
 
 
-def _report(wanted: list[str], found: list[str], where: str) -> None:
+def _report(wanted: list[str], files: list[str], where: str) -> None:
     """Says how many files are named otherwise than the facts say, unless the facts leave the ending or folder open."""
     differing = [
         f"{path} -> {hit}"
-        for path, hit in zip(wanted, found, strict=True)
+        for path, hit in zip(wanted, files, strict=True)
         if hit and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
     ]
     if differing:

@@ -52,8 +52,8 @@ def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.Da
             next="correct the columns, or set optional: true",
         )
     new = [name for name in table.columns if name not in lines.columns]
-    found = table.reindex(keys)[new].fillna("").astype(str)
-    return lines.assign(**{name: found[name].to_numpy() for name in new})
+    cells = table.reindex(keys)[new].fillna("").astype(str)
+    return lines.assign(**{name: cells[name].to_numpy() for name in new})
 
 
 def read_lookup(path: Path, *, separator: str = ",") -> pd.DataFrame:

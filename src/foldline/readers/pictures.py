@@ -5,6 +5,7 @@ Reads pixels or encoded bytes, writes `input/<comp>/.pictures/<key>/<shard>/<num
 """
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,6 +71,11 @@ class PictureFolder:
             path.write_bytes(picture) if isinstance(picture, bytes) else _write(path, picture)
         return f"{FOLDER}/{self.place.name}/{name}"
 
+    def add_all(self, pictures: Iterable[NDArray[np.uint8] | bytes], total: int) -> list[str]:
+        """The path of each picture, written while a progress line counts to `total`."""
+        with Progress() as progress:
+            return [self.add(picture) for picture in progress.over(pictures, "write pictures", total=total)]
+
 
 def _suffix(picture: NDArray[np.uint8] | bytes) -> str:
     if not isinstance(picture, bytes):
@@ -99,30 +105,29 @@ def write_pixels(lines: pd.DataFrame, root: Path, rows: RowFacts, pixels: Pixels
     columns = _pixel_columns(lines, pixels, where)
     cells = lines[columns].to_numpy(dtype=object)
     settings = pixels.model_dump(mode="json")
-    paths = []
-    with PictureFolder(root, raw_files(root, rows), settings) as folder, Progress() as progress:
-        for number, line in enumerate(progress.over(cells, "write pictures", total=len(cells)), 1):
-            paths.append(folder.add(_picture(line, pixels, f"{where}, line {number}")))
+    pictures = (_picture(line, pixels, f"{where}, line {number}") for number, line in enumerate(cells, 1))
+    with PictureFolder(root, raw_files(root, rows), settings) as folder:
+        paths = folder.add_all(pictures, len(cells))
     return lines.drop(columns=columns).assign(**{PICTURE: paths})
 
 
 def _pixel_columns(lines: pd.DataFrame, pixels: Pixels, where: str) -> list[str]:
     """The named columns; `pixel*` means pixel0, pixel1 ... in the order of their numbers."""
-    found: list[str] = []
+    columns: list[str] = []
     for name in pixels.columns:
         prefix = name.removesuffix("*")
         if not name.endswith("*"):
-            found += [name] if name in lines.columns else []
+            columns += [name] if name in lines.columns else []
             continue
         numbered = [c for c in lines.columns if c.startswith(prefix) and c[len(prefix) :].isdigit()]
-        found += sorted(numbered, key=lambda c: int(c[len(prefix) :]))
-    if not found:
+        columns += sorted(numbered, key=lambda c: int(c[len(prefix) :]))
+    if not columns:
         raise FoldlineError(
             f"no pixel column {first_few(pixels.columns)}",
             where=where,
             next=f"the columns are: {first_few([str(name) for name in lines.columns], 20)}",
         )
-    return found
+    return columns
 
 
 def _picture(line: NDArray[Any], pixels: Pixels, where: str) -> NDArray[np.uint8]:

@@ -111,11 +111,11 @@ def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Seri
     if bad:
         raise FoldlineError(f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}", where=where)
     if all(path.startswith(".") for path in wanted):  # written by a reader, so they exist
-        found = wanted
+        files = wanted
     else:
-        found = resolve_images(FileIndex(root), wanted, where=where)
+        files = resolve_images(FileIndex(root), wanted, where=where)
     count = len(images[0])
-    stacks = zip(*[found[i * count : (i + 1) * count] for i in range(len(images))], strict=True)
+    stacks = zip(*[files[i * count : (i + 1) * count] for i in range(len(images))], strict=True)
     cells = [STACK.join(stack) if all(stack) else "" for stack in stacks]
     return pd.Series(cells, index=images[0].index, dtype=str)
 
@@ -153,20 +153,3 @@ def _with_images(result: pd.DataFrame, rows: RowFacts, root: Path) -> pd.DataFra
         )
     say(f"{words}; left out")
     return result[result["image"] != ""]
-
-
-def require_features(train: pd.DataFrame, test: pd.DataFrame, names: list[str]) -> None:
-    """Raises FoldlineError where a metadata column that shall become a feature is not in both tables.
-
-    A column that only the training rows have (a diagnosis, a doctor's note) cannot be used at test time, and often
-    leaks the label.
-    """
-    nowhere = [name for name in names if name not in train.columns]
-    if nowhere:
-        raise FoldlineError(f"no metadata column {first_few(nowhere)}", next="name it in train.metadata in the facts")
-    only_train = [name for name in names if name not in test.columns]
-    if only_train:
-        raise FoldlineError(
-            f"only the training rows have {first_few(only_train)}: it cannot be a feature, since test rows lack it",
-            next="take it out of the features, or name it in test.metadata where the test table has it",
-        )

@@ -40,18 +40,18 @@ def starter_facts(root: Path, source: Source) -> str:
     index = FileIndex(root)
     tables = {name: _head(root / name) for name in sorted(index.files) if _is_table(name)}
     sample = next((name for name in tables if "sample" in PurePosixPath(name).name.lower()), None)
-    found = Starter()
+    starter = Starter()
     labels = tables[sample].columns[1:].tolist() if sample else []
     id_column = str(tables[sample].columns[0]) if sample else ""
     train = _train_table(tables, sample, id_column, labels)
     if train is not None:
-        _from_table(found, index, train, tables[train], [id_column, *labels])
+        _from_table(starter, index, train, tables[train], [id_column, *labels])
     else:
-        _from_paths(found, index)
-    _test_rows(found, index, tables, sample, id_column)
+        _from_paths(starter, index)
+    _test_rows(starter, index, tables, sample, id_column)
     if sample:
-        found.facts["submission"] = {"sample": sample}
-    return _text(found, source, root.name)
+        starter.facts["submission"] = {"sample": sample}
+    return _text(starter, source, root.name)
 
 
 def _is_table(name: str) -> bool:
@@ -79,31 +79,31 @@ def _train_table(tables: dict[str, pd.DataFrame], sample: str | None, id_column:
     return best if best is not None and score(best) > 0 else None
 
 
-def _from_table(found: Starter, index: FileIndex, name: str, table: pd.DataFrame, sample: list[str]) -> None:
+def _from_table(starter: Starter, index: FileIndex, name: str, table: pd.DataFrame, sample: list[str]) -> None:
     """Facts of a table with ids and labels; `sample` holds the columns of the sample submission, its id first."""
     id_column, labels = sample[0], sample[1:]
     row_id = id_column if id_column in table.columns else str(table.columns[0])
     train: dict[str, Any] = {"reader": "csv", "file": name, "row_id": row_id}
-    train["image"] = _image_template(index, table, row_id, prefer="train") or _ask(found, "image", "train/{id}.png")
+    train["image"] = _image_template(index, table, row_id, prefer="train") or _ask(starter, "image", "train/{id}.png")
     columns = [label for label in labels if label in table.columns]
     if len(columns) > 1:
         train["target"] = {"columns": columns}
-        found.facts["task"], found.facts["classes"] = _task_of_columns(table[columns]), columns
+        starter.facts["task"], starter.facts["classes"] = _task_of_columns(table[columns]), columns
     else:
         target = columns[0] if columns else str(table.columns[-1])
-        found.facts["task"] = _task_of_cells(table[target])
-        several = TASKS[found.facts["task"]].label_sets
+        starter.facts["task"] = _task_of_cells(table[target])
+        several = TASKS[starter.facts["task"]].label_sets
         train["target"] = {"column": target, "separator": " "} if several else target
         if not columns:
-            found.remarks.append(f"target: the sample's label column is not in {name}; '{target}' is a guess")
+            starter.remarks.append(f"target: the sample's label column is not in {name}; '{target}' is a guess")
     groups = [c for c in table.columns if any(word in c.lower() for word in GROUP_WORDS) and c != row_id]
     if groups:
         train["group"] = groups[0]
-        found.remarks.append(f"group: rows of one {groups[0]} stay in one fold; remove it if that is not wanted")
-    found.facts["train"] = train
+        starter.remarks.append(f"group: rows of one {groups[0]} stay in one fold; remove it if that is not wanted")
+    starter.facts["train"] = train
 
 
-def _from_paths(found: Starter, index: FileIndex) -> None:
+def _from_paths(starter: Starter, index: FileIndex) -> None:
     """Facts of a layout without a table: the label is a folder's name, or the beginning of the file's name."""
     pictures = [path for path in sorted(index.files) if split_suffix(path)[1] and "test" not in path.lower()]
     parents = {str(PurePosixPath(path).parent) for path in pictures}
@@ -115,25 +115,25 @@ def _from_paths(found: Starter, index: FileIndex) -> None:
     else:
         base = parents.pop() if parents else "train"
         train["pattern"] = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
-        found.remarks.append("pattern: the label is taken from the file's name; check it")
-    found.facts["train"], found.facts["task"] = train, "multiclass"
+        starter.remarks.append("pattern: the label is taken from the file's name; check it")
+    starter.facts["train"], starter.facts["task"] = train, "multiclass"
 
 
 def _test_rows(
-    found: Starter, index: FileIndex, tables: dict[str, pd.DataFrame], sample: str | None, id_column: str
+    starter: Starter, index: FileIndex, tables: dict[str, pd.DataFrame], sample: str | None, id_column: str
 ) -> None:
     """Test rows from a table of its own, else from the sample, else a holdout."""
     name = next((n for n in tables if "test" in n.lower() and id_column in tables[n].columns and n != sample), sample)
     if name is None:
-        found.facts["holdout"] = {"fraction": 0.2}
-        found.remarks.append("holdout: no test rows were found, so a fifth of the training rows is held out")
+        starter.facts["holdout"] = {"fraction": 0.2}
+        starter.remarks.append("holdout: no test rows were found, so a fifth of the training rows is held out")
         return
-    image = _image_template(index, tables[name], id_column, prefer="test") or _ask(found, "image", "test/{id}.png")
-    found.facts["test"] = {"reader": "csv", "file": name, "row_id": id_column, "image": image}
+    image = _image_template(index, tables[name], id_column, prefer="test") or _ask(starter, "image", "test/{id}.png")
+    starter.facts["test"] = {"reader": "csv", "file": name, "row_id": id_column, "image": image}
 
 
-def _ask(found: Starter, setting: str, example: str) -> str:
-    found.remarks.append(f"{setting}: no picture was found for the first ids; correct the template '{example}'")
+def _ask(starter: Starter, setting: str, example: str) -> str:
+    starter.remarks.append(f"{setting}: no picture was found for the first ids; correct the template '{example}'")
     return example
 
 
@@ -187,25 +187,25 @@ def _task_of_columns(cells: pd.DataFrame) -> str:
     return "multiclass" if (numbers.sum(axis=1) == 1).all() else "multilabel"
 
 
-def _text(found: Starter, source: Source, comp: str) -> str:
+def _text(starter: Starter, source: Source, comp: str) -> str:
     """The file: what must be confirmed stands in comments above."""
-    task = found.facts["task"]
+    task = starter.facts["task"]
     page = f"https://www.kaggle.com/competitions/{source.name}" if source.kind == "kaggle" else ""
     facts: dict[str, Any] = {
         "title": comp,
         "url": page,
         "source": source.model_dump(mode="json", exclude_defaults=True),
         "task": task,
-        **({"classes": found.facts["classes"]} if "classes" in found.facts and TASKS[task].has_classes else {}),
+        **({"classes": starter.facts["classes"]} if "classes" in starter.facts and TASKS[task].has_classes else {}),
         "metric": METRICS.get(task, "log_loss"),
-        **{key: found.facts[key] for key in ("train", "test", "holdout", "submission") if key in found.facts},
+        **{key: starter.facts[key] for key in ("train", "test", "holdout", "submission") if key in starter.facts},
         "unconfirmed": ["metric", "task"],
     }
     lines = [
         f"# Facts of {comp}, guessed from its files. Confirm each line against the competition's page, above all",
         f"#   metric: '{facts['metric']}' is only what usually fits the task; take the competition's own",
         f"#   task: '{task}' (binary, multiclass, multilabel, ordinal, regression or soft)",
-        *[f"#   {remark}" for remark in found.remarks],
+        *[f"#   {remark}" for remark in starter.remarks],
         "# and delete the last line, `unconfirmed`, when you have.",
     ]
     body = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

@@ -177,15 +177,15 @@ def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, wh
     return pd.DataFrame(cells[~bad])
 
 
-def _from_columns(wide: pd.DataFrame, found: list[str], rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
+def _from_columns(wide: pd.DataFrame, names: list[str], rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """One column for each class or number; for tasks with one class a row, the column that holds the 1."""
-    classes = found if not facts.task.has_classes else (facts.classes or found)
-    missing = [name for name in classes if name not in found]
+    classes = names if not facts.task.has_classes else (facts.classes or names)
+    missing = [name for name in classes if name not in names]
     if missing:
         raise FoldlineError(
             f"no target column for the classes {first_few(missing)}",
             where=where,
-            next=f"the columns stand for: {first_few(found, 20)}; name them with target.names",
+            next=f"the columns stand for: {first_few(names, 20)}; name them with target.names",
         )
     wide = _without_missing(pd.DataFrame(wide[classes]), rows, facts, where)
     if facts.task.soft or not facts.task.has_classes:
@@ -205,9 +205,9 @@ def _refuse_several_targets(wide: pd.DataFrame, where: str) -> None:
     """Raises FoldlineError where columns hold classes of their own instead of 0 and 1."""
     cells = {str(name): wide[name].str.strip().str.removesuffix(".0") for name in wide.columns}
     shares = [name for name, column in cells.items() if column.str.fullmatch(r"0?\.\d+").any()]
-    found = {name: set(column) for name, column in cells.items()}
+    held_by = {name: set(column) for name, column in cells.items()}
     flags = {"0", "1", "-1"}  # -1: uncertain, in some medical tables
-    several = [f"{name} ({len(held)} classes)" for name, held in found.items() if len(held) > 2 and not held <= flags]
+    several = [f"{name} ({len(held)} classes)" for name, held in held_by.items() if len(held) > 2 and not held <= flags]
     if len(several) > 1 and not shares:
         raise FoldlineError(
             f"the columns {first_few(several)} hold classes each, not 0 and 1: these are several targets",

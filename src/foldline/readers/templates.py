@@ -11,20 +11,8 @@ from foldline.core.errors import FoldlineError, first_few
 
 # Endings that are taken for pictures. A dotted id such as 1.2.826.0 has none of them.
 IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".npy",
-    ".dcm",
-    ".dicom",
-    ".jp2",
-    ".ppm",
-    ".pgm",
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".npy"),
+    *(".dcm", ".dicom", ".jp2", ".ppm", ".pgm"),
 )
 
 
@@ -126,8 +114,9 @@ def _group(field: str, seen: set[str], where: str) -> str:
 def match(texts: "pd.Series[str]", pattern: str, *, where: str) -> pd.DataFrame:
     """The columns that a pattern finds in each text; raises FoldlineError that names the texts that do not match."""
     compiled = compile_pattern(pattern, where=where)
-    found = [compiled.fullmatch(text) for text in texts]
-    bad = [text for text, hit in zip(texts, found, strict=True) if hit is None]
+    matches = [compiled.fullmatch(text) for text in texts]
+    bad = [text for text, hit in zip(texts, matches, strict=True) if hit is None]
     if bad:
         raise FoldlineError(f"{len(bad)} cells do not match '{pattern}': {first_few(bad)}", where=where)
-    return pd.DataFrame([hit.groupdict() for hit in found if hit], index=texts.index, columns=list(compiled.groupindex))
+    parts = [hit.groupdict() for hit in matches if hit]
+    return pd.DataFrame(parts, index=texts.index, columns=list(compiled.groupindex))

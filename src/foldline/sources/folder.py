@@ -59,10 +59,10 @@ def check_sha256(path: Path, expected: str) -> None:
     """Raises FoldlineError where a file's sha256 is not the one that the facts state; empty: nothing is checked."""
     if not expected:
         return
-    found = sha256_file(path)
-    if found != expected.lower():
+    actual = sha256_file(path)
+    if actual != expected.lower():
         raise FoldlineError(
-            f"the sha256 of {path.name} is {found}, expected {expected}",
+            f"the sha256 of {path.name} is {actual}, expected {expected}",
             where=str(path),
             next="the file was damaged on its way or exchanged: download it again, or correct sha256",
         )

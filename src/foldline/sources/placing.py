@@ -38,10 +38,10 @@ def unpack_nested(folder: Path, depth: int = 1) -> None:
     lies beside it as well; anything else goes into a folder of the archive's name.
     """
     join_volumes(folder)
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path))
-    if found and depth > DEPTH_LIMIT:
-        raise FoldlineError(f"archives are nested more than {DEPTH_LIMIT} deep", where=str(found[0]))
-    for archive in found:
+    archives = sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path))
+    if archives and depth > DEPTH_LIMIT:
+        raise FoldlineError(f"archives are nested more than {DEPTH_LIMIT} deep", where=str(archives[0]))
+    for archive in archives:
         inside = archive.with_name(f".{archive.name}.unpacking")
         unpack(archive, inside)
         unpack_nested(inside, depth + 1)
@@ -101,7 +101,7 @@ def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
 
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder, hidden ones (a cache, a temporary file) left out, in the order of their paths."""
-    found: list[Path] = []
+    paths: list[Path] = []
     pending: list[Path] = [folder]
     while pending:
         for path in pending.pop().iterdir():
@@ -110,5 +110,5 @@ def files_below(folder: Path) -> list[Path]:
             if path.is_dir():
                 pending.append(path)
             elif path.is_file():
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)

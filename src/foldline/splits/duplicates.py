@@ -44,20 +44,16 @@ def duplicate_keys(ids: Sequence[str], paths: Sequence[Path]) -> list[str]:
     return ["" if alone[group] else f"same:{first[group]}" for group in number.tolist()]
 
 
-def duplicate_groups(paths: Sequence[Path], max_distance: int = MAX_DISTANCE) -> Indices:
+def duplicate_groups(paths: Sequence[Path]) -> Indices:
     """[images] a number for each set of images that look the same, directly or through others of the set.
 
     Images that cannot be read as pictures by OpenCV, and flat ones, stand alone; the first are named on the screen.
-
-    Args:
-        paths: the image files.
-        max_distance: how many of the 256 bits may differ.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     places, hashes = image_hashes(paths)
-    edges = [places[pair] for pair in near_pairs(hashes, max_distance)]
+    edges = [places[pair] for pair in near_pairs(hashes, MAX_DISTANCE)]
     left, right = np.concatenate([np.empty((2, 0), dtype=np.int64), *edges], axis=1)
     graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(len(paths), len(paths)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

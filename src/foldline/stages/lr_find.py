@@ -41,8 +41,8 @@ def lr_find(
     from foldline.engine.lr_find import smoothed, suggest, sweep_fold
     from foldline.report.run.rate_figure import draw_rates
 
-    found = sweep_fold(layout, comp, choices, fold, device, low=LOW, high=HIGH, steps=steps)
-    rates, losses = [rate for rate, _ in found], [loss for _, loss in found]
+    sweep = sweep_fold(layout, comp, choices, fold, device, low=LOW, high=HIGH, steps=steps)
+    rates, losses = [rate for rate, _ in sweep], [loss for _, loss in sweep]
     folder = layout.run(comp, run)
     write_csv(folder / "lr_find.csv", pd.DataFrame({"lr": rates, "loss": losses}))
     rate = suggest(rates, losses)

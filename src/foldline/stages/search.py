@@ -205,8 +205,8 @@ def _require_room(layout: Layout, comp: str, name: str, wanted: Search, folds: F
 
 
 def _most_epochs(wanted: Search, base: Run) -> int:
-    found = wanted.ranges.get("train.epochs")
-    return int(max(found.ends())) if found else base.train.epochs
+    epochs = wanted.ranges.get("train.epochs")
+    return int(max(epochs.ends())) if epochs else base.train.epochs
 
 
 def _table(book: Book, name: str) -> pd.DataFrame:

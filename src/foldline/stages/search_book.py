@@ -87,12 +87,12 @@ class Book:
         key = np.random.SeedSequence([self.search.seed, len(self.done())]).generate_state(1)[0]
         self.study.sampler = TPESampler(seed=int(key))
         trial = self.study.ask()
-        return trial, {key: _suggest(trial, key, found) for key, found in self.search.ranges.items()}
+        return trial, {key: _suggest(trial, key, choice) for key, choice in self.search.ranges.items()}
 
     def values(self, trial: "FrozenTrial") -> Values:
         """A trial's settings; without those that an interruption kept from being drawn."""
-        found = self.search.ranges
-        return {key: _from_label(found[key], trial.params[key]) for key in found if key in trial.params}
+        ranges = self.search.ranges
+        return {key: _from_label(ranges[key], trial.params[key]) for key in ranges if key in trial.params}
 
     def same_as(self, values: Values) -> "FrozenTrial | None":
         """A trial that is done and had the same settings: training is exact, so its score is known.
@@ -185,17 +185,17 @@ def _pruner(search: Search, most_epochs: int) -> "BasePruner":
     return NopPruner()
 
 
-def _suggest(trial: "Trial", key: str, found: Range) -> Any:
-    kind = number_type(key, found, where=key)
+def _suggest(trial: "Trial", key: str, choice: Range) -> Any:
+    kind = number_type(key, choice, where=key)
     if kind is None:
-        return _from_label(found, trial.suggest_categorical(key, [_label(value) for value in found.choices]))
-    assert found.low is not None and found.high is not None  # noqa: PT018
-    high = found.high
-    if found.step is not None:  # Optuna complains where the last step does not end at `high`
-        high = round(found.low + math.floor((high - found.low) / found.step + 1e-9) * found.step, 12)
+        return _from_label(choice, trial.suggest_categorical(key, [_label(value) for value in choice.choices]))
+    assert choice.low is not None and choice.high is not None  # noqa: PT018
+    high = choice.high
+    if choice.step is not None:  # Optuna complains where the last step does not end at `high`
+        high = round(choice.low + math.floor((high - choice.low) / choice.step + 1e-9) * choice.step, 12)
     if kind is int:
-        return trial.suggest_int(key, int(found.low), int(high), step=int(found.step or 1), log=found.log)
-    return range_value(trial.suggest_float(key, found.low, high, step=found.step, log=found.log))
+        return trial.suggest_int(key, int(choice.low), int(high), step=int(choice.step or 1), log=choice.log)
+    return range_value(trial.suggest_float(key, choice.low, high, step=choice.step, log=choice.log))
 
 
 def _label(value: Any) -> Any:
@@ -203,7 +203,7 @@ def _label(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _from_label(found: Range, label: Any) -> Any:
-    if not found.choices:
+def _from_label(choice: Range, label: Any) -> Any:
+    if not choice.choices:
         return range_value(label)
-    return next(value for value in found.choices if _label(value) == label)
+    return next(value for value in choice.choices if _label(value) == label)
