@@ -166,11 +166,15 @@ def test_another_config_in_the_same_folder_is_refused(project: TinyProject, caps
     [
         ({"model": {"name": "test_efficentnet"}}, "train", "test_efficientnet"),
         (
-            {"model": {"name": "test_efficientnet", "weights": {"source": "hub"}}},
+            {"model": {"name": "test_efficientnet", "weights": "hub"}},
             "train",
-            "ways out|model.weights.source",
+            "ways out|model.weights",
         ),
-        ({"model": {"name": "test_efficientnet", "weights": {"source": "file", "file": "no.pth"}}}, "train", "no.pth"),
+        (
+            {"model": {"name": "test_efficientnet", "weights": {"name": "file", "options": {"file": "no.pth"}}}},
+            "train",
+            "no.pth",
+        ),
         ({"augment": {"recipe": "heavyy"}}, "train", "augmentation recipe"),
         ({"predict": {"views": ["flip"]}}, "train", "predict.views"),
         ({"loss": {"name": "mse"}}, "train", "loss.name"),

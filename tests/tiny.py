@@ -25,7 +25,7 @@ FACTS: dict[str, Any] = {
     "folds": {"k": 3},
 }
 RUN: dict[str, Any] = {
-    "model": {"name": "test_efficientnet", "weights": {"source": "none"}, "drop_rate": 0.1},
+    "model": {"name": "test_efficientnet", "weights": "none", "drop_rate": 0.1},
     "data": {"image_size": 32, "channels": 1},
     "augment": {"recipe": "light"},
     "optim": {"lr": 3e-3},

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from timm.optim import list_optimizers
 from torch import nn
 
+from foldline.core.choices import Clip, Schedule
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Optim, Schedule
+from foldline.core.run import Optim
 from foldline.engine.loop.checkpoint import pack, unpack
 from foldline.engine.loop.optim import (
     build_optimizer,
@@ -137,7 +138,7 @@ def test_wrong_optimizers_and_options_are_refused(settings: Optim, message: str)
 
 def rates_by_name(model: nn.Module, optim: Optim) -> dict[str, float]:
     optimizer = build_optimizer(model, optim, CPU)
-    build_rates(optimizer, optim, Schedule(name="constant", warmup=0.0), 10).at_step(3)
+    build_rates(optimizer, optim.lr, Schedule(name="constant", warmup=0.0), 10).at_step(3)
     for group in optimizer.param_groups:
         assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -174,7 +175,7 @@ def test_the_usual_optimizer_has_timms_groups() -> None:
 
 def rates_of(steps: int, *, lr: float = 2.0, **settings: Any) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    rates = build_rates(optimizer, Optim(lr=lr), Schedule(**settings), steps)
+    rates = build_rates(optimizer, lr, Schedule(**settings), steps)
     found = []
     for step in range(steps):
         rates.at_step(step)
@@ -191,18 +192,24 @@ def cosine(share: float) -> float:
     [
         ({"name": "constant", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 2.0, 9: 2.0}),
         ({"name": "cosine", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 2 * cosine(0.2), 5: 1.0, 9: 2 * cosine(0.9)}),
-        ({"name": "cosine", "warmup": 0.0, "min_lr_fraction": 0.5}, {0: 2.0, 5: 1.5, 9: 1 + cosine(0.9)}),
-        ({"name": "cosine", "warmup": 0.2, "cycles": 2}, {1: 1.0, 4: 2 * cosine(0.8), 5: 2.0, 7: 2 * cosine(0.4)}),
+        ({"name": "cosine", "warmup": 0.0, "options": {"min_lr_fraction": 0.5}}, {0: 2.0, 5: 1.5, 9: 1 + cosine(0.9)}),
+        (
+            {"name": "cosine", "warmup": 0.2, "options": {"cycles": 2}},
+            {1: 1.0, 4: 2 * cosine(0.8), 5: 2.0, 7: 2 * cosine(0.4)},
+        ),
         ({"name": "linear", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 1.6, 5: 1.0, 9: 0.2}),
-        ({"name": "linear", "warmup": 0.0, "min_lr_fraction": 0.5}, {0: 2.0, 5: 1.5, 9: 1.1}),
-        ({"name": "poly", "warmup": 0.0, "power": 2.0}, {0: 2.0, 5: 0.5, 9: 0.02}),
+        ({"name": "linear", "warmup": 0.0, "options": {"min_lr_fraction": 0.5}}, {0: 2.0, 5: 1.5, 9: 1.1}),
+        ({"name": "poly", "warmup": 0.0, "options": {"power": 2.0}}, {0: 2.0, 5: 0.5, 9: 0.02}),
         ({"name": "poly", "warmup": 0.2}, {1: 1.0, 5: 2 * 0.5**0.9}),
-        ({"name": "step", "warmup": 0.2, "every": 0.3}, {0: 0.0, 1: 1.0, 2: 2.0, 3: 0.2, 5: 0.2, 6: 0.02, 9: 0.002}),
-        ({"name": "step", "warmup": 0.0, "every": 0.5, "decay": 0.5}, {0: 2.0, 4: 2.0, 5: 1.0, 9: 1.0}),
+        (
+            {"name": "step", "warmup": 0.2, "options": {"every": 0.3}},
+            {0: 0.0, 1: 1.0, 2: 2.0, 3: 0.2, 5: 0.2, 6: 0.02, 9: 0.002},
+        ),
+        ({"name": "step", "warmup": 0.0, "options": {"every": 0.5, "decay": 0.5}}, {0: 2.0, 4: 2.0, 5: 1.0, 9: 1.0}),
         ({"name": "tanh", "warmup": 0.0}, {0: 2.0, 7: 1 - math.tanh(-7 + 0.7 * 10)}),
         ({"name": "plateau", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 2.0, 9: 2.0}),
         ({"name": "one_cycle", "warmup": 0.3}, {0: 0.08, 1: 0.08 + 1.92 * (1 - cosine(0.5)), 2: 2.0, 9: 2 / 25e4}),
-        ({"name": "one_cycle", "warmup": 0.3, "min_lr_fraction": 0.5}, {2: 2.0, 9: 1.0}),
+        ({"name": "one_cycle", "warmup": 0.3, "options": {"min_lr_fraction": 0.5}}, {2: 2.0, 9: 1.0}),
     ],
 )
 def test_rates_at_steps_computed_by_hand(settings: dict[str, Any], expected: dict[int, float]) -> None:
@@ -237,16 +244,16 @@ def test_one_cycle_is_torchs(rise: float, steps: int) -> None:
 def test_groups_keep_their_proportion_and_the_step_is_all(name: str) -> None:
     optim = Optim(lr=0.5, layer_decay=0.5, head_lr=3.0)
     optimizer = build_optimizer(network(), optim, CPU)
-    rates = build_rates(optimizer, optim, Schedule(name=name), 20)
+    rates = build_rates(optimizer, optim.lr, Schedule(name=name), 20)
     for step in range(20):
         rates.at_step(step)
         unit = [group["lr"] / group["lr_scale"] for group in optimizer.param_groups]
         assert unit == pytest.approx([unit[0]] * len(unit))
     again = build_optimizer(network(), optim, CPU)
-    build_rates(again, optim, Schedule(name=name), 20).at_step(19)
+    build_rates(again, optim.lr, Schedule(name=name), 20).at_step(19)
     assert [g["lr"] for g in again.param_groups] == [g["lr"] for g in optimizer.param_groups]
     with pytest.raises(FoldlineError, match=f"unknown schedule '{name}x'"):
-        build_rates(optimizer, optim, Schedule(name=name + "x"), 20)
+        Schedule.parse(name + "x", where="")
 
 
 LOSSES = [1.0, 0.8, 0.9, 0.80001, 0.7, 0.7, 0.7, 0.7, math.nan, 0.9, 0.1]
@@ -255,8 +262,8 @@ LOSSES = [1.0, 0.8, 0.9, 0.80001, 0.7, 0.7, 0.7, 0.7, math.nan, 0.9, 0.1]
 def test_plateau_falls_after_patience_epochs_and_resumes_exactly() -> None:
     def start() -> tuple[torch.optim.Optimizer, Any]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        schedule = Schedule(name="plateau", warmup=0.0, decay=0.5, patience=2, min_lr_fraction=0.2)
-        return optimizer, build_rates(optimizer, Optim(lr=1.0), schedule, 100)
+        schedule = Schedule(name="plateau", warmup=0.0, options={"decay": 0.5, "patience": 2, "min_lr_fraction": 0.2})
+        return optimizer, build_rates(optimizer, 1.0, schedule, 100)
 
     optimizer, rates = start()
     found = []
@@ -285,7 +292,7 @@ def test_only_plateau_has_a_state(name: str) -> None:
 
     def start() -> tuple[torch.optim.Optimizer, Any]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        return optimizer, build_rates(optimizer, Optim(lr=1.0), Schedule(name=name), 20)
+        return optimizer, build_rates(optimizer, 1.0, Schedule(name=name), 20)
 
     optimizer, rates = start()
     for step in range(15):
@@ -317,16 +324,16 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_clipping_by_each_mode() -> None:
     model = with_gradients()
-    clip(model, Optim(clip=0.0))
-    assert all((g == 100).all() for g in gradients(model).values()), "0 clips nothing"
-    clip(model, Optim(clip=2.0))
+    clip(model, Clip(name="none"))
+    assert all((g == 100).all() for g in gradients(model).values()), "none clips nothing"
+    clip(model, Clip(options={"limit": 2.0}))
     total = torch.cat([g.flatten() for g in gradients(model).values()]).norm()
     assert total.item() == pytest.approx(2.0, rel=1e-4)
     model = with_gradients()
-    clip(model, Optim(clip=0.25, clip_mode="value"))
+    clip(model, Clip(name="value", options={"limit": 0.25}))
     assert all((g == 0.25).all() for g in gradients(model).values())
     model = with_gradients()
-    clip(model, Optim(clip=0.1, clip_mode="agc"))
+    clip(model, Clip(name="agc", options={"limit": 0.1}))
     for name, gradient in gradients(model).items():
         if name.startswith("head"):
             assert (gradient == 100).all(), "the classifier is left out"
@@ -337,7 +344,7 @@ def test_clipping_by_each_mode() -> None:
 
 def test_clipping_by_norm_is_torchs() -> None:
     one, other = with_gradients(), with_gradients()
-    clip(one, Optim(clip=1.0))
+    clip(one, Clip(options={"limit": 1.0}))
     nn.utils.clip_grad_norm_(other.parameters(), 1.0)
     assert all(torch.equal(a, b) for a, b in zip(gradients(one).values(), gradients(other).values(), strict=True))
 

@@ -119,7 +119,7 @@ def test_pseudo_labels_of_a_fold_come_from_its_own_model(ready: TinyProject) -> 
         assert truth[own:].tolist() == [label] * rows
         assert np.array_equal(truth[:own], found.truth[found.own(fold, train=True)])
     assert len(found.train_rows(2)) == len(found.own(2, train=True)), "nothing is sure enough"
-    everything = problem(ready, pseudo="first", pseudo_least=0.5)
+    everything = problem(ready, pseudo={"name": "first", "options": {"least": 0.5}})
     assert len(everything.train_rows(2)) == len(everything.own(2, train=True)) + rows
 
 
@@ -133,7 +133,7 @@ def test_a_fold_predicts_test_rows_by_itself_and_all_folds_together(ready: TinyP
 
 def test_a_warm_start_is_of_the_same_fold(ready: TinyProject) -> None:
     trained(ready, "first")
-    started = trained(ready, "second", "model.weights.source=run model.weights.name=first optim.lr=1e-12")
+    started = trained(ready, "second", "model.weights.name=run model.weights.options.run=first optim.lr=1e-12")
     for fold in range(3):
         logs = [read_csv(ready.fold(fold, name) / "log.csv") for name in ("first", "second")]
         assert logs[1]["valid_loss"].iloc[0] == logs[0]["valid_loss"].iloc[-1]
@@ -143,7 +143,7 @@ def test_a_warm_start_is_of_the_same_fold(ready: TinyProject) -> None:
 def test_weights_that_saw_the_folds_rows_are_refused(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     trained(ready, "first")
     weights = ready.fold(1, "first") / "model.safetensors"
-    given = ["--name", "leak", "--set", f"{BASE} model.weights.source=file model.weights.file={weights}"]
+    given = ["--name", "leak", "--set", f"{BASE} model.weights.name=file model.weights.options.file={weights}"]
     assert ready.run("train", *given, "--fold", "0") == 2
     assert "a leak" in capsys.readouterr().err
     given[1] = "same"
@@ -151,7 +151,7 @@ def test_weights_that_saw_the_folds_rows_are_refused(ready: TinyProject, capsys:
     meta = ready.fold(0, "first") / "meta.json"
     meta.write_text(meta.read_text().replace(read_json(meta)["sha256"]["folds"], "0" * 64))
     for name, settings in (
-        ("warm", "model.weights.source=run model.weights.name=first"), ("pupil", "loss.teacher=first")
+        ("warm", "model.weights.name=run model.weights.options.run=first"), ("pupil", "loss.teacher=first")
     ):  # fmt: skip
         assert ready.run("train", "--name", name, "--set", f"{BASE} {settings}", "--fold", "0") == 2
         assert "other folds" in capsys.readouterr().err
@@ -161,10 +161,10 @@ def test_a_teacher_is_followed(ready: TinyProject) -> None:
     """With the whole loss from the teacher the labels count nothing, and the distance to the teacher shrinks."""
     trained(ready, "teacher", "train.epochs=6")
     names = {
-        "pupil": "loss.teacher_weight=1",
-        "same": "loss.teacher_weight=1 loss.smoothing=0.3",
-        "half": "loss.teacher_weight=0.5",
-        "warm": "loss.teacher_temperature=8",
+        "pupil": "loss.teacher.options.weight=1",
+        "same": "loss.teacher.options.weight=1 loss.smoothing=0.3",
+        "half": "loss.teacher.options.weight=0.5",
+        "warm": "loss.teacher.options.temperature=8",
     }
     for name, settings in names.items():
         trained(ready, name, f"loss.teacher=teacher seed=3 train.epochs=8 {settings}")
@@ -187,12 +187,12 @@ def test_a_teacher_sees_the_mixed_pictures(ready: TinyProject, monkeypatch: pyte
 
     monkeypatch.setattr(Teacher, "logits", logits)
     trained(ready, "teacher")
-    for name, mixup in (("plain", 0), ("mixed", 1)):
+    for name, mix in (("plain", "none"), ("mixed", "mixup")):
         seen.clear()
-        given = f"{BASE} loss.teacher=teacher augment.mixup={mixup}"
+        given = f"{BASE} loss.teacher=teacher augment.mix={mix}"
         assert ready.run("train", "--name", name, "--set", given, "--fold", "0") == 0
         whole = bool(torch.isclose(seen[-1], seen[-1].round(), atol=1e-3).all())
-        assert whole == (mixup == 0), "a picture as it was has whole numbers of 0 to 255, a mixed one has not"
+        assert whole == (mix == "none"), "a picture as it was has whole numbers of 0 to 255, a mixed one has not"
 
 
 def test_metadata_that_only_training_rows_have_is_refused(

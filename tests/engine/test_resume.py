@@ -15,7 +15,7 @@ from tiny import TinyProject
 FILES = ("model.safetensors", "best.safetensors", "valid.parquet")
 SETTINGS = (
     "train.epochs=8 train.batch_size=4 train.checkpoint_minutes=1e-6 "
-    "train.ema_decay=0.9 optim.accumulate=2 augment.strength=0.5"
+    "train.average.name=ema train.average.options.decay=0.9 optim.accumulate=2 augment.strength=0.5"
 )
 
 

@@ -21,12 +21,12 @@ CHANGES = """
 model.name=test_resnet | model.drop_path_rate=0.5
 data.image_size=64 | model.pool=max
 | model.pool=gem
-| model.head.kind=multi_dropout
-model.head.kind=multi_dropout | model.head.dropout=0.2
-model.head.kind=multi_dropout | model.head.samples=2
-| model.head.kind=arcface loss.name=arcface
-model.head.kind=arcface loss.name=arcface | model.head.scale=10
-model.head.kind=arcface loss.name=arcface | model.head.centers=3
+| model.head.name=multi_dropout
+model.head.name=multi_dropout | model.head.options.dropout=0.2
+model.head.name=multi_dropout | model.head.options.samples=2
+| model.head.name=arcface loss.name=arcface
+model.head.name=arcface loss.name=arcface | model.head.options.scale=10
+model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 | model.metadata=[age,site]
 | model.options.bn_eps=0.1
 | data.image_size=40
@@ -36,10 +36,14 @@ model.head.kind=arcface loss.name=arcface | model.head.centers=3
 augment.recipe=light | augment.strength=2
 | augment.transforms=[HorizontalFlip]
 | augment.erasing=0.5
-| augment.mixup=0.5
-| augment.cutmix=0.5
-augment.mixup=0.5 | augment.mix_probability=0.5
-augment.mixup=0.5 | augment.mix_off_epochs=1
+| augment.mix=mixup
+| augment.mix=cutmix
+augment.mix=mixup | augment.mix=both
+augment.mix=mixup | augment.mix.options.alpha=1
+augment.mix=mixup | augment.mix.options.probability=0.5
+augment.mix=mixup | augment.mix.options.off_epochs=1
+augment.mix=both | augment.mix.options.mixup=1
+augment.mix=both | augment.mix.options.cutmix=0.4
 | sampling.balance=1
 | sampling.weights.bright=3
 | sampling.at_least=60
@@ -55,20 +59,21 @@ loss.name=focal | loss.options.gamma=4
 | optim.weight_decay=1
 | optim.layer_decay=0.5
 | optim.head_lr=10
-| optim.clip=1e-3
-optim.clip=1e-2 | optim.clip_mode=value
-optim.clip=1e-2 | optim.clip_mode=agc
+| optim.clip=none
+| optim.clip.options.limit=1e-3
+optim.clip.options.limit=1e-2 | optim.clip.name=value
+optim.clip.options.limit=1e-2 | optim.clip.name=agc
 | optim.accumulate=3
 | optim.options.betas=[0.5,0.9]
 | schedule.name=constant
 | schedule.name=one_cycle
-schedule.name=step | schedule.decay=0.5
-schedule.name=step | schedule.every=0.1
-schedule.name=poly | schedule.power=3
+schedule.name=step | schedule.options.decay=0.5
+schedule.name=step | schedule.options.every=0.1
+schedule.name=poly | schedule.options.power=3
 | schedule.warmup=0.5
-| schedule.min_lr_fraction=0.5
-| schedule.cycles=2
-schedule.name=plateau optim.lr=1e-9 train.epochs=4 | schedule.patience=1
+| schedule.options.min_lr_fraction=0.5
+| schedule.options.cycles=2
+schedule.name=plateau optim.lr=1e-9 train.epochs=4 | schedule.options.patience=1
 | train.epochs=1
 | train.batch_size=4
 | train.probe.c=0.1
@@ -78,18 +83,17 @@ train.probe.c=0.1 | train.probe.views=[identity,hflip]
 | train.freeze=[conv_stem]
 | train.unfreeze=0.9
 train.freeze=[classifier] | train.unfreeze=0.9
-| train.ema_decay=0.9
-| train.average_last=2
+| train.average.name=ema train.average.options.decay=0.9
+| train.average.name=swa train.average.options.epochs=2
 train.epochs=4 optim.lr=3e-2 | train.select=best
 | train.precision=bf16
 | seed=1
 """
 # settings that are tested where they act: prediction, files, speed, several runs
 ELSEWHERE = {
-    "model.weights.source", "model.weights.file", "model.weights.name", "model.weights.version",
-    "model.weights.sha256", "model.weights.rename", "model.checkpointing", "data.intensity", "data.bad_images",
-    "data.workers", "extra.rows", "extra.pseudo", "extra.pseudo_least", "loss.teacher", "loss.teacher_weight",
-    "loss.teacher_temperature", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes",
+    "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
+    "data.workers", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
+    "loss.teacher.options", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes",
     "train.validate_every", "predict.views", "predict.batch_size", "metrics",
 }  # fmt: skip
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import foldline.stages.predict
+from foldline.core.choices import Average
 from foldline.core.errors import FoldlineError
 from foldline.core.provenance import inputs_sha256, require_same_inputs
 from foldline.core.run import Run, Train
@@ -105,17 +106,17 @@ def test_every_input_has_a_hash(ready: TinyProject) -> None:
     weights = read_json(ready.fold(1, "first") / "meta.json")["sha256"]["weights"]
     more_rows(ready, 1)
     content = {"extra": {"rows": ["more.csv"], "pseudo": "first"}, "loss": {"teacher": "first"}}
-    warm = {"model": {"weights": {"source": "run", "name": "first"}}}
+    warm = {"model": {"weights": {"name": "run", "options": {"run": "first"}}}}
     found = inputs_sha256(ready.layout, "tiny", Run.parse({**content, **warm}, where=""), 1)
     assert found == {
         "extra.rows: more.csv": sha256_file(ready.root / "more.csv"),
         "extra.pseudo: first": sha256_file(ready.fold(1, "first") / "test.parquet"),
         "loss.teacher: first": weights,
-        "model.weights.name: first": weights,
+        "model.weights: first": weights,
     }
     file = str(ready.fold(1, "first") / "model.safetensors")
-    run = Run.parse({"model": {"weights": {"source": "file", "file": file}}}, where="")
-    assert inputs_sha256(ready.layout, "tiny", run, 1) == {f"model.weights.file: {file}": sha256_file(Path(file))}
+    run = Run.parse({"model": {"weights": {"name": "file", "options": {"file": file}}}}, where="")
+    assert inputs_sha256(ready.layout, "tiny", run, 1) == {f"model.weights: {file}": sha256_file(Path(file))}
     assert inputs_sha256(ready.layout, "tiny", Run(), 1) == {}
     require_same_inputs({"a": "1"}, {"b": "2"}, where="")
 
@@ -250,8 +251,8 @@ def test_a_replaced_picture_is_compared_anew(ready: TinyProject) -> None:
 
 def test_a_sweep_ends_where_the_loss_is_no_number(ready: TinyProject) -> None:
     content = {
-        "model": {"name": "test_efficientnet", "weights": {"source": "none"}},
-        "optim": {"name": "sgd", "clip": 0},
+        "model": {"name": "test_efficientnet", "weights": "none"},
+        "optim": {"name": "sgd", "clip": "none"},
     }
     run = Run.parse({**content, "data": {"image_size": 32, "channels": 1}, "train": {"batch_size": 8}}, where="")
     found = sweep_fold(ready.layout, "tiny", run, 0, "cpu", low=1e30, high=1e38, steps=20)
@@ -268,7 +269,7 @@ def test_another_number_of_workers_goes_on_with_a_run() -> None:
 
 
 def test_a_run_that_never_began_leaves_no_choices_behind(ready: TinyProject) -> None:
-    assert train(ready, "none", "model.weights.source=file model.weights.file=missing.pth") == 2
+    assert train(ready, "none", "model.weights.name=file model.weights.options.file=missing.pth") == 2
     assert not (ready.layout.run("tiny", "none") / "run.json").exists()
     assert train(ready, "none") == 0
 
@@ -283,7 +284,7 @@ def test_a_link_to_weights_of_another_fold_or_a_copy_is_a_leak_too(
         shutil.copy(weights, link)
     else:
         link.symlink_to(weights)
-    settings = f"model.weights.source=file model.weights.file={link}"
+    settings = f"model.weights.name=file model.weights.options.file={link}"
     assert train(ready, "linked", settings, "--fold", "0") == 2
     assert "a leak" in capsys.readouterr().err
     assert train(ready, "own", settings, "--fold", "1") == 0
@@ -341,7 +342,7 @@ def test_an_average_predicts_with_its_present_weights() -> None:
             return x @ self.kept.T
 
     model = Keeping(1, 1)
-    averages = Averages(model, Train(ema_decay=0.5), None)
+    averages = Averages(model, Train(average=Average(name="ema", options={"decay": 0.5})), None)
     x = torch.ones(1, 1)
     for step in range(3):
         torch.nn.init.constant_(model.weight, float(step))

@@ -118,7 +118,7 @@ def test_best_epoch_early_stopping_and_the_warning(project: TinyProject, capsys:
 
 def test_fine_tuning_below_the_probe_is_said(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     project.prepare()
-    settings = "train.probe.c=0.1 optim.lr=3 optim.clip=0 train.epochs=1 optim.name=sgd"
+    settings = "train.probe.c=0.1 optim.lr=3 optim.clip=none train.epochs=1 optim.name=sgd"
     assert project.run("train", "--name", "bad", "--set", settings, "--fold", "0") in (0, 2)
     out = capsys.readouterr()
     if "became" not in out.err:
@@ -128,6 +128,6 @@ def test_fine_tuning_below_the_probe_is_said(project: TinyProject, capsys: pytes
 
 def test_a_loss_that_is_no_number_stops_with_advice(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     project.prepare()
-    settings = "optim.lr=1e30 optim.clip=0 optim.name=sgd schedule.warmup=0"
+    settings = "optim.lr=1e30 optim.clip=none optim.name=sgd schedule.warmup=0"
     assert project.run("train", "--name", "nan", "--set", settings, "--fold", "0") == 2
     assert "lower optim.lr" in capsys.readouterr().err

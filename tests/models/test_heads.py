@@ -98,7 +98,7 @@ def test_a_pool_that_has_no_place_is_refused(name: str, pool: str) -> None:
 
 def test_another_head_on_a_convolutional_classifier_is_refused() -> None:
     with pytest.raises(FoldlineError, match="Conv2d, not linear"):
-        build(Architecture("dla46_c", 3, 3, 64, 64, head={"kind": "arcface"}))
+        build(Architecture("dla46_c", 3, 3, 64, 64, head={"name": "arcface"}))
 
 
 class TestMultiDropout:
@@ -128,7 +128,7 @@ class TestMultiDropout:
         models = []
         for kind in ("linear", "multi_dropout"):
             torch.manual_seed(0)
-            models.append(build(Architecture("test_resnet", 3, 3, 32, 32, head={"kind": kind})))
+            models.append(build(Architecture("test_resnet", 3, 3, 32, 32, head={"name": kind})))
         plain, masked = (model.state_dict() for model in models)
         assert list(plain) == list(masked)
         assert all(torch.equal(plain[key], masked[key]) for key in plain)
@@ -160,7 +160,7 @@ class TestArcFace:
 
 def beside(kind: str = "linear") -> HeadedNetwork:
     torch.manual_seed(0)
-    model = build(Architecture("test_resnet", 3, 3, 32, 32, metadata_features=4, head={"kind": kind}))
+    model = build(Architecture("test_resnet", 3, 3, 32, 32, metadata_features=4, head={"name": kind}))
     assert isinstance(model, HeadedNetwork)
     return model
 

@@ -21,10 +21,10 @@ OWN = {"mnist_mlp": 28, "cifar_cnn": 32, "simpsons_cnn": 64, "pepe_alexnet": 64,
 TIMM = {"test_resnet": 32, "test_efficientnet": 32, "test_convnext": 32, "test_vit": 32, "ghostnet_050": 32}
 HEADS: dict[str, dict[str, Any]] = {
     "timm": {},
-    "multi_dropout": {"head": {"kind": "multi_dropout", "samples": 3}},
-    "arcface": {"head": {"kind": "arcface", "centers": 2}},
+    "multi_dropout": {"head": {"name": "multi_dropout", "options": {"samples": 3}}},
+    "arcface": {"head": {"name": "arcface", "options": {"centers": 2}}},
     "metadata": {"metadata_features": 4},
-    "metadata and arcface": {"head": {"kind": "arcface"}, "metadata_features": 4},
+    "metadata and arcface": {"head": {"name": "arcface"}, "metadata_features": 4},
 }
 
 
@@ -189,7 +189,7 @@ def test_rates_of_zero_overrule_timms_defaults() -> None:
 def test_no_pretrained_weights_are_said_so(name: str, tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="has no pretrained weights") as caught:
         build_pretrained(architecture(name), Model(name=name), tmp_path)
-    assert "model.weights.source: none" in caught.value.next
+    assert "model.weights: none" in caught.value.next
 
 
 def test_own_networks_start_from_a_file(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_own_networks_start_from_a_file(tmp_path: Path) -> None:
     trained = timm.create_model("cifar_cnn")
     save_file(trained.state_dict(), tmp_path / "w.safetensors")
     choice = Model.model_validate(
-        {"name": "cifar_cnn", "weights": {"source": "file", "file": str(tmp_path / "w.safetensors")}}
+        {"name": "cifar_cnn", "weights": {"name": "file", "options": {"file": str(tmp_path / "w.safetensors")}}}
     )
     model = build_pretrained(architecture("cifar_cnn"), choice, tmp_path)
     assert torch.equal(model.state_dict()["features.1.0.weight"], trained.state_dict()["features.1.0.weight"])

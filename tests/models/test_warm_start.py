@@ -42,7 +42,7 @@ def test_all_is_taken_over_where_all_fits(tmp_path: Path) -> None:
     ("source", "target", "skipped"),
     [
         ({"outputs": 7}, {}, ["fc.bias", "fc.weight"]),
-        ({}, {"head": {"kind": "arcface"}}, ["fc.bias"]),
+        ({}, {"head": {"name": "arcface"}}, ["fc.bias"]),
         ({}, {"pool": "gem"}, ["global_pool.p"]),
         ({"pool": "gem"}, {}, ["global_pool.p"]),
         ({"metadata_features": 2}, {"metadata_features": 2}, []),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from foldline.core.choices import Clip
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -112,7 +113,7 @@ def test_the_runs_say_what_the_systems_said() -> None:
     mnist = load_run(ROOT, "mnist", "baseline", [])
     assert (mnist.optim.name, mnist.optim.lr, mnist.train.batch_size, mnist.train.epochs) == ("sgd", 0.1, 100, 100)
     fish = load_run(ROOT, "fish", "baseline", [])
-    assert (fish.model.name, fish.optim.clip, fish.optim.clip_mode) == ("resnet34", 0.1, "value")
+    assert (fish.model.name, fish.optim.clip) == ("resnet34", Clip(name="value", options={"limit": 0.1}))
     assert fish.schedule.name == "one_cycle"
     simpsons = load_run(ROOT, "simpsons", "baseline", [])
     assert (simpsons.train.batch_size, simpsons.optim.lr, simpsons.optim.weight_decay) == (64, 0.002, 1e-4)

@@ -267,7 +267,7 @@ def test_settings_that_differ_come_first(tmp_path: Path) -> None:
 def test_what_training_saw_beside_the_folds_is_said(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["binary"])
     assert "Pseudo-labels" not in page_of(layout)[1].words
-    weights = {"source": "run", "name": "the_first"}
+    weights = {"name": "run", "options": {"run": "the_first"}}
     extra = {"rows": ["more/labels.csv"], "pseudo": "the_second"}
     write_choices(layout, model={"name": "test_net", "weights": weights, "metadata": ["age"]}, extra=extra)
     facts = page_of(layout)[0].partition('<dl class="facts">')[2].partition("</dl>")[0]

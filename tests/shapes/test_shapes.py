@@ -25,7 +25,7 @@ from shapes.tree import Tree, zip_files
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUN: dict[str, Any] = {
-    "model": {"name": "test_efficientnet", "weights": {"source": "none"}},
+    "model": {"name": "test_efficientnet", "weights": "none"},
     "data": {"image_size": 32},
     "augment": {"recipe": "flips"},
     "optim": {"lr": 3e-3},

@@ -16,14 +16,13 @@ from foldline.core.tables import read_json, sha256_file
 def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int) -> dict[str, str]:
     """The sha256 of each input of the fold, by the setting that names it. What is not there (any more) is left out."""
     files = {f"extra.rows: {name}": layout.root / name for name in run.extra.rows}
-    if run.extra.pseudo:
-        files[f"extra.pseudo: {run.extra.pseudo}"] = layout.fold(comp, run.extra.pseudo, fold) / "test.parquet"
-    if run.model.weights.source == "file":
-        files[f"model.weights.file: {run.model.weights.file}"] = Path(run.model.weights.file)
+    pseudo, weights = run.extra.pseudo.name, run.model.weights
+    if pseudo:
+        files[f"extra.pseudo: {pseudo}"] = layout.fold(comp, pseudo, fold) / "test.parquet"
+    if weights.name == "file":
+        files[f"model.weights: {weights.options['file']}"] = Path(weights.options["file"])
     found = {setting: sha256_file(path) for setting, path in files.items() if path.is_file()}
-    others = {"loss.teacher": run.loss.teacher}
-    if run.model.weights.source == "run":
-        others["model.weights.name"] = run.model.weights.name
+    others = {"loss.teacher": run.loss.teacher.name, "model.weights": weights.options.get("run", "")}
     for setting, name in others.items():
         meta = layout.fold(comp, name, fold) / "meta.json"
         if name and meta.is_file():

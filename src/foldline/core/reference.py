@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from foldline.core.competition import Competition
+from foldline.core.options import ANY, Choice, Option
 from foldline.core.run import Run
 from foldline.core.tables import write_text
 from foldline.core.yaml_models import Strict, model_of
@@ -32,6 +33,24 @@ def settings_table(model: type[BaseModel], prefix: str = "") -> list[str]:
     return rows
 
 
+def options_table(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """A Markdown table row for each option of what is chosen by name."""
+    rows = []
+    for field, inner in ((name, model_of(field.annotation)) for name, field in model.model_fields.items()):
+        if inner is None or inner is model:
+            continue
+        for name, options in inner.known.items() if issubclass(inner, Choice) else ():
+            rows += [_option_row(f"{prefix}{field}", name, key, option) for key, option in options.items()]
+        rows += options_table(inner, f"{prefix}{field}.")
+    return rows
+
+
+def _option_row(setting: str, name: str, key: str, option: Option) -> str:
+    span = "text" if option.type is str else option.range
+    default = "" if option.default == "" else f"`{option.default}`"
+    return f"| `{setting}` | {'any' if name == ANY else name} | `{key}` | {default} | {span} | {option.description} |"
+
+
 def _default(field: Any) -> str:
     if field.default_factory is not None:
         return f"`{field.default_factory()}`"
@@ -45,6 +64,10 @@ def with_settings(page: str, model: type[BaseModel]) -> str:
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     table = ["| setting | default | what it is |", "|---|---|---|", *settings_table(model)]
+    options = options_table(model)
+    if options:
+        table += ["", "What the chosen one takes in its `options`; any other option is an error:", ""]
+        table += ["| setting | name | option | default | range | what it is |", "|---|---|---|---|---|---|", *options]
     return head + BEGIN + "\n" + "\n".join(table) + "\n" + END + tail
 
 

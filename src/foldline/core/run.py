@@ -4,40 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from foldline.core.choices import MOVED, Average, Clip, Head, Mix, Pseudo, Schedule, Teacher, Weights
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.yaml_models import Strict, apply_overrides, load_yaml
-
-
-class Weights(Strict):
-    """Where the pretrained weights come from."""
-
-    source: Literal["hub", "file", "pypi", "run", "none"] = Field(
-        "hub",
-        description="timm's hub, a local file, a package, another run of this competition "
-        "(each fold starts from that run's same fold), or none (random weights)",
-    )
-    file: str = Field(
-        "", description="the file (source: file), or its path inside the package; safetensors or a state dict"
-    )
-    name: str = Field("", description="the package (source: pypi) or the run (source: run)")
-    version: str = Field("", description="the package's version")
-    sha256: str = Field("", description="the expected sha256 of the weights file")
-    rename: str = Field("", description="how foreign keys become timm's: efficientnet_pytorch, or empty")
-
-
-class Head(Strict):
-    """What stands after the pooled features."""
-
-    kind: Literal["linear", "multi_dropout", "arcface"] = Field(
-        "linear",
-        description="linear; multi_dropout: the mean of one linear layer over several dropout masks; arcface: "
-        "scaled cosines to class centres (needs loss.name: arcface)",
-    )
-    dropout: float = Field(0.5, ge=0, lt=1, description="multi_dropout: the share of features dropped")
-    samples: int = Field(5, ge=1, description="multi_dropout: how many masks")
-    scale: float = Field(30.0, gt=0, description="arcface: what cosines are multiplied with")
-    centers: int = Field(1, ge=1, description="arcface: centres a class; 3 is sub-centre ArcFace")
 
 
 class Model(Strict):
@@ -108,10 +78,7 @@ class Augment(Strict):
         "result must have the picture's size",
     )
     erasing: float = Field(0.0, ge=0, le=1, description="the share of pictures of which a random patch is erased")
-    mixup: float = Field(0.0, ge=0, description="mixup's alpha; 0: none")
-    cutmix: float = Field(0.0, ge=0, description="cutmix's alpha; 0: none; with mixup each takes half of the batches")
-    mix_probability: float = Field(1.0, ge=0, le=1, description="the share of batches that are mixed")
-    mix_off_epochs: int = Field(0, ge=0, description="the last epochs, in which nothing is mixed")
+    mix: Mix = Field(default_factory=Mix)
 
 
 class Sampling(Strict):
@@ -143,10 +110,7 @@ class Extra(Strict):
         description="CSV files with row_id, image (below input/<comp>) and target columns, no fold; rows whose picture "
         "looks like a validation or test picture are left out",
     )
-    pseudo: str = Field("", description="a run whose test predictions become labels; fold k's by its model k alone")
-    pseudo_least: float = Field(
-        0.9, ge=0, le=1, description="test rows need this probability for their likeliest class"
-    )
+    pseudo: Pseudo = Field(default_factory=Pseudo)
 
 
 class Loss(Strict):
@@ -160,9 +124,7 @@ class Loss(Strict):
     options: dict[str, float] = Field(
         default_factory=dict, description="the loss's own numbers (gamma ...); an unknown one lists the known ones"
     )
-    teacher: str = Field("", description="distillation: a run; fold k learns from its model k, which saw the same rows")
-    teacher_weight: float = Field(0.5, ge=0, le=1, description="the teacher's share of the loss")
-    teacher_temperature: float = Field(2.0, gt=0, description="softens the teacher's and the network's probabilities")
+    teacher: Teacher = Field(default_factory=Teacher)
 
 
 class Optim(Strict):
@@ -173,32 +135,9 @@ class Optim(Strict):
     weight_decay: float = Field(0.05, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1, description="each earlier layer group's rate is this much smaller")
     head_lr: float = Field(1.0, gt=0, description="the classifier's rate, as a multiple of the others'")
-    clip: float = Field(1.0, ge=0, description="the largest gradient; 0 clips nothing")
-    clip_mode: Literal["norm", "value", "agc"] = Field(
-        "norm", description="of all gradients together, of each number, or relative to each layer's weights"
-    )
+    clip: Clip = Field(default_factory=Clip)
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments: momentum, betas, eps ...")
-
-
-class Schedule(Strict):
-    """The learning rate over the steps."""
-
-    name: str = Field("cosine", description="the schedule; an unknown name lists the known ones")
-    warmup: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="the share of the steps in which the rate rises: from 0, one_cycle: from 1/25 (0.3 is usual)",
-    )
-    min_lr_fraction: float = Field(
-        0.0, ge=0, le=1, description="the rate at the end, as a share of the peak; not of constant and step"
-    )
-    cycles: int = Field(1, ge=1, description="cosine: restarts; each cycle has the same length")
-    decay: float = Field(0.1, gt=0, le=1, description="step, plateau: what the rate is multiplied with")
-    every: float = Field(0.3, gt=0, le=1, description="step: the share of the steps between two of its steps")
-    patience: int = Field(2, ge=1, description="plateau: epochs without a better valid loss before the rate falls")
-    power: float = Field(0.9, gt=0, description="poly: the power of the share of the steps that is left")
 
 
 class Probe(Strict):
@@ -236,13 +175,7 @@ class Train(Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: measured on a CPU, bf16 or fp16 on CUDA"
     )
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no moving average of the weights")
-    average_last: int = Field(
-        0,
-        ge=0,
-        description="predict with the mean of the weights of the last so many epochs (SWA; batch-norm statistics are "
-        "taken anew); 0: none",
-    )
+    average: Average = Field(default_factory=Average)
     select: Literal["last", "best"] = Field(
         "last",
         description="the epoch whose weights predict; best is selected by the validation rows and makes OOF optimistic",
@@ -255,8 +188,8 @@ class Train(Strict):
     def _consistent(self) -> Self:
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: best")
-        if self.average_last and (self.select == "best" or self.ema_decay):
-            raise ValueError("average_last needs select: last and no ema_decay")
+        if self.average.name == "swa" and self.select == "best":
+            raise ValueError("average: swa needs select: last")
         if self.probe is None and (self.epochs == 0 or self.keep_start):
             raise ValueError("epochs: 0 and keep_start need a probe")
         return self
@@ -271,6 +204,8 @@ class Predict(Strict):
 
 class Run(Strict):
     """One way to solve a competition. The fold is no part of it, so its hash is the same for all folds."""
+
+    moved = MOVED
 
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)

@@ -25,14 +25,23 @@ def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[
             next=f"add NAME=<new name>, for example NAME={run}-2",
         )
     name = name or run
-    stored_path = layout.run(comp, name) / "run.json"
-    stored = Run.parse(read_json(stored_path), where=layout.relative(stored_path)) if stored_path.is_file() else None
+    stored = stored_run(layout, comp, name)
     if stored is not None and not overrides and (name != run or not layout.run_file(comp, run).is_file()):
         return name, stored
     wanted = load_run(layout, comp, run, overrides)
     if stored is not None:
         _refuse_other_choices(layout, comp, name, stored, wanted)
     return name, wanted
+
+
+def stored_run(layout: Layout, comp: str, name: str) -> Run | None:
+    """The choices in a run's folder; None where it has none, as an ensemble.
+
+    Raises:
+        FoldlineError: an earlier version wrote settings that are called otherwise now.
+    """
+    path = layout.run(comp, name) / "run.json"
+    return Run.parse(read_json(path), where=layout.relative(path)) if path.is_file() else None
 
 
 def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wanted: Run) -> None:

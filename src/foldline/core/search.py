@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from foldline.core.errors import FoldlineError, unknown
+from foldline.core.options import Choice
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
 from foldline.core.yaml_models import Strict, apply_overrides, load_yaml, model_of
@@ -139,8 +140,8 @@ def number_type(key: str, found: Range, *, where: str) -> type[int] | type[float
 def setting_type(key: str, *, where: str) -> Any:
     """The annotation of a dotted setting of a run; Any inside a free mapping such as `optim.options`.
 
-    >>> setting_type("optim.lr", where="")
-    <class 'float'>
+    >>> setting_type("optim.lr", where=""), setting_type("schedule.options.cycles", where="")
+    (<class 'float'>, <class 'int'>)
     """
     model: Any = Run
     annotation: Any = Any
@@ -148,11 +149,24 @@ def setting_type(key: str, *, where: str) -> Any:
     for part in key.split("."):
         if model is None:
             return Any
+        if key in Run.moved:
+            raise FoldlineError(f"setting '{key}' is now {Run.moved[key]}", where=where)
+        if prefix.endswith(".options."):
+            return _option_type(model, part, key, where)
         if part not in model.model_fields:
             raise unknown("setting", key, [prefix + name for name in model.model_fields], where=where)
-        annotation = model.model_fields[part].annotation
-        model, prefix = model_of(annotation), f"{prefix}{part}."
+        annotation, prefix = model.model_fields[part].annotation, f"{prefix}{part}."
+        if part != "options" or not issubclass(model, Choice):
+            model = model_of(annotation)
     return annotation
+
+
+def _option_type(choice: type[Choice], name: str, key: str, where: str) -> type[Any]:
+    """int, float or str, as the option is for all that take it."""
+    types = {key: option.type for options in choice.known.values() for key, option in options.items()}
+    if name not in types:
+        raise unknown("option", key, [f"{key.removesuffix(name)}{one}" for one in types], where=where)
+    return types[name]
 
 
 def override(key: str, value: Any) -> str:

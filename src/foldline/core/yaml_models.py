@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,9 +12,14 @@ from foldline.core.tables import require_file
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses keys that it does not know."""
+    """A frozen model that refuses keys that it does not know.
+
+    Attributes:
+        moved: dotted settings of before -> what says the same now; a file with an old one is refused in these words.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    moved: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def parse(cls, content: Any, *, where: str) -> Self:
@@ -23,21 +28,25 @@ class Strict(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             problems = [_problem(cls, item) for item in error.errors()]
+            more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
             raise FoldlineError(
-                "; ".join(problems), where=where, next="mend the setting and run the command again"
+                "; ".join(problems[:5]) + more, where=where, next="mend the setting and run the command again"
             ) from error
 
 
-def _problem(model: type[BaseModel], item: Any) -> str:
+def _problem(model: type[Strict], item: Any) -> str:
     """One validation error in the user's words."""
     key = ".".join(str(part) for part in item["loc"])
+    if key in model.moved:
+        return f"setting '{key}' is now {model.moved[key]}"
     if item["type"] == "extra_forbidden":
         known = _known_keys(model, item["loc"][:-1])
         return unknown("setting", key, known).__str__().replace("\n  next:  ", "; ")
     if item["type"] == "missing":
         return f"setting '{key}' is missing"
     message = item["msg"].removeprefix("Value error, ")
-    return f"setting '{key}': {message}, got {item['input']!r}" if key else message
+    got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+    return f"setting '{key}': {message}{got}" if key else message
 
 
 def _known_keys(model: Any, path: tuple[Any, ...]) -> list[str]:
@@ -116,7 +125,8 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
         level = result
         for parent in parents:
             child = level.get(parent)
-            level[parent] = dict(child) if isinstance(child, dict) else {}
+            short = {"name": child} if isinstance(child, str) else {}  # `head: arcface` is {name: arcface}
+            level[parent] = dict(child) if isinstance(child, dict) else short
             level = level[parent]
         level[leaf] = parse_yaml(value, where=f"SET {key}")
     return result

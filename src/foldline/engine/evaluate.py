@@ -28,7 +28,7 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
         raise NotFiniteError(
             f"the network predicts no finite numbers for {int((~np.isfinite(logits)).any(axis=1).sum())} rows",
             where=f"fold {job.fold}, its validation rows",
-            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
+            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=norm)",
         )
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
     predictions: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.choices import Pseudo
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.paths import Layout
@@ -62,49 +63,49 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
     return frame
 
 
-def pseudo_rows(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int) -> pd.DataFrame:
+def pseudo_rows(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold: int) -> pd.DataFrame:
     """Test rows with the labels that the run's model of this fold gives them, where it is sure enough.
 
     Raises:
         FoldlineError: as `require_pseudo`.
     """
-    folder = require_pseudo(layout, comp, folds, extra, fold)
+    folder = require_pseudo(layout, comp, folds, pseudo, fold)
     table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
     values = table[folds.task.prediction_columns(folds.outputs)].to_numpy(dtype=np.float64)
     sure = np.ones(len(values), dtype=bool)
     for block in folds.task.blocks:
         prob = values[:, block.columns]
         if block.task.single_label:
-            sure &= prob.max(axis=1) >= extra.pseudo_least
+            sure &= prob.max(axis=1) >= pseudo.options["least"]
         elif block.task.label_sets:  # each label must be nearly sure, present or absent
-            sure &= (np.maximum(prob, 1 - prob) >= extra.pseudo_least).all(axis=1)
+            sure &= (np.maximum(prob, 1 - prob) >= pseudo.options["least"]).all(axis=1)
     frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
-    say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {extra.pseudo}'s model {fold}")
+    say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {pseudo.name}'s model {fold}")
     return frame
 
 
-def require_pseudo(layout: Layout, comp: str, folds: Folds, extra: Extra, fold: int) -> Path:
+def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold: int) -> Path:
     """The folder of the fold whose model labels the test rows.
 
     Raises:
         FoldlineError: that run has not predicted the test rows with its present weights, or was made on other folds.
     """
-    folder = layout.fold(comp, extra.pseudo, fold)
+    folder = layout.fold(comp, pseudo.name, fold)
     for name in ("meta.json", "test.parquet"):
-        require_file(folder / name, next=f"make predict COMP={comp} RUN={extra.pseudo}")
+        require_file(folder / name, next=f"make predict COMP={comp} RUN={pseudo.name}")
     made = read_json(folder / "meta.json")["sha256"]
     if made["folds"] != folds.sha256:
         raise FoldlineError(
-            f"the run '{extra.pseudo}' was made on other folds: its model {fold} may have seen rows of this fold",
+            f"the run '{pseudo.name}' was made on other folds: its model {fold} may have seen rows of this fold",
             where="extra.pseudo",
             next="train that run on the present folds",
         )
-    predicted = read_json_or_empty(layout.run(comp, extra.pseudo) / "cv.json").get("sha256", {}).get("weights", [])
+    predicted = read_json_or_empty(layout.run(comp, pseudo.name) / "cv.json").get("sha256", {}).get("weights", [])
     if made["weights"] not in predicted:
         raise FoldlineError(
-            f"the test predictions of '{extra.pseudo}' are not by its present weights of fold {fold}",
+            f"the test predictions of '{pseudo.name}' are not by its present weights of fold {fold}",
             where="extra.pseudo",
-            next=f"make predict COMP={comp} RUN={extra.pseudo}",
+            next=f"make predict COMP={comp} RUN={pseudo.name}",
         )
     return folder
 

@@ -95,7 +95,7 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
     meta = teacher_meta(problem, fold)
     prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
     height, width = meta["height_width"]
-    folder = problem.layout.fold(problem.comp, problem.run.loss.teacher, fold)
+    folder = problem.layout.fold(problem.comp, problem.run.loss.teacher.name, fold)
     return Teacher(load_models(folder, meta, problem.device), prepare, (height, width), meta["activation"])
 
 
@@ -106,7 +106,7 @@ def teacher_meta(problem: Problem, fold: int) -> Meta:
         FoldlineError: that fold is not trained, on other folds (a leak), its network reads other pictures, or its
             outputs cannot be taught.
     """
-    name = problem.run.loss.teacher
+    name = problem.run.loss.teacher.name
     folder = problem.layout.fold(problem.comp, name, fold)
     require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
     meta: Meta = read_json(folder / "meta.json")

@@ -86,7 +86,12 @@ class Problem:
         """What a fold minimises; classes are counted on the rows that it trains on, never on its own."""
         run, folds = self.run, self.folds
         return build_objective(
-            run.loss, folds.task, folds.outputs, truth, bounds=self.facts.submission.bounds, scale=run.model.head.scale
+            run.loss,
+            folds.task,
+            folds.outputs,
+            truth,
+            bounds=self.facts.submission.bounds,
+            scale=run.model.head.options.get("scale", 30.0),
         )
 
     @property
@@ -119,8 +124,8 @@ class Problem:
         parts, encoding = [self.folds.frame.iloc[self.own(fold, train=True)]], self.encoding_of(fold)
         if len(self.extra):
             parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
-        if self.run.extra.pseudo:
-            pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra, fold)
+        if self.run.extra.pseudo.name:
+            pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra.pseudo, fold)
             parts.append(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False))
         if len(parts) == 1:
             return self._rows(parts[0], encoding)
@@ -157,7 +162,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
     require_views(run.predict.views, run.data.height_width, where="predict.views")
     if run.train.probe is not None:
         require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
-    require_mixable(run.augment, facts.task)
+    require_mixable(run.augment.mix, facts.task)
     _require_one_head(run)
     folds = load_folds(layout, comp)
     extra = listed_rows(layout, folds, run.extra)
@@ -191,11 +196,9 @@ def _require_metadata(encoding: Encoding, extra: pd.DataFrame) -> None:
 
 def _require_one_head(run: Run) -> None:
     """Raises FoldlineError for settings of the head that exclude one another."""
-    arcface = run.model.head.kind == "arcface"
+    arcface = run.model.head.name == "arcface"
     if arcface != (run.loss.name == "arcface"):
-        raise FoldlineError(
-            "the head 'arcface' and the loss 'arcface' need one another", where="model.head.kind, loss.name"
-        )
+        raise FoldlineError("the head 'arcface' and the loss 'arcface' need one another", where="model.head, loss.name")
     if run.train.probe is not None and (arcface or run.model.metadata):
         raise FoldlineError(
             "a probe is a linear head on the picture's features: it starts neither arcface nor a head with metadata",

@@ -51,7 +51,7 @@ class Start:
         torch.manual_seed(run.seed)
         model = build(problem.architecture)
         model.load_state_dict(self.model.state_dict())
-        if run.model.weights.source == "run":
+        if run.model.weights.name == "run":
             state_from(_warm_start(problem, fold), model)
         if run.train.probe is not None and self.features is not None:
             rows, folds = problem.own(fold, train=True), problem.folds
@@ -73,13 +73,13 @@ def make_start(problem: Problem, folds: list[int]) -> Start:
     run = problem.run
     _refuse_leak(problem, folds)
     torch.manual_seed(run.seed)
-    if run.model.weights.source == "run":
+    if run.model.weights.name == "run":
         for fold in folds:
             _warm_start(problem, fold)
         model = build(problem.architecture)
     else:
         model = build_pretrained(problem.architecture, run.model, problem.layout.weights_cache())
-    note = licence_note(run.model.name) if run.model.weights.source == "hub" else ""
+    note = licence_note(run.model.name) if run.model.weights.name == "hub" else ""
     if note:
         say(f"note: {note}")
     _require_growing(problem, model)
@@ -124,12 +124,12 @@ def _require_growing(problem: Problem, model: nn.Module) -> None:
 
 
 def _warm_start(problem: Problem, fold: int) -> Path:
-    """The weights of the same fold of the run that `model.weights.name` names.
+    """The weights of the same fold of the run that `model.weights` names.
 
     Raises:
         FoldlineError: that fold is not trained, or on other folds, so that its network may have seen this fold's rows.
     """
-    other = problem.run.model.weights.name
+    other = problem.run.model.weights.options["run"]
     folder = problem.layout.fold(problem.comp, other, fold)
     require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
     if read_json(folder / "meta.json")["sha256"]["folds"] != problem.folds.sha256:
@@ -146,17 +146,17 @@ def _warm_start(problem: Problem, fold: int) -> Path:
 def _refuse_leak(problem: Problem, folds: list[int]) -> None:
     """A weights file that is a fold of a run may start that fold alone."""
     weights = problem.run.model.weights
-    if weights.source != "file":
+    if weights.name != "file":
         return
-    meta = _meta_of(problem, Path(weights.file).resolve())  # of what a link points to
+    meta = _meta_of(problem, Path(weights.options["file"]).resolve())  # of what a link points to
     if meta.get("comp") != problem.comp or "fold" not in meta:
         return
     seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
     if seen:
         raise FoldlineError(
             f"these weights were trained on rows of fold {seen[0]}: its score would be of learnt rows (a leak)",
-            where=f"model.weights.file: {weights.file}",
-            next="set model.weights.source=run and model.weights.name: each fold then starts from its own",
+            where=f"model.weights: {weights.options['file']}",
+            next="set model.weights.name=run and model.weights.options.run: each fold then starts from its own",
         )
 
 

@@ -91,7 +91,7 @@ def make_job(
         pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
         objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
-        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher else None,
+        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch,
     )  # fmt: skip
 
@@ -106,9 +106,9 @@ def require_trainable(problem: Problem, fold: int) -> None:
                 where="data.bad_images: skip",
                 next="mend these pictures, or make other folds",
             )
-    if run.extra.pseudo:
-        require_pseudo(problem.layout, problem.comp, folds, run.extra, fold)
-    if run.loss.teacher:
+    if run.extra.pseudo.name:
+        require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
+    if run.loss.teacher.name:
         teacher_meta(problem, fold)
     Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
     truth = problem.truth[problem.own(fold, train=True)]

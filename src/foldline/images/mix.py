@@ -5,29 +5,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from foldline.core.choices import Mix
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Augment
 from foldline.core.task import Task
 from foldline.images.augment import key_seed
 
 MIXING = -1  # the key's last part, so that batch 7 does not draw what the augmentation of row 7 draws
 
 
-def require_mixable(settings: Augment, task: Task) -> None:
+def require_mixable(settings: Mix, task: Task) -> None:
     """Raises FoldlineError where the targets of this task cannot be joined as the settings ask."""
-    if settings.cutmix and not all(part.has_classes for part in task.parts):
+    if settings.name in ("cutmix", "both") and not all(part.has_classes for part in task.parts):
         raise FoldlineError(
             "cutmix joins classes by the area of their pictures, which says nothing about a number",
-            where="augment.cutmix",
-            next="use augment.mixup",
+            where="augment.mix",
+            next="use augment.mix: mixup",
         )
 
 
-def mix(images: Tensor, target: Tensor, classes: int, settings: Augment, *key: int) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, target: Tensor, classes: int, settings: Mix, *key: int) -> tuple[Tensor, Tensor]:
     """Joins each picture of a batch with the one that stands as far from the batch's other end.
 
     mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends the two pictures; cutmix (Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899) pastes a box of the other. With both set each takes half of the batches.
+    https://arxiv.org/abs/1905.04899) pastes a box of the other. `both`: each takes half of the batches.
 
     Args:
         images: [batch, channels, height, width] float, on any device. Not changed.
@@ -39,16 +39,18 @@ def mix(images: Tensor, target: Tensor, classes: int, settings: Augment, *key: i
         Images like those given and [batch, classes] float targets, whose rows sum to what the given ones' did; both
         untouched, indices too, where nothing is ever mixed.
     """
-    if not settings.mixup and not settings.cutmix:
+    if settings.name == "none":
         return images, target
     dense = target if target.is_floating_point() else functional.one_hot(target, classes).to(images.dtype)
     rng = np.random.default_rng(key_seed(*key, MIXING))
-    if rng.random() >= settings.mix_probability:
+    name, options = settings.name, settings.options
+    if rng.random() >= options["probability"]:
         return images, dense
-    cuts = settings.cutmix > 0 and (settings.mixup == 0 or rng.random() < 0.5)
-    alpha = settings.cutmix if cuts else settings.mixup
+    if name == "both":
+        name = "cutmix" if rng.random() < 0.5 else "mixup"
+    alpha = options[name] if settings.name == "both" else options["alpha"]
     kept = float(rng.beta(alpha, alpha))
-    if cuts:
+    if name == "cutmix":
         top, bottom, left, right = cut_box((images.shape[-2], images.shape[-1]), kept, rng)
         mixed, kept = paste(images, top, bottom, left, right)
     else:

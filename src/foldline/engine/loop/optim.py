@@ -18,6 +18,7 @@ from timm.utils import dispatch_clip_grad
 from torch import nn
 from torch.optim import Optimizer
 
+from foldline.core.choices import Clip
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Optim
 
@@ -182,15 +183,15 @@ def set_trainable(model: nn.Module, groups: Sequence[Sequence[str]], count: int,
             parameter.grad = None
 
 
-def clip(model: nn.Module, optim: Optim) -> None:
-    """Clips the gradients in place, by timm's dispatcher; `optim.clip` of 0 leaves them alone.
+def clip(model: nn.Module, settings: Clip) -> None:
+    """Clips the gradients in place, by timm's dispatcher.
 
-    norm: all gradients together are scaled down to a norm of at most `clip`. value: each number is cut off at
-    +- clip. agc: each unit's gradient is at most `clip` times its weights' norm (Brock et al. 2021,
+    norm: all gradients together are scaled down to a norm of at most `limit`. value: each number is cut off at
+    +- limit. agc: each unit's gradient is at most `limit` times its weights' norm (Brock et al. 2021,
     https://arxiv.org/abs/2102.06171; 0.01 to 0.16 there), but for the classifier, as the paper says.
     """
-    if optim.clip == 0:
+    if settings.name == "none":
         return
-    left_out = classifier_names(model) if optim.clip_mode == "agc" else set()
+    left_out = classifier_names(model) if settings.name == "agc" else set()
     parameters = [parameter for name, parameter in model.named_parameters() if name not in left_out]
-    dispatch_clip_grad(parameters, optim.clip, mode=optim.clip_mode)
+    dispatch_clip_grad(parameters, settings.options["limit"], mode=settings.name)

@@ -1,7 +1,8 @@
 """The learning rate over the steps, by name. All but `plateau` are functions of the step: a resume needs no state.
 
 timm's schedules where it has them; one-cycle is torch's, and plateau keeps its state as JSON. A new schedule is one
-function and one line in `SCHEDULES`. Rates are of the group with scale 1; layer decay and the head's own rate are
+function, one line in `SCHEDULES` here and one in `core.choices.Schedule`.
+Rates are of the group with scale 1; layer decay and the head's own rate are
 scales of their groups, so all move in proportion.
 """
 
@@ -13,8 +14,7 @@ from typing import Any
 from timm.scheduler import create_scheduler_v2
 from torch.optim import Optimizer
 
-from foldline.core.errors import unknown
-from foldline.core.run import Optim, Schedule
+from foldline.core.choices import Schedule
 
 
 class Rates(ABC):
@@ -39,12 +39,12 @@ class _Timm(Rates):
     """One of timm's schedules, by step."""
 
     def __init__(
-        self, optimizer: Optimizer, name: str, schedule: Schedule, steps: int, *, lowest: float = 0.0, **more: Any
+        self, optimizer: Optimizer, name: str, steps: int, warmup: float, *, lowest: float = 0.0, **more: Any
     ) -> None:
         self._schedule, _ = create_scheduler_v2(
             optimizer,
             sched=name,
-            warmup_epochs=round(schedule.warmup * steps),
+            warmup_epochs=round(warmup * steps),
             warmup_lr=0.0,
             min_lr=lowest,
             step_on_epochs=False,
@@ -59,9 +59,9 @@ class _Timm(Rates):
 class _Own(Rates):
     """Rates of a function of the step: what the run's rate is multiplied with."""
 
-    def __init__(self, optimizer: Optimizer, optim: Optim, share: Callable[[int], float]) -> None:
+    def __init__(self, optimizer: Optimizer, lr: float, share: Callable[[int], float]) -> None:
         self.optimizer = optimizer
-        self._lr, self._share = optim.lr, share
+        self._lr, self._share = lr, share
         self.at_step(0)
 
     def at_step(self, step: int) -> None:
@@ -75,21 +75,23 @@ class _Plateau(_Own):
     Better is by more than 1e-4 of the best, as torch's ReduceLROnPlateau has it.
     """
 
-    def __init__(self, optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> None:
-        self.schedule = schedule
+    def __init__(
+        self, optimizer: Optimizer, lr: float, steps: int, warmup: float,
+        *, min_lr_fraction: float, decay: float, patience: int,
+    ) -> None:  # fmt: skip
+        self.lowest, self.decay, self.patience = min_lr_fraction, decay, patience
         self.factor, self.waited = 1.0, 0
         self.best: float | None = None
-        warmup = round(schedule.warmup * steps)
-        super().__init__(optimizer, optim, lambda step: step / warmup if step < warmup else self.factor)
+        rise = round(warmup * steps)
+        super().__init__(optimizer, lr, lambda step: step / rise if step < rise else self.factor)
 
     def after_epoch(self, valid_loss: float) -> None:
         if self.best is None or valid_loss < self.best * (1 - 1e-4):
             self.best, self.waited = valid_loss, 0
             return
         self.waited += 1
-        if self.waited >= self.schedule.patience:
-            self.factor = max(self.factor * self.schedule.decay, self.schedule.min_lr_fraction)
-            self.waited = 0
+        if self.waited >= self.patience:
+            self.factor, self.waited = max(self.factor * self.decay, self.lowest), 0
 
     def state(self) -> dict[str, float | None]:
         return {"factor": self.factor, "waited": self.waited, "best": self.best}
@@ -120,54 +122,49 @@ def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-def _cosine(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+def _cosine(
+    optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float, cycles: int
+) -> Rates:
     """Half a cosine down; `cycles` of them after one another, each from the peak (https://arxiv.org/abs/1608.03983)."""
-    length = max(math.ceil(steps / schedule.cycles), 1)
-    cycles = {"num_epochs": length, "cycle_limit": schedule.cycles, "cycle_decay": 1.0}
-    return _Timm(optimizer, "cosine", schedule, steps, lowest=_lowest(optim, schedule), **cycles)
+    length = max(math.ceil(steps / cycles), 1)
+    repeats = {"num_epochs": length, "cycle_limit": cycles, "cycle_decay": 1.0}
+    return _Timm(optimizer, "cosine", steps, warmup, lowest=lr * min_lr_fraction, **repeats)
 
 
-def _constant(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:  # noqa: ARG001
+def _constant(optimizer: Optimizer, lr: float, steps: int, warmup: float) -> Rates:  # noqa: ARG001
     """The peak after the warm-up."""
-    return _Timm(optimizer, "step", schedule, steps, decay_epochs=1, decay_rate=1.0)
+    return _Timm(optimizer, "step", steps, warmup, decay_epochs=1, decay_rate=1.0)
 
 
-def _linear(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
-    """A straight line down."""
-    return _Timm(optimizer, "poly", schedule, steps, lowest=_lowest(optim, schedule), decay_rate=1.0)
+def _poly(
+    optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float, power: float = 1.0
+) -> Rates:
+    """(1 - step / steps)^power, by 1 a straight line; timm hands the power over as `decay_rate`."""
+    return _Timm(optimizer, "poly", steps, warmup, lowest=lr * min_lr_fraction, decay_rate=power)
 
 
-def _poly(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
-    """(1 - step / steps)^power; timm hands the power over as `decay_rate`."""
-    return _Timm(optimizer, "poly", schedule, steps, lowest=_lowest(optim, schedule), decay_rate=schedule.power)
-
-
-def _tanh(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+def _tanh(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float) -> Rates:
     """A hyperbolic tangent down: longer high, then faster (Hsueh et al. 2019, https://arxiv.org/abs/1806.01593)."""
-    return _Timm(optimizer, "tanh", schedule, steps, lowest=_lowest(optim, schedule))
+    return _Timm(optimizer, "tanh", steps, warmup, lowest=lr * min_lr_fraction)
 
 
-def _step(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:  # noqa: ARG001
+def _step(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, decay: float, every: float) -> Rates:  # noqa: ARG001
     """Times `decay` after each `every` of the steps."""
-    every = max(round(schedule.every * steps), 1)
-    return _Timm(optimizer, "step", schedule, steps, decay_epochs=every, decay_rate=schedule.decay)
+    return _Timm(optimizer, "step", steps, warmup, decay_epochs=max(round(every * steps), 1), decay_rate=decay)
 
 
-def _lowest(optim: Optim, schedule: Schedule) -> float:
-    return optim.lr * schedule.min_lr_fraction
+def _one_cycle(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float) -> Rates:
+    """Rises over the warm-up's share from 1/25 of the peak, falls to `min_lr_fraction`, by default 1/250,000."""
+    return _Own(optimizer, lr, lambda step: one_cycle(step, steps, warmup, min_lr_fraction))
 
 
-def _one_cycle(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
-    """Rises over the warm-up's share from 1/25 of the peak, falls to 1/250,000 or `min_lr_fraction`."""
-    lowest = schedule.min_lr_fraction or 1 / 25 / 1e4
-    return _Own(optimizer, optim, lambda step: one_cycle(step, steps, schedule.warmup, lowest))
-
-
-SCHEDULES: dict[str, Callable[[Optimizer, Optim, Schedule, int], Rates]] = {
+# Each takes the optimizer, the peak rate, the steps of the whole training, the share of the warm-up, and as keywords
+# the options that `core.choices.Schedule` says of it.
+SCHEDULES: dict[str, Callable[..., Rates]] = {
     "cosine": _cosine,
     "constant": _constant,
     "one_cycle": _one_cycle,
-    "linear": _linear,
+    "linear": _poly,
     "poly": _poly,
     "tanh": _tanh,
     "step": _step,
@@ -175,12 +172,11 @@ SCHEDULES: dict[str, Callable[[Optimizer, Optim, Schedule, int], Rates]] = {
 }
 
 
-def build_rates(optimizer: Optimizer, optim: Optim, schedule: Schedule, steps: int) -> Rates:
+def build_rates(optimizer: Optimizer, lr: float, schedule: Schedule, steps: int) -> Rates:
     """The schedule that the run names.
 
     Args:
+        lr: the peak.
         steps: optimizer steps of the whole training.
     """
-    if schedule.name not in SCHEDULES:
-        raise unknown("schedule", schedule.name, list(SCHEDULES), where="schedule.name")
-    return SCHEDULES[schedule.name](optimizer, optim, schedule, steps)
+    return SCHEDULES[schedule.name](optimizer, lr, steps, schedule.warmup, **schedule.options)

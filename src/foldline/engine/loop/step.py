@@ -48,7 +48,7 @@ class Learner:
         freeze(model, run.train.freeze)
         self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
-        self.rates = build_rates(self.optimizer, run.optim, run.schedule, steps)
+        self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
         self.truth = target_tensor(job.train.truth, job)
         self.metadata = None if job.train.metadata is None else torch.from_numpy(job.train.metadata)
@@ -72,8 +72,9 @@ class Learner:
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
             said = self.teacher.logits(denormalise(x, job.prepare.mean, job.prepare.std), job.device)
-            learnt = distillation_loss(logits, said, job.objective.activation, run.loss.teacher_temperature)
-            loss = (1 - run.loss.teacher_weight) * loss + run.loss.teacher_weight * learnt
+            options = run.loss.teacher.options
+            learnt = distillation_loss(logits, said, job.objective.activation, options["temperature"])
+            loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]
         require_finite(loss, where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}")
         if place.last_of_group:
@@ -88,9 +89,8 @@ class Learner:
             side = side_at(place.epoch, run.train.epochs, run.data.grow_from, run.data.height_width)
             x = shrink(x, side)
         target = self.truth[torch.from_numpy(rows)].to(job.device, non_blocking=True)
-        if place.epoch < run.train.epochs - run.augment.mix_off_epochs:
-            key = (*job.key, place.epoch, place.batch)
-            return mix(x, target, len(job.outputs), run.augment, *key)
+        if place.epoch < run.train.epochs - run.augment.mix.options.get("off_epochs", 0):
+            return mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
         return x, target
 
     def _right(self, logits: Tensor, target: Tensor) -> int | None:
@@ -101,9 +101,9 @@ class Learner:
 
     def _update(self, step: int) -> None:
         self.rates.at_step(step)
-        if self.job.run.optim.clip:
+        if self.job.run.optim.clip.name != "none":
             self.scaler.unscale_(self.optimizer)
-            clip(self.model, self.job.run.optim)
+            clip(self.model, self.job.run.optim.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -14,21 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.options import TINY, Option, read_options
 from foldline.core.run import Loss
 from foldline.core.task import CLASSES, EXCLUSIVE, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
-from foldline.engine.losses.spec import Kind, LossFunction, Making, Option, by_task
+from foldline.engine.losses.spec import Kind, LossFunction, Making, by_task
 
 Array = NDArray[np.float64]
 
-_TINY = 1e-6  # the smallest of what must be above 0
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
-_GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, ("two_classes", "set"))}
+_GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, kinds=("two_classes", "set"))}
 _ASYMMETRIC = {
     "gamma_neg": Option(4.0, 0, 10),
     "gamma_pos": Option(1.0, 0, 10),
-    "clip": Option(0.05, 0, 0.5, ("set",)),
+    "clip": Option(0.05, 0, 0.5, kinds=("set",)),
 }
 _LOW_HIGH = {"low": Option(None, -1e30, 1e30), "high": Option(None, -1e30, 1e30)}
 
@@ -54,7 +54,7 @@ LOSSES: dict[str, Kind] = {
     "bce": Kind(
         sigmoid.binary_cross_entropy,
         CLASSES,
-        {"pos_weight": Option(1.0, _TINY, 1000)},
+        {"pos_weight": Option(1.0, TINY, 1000)},
         lambda making: "shares" if making.task.exclusive else "sigmoid",
     ),
     "focal": Kind(_either(softmax.focal, sigmoid.focal), CLASSES, _GAMMA_ALPHA, by_task),
@@ -71,7 +71,7 @@ LOSSES: dict[str, Kind] = {
     "corn": Kind(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
     "cumulative": Kind(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
     "mse": Kind(ordered.mean_squared_error, ("numbers",), {}, _always("identity")),
-    "huber": Kind(ordered.huber, ("numbers",), {"delta": Option(1.0, _TINY, 1e6)}, _always("identity")),
+    "huber": Kind(ordered.huber, ("numbers",), {"delta": Option(1.0, TINY, 1e6)}, _always("identity")),
     "l1": Kind(ordered.mean_absolute_error, ("numbers",), {}, _always("identity")),
     "bounded": Kind(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
 }
@@ -175,20 +175,8 @@ def _mean_loss(functions: Sequence[LossFunction], logits: Sequence[slice], colum
 def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict[str, float | None]:
     """Every option that the loss has for this task; the run's numbers are checked."""
     known = {key: option for key, option in kind.options.items() if option.kinds is None or task.fits(option.kinds)}
-    for key, value in given.items():
-        if not known:
-            raise FoldlineError(f"the loss '{name}' has no options", where="loss.options", next=f"leave '{key}' out")
-        if key not in known:
-            raise unknown(
-                f"option of the loss '{name}' for the task '{task.name}':", key, list(known), where="loss.options"
-            )
-        if not known[key].low <= value <= known[key].high:
-            raise FoldlineError(
-                f"{key} is {value:g}, not between {known[key].low:g} and {known[key].high:g}",
-                where=f"loss.options.{key}",
-                next=f"leave it out for the usual {known[key].default}",
-            )
-    return {key: given.get(key, option.default) for key, option in known.items()}
+    owner = f"the loss '{name}'" + (f" for the task '{task.name}'" if known else "")
+    return read_options(owner, known, given, where="loss.options")
 
 
 def _require_sense(name: str, making: Making, truth: Array) -> None:

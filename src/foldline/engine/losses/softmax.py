@@ -92,7 +92,7 @@ def arcface(making: Making) -> LossFunction:
     Where the angle would pass pi the cosine goes on in a straight line, as in the authors' code.
 
     Options:
-        margin: 0 to 1.5 radians, default 0.3; 0 is cross-entropy. The scale is the head's (`model.head.scale`).
+        margin: 0 to 1.5 radians, default 0.3; 0 is cross-entropy. The scale is the head's (`model.head.options.scale`).
     """
     margin, scale, plain = making.number("margin"), making.scale, cross_entropy(making)
 

@@ -6,26 +6,11 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from foldline.core.options import Option
 from foldline.core.task import Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Option:
-    """A number of `loss.options`.
-
-    Attributes:
-        default: its value where the run does not give it; None: off.
-        low, high: the smallest and the largest value accepted.
-        kinds: the kinds of tasks for which it means something; None: all of the loss's.
-    """
-
-    default: float | None
-    low: float
-    high: float
-    kinds: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

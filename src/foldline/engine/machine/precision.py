@@ -101,7 +101,7 @@ def require_finite(loss: Tensor, *, where: str) -> None:
         raise NotFiniteError(
             f"the training loss became {float(loss.detach())}",
             where=where,
-            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=1)",
+            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=norm)",
         )
 
 

