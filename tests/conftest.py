@@ -13,10 +13,12 @@ from pathlib import Path
 import cv2
 import pytest
 
+import contracts
 from foldline.core.task import Task
 from tiny import TinyProject
 
 cv2.setNumThreads(1)
+contracts.install("foldline.engine.losses", "foldline.engine.infer", "foldline.images.mix", "foldline.scoring.metrics")
 
 
 @pytest.fixture

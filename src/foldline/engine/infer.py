@@ -1,7 +1,7 @@
 """Inference: every picture is decoded and normalised once, then seen by all models in all views."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 @torch.inference_mode()
 def predict(
     models: Sequence[nn.Module],
-    pixels: NDArray[np.uint8],
+    pixels: Annotated[NDArray[np.uint8], "images height width channels"],
     rows: "RowArrays",
     prepare: Preprocessing,
     device: torch.device,
@@ -34,7 +34,7 @@ def predict(
     activation: str,
     batch_size: int,
     title: str = "predicting",
-) -> Array:
+) -> Annotated[Array, "models rows outputs"]:
     """What each model says of each row, averaged over the views after the activation.
 
     Args:

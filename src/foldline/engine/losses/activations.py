@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,8 +11,11 @@ from torch.nn import functional as F  # noqa: N812
 from foldline.core.errors import unknown
 from foldline.engine.losses.softmax import log_tempered_softmax
 
+Logits = Annotated[Tensor, "*batch logits"]
+Outputs = Annotated[Tensor, "*batch outputs"]
 
-def activate(logits: Tensor, activation: str) -> Tensor:
+
+def activate(logits: Logits, activation: str) -> Outputs:
     """Predictions of logits [..., logits].
 
     Args:
@@ -72,7 +76,7 @@ def blocks_in(activation: str) -> list[tuple[str, int]]:
     return [(name, int(size)) for name, _, size in pairs]
 
 
-def shares(logits: Tensor) -> Tensor:
+def shares(logits: Logits) -> Logits:
     """Sigmoids divided by their sum: for one class a row, learned as yes or no each.
 
     >>> shares(torch.tensor([0.0, 0.0, -1000.0]))
@@ -81,7 +85,7 @@ def shares(logits: Tensor) -> Tensor:
     return F.logsigmoid(logits).softmax(-1)
 
 
-def corn(logits: Tensor) -> Tensor:
+def corn(logits: Logits) -> Outputs:
     """[..., classes - 1] conditional steps upwards -> [..., classes] probabilities.
 
     >>> corn(torch.tensor([0.0, 0.0]))
@@ -92,7 +96,7 @@ def corn(logits: Tensor) -> Tensor:
     return reached * stopped
 
 
-def cumulative(logits: Tensor) -> Tensor:
+def cumulative(logits: Logits) -> Outputs:
     """[..., classes - 1] "above class k" -> [..., classes] probabilities.
 
     The thresholds are learned apart, so "above 2" can come out likelier than "above 1": each is cut off at the
@@ -106,7 +110,7 @@ def cumulative(logits: Tensor) -> Tensor:
     return torch.cat([ones, above], -1) - torch.cat([above, 0 * ones], -1)
 
 
-def bounded(logits: Tensor, low: float, high: float) -> Tensor:
+def bounded(logits: Logits, low: float, high: float) -> Logits:
     """Values in [low, high]."""
     return low + (high - low) * logits.sigmoid()
 

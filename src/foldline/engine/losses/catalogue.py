@@ -7,7 +7,7 @@ float32. A new loss is one function in a file beside this one and one line in `L
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from foldline.core.run import Loss
 from foldline.core.task import CLASSES, EXCLUSIVE, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
-from foldline.engine.losses.spec import Kind, LossFunction, Making, by_task
+from foldline.engine.losses.spec import Kind, LossFunction, Making, Mean, Table, by_task
 
 Array = NDArray[np.float64]
 
@@ -166,7 +166,7 @@ def _mean_loss(functions: Sequence[LossFunction], logits: Sequence[slice], colum
     """The mean of the targets' losses, each of its part of the logits and of the target's columns."""
     parts = list(zip(functions, logits, columns, strict=True))
 
-    def loss(all_logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def loss(all_logits: Annotated[torch.Tensor, "batch logits"], target: Table) -> Mean:
         return torch.stack([function(all_logits[:, own], target[:, part]) for function, own, part in parts]).mean()
 
     return loss

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import FoldlineError
 from foldline.engine.losses.activations import blocks_in
+from foldline.engine.losses.spec import Mean, Table
 from foldline.images.batches import normalise
 from foldline.models.backbone import Preprocessing
 
@@ -35,7 +36,7 @@ class Teacher:
         return torch.stack([model(x).float() for model in self.models]).mean(0)
 
 
-def distillation_loss(logits: Tensor, teacher: Tensor, activation: str, temperature: float) -> Tensor:
+def distillation_loss(logits: Table, teacher: Table, activation: str, temperature: float) -> Mean:
     """How far the pupil's softened prediction is from the teacher's, times temperature squared; a mean over the batch.
 
     Of several targets it is the mean of each one's.

@@ -4,10 +4,14 @@ Numbers: logits and target [batch, outputs]. Ordered classes: logits [batch, cla
 between two neighbours, and a target of class indices [batch] or probabilities [batch, classes].
 """
 
+from typing import Annotated
+
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.engine.losses.spec import LossFunction, Making, over_rows, require_same_shape
+from foldline.engine.losses.spec import LossFunction, Making, Rows, Table, over_rows, require_same_shape
+
+Thresholds = Annotated[Tensor, "batch thresholds"]
 
 
 def mean_squared_error(making: Making) -> LossFunction:  # noqa: ARG001
@@ -75,7 +79,7 @@ def corn(making: Making) -> LossFunction:
     that the loss of a row does not depend on the others.
     """
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Thresholds, hot: Table) -> Rows:
         return -(above(hot) * F.logsigmoid(logits) + hot[:, :-1] * F.logsigmoid(-logits)).sum(1)
 
     return over_rows(making, terms, thresholds=True)
@@ -87,13 +91,13 @@ def cumulative(making: Making) -> LossFunction:
     Niu et al. 2016, doi:10.1109/CVPR.2016.532.
     """
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Thresholds, hot: Table) -> Rows:
         return F.binary_cross_entropy_with_logits(logits, above(hot), reduction="none").mean(1)
 
     return over_rows(making, terms, thresholds=True)
 
 
-def above(probabilities: Tensor) -> Tensor:
+def above(probabilities: Table) -> Thresholds:
     """[batch, classes] -> [batch, classes - 1]: how likely the class is above each but the last.
 
     >>> import torch

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.engine.losses.spec import LossFunction, Making, over_labels
+from foldline.engine.losses.spec import LossFunction, Making, Table, over_labels
 
 
 def binary_cross_entropy(making: Making) -> LossFunction:
@@ -20,7 +20,7 @@ def binary_cross_entropy(making: Making) -> LossFunction:
     """
     weight = making.number("pos_weight")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         positive = None if weight == 1 else logits.new_tensor(weight)
         return F.binary_cross_entropy_with_logits(logits, hot, pos_weight=positive, reduction="none")
 
@@ -39,7 +39,7 @@ def focal(making: Making) -> LossFunction:
     gamma, alpha = making.number("gamma"), making.options["alpha"]
     yes, no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
         return -yes * hot * (gamma * log_no).exp() * log_yes - no * (1 - hot) * (gamma * log_yes).exp() * log_no
 
@@ -59,7 +59,7 @@ def asymmetric(making: Making) -> LossFunction:
     """
     negative, positive, clip = making.number("gamma_neg"), making.number("gamma_pos"), making.number("clip")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
         cost = -hot * (positive * log_no).exp() * log_yes
         if clip == 0:
@@ -83,7 +83,7 @@ def poly(making: Making) -> LossFunction:
     """
     epsilon = making.number("epsilon")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         wrong = hot * torch.sigmoid(-logits) + (1 - hot) * torch.sigmoid(logits)
         return F.binary_cross_entropy_with_logits(logits, hot, reduction="none") + epsilon * wrong
 

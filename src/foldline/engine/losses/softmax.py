@@ -9,7 +9,19 @@ import math
 import torch
 from torch import Tensor, nn
 
-from foldline.engine.losses.spec import LossFunction, Making, over_classes, over_rows, probabilities, smooth, weighted
+from foldline.engine.losses.spec import (
+    LossFunction,
+    Making,
+    Mean,
+    Rows,
+    Table,
+    Target,
+    over_classes,
+    over_rows,
+    probabilities,
+    smooth,
+    weighted,
+)
 
 _LEAST = 1e-12  # below this a power smaller than 1 has too steep a slope
 
@@ -30,7 +42,7 @@ def focal(making: Making) -> LossFunction:
     """
     gamma, alpha = making.number("gamma"), making.options.get("alpha")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
         found = -hot * log_prob * _rest(log_prob) ** gamma
         return found if alpha is None else found * found.new_tensor([1 - alpha, alpha])
@@ -55,7 +67,7 @@ def asymmetric(making: Making) -> LossFunction:
     """
     positive, negative = making.number("gamma_pos"), making.number("gamma_neg")
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Table, target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
         log_prob = logits.log_softmax(1)
         focus = hot * _rest(log_prob) ** positive + (1 - hot) * (negative * log_prob).exp()
@@ -73,7 +85,7 @@ def poly(making: Making) -> LossFunction:
     """
     epsilon = making.number("epsilon")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
         return hot * (-log_prob + epsilon * -torch.expm1(log_prob))
 
@@ -96,14 +108,14 @@ def arcface(making: Making) -> LossFunction:
     """
     margin, scale, plain = making.number("margin"), making.scale, cross_entropy(making)
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Table, target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
         return plain(_with_margin(logits, hot, margin, scale), target)
 
     return loss
 
 
-def _with_margin(logits: Tensor, hot: Tensor, margin: float, scale: float) -> Tensor:
+def _with_margin(logits: Table, hot: Table, margin: float, scale: float) -> Table:
     """Logits scale x cos(angle + margin x label); those without a label stay."""
     cosine = (logits / scale).clamp(-1 + 1e-6, 1 - 1e-6)  # the sine's slope is infinite at 1
     sine = (1 - cosine.square()).sqrt()
@@ -126,7 +138,7 @@ def bi_tempered(making: Making) -> LossFunction:
     """
     t1, t2 = making.number("t1"), making.number("t2")
 
-    def terms(logits: Tensor, hot: Tensor) -> Tensor:
+    def terms(logits: Table, hot: Table) -> Rows:
         log_prob = log_tempered_softmax(logits, t2)
         matched = hot * (_log(hot.log(), t1) - _log(log_prob, t1)) if t1 < 1 else torch.xlogy(hot, hot) - hot * log_prob
         return (matched - (hot.pow(2 - t1) - ((2 - t1) * log_prob).exp()) / (2 - t1)).sum(1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -11,6 +12,11 @@ from foldline.core.task import Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
+# A wrong shape would broadcast to a wrong loss; tests hold every call against these (tests/contracts.py).
+Table = Annotated[Tensor, "batch outputs"]
+Target = Annotated[Tensor, "batch | batch outputs"]
+Rows = Annotated[Tensor, "batch"]
+Mean = Annotated[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def by_task(making: Making) -> str:
     return making.task.activation
 
 
-def probabilities(target: Tensor, classes: int, like: Tensor) -> Tensor:
+def probabilities(target: Target, classes: int, like: Tensor) -> Table:
     """Class indices [batch] as [batch, classes] zeros and ones; probabilities stay; in the type of `like`."""
     hot = F.one_hot(target, classes) if target.ndim == 1 else target
     return hot.to(like.dtype)
@@ -77,7 +83,7 @@ def over_classes(making: Making, terms: Terms) -> LossFunction:
             counts by its weight.
     """
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Table, target: Target) -> Mean:
         hot = smooth(probabilities(target, logits.shape[1], logits), making.smoothing)
         return weighted(terms(logits, hot), making.weights).sum(1).mean()
 
@@ -91,7 +97,7 @@ def over_labels(making: Making, terms: Terms) -> LossFunction:
         terms: logits, smoothed target, both [batch, outputs] -> each output's loss [batch, outputs].
     """
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
         hot = hot * (1 - making.smoothing) + making.smoothing / 2
         require_same_shape(logits, hot)
@@ -108,20 +114,20 @@ def over_rows(making: Making, terms: Terms, *, thresholds: bool = False) -> Loss
         thresholds: the logits are one fewer than the classes.
     """
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Annotated[Tensor, "batch logits"], target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1] + int(thresholds), logits)
-        rows = terms(logits, smooth(hot, making.smoothing))
+        rows: Rows = terms(logits, smooth(hot, making.smoothing))
         return (rows if making.weights is None else rows * weighted(hot, making.weights).sum(1)).mean()
 
     return loss
 
 
-def smooth(hot: Tensor, smoothing: float) -> Tensor:
+def smooth(hot: Table, smoothing: float) -> Table:
     """Probabilities moved towards 1 / classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567)."""
     return hot * (1 - smoothing) + smoothing / hot.shape[1]
 
 
-def weighted(terms: Tensor, weights: Tensor | None) -> Tensor:
+def weighted(terms: Table, weights: Annotated[Tensor, "outputs"] | None) -> Table:
     """Terms [batch, classes] times each class's weight."""
     return terms if weights is None else terms * weights.to(terms)
 

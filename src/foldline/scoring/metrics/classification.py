@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array
+from foldline.scoring.metrics.arrays import Labels, Rows
 
 
-def right_rows(truth: Array, labels: Array) -> Array:
+def right_rows(truth: Labels, labels: Labels) -> Rows:
     """[rows] of 1 where the label, or the whole set of labels, is right, else 0."""
     equal = truth == labels
-    right: Array = (equal if equal.ndim == 1 else equal.all(axis=1)).astype(np.float64)
+    right: Rows = (equal if equal.ndim == 1 else equal.all(axis=1)).astype(np.float64)
     return right
 
 
-def wrong_rows(truth: Array, labels: Array) -> Array:
+def wrong_rows(truth: Labels, labels: Labels) -> Rows:
     """[rows] of 1 where the label, or any label of the set, is wrong, else 0."""
     return 1.0 - right_rows(truth, labels)
 
 
-def label_counts(truth: Array, labels: Array) -> tuple[Array, Array, Array]:
+def label_counts(truth: Labels, labels: Labels) -> tuple[Array, Array, Array]:
     """For each class or column: how often it is found, how often true, how often predicted.
 
     Classes that neither truth nor labels hold are left out (scikit-learn's rule); columns never are.
@@ -38,7 +39,7 @@ def label_counts(truth: Array, labels: Array) -> tuple[Array, Array, Array]:
     return found[there], true[there], said[there]
 
 
-def _bincounts(truth: Array, labels: Array) -> tuple[Array, Array, Array]:
+def _bincounts(truth: Labels, labels: Labels) -> tuple[Array, Array, Array]:
     true_index, said_index = truth.astype(np.int64), labels.astype(np.int64)
     size = int(max(true_index.max(), said_index.max())) + 1
     found = np.bincount(true_index[true_index == said_index], minlength=size)
@@ -46,7 +47,7 @@ def _bincounts(truth: Array, labels: Array) -> tuple[Array, Array, Array]:
     return found.astype(np.float64), true.astype(np.float64), said.astype(np.float64)
 
 
-def balanced_accuracy(truth: Array, labels: Array) -> float:
+def balanced_accuracy(truth: Labels, labels: Labels) -> float:
     """The mean recall over the classes that the truth holds; 0 to 1, chance is 1 / classes.
 
     Source: Brodersen et al. 2010, doi:10.1109/ICPR.2010.764; multi-class as in scikit-learn.
@@ -61,7 +62,7 @@ def _f(found: Array, true: Array, said: Array, beta: float, empty: float = 0.0) 
     return np.where(below > 0, (1 + beta**2) * found / np.where(below > 0, below, 1.0), empty)
 
 
-def fbeta(truth: Array, labels: Array, beta: float = 1.0) -> float:
+def fbeta(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
     """F-beta of class 1: (1 + b²)·precision·recall / (b²·precision + recall); 0 to 1.
 
     Undefined (no positive row and none predicted): 0. Source: van Rijsbergen 1979, chapter 7.
@@ -70,7 +71,7 @@ def fbeta(truth: Array, labels: Array, beta: float = 1.0) -> float:
     return float(_f((true & said).sum(), true.sum(), said.sum(), beta))
 
 
-def fbeta_macro(truth: Array, labels: Array, beta: float = 1.0) -> float:
+def fbeta_macro(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
     """The plain mean of each class's F-beta, over classes that truth or labels hold; 0 to 1.
 
     A multi-label column that is neither true nor predicted counts 0. Source: scikit-learn `f1_score`.
@@ -78,17 +79,17 @@ def fbeta_macro(truth: Array, labels: Array, beta: float = 1.0) -> float:
     return float(_f(*label_counts(truth, labels), beta).mean())
 
 
-def precision(truth: Array, labels: Array) -> float:
+def precision(truth: Labels, labels: Labels) -> float:
     """The share of rows called class 1 that are; 0 to 1, 0 where none is called so. Source: scikit-learn."""
     return fbeta(truth, labels, beta=0.0)
 
 
-def recall(truth: Array, labels: Array) -> float:
+def recall(truth: Labels, labels: Labels) -> float:
     """The share of class 1's rows that are called so; 0 to 1, 0 where there is none. Source: scikit-learn."""
     return fbeta(labels, truth, beta=0.0)
 
 
-def precision_macro(truth: Array, labels: Array) -> float:
+def precision_macro(truth: Labels, labels: Labels) -> float:
     """The plain mean of each class's precision, over classes that truth or labels hold; 0 to 1.
 
     A class that is never predicted counts 0. Source: scikit-learn `precision_score`.
@@ -96,7 +97,7 @@ def precision_macro(truth: Array, labels: Array) -> float:
     return fbeta_macro(truth, labels, beta=0.0)
 
 
-def recall_macro(truth: Array, labels: Array) -> float:
+def recall_macro(truth: Labels, labels: Labels) -> float:
     """The plain mean of each class's recall, over classes that truth or labels hold; 0 to 1.
 
     A class that is predicted and never true counts 0, which `balanced_accuracy` leaves out. Source: scikit-learn
@@ -105,7 +106,7 @@ def recall_macro(truth: Array, labels: Array) -> float:
     return fbeta_macro(labels, truth, beta=0.0)
 
 
-def fbeta_micro(truth: Array, labels: Array, beta: float = 1.0) -> float:
+def fbeta_micro(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
     """F-beta of all classes' counts added up; 0 to 1. With one label a row it is the accuracy.
 
     Undefined (no label true and none predicted): 0. Source: scikit-learn `f1_score`.
@@ -114,7 +115,7 @@ def fbeta_micro(truth: Array, labels: Array, beta: float = 1.0) -> float:
     return float(_f(found.sum(), true.sum(), said.sum(), beta))
 
 
-def fbeta_weighted(truth: Array, labels: Array, beta: float = 1.0) -> float:
+def fbeta_weighted(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
     """The mean of each class's F-beta, weighted by how often it is true; 0 to 1, 0 where no label is true.
 
     Source: scikit-learn `f1_score`.
@@ -123,7 +124,7 @@ def fbeta_weighted(truth: Array, labels: Array, beta: float = 1.0) -> float:
     return float((_f(found, true, said, beta) * true).sum() / max(true.sum(), 1.0))
 
 
-def fbeta_samples_rows(truth: Array, labels: Array, beta: float = 1.0) -> Array:
+def fbeta_samples_rows(truth: Labels, labels: Labels, beta: float = 1.0) -> Rows:
     """[rows] F-beta of each row's set of labels; an empty set that is predicted empty counts 1.
 
     Source: scikit-learn `f1_score(average="samples", zero_division=1)`.
@@ -131,7 +132,7 @@ def fbeta_samples_rows(truth: Array, labels: Array, beta: float = 1.0) -> Array:
     return _f((truth * labels).sum(axis=1), truth.sum(axis=1), labels.sum(axis=1), beta, empty=1.0)
 
 
-def matthews(truth: Array, labels: Array) -> float:
+def matthews(truth: Labels, labels: Labels) -> float:
     """The Matthews correlation, for any number of classes (R_K); -1 to 1, 0 is chance.
 
     Undefined (truth or labels hold one class only): 0. Source: Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006.
@@ -144,7 +145,7 @@ def matthews(truth: Array, labels: Array) -> float:
     return float((found.sum() * rows - (true * said).sum()) / np.sqrt(left) / np.sqrt(right))
 
 
-def cohen_kappa(truth: Array, labels: Array) -> float:
+def cohen_kappa(truth: Labels, labels: Labels) -> float:
     """Agreement beyond chance, (observed - expected) / (1 - expected); at most 1, 0 is chance.
 
     Undefined (truth and labels hold the same single class): nan. Source: Cohen 1960, doi:10.1177/001316446002000104.
@@ -155,7 +156,7 @@ def cohen_kappa(truth: Array, labels: Array) -> float:
     return float((found.sum() / rows - expected) / (1 - expected)) if expected < 1 else float("nan")
 
 
-def quadratic_weighted_kappa(truth: Array, labels: Array) -> float:
+def quadratic_weighted_kappa(truth: Labels, labels: Labels) -> float:
     """Kappa with squared distances of the class indices as weights; at most 1, 0 is chance.
 
     1 - mean (t - p)² / E (t - p)², the expectation over independent t and p. It needs no matrix.
@@ -168,7 +169,7 @@ def quadratic_weighted_kappa(truth: Array, labels: Array) -> float:
     return float(1 - ((truth - labels) ** 2).mean() / expected)
 
 
-def confusion_matrix(truth: Array, labels: Array, classes: int) -> NDArray[np.int64]:
+def confusion_matrix(truth: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:
     """[classes, classes] counts: rows are the true class, columns the predicted one."""
     flat = truth.astype(np.int64) * classes + labels.astype(np.int64)
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)

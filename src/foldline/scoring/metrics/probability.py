@@ -7,11 +7,12 @@
 import numpy as np
 
 from foldline.core.task import Array
+from foldline.scoring.metrics.arrays import Rows, Table, Truth
 
 SMALLEST = 1e-15  # the clip that Kaggle's log loss states: max(min(p, 1 - 1e-15), 1e-15)
 
 
-def _pick(prob: Array, truth: Array) -> Array:
+def _pick(prob: Table, truth: Rows) -> Rows:
     """[rows] the probability of each row's true class."""
     return np.take_along_axis(prob, truth.astype(np.int64)[:, None], axis=1)[:, 0]
 
@@ -20,13 +21,13 @@ def _log(prob: Array) -> Array:
     return np.log(np.clip(prob, SMALLEST, 1 - SMALLEST))
 
 
-def _shares(prob: Array) -> Array:
+def _shares(prob: Table) -> Table:
     """Rows divided by their sum, as Kaggle does; a row of zeros becomes equal shares."""
     total = prob.sum(axis=1, keepdims=True)
     return np.where(total > 0, prob / np.where(total > 0, total, 1.0), 1.0 / prob.shape[1])
 
 
-def log_loss_rows(truth: Array, prob: Array) -> Array:
+def log_loss_rows(truth: Truth, prob: Table) -> Rows:
     """[rows] -log of the true class's probability, in nats; soft labels weigh the classes.
 
     Rows are divided by their sum, then clipped to 1e-15 and 1 - 1e-15, so 34.5 is the worst.
@@ -35,22 +36,22 @@ def log_loss_rows(truth: Array, prob: Array) -> Array:
     shares = _shares(prob)
     if truth.ndim == 1:
         return -_log(_pick(shares, truth))
-    losses: Array = -(truth * _log(shares)).sum(axis=1)
+    losses: Rows = -(truth * _log(shares)).sum(axis=1)
     return losses
 
 
-def column_log_loss(truth: Array, prob: Array) -> Array:
+def column_log_loss(truth: Truth, prob: Table) -> Table:
     """[rows, outputs] the binary log loss of each cell, clipped to 1e-15 and 1 - 1e-15."""
     return -(truth * _log(prob) + (1 - truth) * _log(1 - prob))
 
 
-def column_log_loss_rows(truth: Array, prob: Array) -> Array:
+def column_log_loss_rows(truth: Truth, prob: Table) -> Rows:
     """[rows] the mean binary log loss of each row's columns."""
-    losses: Array = column_log_loss(truth, prob).mean(axis=1)
+    losses: Rows = column_log_loss(truth, prob).mean(axis=1)
     return losses
 
 
-def weighted_log_loss(truth: Array, prob: Array, weights: Array) -> float:
+def weighted_log_loss(truth: Truth, prob: Table, weights: Array) -> float:
     """Log loss in which each class or column has a weight; the weights are normalised.
 
     One label a row: sum of w[true class]·loss / sum of w[true class]. Multi-label: each column's mean loss,
@@ -63,7 +64,7 @@ def weighted_log_loss(truth: Array, prob: Array, weights: Array) -> float:
     return float(log_loss_rows(truth, prob) @ rows / rows.sum()) if rows.sum() > 0 else float("nan")
 
 
-def kl_divergence_rows(truth: Array, prob: Array) -> Array:
+def kl_divergence_rows(truth: Truth, prob: Table) -> Rows:
     """[rows] Kullback-Leibler divergence of the prediction from soft labels, in nats; 0 is best.
 
     sum of t·log(t / p), where 0·log 0 is 0 and p is clipped as in log loss.
@@ -72,25 +73,25 @@ def kl_divergence_rows(truth: Array, prob: Array) -> Array:
     if truth.ndim == 1:
         return log_loss_rows(truth, prob)
     entropy = (truth * np.log(np.where(truth > 0, truth, 1.0))).sum(axis=1)
-    divergence: Array = entropy + log_loss_rows(truth, prob)
+    divergence: Rows = entropy + log_loss_rows(truth, prob)
     return divergence
 
 
-def brier_rows(truth: Array, prob: Array) -> Array:
+def brier_rows(truth: Truth, prob: Table) -> Rows:
     """[rows] the squared distance of the probabilities from the truth, averaged over the outputs; 0 to 1.
 
     For two classes it is (p - y)². Source: Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2,
     divided by the number of outputs.
     """
     if truth.ndim == 2:
-        distances: Array = ((prob - truth) ** 2).mean(axis=1)
+        distances: Rows = ((prob - truth) ** 2).mean(axis=1)
         return distances
     right = _pick(prob, truth)
-    distance: Array = ((prob**2).sum(axis=1) - right**2 + (1 - right) ** 2) / prob.shape[1]
+    distance: Rows = ((prob**2).sum(axis=1) - right**2 + (1 - right) ** 2) / prob.shape[1]
     return distance
 
 
-def rank_of_truth(truth: Array, prob: Array) -> Array:
+def rank_of_truth(truth: Rows, prob: Table) -> Rows:
     """[rows] how many classes stand before the true one; of equal probabilities the first class leads.
 
     >>> rank_of_truth(np.array([1.0]), np.array([[0.4, 0.4, 0.2]]))
@@ -98,21 +99,21 @@ def rank_of_truth(truth: Array, prob: Array) -> Array:
     """
     right = _pick(prob, truth)[:, None]
     before = np.arange(prob.shape[1])[None, :] < truth[:, None]
-    ahead: Array = ((prob > right) | ((prob == right) & before)).sum(axis=1).astype(np.float64)
+    ahead: Rows = ((prob > right) | ((prob == right) & before)).sum(axis=1).astype(np.float64)
     return ahead
 
 
-def top_rows(truth: Array, prob: Array, k: int) -> Array:
+def top_rows(truth: Rows, prob: Table, k: int) -> Rows:
     """[rows] of 1 where the true class is among the k most probable, else 0."""
     return (rank_of_truth(truth, prob) < k).astype(np.float64)
 
 
-def missed_rows(truth: Array, prob: Array, k: int) -> Array:
+def missed_rows(truth: Rows, prob: Table, k: int) -> Rows:
     """[rows] of 1 where the true class is not among the k most probable, else 0."""
     return 1.0 - top_rows(truth, prob, k)
 
 
-def average_precision_at_rows(truth: Array, prob: Array, k: int) -> Array:
+def average_precision_at_rows(truth: Truth, prob: Table, k: int) -> Rows:
     """[rows] average precision of the k most probable classes; their mean is MAP@k, 0 to 1.
 
     One label a row: 1 / place of the true class, or 0 beyond k. Sets: the precision at each place that holds
@@ -125,11 +126,11 @@ def average_precision_at_rows(truth: Array, prob: Array, k: int) -> Array:
     order = np.argsort(-prob, axis=1, kind="stable")[:, :k]
     hits = np.take_along_axis(truth, order, axis=1)
     precision = np.cumsum(hits, axis=1) / np.arange(1, order.shape[1] + 1)
-    average: Array = (precision * hits).sum(axis=1) / np.clip(truth.sum(axis=1), 1, k)
+    average: Rows = (precision * hits).sum(axis=1) / np.clip(truth.sum(axis=1), 1, k)
     return average
 
 
-def global_average_precision(truth: Array, prob: Array) -> float:
+def global_average_precision(truth: Rows, prob: Table) -> float:
     """GAP, or micro AP at 1: all rows' best answers in one list, the most confident first; 0 to 1.
 
     1/rows · sum of precision(place)·right(place). A row whose probabilities are all 0 gives no answer, and counts
@@ -146,7 +147,7 @@ def global_average_precision(truth: Array, prob: Array) -> float:
     return float((hits * np.cumsum(hits) / np.cumsum(answers)).sum() / len(truth))
 
 
-def probabilistic_f1(truth: Array, prob: Array) -> float:
+def probabilistic_f1(truth: Rows, prob: Table) -> float:
     """F1 in which each positive probability counts as that much of a prediction; 0 to 1.
 
     Only sums of p over positive and negative rows enter. Undefined (no positive row, or all p = 0): 0.

@@ -7,14 +7,12 @@ replaces sorting, which makes a bootstrap of 1,000 resamples cheap.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldline.core.task import Array
+from foldline.scoring.metrics.arrays import Codes, Rows, Table, Truth
 
-Codes = NDArray[np.int64]
 
-
-def order_codes(scores: Array) -> Array:
+def order_codes(scores: Table) -> Table:
     """[rows, outputs] each column's dense ranks: 0 for its smallest value; equal values are equal.
 
     >>> order_codes(np.array([[0.5], [-2.0], [0.5]]))
@@ -26,7 +24,7 @@ def order_codes(scores: Array) -> Array:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def level_counts(truth: Array, codes: Codes) -> tuple[Array, Array]:
+def level_counts(truth: Rows, codes: Codes) -> tuple[Array, Array]:
     """Positive and negative rows at each level of the score, the highest level first."""
     size = int(codes.max()) + 1
     everything = np.bincount(codes, minlength=size)
@@ -34,7 +32,7 @@ def level_counts(truth: Array, codes: Codes) -> tuple[Array, Array]:
     return positive[::-1].astype(np.float64), (everything - positive)[::-1].astype(np.float64)
 
 
-def binary_auc(truth: Array, codes: Codes) -> float:
+def binary_auc(truth: Rows, codes: Codes) -> float:
     """P(score of a positive > score of a negative) + half of the ties; nan where one class is missing."""
     positive, negative = level_counts(truth, codes)
     pairs = positive.sum() * negative.sum()
@@ -44,7 +42,7 @@ def binary_auc(truth: Array, codes: Codes) -> float:
     return float((positive * (below + negative / 2)).sum() / pairs)
 
 
-def band_area(truth: Array, codes: Codes, low: float, high: float) -> float:
+def band_area(truth: Rows, codes: Codes, low: float, high: float) -> float:
     """The area under the ROC curve between the true-positive rates `low` and `high`; 0 to high - low.
 
     It is the integral of 1 - false-positive rate over that band; equal scores join by a straight line.
@@ -62,7 +60,7 @@ def band_area(truth: Array, codes: Codes, low: float, high: float) -> float:
     return float(((end - start) * (1 - fpr_before - share * (fpr_after - fpr_before))).sum())
 
 
-def binary_average_precision(truth: Array, codes: Codes) -> float:
+def binary_average_precision(truth: Rows, codes: Codes) -> float:
     """The sum of (recall step)·precision over the score's levels; nan where no row is positive.
 
     Source: scikit-learn `average_precision_score` (no interpolation).
@@ -75,7 +73,7 @@ def binary_average_precision(truth: Array, codes: Codes) -> float:
     return float((positive * precision).sum() / positive.sum())
 
 
-def over_columns(metric: Callable[[Array, Codes], float], truth: Array, codes: Array) -> float:
+def over_columns(metric: Callable[[Array, Codes], float], truth: Truth, codes: Table) -> float:
     """The mean over the columns for which the metric is defined; nan where it is defined for none.
 
     Class indices are taken as one class against the rest; of two classes only the last column counts.
@@ -89,7 +87,7 @@ def over_columns(metric: Callable[[Array, Codes], float], truth: Array, codes: A
     return float(values.mean()) if len(values) else float("nan")
 
 
-def auc(truth: Array, codes: Array) -> float:
+def auc(truth: Truth, codes: Table) -> float:
     """Area under the ROC curve; 0 to 1, 0.5 is chance. Several columns: their mean (one class against the rest).
 
     Undefined (only one class in the truth): nan; such columns are left out of a mean.
@@ -98,7 +96,7 @@ def auc(truth: Array, codes: Array) -> float:
     return over_columns(binary_auc, truth, codes)
 
 
-def average_precision(truth: Array, codes: Array) -> float:
+def average_precision(truth: Truth, codes: Table) -> float:
     """Average precision; 0 to 1, chance is the share of positives. Several columns: their mean (mAP).
 
     Undefined (no positive row): nan; such columns are left out of the mean.
@@ -106,7 +104,7 @@ def average_precision(truth: Array, codes: Array) -> float:
     return over_columns(binary_average_precision, truth, codes)
 
 
-def weighted_auc(truth: Array, codes: Array) -> float:
+def weighted_auc(truth: Rows, codes: Table) -> float:
     """AUC in which the area below a true-positive rate of 0.4 counts twice, divided by its largest value; 0 to 1.
 
     The exact area; the grader's public script samples it at the curve's points and may differ by about 1 / positives.
@@ -117,7 +115,7 @@ def weighted_auc(truth: Array, codes: Array) -> float:
     return (2 * band_area(truth, column, 0.0, 0.4) + band_area(truth, column, 0.4, 1.0)) / 1.4
 
 
-def partial_auc(truth: Array, codes: Array, rate: float) -> float:
+def partial_auc(truth: Rows, codes: Table, rate: float) -> float:
     """The ROC area above a true-positive rate; 0 to 1 - rate.
 
     Undefined (only one class in the truth): nan. Source: https://www.kaggle.com/c/isic-2024-challenge (Evaluation).

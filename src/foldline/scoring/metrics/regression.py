@@ -5,19 +5,20 @@ from collections.abc import Callable
 import numpy as np
 
 from foldline.core.task import Array
+from foldline.scoring.metrics.arrays import Rows, Table
 
 
-def rmse(truth: Array, value: Array) -> float:
+def rmse(truth: Table, value: Table) -> float:
     """The root of the mean squared error over all cells; 0 is best, in the target's unit."""
     return float(np.sqrt(((truth - value) ** 2).mean()))
 
 
-def mean_column_rmse(truth: Array, value: Array) -> float:
+def mean_column_rmse(truth: Table, value: Table) -> float:
     """The mean of each column's RMSE; 0 is best, in the target's unit."""
     return float(np.sqrt(((truth - value) ** 2).mean(axis=0)).mean())
 
 
-def rmsle(truth: Array, value: Array) -> float:
+def rmsle(truth: Table, value: Table) -> float:
     """RMSE of log(1 + number), for truths >= 0; 0 is best. Predictions below 0 count as 0.
 
     Undefined (a truth of -1 or less): nan.
@@ -27,20 +28,20 @@ def rmsle(truth: Array, value: Array) -> float:
     return rmse(np.log1p(truth), np.log1p(np.clip(value, 0, None)))
 
 
-def absolute_error_rows(truth: Array, value: Array) -> Array:
+def absolute_error_rows(truth: Table, value: Table) -> Rows:
     """[rows] the mean absolute error of each row's columns; their mean is the MAE, 0 is best."""
-    errors: Array = np.abs(truth - value).mean(axis=1)
+    errors: Rows = np.abs(truth - value).mean(axis=1)
     return errors
 
 
-def _columns(metric: Callable[[Array, Array], float], truth: Array, value: Array) -> float:
+def _columns(metric: Callable[[Array, Array], float], truth: Table, value: Table) -> float:
     """The mean over the columns for which the metric is defined; nan where it is defined for none."""
     values = np.array([metric(truth[:, j], value[:, j]) for j in range(truth.shape[1])])
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _r2(truth: Array, value: Array) -> float:
+def _r2(truth: Rows, value: Rows) -> float:
     if len(truth) < 2:
         return float("nan")
     error = float(((truth - value) ** 2).sum())
@@ -50,7 +51,7 @@ def _r2(truth: Array, value: Array) -> float:
     return 1 - error / spread
 
 
-def r2(truth: Array, value: Array) -> float:
+def r2(truth: Table, value: Table) -> float:
     """The share of the truth's variance that is explained; at most 1, 0 is predicting the mean. Mean over columns.
 
     Undefined: fewer than two rows: nan; equal truths: 1 where all are met, else 0 (scikit-learn's rule).
@@ -58,7 +59,7 @@ def r2(truth: Array, value: Array) -> float:
     return _columns(_r2, truth, value)
 
 
-def _pearson(truth: Array, value: Array) -> float:
+def _pearson(truth: Rows, value: Rows) -> float:
     if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(value) == 0:
         return float("nan")
     left, right = truth - truth.mean(), value - value.mean()
@@ -66,18 +67,18 @@ def _pearson(truth: Array, value: Array) -> float:
     return float(np.clip(left @ right / below, -1, 1)) if below > 0 else float("nan")
 
 
-def pearson(truth: Array, value: Array) -> float:
+def pearson(truth: Table, value: Table) -> float:
     """The linear correlation; -1 to 1. Mean over columns. Undefined (equal truths or equal predictions): nan."""
     return _columns(_pearson, truth, value)
 
 
-def _spearman(truth: Array, value: Array) -> float:
+def _spearman(truth: Rows, value: Rows) -> float:
     from scipy.stats import rankdata
 
     return _pearson(rankdata(truth), rankdata(value))
 
 
-def spearman(truth: Array, value: Array) -> float:
+def spearman(truth: Table, value: Table) -> float:
     """The correlation of the ranks, ties sharing their mean rank; -1 to 1. Mean over columns.
 
     Undefined (equal truths or equal predictions): nan. Source: Spearman 1904, doi:10.2307/1412159.
