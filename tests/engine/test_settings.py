@@ -94,8 +94,9 @@ ELSEWHERE = {
     "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
     "loss.teacher.options", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes",
-    "train.validate_every", "predict.views", "predict.batch_size", "metrics",
+    "train.validate_every", "predict.views", "predict.batch_size", "metrics", "sampling.function",
 }  # fmt: skip
+MNIST = f"{Path(__file__).parents[2]}/configs/mnist/network.py:mnist_mlp"
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]
 
 
@@ -186,7 +187,7 @@ def test_validation_may_be_rarer(shared: TinyProject) -> None:
 def test_pictures_cannot_grow_where_the_network_takes_one_size(
     shared: TinyProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = f"{BASE} model.name=mnist_mlp data.grow_from=0.5"
+    settings = f"{BASE} model.name={MNIST} data.grow_from=0.5"
     assert shared.run("train", "--name", "grow", "--set", settings, "--fold", "0") == 2
     assert "data.grow_from" in capsys.readouterr().err
 

@@ -3,7 +3,9 @@
 import pickle
 import random
 from collections import Counter
+from hashlib import sha256
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from foldline.images.augment import Augmenter, erase, flip, key_seed
 from foldline.images.recipes import RECIPES
 
 SIZE = (24, 24)
+CONFIGS = Path(__file__).parents[2] / "configs"
+FISH, PEPE, DERE = PUBLISHED = [f"{CONFIGS}/{comp}/augment.py:{comp}" for comp in ("fish", "pepe", "dere")]
 Pixels = NDArray[np.uint8]
 
 
@@ -32,7 +36,7 @@ def same(left: list[Pixels], right: list[Pixels]) -> bool:
     return all((a == b).all() for a, b in zip(left, right, strict=True))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES, *PUBLISHED])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_every_recipe_is_a_function_of_its_key(recipe: str, channels: int) -> None:
     image, before = noise(channels), noise(channels)
@@ -48,7 +52,7 @@ def test_every_recipe_is_a_function_of_its_key(recipe: str, channels: int) -> No
         assert any((augmenter(image, 0, 0, 1, row) != first[row]).any() for row in range(8)), "the epoch must matter"
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES, *PUBLISHED])
 @pytest.mark.parametrize("strength", [0.0, 0.5, 3.0])
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
 def test_every_recipe_takes_every_strength_and_a_picture_that_is_no_square(
@@ -58,7 +62,7 @@ def test_every_recipe_takes_every_strength_and_a_picture_that_is_no_square(
     assert all(a.shape == image.shape for a in augmented(Augment(recipe=recipe, strength=strength), image, 24))
 
 
-@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"none", "fish", "pepe"}))
+@pytest.mark.parametrize("recipe", [*sorted(set(RECIPES) - {"none"}), DERE])
 def test_strength_changes_what_a_recipe_does(recipe: str) -> None:
     image = noise()
     by_strength = [augmented(Augment(recipe=recipe, strength=strength), image) for strength in (0.0, 0.5, 1.0)]
@@ -89,11 +93,27 @@ def symmetries(recipe: str, size: tuple[int, int] = (4, 4)) -> Counter[bytes]:
     return Counter(a.tobytes() for a in augmented(Augment(recipe=recipe, strength=0), image, 400))
 
 
-@pytest.mark.parametrize(("recipe", "count"), [("fish", 4), ("pepe", 2), ("dere", 4), ("flips", 4), ("dihedral", 8)])
+@pytest.mark.parametrize(("recipe", "count"), [(FISH, 4), (PEPE, 2), (DERE, 4), ("flips", 4), ("dihedral", 8)])
 def test_a_recipe_of_symmetries_gives_each_about_equally_often(recipe: str, count: int) -> None:
     found = symmetries(recipe)
     assert len(found) == count
     assert min(found.values()) > 400 / count * 0.6
+
+
+@pytest.mark.parametrize(
+    ("recipe", "strength", "expected"),
+    [
+        (FISH, 1.0, "2eb6a0ea1ca2d4d6"),
+        (FISH, 0.5, "2eb6a0ea1ca2d4d6"),
+        (PEPE, 1.0, "9850b0825d23b518"),
+        (DERE, 1.0, "9a73303a116e66c7"),
+        (DERE, 0.5, "21baae10c15f5cd4"),
+    ],
+)
+def test_the_published_recipes_give_the_same_pictures(recipe: str, strength: float, expected: str) -> None:
+    """Hashes of the recipes as they stood in the package, before they moved beside their facts."""
+    results = augmented(Augment(recipe=recipe, strength=strength), noise())
+    assert sha256(b"".join(picture.tobytes() for picture in results)).hexdigest()[:16] == expected
 
 
 def test_dihedral_keeps_to_the_four_symmetries_of_a_picture_that_is_no_square() -> None:
@@ -126,8 +146,9 @@ def test_the_reference_names_every_recipe() -> None:
     assert set(RECIPES) <= set(words.split())
 
 
-def test_an_augmenter_can_be_sent_to_another_process() -> None:
-    for settings in (Augment(recipe="flips", strength=0), Augment(recipe="heavy", erasing=0.5)):
+def test_an_augmenter_can_be_sent_to_another_process(own: str) -> None:
+    moved = Augment(recipe=f"{own}:moved")
+    for settings in (Augment(recipe="flips", strength=0), Augment(recipe="heavy", erasing=0.5), moved):
         augmenter = Augmenter(settings, SIZE, 3)
         assert (pickle.loads(pickle.dumps(augmenter))(noise(), 1, 2) == augmenter(noise(), 1, 2)).all()
 
@@ -217,3 +238,74 @@ def test_opencv_constants_can_be_named() -> None:
 
 def test_key_seed_spreads() -> None:
     assert len({key_seed(0, fold, epoch, row) for fold in range(5) for epoch in range(10) for row in range(100)}) > 4990
+
+
+CODE = """
+import numpy as np
+
+
+def moved(image, rng):
+    image[:] = np.roll(image, int(rng.integers(1, 8)), axis=1)
+    return image
+
+
+def dull(strength, height_width, channels):
+    return []
+
+
+def cropped(image, rng):
+    return image[1:]
+
+
+def restless(image, rng):
+    return np.random.default_rng().integers(0, 256, image.shape, dtype=np.uint8)
+
+
+def wrong(image, rng):
+    return undefined
+
+
+def lonely(image):
+    return image
+
+
+def word(strength, height_width, channels):
+    return ["HorizontalFlip"]
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    (tmp_path / "own.py").write_text(CODE)
+    return f"{tmp_path}/own.py"
+
+
+def test_a_function_of_ones_own_is_a_function_of_its_key(own: str) -> None:
+    image = noise()
+    before = image.copy()
+    first, again = (augmented(Augment(recipe=f"{own}:moved"), image) for _ in range(2))
+    assert same(first, again)
+    assert len({picture.tobytes() for picture in first}) > 3
+    assert (image == before).all(), "the picture that goes in must not change"
+    assert Augmenter(Augment(recipe=f"{own}:dull"), SIZE, 3).does_nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cropped", "24 x 24 x 3, uint8, into 23 x 24 x 3, uint8"),
+        ("restless", "depends on more than its seed"),
+        ("wrong", "fails: NameError"),
+        ("lonely", r"takes \(image\), not \(image, rng\)"),
+        ("nothing", "no function 'nothing'"),
+        ("word", "must give a list of albumentations"),
+    ],
+)
+def test_what_is_no_augmentation_is_refused_before_training(own: str, name: str, message: str) -> None:
+    with pytest.raises(FoldlineError, match=message):
+        Augmenter(Augment(recipe=f"{own}:{name}"), SIZE, 3)
+
+
+def test_a_strength_that_nothing_takes_is_refused(own: str) -> None:
+    with pytest.raises(FoldlineError, match="takes no strength"):
+        Augmenter(Augment(recipe=f"{own}:moved", strength=0.5), SIZE, 3)

@@ -1,6 +1,7 @@
 """Folding batch-norms changes the number of layers and not the logits."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from foldline.models import fusing
 from foldline.models.backbone import Architecture, build
 from foldline.models.fusing import fuse
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def norms(model: nn.Module) -> int:
@@ -45,7 +48,7 @@ def inputs(made: Architecture) -> tuple[Tensor, ...]:
         ("test_convnext", 0),
         ("tf_efficientnet_lite0", 0),
         ("cifar_cnn", 0),
-        ("simpsons_cnn", 6),  # its batch-norms stand behind a pooling
+        (f"{CONFIGS}/simpsons/network.py:simpsons_cnn", 6),  # its batch-norms stand behind a pooling
         ("resnetv2_18", 9),  # pre-activation: half of the batch-norms stand before a convolution
         ("test_maxvit", 4),  # the stem's output goes to a batch-norm and around it
     ],

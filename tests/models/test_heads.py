@@ -1,6 +1,7 @@
 """Pooling, classifiers and metadata: the formulas, and that each is where it was asked for."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from foldline.core.errors import FoldlineError
 from foldline.models.backbone import Architecture, Preprocessing, build
 from foldline.models.heads import ArcFace, GeM, HeadedNetwork, MultiDropout, gem_like
 from foldline.models.probe import frozen_features
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NETWORKS = ("mnist/network.py:mnist_mlp", "simpsons/network.py:simpsons_cnn")
 
 SEEN = torch.rand(2, 5, 3, 4, generator=torch.Generator().manual_seed(0)) + 0.01
 
@@ -88,7 +92,7 @@ def test_pools_do_what_they_say(name: str) -> None:
     assert torch.allclose(models["gem"].forward_head(features), found["avg"], atol=1e-5)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("name", ["test_vit", "levit_128", "mnist_mlp", "simpsons_cnn"])
+@pytest.mark.parametrize("name", ["test_vit", "levit_128", *(f"{CONFIGS}/{name}" for name in NETWORKS)])
 @pytest.mark.parametrize("pool", ["max", "gem"])
 def test_a_pool_that_has_no_place_is_refused(name: str, pool: str) -> None:
     with pytest.raises(FoldlineError) as caught:

@@ -7,17 +7,29 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.data import resolve_model_data_config
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Model
-from foldline.models.backbone import Architecture, build, build_pretrained, classifier, preprocessing, set_checkpointing
+from foldline.models.backbone import (
+    Architecture,
+    build,
+    build_pretrained,
+    classifier,
+    preprocessing,
+    set_checkpointing,
+    state_sha256,
+)
 from foldline.models.classic import default_cfgs
 from foldline.models.licences import licence_note
 
-OWN = {"mnist_mlp": 28, "cifar_cnn": 32, "simpsons_cnn": 64, "pepe_alexnet": 64, "dere_cnn": 32}
+CONFIGS = Path(__file__).parents[2] / "configs"
+MNIST = f"{CONFIGS}/mnist/network.py:mnist_mlp"
+SIMPSONS = f"{CONFIGS}/simpsons/network.py:simpsons_cnn"
+PEPE = f"{CONFIGS}/pepe/network.py:pepe_alexnet"
+DERE = f"{CONFIGS}/dere/network.py:dere_cnn"
+OWN = {MNIST: 28, "cifar_cnn": 32, SIMPSONS: 64, PEPE: 64, DERE: 32}
 TIMM = {"test_resnet": 32, "test_efficientnet": 32, "test_convnext": 32, "test_vit": 32, "ghostnet_050": 32}
 HEADS: dict[str, dict[str, Any]] = {
     "timm": {},
@@ -41,8 +53,28 @@ def inputs(made: Architecture, rows: int = 4) -> tuple[Tensor, ...]:
 
 
 def test_own_networks_are_all_tested() -> None:
-    assert set(OWN) == set(default_cfgs)
-    assert all(timm.is_model(name) for name in OWN)
+    assert set(OWN) == set(default_cfgs) | {MNIST, SIMPSONS, PEPE, DERE}
+    assert {Path(name.partition(":")[0]) for name in OWN if ":" in name} == set(CONFIGS.glob("*/network.py"))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "side", "options", "expected"),
+    [
+        (MNIST, 1, 28, {}, "18ec8df63a0649ea"),
+        (SIMPSONS, 3, 64, {}, "ef061a9883b9a1ee"),
+        (PEPE, 3, 224, {}, "bb0229a24d807ed4"),
+        (PEPE, 3, 224, {"batch_norm": False}, "23cb1da8f18e6095"),
+        (DERE, 3, 256, {"filters": 16}, "e8d21c6b68be7f85"),
+        (DERE, 3, 256, {"filters": 32}, "606c751306000201"),
+    ],
+)
+def test_the_published_networks_start_from_the_same_weights(
+    name: str, channels: int, side: int, options: dict[str, Any], expected: str
+) -> None:
+    """Hashes of the networks as they stood in the package, before they moved beside their facts."""
+    torch.manual_seed(0)
+    model = build(Architecture(name, 5, channels, side, side, options=options))
+    assert state_sha256(model.state_dict())[:16] == expected
 
 
 @pytest.mark.parametrize("head", list(HEADS))
@@ -109,39 +141,45 @@ def test_old_meta_still_loads() -> None:
     assert list(build(Architecture(**old)).state_dict()) == list(build(architecture("test_resnet", 2)).state_dict())
 
 
-@pytest.mark.parametrize(("name", "mean", "std"), [("mnist_mlp", 0.0, 1.0), ("dere_cnn", 0.5, 0.5)])
+@pytest.mark.parametrize(("name", "mean", "std"), [(MNIST, 0.0, 1.0), (DERE, 0.5, 0.5), ("cifar_cnn", 0.5, 0.5)])
 def test_own_preprocessing(name: str, mean: float, std: float) -> None:
     model = build(architecture(name))
     found = preprocessing(model, 2)
     assert (found.mean, found.std) == ([mean] * 2, [std] * 2)
-    assert resolve_model_data_config(model)["input_size"][1] == timm.get_pretrained_cfg(name).input_size[1]
 
 
 def test_the_shapes_that_the_recipes_name() -> None:
-    mlp = timm.create_model("mnist_mlp")
+    mlp = build(Architecture(MNIST, 10, 1, 28, 28))
     assert [tuple(part.weight.shape) for part in mlp.modules() if isinstance(part, nn.Linear)] == [
         (16, 784), (16, 16), (10, 16),
     ]  # fmt: skip
     assert sum(isinstance(part, nn.Sigmoid) for part in mlp.modules()) == 2
-    simpsons = timm.create_model("simpsons_cnn", num_classes=20)
+    simpsons = build(Architecture(SIMPSONS, 20, 3, 64, 64))
     convolutions = [part for part in simpsons.modules() if isinstance(part, nn.Conv2d)]
     assert [part.out_channels for part in convolutions] == [16, 32, 64, 128, 256, 512]
-    assert [type(part).__name__ for part in simpsons.features[0]] == ["Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"]
+    assert [type(part).__name__ for part in simpsons.get_submodule("features.0").children()] == [
+        "Conv2d",
+        "ReLU",
+        "MaxPool2d",
+        "BatchNorm2d",
+    ]
     linear = [part.out_features for part in simpsons.modules() if isinstance(part, nn.Linear)]
     assert linear == [120, 84, 20]
-    dere = timm.create_model("dere_cnn")
+    dere = build(Architecture(DERE, 5, 3, 256, 256))
     assert sum(isinstance(part, nn.Conv2d) for part in dere.modules()) == 3
     assert sum(isinstance(part, nn.Linear) for part in dere.modules()) == 1
 
 
 @pytest.mark.parametrize("size", [64, 100, 128, 200])
 def test_simpsons_takes_any_larger_picture(size: int) -> None:
-    assert build(Architecture("simpsons_cnn", 3, 3, size, size)).eval()(torch.rand(1, 3, size, size)).shape == (1, 3)
+    assert build(Architecture(SIMPSONS, 3, 3, size, size)).eval()(torch.rand(1, 3, size, size)).shape == (1, 3)
 
 
 def test_too_small_pictures_are_refused() -> None:
-    with pytest.raises(FoldlineError, match="needs pictures of 64 px") as caught:
-        build(Architecture("simpsons_cnn", 3, 3, 63, 200))
+    with pytest.raises(FoldlineError, match="needs pictures of 64 px"):
+        build(Architecture(SIMPSONS, 3, 3, 63, 200))
+    with pytest.raises(FoldlineError, match="fails on pictures of 7 x 200 px") as caught:
+        build(Architecture(DERE, 3, 3, 7, 200))
     assert "data.image_size" in caught.value.where
 
 
@@ -150,9 +188,9 @@ def norms(model: nn.Module) -> int:
 
 
 def test_options_reach_the_network() -> None:
-    assert norms(build(architecture("pepe_alexnet"))) == 1
-    assert norms(build(architecture("pepe_alexnet", options={"batch_norm": False}))) == 0
-    dere = build(architecture("dere_cnn", options={"filters": 5}))
+    assert norms(build(architecture(PEPE))) == 1
+    assert norms(build(architecture(PEPE, options={"batch_norm": False}))) == 0
+    dere = build(architecture(DERE, options={"filters": 5}))
     assert [part.out_channels for part in dere.modules() if isinstance(part, nn.Conv2d)] == [5, 10, 20]
 
 
@@ -164,10 +202,10 @@ def test_options_do_not_overrule_settings(option: str) -> None:
 
 def test_an_option_that_no_one_knows_is_refused() -> None:
     with pytest.raises(FoldlineError, match="filtres"):
-        build(architecture("dere_cnn", options={"filtres": 5}))
+        build(architecture(DERE, options={"filtres": 5}))
 
 
-@pytest.mark.parametrize("name", ["dere_cnn", "ghostnet_050"])
+@pytest.mark.parametrize("name", [DERE, "ghostnet_050"])
 def test_stochastic_depth_is_refused_where_there_is_none(name: str) -> None:
     with pytest.raises(FoldlineError, match="drop_path_rate"):
         build(architecture(name, drop_path_rate=0.1))
@@ -254,3 +292,83 @@ def test_licences(name: str, words: str) -> None:
 def test_licence_of_nothing() -> None:
     with pytest.raises(FoldlineError, match="unknown backbone"):
         licence_note("resnet1818")
+
+
+MORE = """
+from torch import nn
+
+
+class Bare(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs, self.fc = outputs, nn.Linear(3, outputs)
+
+    def get_classifier(self):
+        return self.fc
+
+    def forward_features(self, x):
+        return x
+
+    def forward_head(self, x, pre_logits=False):
+        x = x.mean((2, 3))
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x):
+        return self.forward_head(x)
+
+
+def bare(outputs, channels, height_width):
+    return Bare(outputs)
+
+
+def plain(outputs, channels, height_width):
+    return nn.Flatten()
+
+
+def short(outputs, channels, height_width):
+    return Bare(1)
+
+
+def narrow(outputs):
+    return Bare(outputs)
+"""
+
+
+@pytest.fixture
+def more(tmp_path: Path) -> str:
+    (tmp_path / "more.py").write_text(MORE)
+    return f"{tmp_path}/more.py"
+
+
+def test_a_network_needs_no_more_than_timms_three_methods(more: str) -> None:
+    model = build(Architecture(f"{more}:bare", 3, 3, 32, 32))
+    assert model.training
+    assert classifier(model).out_features == 3
+    assert preprocessing(model, 3).mean == pytest.approx([0.485, 0.456, 0.406])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain", "gives a Flatten, which has no forward_features, forward_head, get_classifier"),
+        ("short", r"gives \[2, 1\] for two pictures, not logits of \[2, 3\]"),
+        ("narrow", r"takes \(outputs\), not \(outputs, channels, height_width\)"),
+        ("nothing", "no function 'nothing'"),
+    ],
+)
+def test_what_is_no_network_is_refused(more: str, name: str, message: str) -> None:
+    with pytest.raises(FoldlineError, match=message):
+        build(Architecture(f"{more}:{name}", 3, 3, 32, 32))
+
+
+def test_a_network_of_ones_own_starts_from_a_file(tmp_path: Path) -> None:
+    """The head is taken over where it fits; all else must be the same network."""
+    torch.manual_seed(0)
+    trained = build(architecture(DERE, 5))
+    file = tmp_path / "w.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in trained.state_dict().items()}, file)
+    choice = Model.model_validate({"name": DERE, "weights": {"name": "file", "options": {"file": str(file)}}})
+    model = build_pretrained(architecture(DERE), choice, tmp_path)
+    assert torch.equal(model.state_dict()["features.0.0.weight"], trained.state_dict()["features.0.0.weight"])
+    with pytest.raises(FoldlineError, match="weights are of another network"):
+        build_pretrained(architecture(DERE, options={"filters": 4}), choice, tmp_path)

@@ -154,7 +154,7 @@ def make_project(root: Path, comp: str, write: Callable[[Path], None] | None = N
     raw.mkdir()
     (write or RECIPES[comp].write)(raw)
     place.mkdir(parents=True)
-    for path in (CONFIGS / comp).glob("*.yaml"):
+    for path in [*(CONFIGS / comp).glob("*.yaml"), *(CONFIGS / comp).glob("*.py")]:
         (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     facts = yaml.safe_load((place / "competition.yaml").read_text(encoding="utf-8"))
     facts["source"] = {"kind": "folder", "name": str(raw)}

@@ -11,6 +11,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +19,11 @@ from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.run import Run
 from foldline.core.tables import atomic_path
 
 KEPT = "code"  # the folder inside a fold's
+SETTINGS = ("model.name", "augment.recipe", "sampling.function", "loss.name")  # what trained weights depend on
 WRITE = "write file.py:name (the file in configs/<comp>/ or in the project folder), or module:name"
 
 
@@ -54,6 +57,35 @@ def locate(layout: Layout, comp: str, name: str) -> str:
         )
     seen = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return f"{seen.as_posix()}:{function}"
+
+
+def named_by(run: Run) -> dict[str, str]:
+    """The functions of the user's own that training calls, by the setting that names them."""
+    values = {setting: _part(run, setting) for setting in SETTINGS}
+    return {setting: name for setting, name in values.items() if is_own(name)}
+
+
+def located(layout: Layout, comp: str, run: Run) -> Run:
+    """The run with the files of these functions found, as `locate` finds them."""
+    for setting, name in named_by(run).items():
+        section, _, key = setting.partition(".")
+        part = getattr(run, section).model_copy(update={key: locate(layout, comp, name)})
+        run = run.model_copy(update={section: part})
+    return run
+
+
+def run_sha256(layout: Layout, comp: str, run: Run) -> dict[str, str]:
+    """The hashes of their sources, by setting and name; of what is not there (any more) none."""
+    hashes = {}
+    for setting, name in named_by(run).items():
+        with suppress(FoldlineError):
+            hashes[f"{setting}: {name}"] = sha256(locate(layout, comp, name))
+    return {key: digest for key, digest in hashes.items() if digest}
+
+
+def _part(run: Run, setting: str) -> str:
+    section, _, key = setting.partition(".")
+    return str(getattr(getattr(run, section), key))
 
 
 def load(name: str, takes: Sequence[str] | None = None, *, where: str = "") -> Callable[..., Any]:

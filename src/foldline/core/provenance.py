@@ -1,4 +1,4 @@
-"""What a fold's training takes from elsewhere, as hashes: other runs, further rows, a weights file.
+"""What a fold's training takes from elsewhere, as hashes: other runs, further rows, a weights file, code.
 
 Reads these files; writes nothing. The hashes stand in the fold's `meta.json` and in its resume point, so that a fold
 that was made from something else than what is there now is noticed.
@@ -7,6 +7,7 @@ that was made from something else than what is there now is noticed.
 from collections.abc import Mapping
 from pathlib import Path
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
@@ -27,7 +28,7 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int) -> dict[str, s
         meta = layout.fold(comp, name, fold) / "meta.json"
         if name and meta.is_file():
             found[f"{setting}: {name}"] = read_json(meta)["sha256"]["weights"]
-    return found
+    return found | own_code.run_sha256(layout, comp, run)
 
 
 def require_same_inputs(before: Mapping[str, str], now: Mapping[str, str], *, where: str) -> None:

@@ -13,7 +13,7 @@ from foldline.core.yaml_models import Strict, apply_overrides, load_yaml
 class Model(Strict):
     """The network."""
 
-    name: str = Field("resnet18", description="any timm model, or one of foldline's own small networks")
+    name: str = Field("resnet18", description="any timm model, `cifar_cnn`, or a network of your own: `file.py:name`")
     weights: Weights = Field(default_factory=Weights)
     drop_rate: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     drop_path_rate: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
@@ -67,7 +67,7 @@ class Augment(Strict):
     recipe: str = Field(
         "light",
         description="none, light, medium, heavy: photographs; flips, dihedral: pictures with mirror axes, without an "
-        "up; document, medical: no flips; randaugment; fish, pepe, dere: of published systems",
+        "up; document, medical: no flips; randaugment; or one of your own: `file.py:name`",
     )
     strength: float = Field(
         1.0, ge=0, le=3, description="scales the recipe's geometric and photometric ranges; 0 leaves its flips alone"
@@ -84,6 +84,10 @@ class Augment(Strict):
 class Sampling(Strict):
     """Which training rows an epoch has, and how often."""
 
+    function: str = Field(
+        "",
+        description="a sampler of your own, `file.py:name`: (labels, epoch, seed) -> row numbers",
+    )
     balance: float = Field(
         0.0,
         ge=0,
@@ -116,7 +120,9 @@ class Extra(Strict):
 class Loss(Strict):
     """What training minimises."""
 
-    name: str = Field("auto", description="auto: by the task; an unknown name lists the known ones")
+    name: str = Field(
+        "auto", description="auto: by the task; an unknown name lists the known ones; `file.py:name`: your own"
+    )
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
     class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
         "none", description="what each class counts: balanced: rows / (classes x its rows), or class: weight"

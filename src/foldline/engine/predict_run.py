@@ -1,7 +1,7 @@
 """Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
@@ -56,8 +57,9 @@ def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta
 
 
 def load_models(folder: Path, meta: Meta, device: torch.device) -> list[nn.Module]:
-    """A fold's network, and its start where that is kept, from its folder alone: meta and weights, no YAML."""
+    """A fold's network, and its start where that is kept, from its folder alone: meta, weights and code, no YAML."""
     architecture = Architecture(**meta["architecture"])
+    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta["sha256"].get("code", {})))
     models = []
     for file in meta["weights"]:
         model = build(architecture)

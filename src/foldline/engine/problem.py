@@ -18,7 +18,7 @@ from torch import Tensor
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
-from foldline.core.own_code import locate
+from foldline.core.own_code import locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
@@ -71,6 +71,11 @@ class Problem:
         """[training rows] whether a row's picture could be decoded."""
         return np.array([image not in self.cache.bad for image in self.folds.frame["image"]])
 
+    @cached_property
+    def located(self) -> Run:
+        """The run, with the files of its own code found."""
+        return located(self.layout, self.comp, self.run)
+
     @property
     def metrics(self) -> list[str]:
         """The competition's own metric, then the further ones of the facts and of the run."""
@@ -84,7 +89,7 @@ class Problem:
 
     def objective_of(self, truth: NDArray[np.float64]) -> Objective:
         """What a fold minimises; classes are counted on the rows that it trains on, never on its own."""
-        run, folds = self.run, self.folds
+        run, folds = self.located, self.folds
         return build_objective(
             run.loss,
             folds.task,
@@ -98,7 +103,7 @@ class Problem:
     def architecture(self) -> Architecture:
         """The network that the run names, for this competition's outputs."""
         height, width = self.run.data.height_width
-        model = self.run.model
+        model = self.located.model
         return Architecture(
             model.name, self.objective.logits, int(self.cache.pixels.shape[3]), height, width,
             model.drop_rate, model.drop_path_rate, pool=model.pool, head=model.head.model_dump(mode="json"),

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from foldline.core.errors import FoldlineError
+from foldline.core.own_code import sha256
 from foldline.core.progress import Progress, say
 from foldline.core.run import Probe
 from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_file, sha256_json
@@ -174,6 +175,7 @@ def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe:
     """[views, rows, features] float32, kept in the cache folder."""
     positions = problem.cache.rows(problem.folds.frame["image"].tolist())
     network = problem.architecture.as_json()  # pooling and options have no weights, and make other features
+    network["name"] += sha256(problem.architecture.name)
     content = [
         problem.cache.key, problem.folds.sha256, digest, network, probe.views, problem.device.type,
         prepare.mean, prepare.std,

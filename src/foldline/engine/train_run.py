@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
@@ -87,7 +88,7 @@ def make_job(
         "inputs": inputs_sha256(problem.layout, problem.comp, run, fold),
     }  # fmt: skip
     return FoldJob(
-        fold=fold, run=run, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
+        fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
         pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
         objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
@@ -98,7 +99,7 @@ def make_job(
 
 def require_trainable(problem: Problem, fold: int) -> None:
     """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
-    run, folds = problem.run, problem.folds
+    run, folds = problem.located, problem.folds
     for train, what in ((True, "to train on"), (False, "of its own")):
         if not len(problem.own(fold, train=train)):
             raise FoldlineError(
@@ -112,7 +113,7 @@ def require_trainable(problem: Problem, fold: int) -> None:
         teacher_meta(problem, fold)
     Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
     truth = problem.truth[problem.own(fold, train=True)]
-    rows_per_epoch(row_classes(truth, folds.task), len(truth), run.sampling, folds.outputs)
+    rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 
 
 def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:
@@ -126,7 +127,8 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
     save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
     _write_valid(problem, job, list(members.values()))
     write_log(job.folder / "log.csv", fitted.log)
-    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members))
+    code = own_code.keep(job.folder, [*own_code.named_by(job.run).values(), *job.metrics])
+    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members, code))
     for done in (job.resume_path, job.folder / "latest.parquet"):
         done.unlink(missing_ok=True)
 
@@ -146,24 +148,31 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
 
 
 def _meta(
-    problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State]
+    problem: Problem,
+    start: Start,
+    name: str,
+    job: FoldJob,
+    fitted: Fitted,
+    members: dict[str, State],
+    code: dict[str, str],
 ) -> dict[str, Any]:
     """The content of `meta.json`."""
-    run, encoding = job.run, problem.encoding_of(job.fold)
+    run, encoding = problem.run, problem.encoding_of(job.fold)
     last_epoch = len(fitted.log) - 1
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     return {
         "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task.as_json(),
         "outputs": job.outputs,
-        "activation": job.objective.activation, "model": run.model.name, "architecture": problem.architecture.as_json(),
+        "activation": job.objective.activation, "model": run.model.name,
+        "architecture": problem.architecture.as_json() | {"name": run.model.name},
         "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
         "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
         "crop": start.prepare.crop, "intensity": run.data.intensity,
         "metadata": None if encoding is None else encoding.as_json(),
         "sha256": {
             "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
-            "weights": weights_sha256(members), "inputs": job.made_from["inputs"],
+            "weights": weights_sha256(members), "inputs": job.made_from["inputs"], "code": code,
         },
         "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
         "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},

@@ -4,24 +4,27 @@ The same (seed, fold, epoch, row) gives the same picture whatever the number of 
 the rows, or where training was interrupted.
 """
 
+import inspect
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Augment
 from foldline.images.recipes import RECIPES
-from foldline.images.transforms import WHERE, build_transforms
+from foldline.images.transforms import WHERE, build_transforms, require_transforms
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a server for the newest version
 
 Pixels = NDArray[np.uint8]
 ERASING = -2  # the key's last part for erasing, apart from all others: rows, repeats and batches are not negative
+BUILDER = ("strength", "height_width", "channels")  # what a recipe takes
 TRIALS = 8  # pictures on which transforms of one's own are tried before training
 
 
@@ -39,12 +42,23 @@ class Augmenter:
     """
 
     def __init__(self, settings: Augment, height_width: tuple[int, int], channels: int | None = None) -> None:
+        self.made_of = (settings, height_width, channels)
         self.erasing = settings.erasing
-        transforms = _transforms(settings, height_width, channels)
-        self.flips = _only_flips(transforms)
-        self.compose: Any = None if self.flips is not None else _compose(transforms)
-        if settings.transforms is not None and self.compose is not None:
+        self.flips: list[tuple[int, float]] | None = None
+        self.compose: Any = None
+        by_name = settings.transforms is None and not own_code.is_own(settings.recipe)
+        self.where = WHERE if settings.transforms is not None else "augment.recipe"
+        self.picture = None if by_name else _picture_function(settings)
+        if self.picture is None:
+            transforms = _transforms(settings, height_width, channels)
+            self.flips = _only_flips(transforms)
+            self.compose = None if self.flips is not None else _compose(transforms)
+        if not by_name and self.flips is None:
             _try(self, (*height_width, channels or 3))
+
+    def __reduce__(self) -> Any:
+        """Made anew in another process: code of the user's own cannot be sent."""
+        return Augmenter, self.made_of
 
     @property
     def does_nothing(self) -> bool:
@@ -62,16 +76,41 @@ class Augmenter:
         seed = key_seed(*key)
         if self.flips is not None:
             return flip(image, self.flips, seed)
+        if self.picture is not None:
+            return _same_kind(self.picture(image.copy(), np.random.default_rng(seed)), image, self.where)
         _set_state(self.compose, seed)
-        return _same_kind(self.compose(image=image)["image"], image)
+        return _same_kind(self.compose(image=image)["image"], image, self.where)
 
 
 def _transforms(settings: Augment, height_width: tuple[int, int], channels: int | None) -> list[Any]:
     if settings.transforms is not None:
         return build_transforms(settings.transforms)
+    arguments = settings.strength, height_width, channels
+    if own_code.is_own(settings.recipe):
+        build = own_code.load(settings.recipe, BUILDER, where="augment.recipe")
+        made = own_code.attempt(settings.recipe, lambda: build(*arguments), where="augment.recipe")
+        return require_transforms(made, where=f"augment.recipe: {settings.recipe}")
     if settings.recipe not in RECIPES:
         raise unknown("augmentation recipe", settings.recipe, list(RECIPES), where="augment.recipe")
-    return RECIPES[settings.recipe](settings.strength, height_width, channels)
+    return RECIPES[settings.recipe](*arguments)
+
+
+def _picture_function(settings: Augment) -> Callable[[Pixels, np.random.Generator], Any] | None:
+    """A function (image, rng) -> image of the user's own; None where it takes three arguments and builds a list."""
+    if settings.transforms is not None:
+        return None
+    name = settings.recipe
+    function = own_code.load(name, where="augment.recipe")
+    if len(inspect.signature(function).parameters) == len(BUILDER):
+        return None
+    own_code.load(name, ("image", "rng"), where="augment.recipe")
+    if settings.strength != 1:
+        raise FoldlineError(
+            f"'{name}' takes no strength",
+            where="augment.strength",
+            next=f"leave it out, or let the function take ({', '.join(BUILDER)}) and give a list of albumentations",
+        )
+    return lambda image, rng: own_code.attempt(name, lambda: function(image, rng), where="augment.recipe")
 
 
 def _compose(transforms: list[Any]) -> Any:
@@ -138,14 +177,16 @@ def erase(image: Pixels, probability: float, *key: int) -> Pixels:
     return result
 
 
-def _same_kind(result: NDArray[Any], image: Pixels) -> Pixels:
+def _same_kind(result: Any, image: Pixels, where: str) -> Pixels:
     """The result, if it is a picture like the one that went in; else a FoldlineError."""
+    result = np.asarray(result)
     result = result[..., None] if result.ndim < image.ndim else result
     if result.shape == image.shape and result.dtype == np.uint8:
-        return result
+        same: Pixels = result
+        return same
     raise FoldlineError(
         f"the transforms turn a picture of {_words(image.shape)}, uint8, into {_words(result.shape)}, {result.dtype}",
-        where=WHERE,
+        where=where,
         next=f"end with one that gives {image.shape[0]} x {image.shape[1]} again (Resize, or crop with that size); the "
         "network's own normalisation is done later",
     )
@@ -157,24 +198,25 @@ def _try(augmenter: Augmenter, shape: tuple[int, int, int]) -> None:
 
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     try:
-        for trial in range(TRIALS):
-            _forced(augmenter.compose, image, trial)
+        for trial in range(TRIALS if augmenter.compose is not None else 0):
+            _forced(augmenter, image, trial)
         first = [augmenter(image, trial) for trial in range(TRIALS)]
         again = [augmenter(image, trial) for trial in reversed(range(TRIALS))][::-1]
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, cv2.error) as error:
         what = f"the transforms fail on a picture of {_words(shape)}: {' '.join(str(error).split())}"
-        raise FoldlineError(what, where=WHERE) from error
+        raise FoldlineError(what, where=augmenter.where) from error
     if any((a != b).any() for a, b in zip(first, again, strict=True)):
-        raise FoldlineError("a transform depends on more than its seed, so training could not be repeated", where=WHERE)
+        what = "a transform depends on more than its seed, so training could not be repeated"
+        raise FoldlineError(what, where=augmenter.where)
 
 
-def _forced(compose: Any, image: Pixels, seed: int) -> Pixels:
+def _forced(augmenter: Augmenter, image: Pixels, seed: int) -> Pixels:
     """The picture after every transform of the list, whatever its probability."""
-    _set_state(compose, seed)
+    _set_state(augmenter.compose, seed)
     result = image
-    for transform in compose.transforms:
+    for transform in augmenter.compose.transforms:
         result = transform(force_apply=True, image=result)["image"]
-    return _same_kind(result, image)
+    return _same_kind(result, image, augmenter.where)
 
 
 def _words(shape: Sequence[int]) -> str:

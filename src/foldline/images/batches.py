@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from foldline.core.errors import FoldlineError
 from foldline.core.run import Sampling
 from foldline.core.task import TASKS, Task
 from foldline.images.augment import Augmenter
@@ -52,7 +53,7 @@ class TrainingRows(Dataset[Batch]):
         self.key = key
         self.sampling = sampling or Sampling()
         self.outputs = list(outputs)
-        self.classes = None if truth is None else row_classes(truth, task)
+        self.classes = None if truth is None else row_classes(truth, task, self.sampling)
         self.rows_per_epoch = rows_per_epoch(self.classes, len(positions), self.sampling, self.outputs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,7 +72,12 @@ class TrainingRows(Dataset[Batch]):
 
     def order(self, epoch: int) -> Indices:
         """[rows_per_epoch] the rows of an epoch, in their order."""
-        return epoch_rows(self.classes, len(self.positions), self.sampling, self.outputs, self.key, epoch)
+        rows = epoch_rows(self.classes, len(self.positions), self.sampling, self.outputs, self.key, epoch)
+        if len(rows) != self.rows_per_epoch:
+            raise FoldlineError(
+                f"an epoch has {len(rows)} rows and not {self.rows_per_epoch}, as the first", where="sampling.function"
+            )
+        return rows
 
     def __getitem__(self, item: Item) -> Batch:
         """A batch of one."""

@@ -216,26 +216,6 @@ def _randaugment_colours(share: float, channels: int | None) -> list[Any]:
     ]
 
 
-def _fish(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    return [_flip(), _flip(up_down=True)]
-
-
-def _pepe(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    return [_flip(up_down=True)]
-
-
-def _dere(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-    import cv2
-
-    flips = [_flip(), _flip(up_down=True)]
-    if strength == 0:
-        return flips
-    brightness = alb.RandomBrightnessContrast(brightness_limit=min(0.2 * strength, 0.9), contrast_limit=0, p=1.0)
-    turn = alb.Rotate(limit=min(180 * strength, 180), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
-    return [*flips, brightness, turn]
-
-
 RECIPES: dict[str, Recipe] = {
     "none": _none,  # the picture as it is
     "light": _light,  # left-right flip, small moves, light and contrast: everyday photographs
@@ -246,7 +226,4 @@ RECIPES: dict[str, Recipe] = {
     "document": _document,  # scans and photographed pages: tilt, worn print, no flips, since letters have a direction
     "medical": _medical,  # X-rays and slices: no flips, since a body's left is not its right; no colour
     "randaugment": _randaugment,  # two of up to thirteen operations: a strong default that has one number to tune
-    "fish": _fish,  # flips alone: objects on a table seen from above, such as fish at a market
-    "pepe": _pepe,  # upside-down flips alone: the recipe of a published two-class picture system
-    "dere": _dere,  # flips, brightness and any turn: drawn faces in the published system that it comes from
 }

@@ -5,10 +5,12 @@ so that no row of a class is drawn twice more often than another.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Sampling
 from foldline.core.task import Task
@@ -23,7 +25,7 @@ def epoch_order(rows: int, key: tuple[int, int], epoch: int) -> Indices:
     return np.random.default_rng(key_seed(*key, epoch)).permutation(rows)
 
 
-def row_classes(truth: NDArray[np.float64], task: Task) -> Indices | None:
+def row_classes(truth: NDArray[np.float64], task: Task, sampling: Sampling | None = None) -> NDArray[Any] | None:
     """What `epoch_rows` calls the rows' classes, from what `core.task.truth_array` gives.
 
     Args:
@@ -31,15 +33,17 @@ def row_classes(truth: NDArray[np.float64], task: Task) -> Indices | None:
 
     Returns:
         [rows] classes, [rows, outputs] 0 and 1 for multi-label tasks, or None where there are none, or
-        those of several targets.
+        those of several targets. A sampler of the user's own gets the truth itself.
     """
+    if sampling is not None and sampling.function:
+        return truth
     if task.soft:
         return np.asarray(truth.argmax(axis=1), dtype=np.int64)
     return truth.astype(np.int64) if task.single_label or task.label_sets else None
 
 
 def epoch_rows(
-    classes: Indices | None, rows: int, sampling: Sampling, names: Sequence[str], key: tuple[int, int], epoch: int
+    classes: NDArray[Any] | None, rows: int, sampling: Sampling, names: Sequence[str], key: tuple[int, int], epoch: int
 ) -> Indices:
     """The training rows of one epoch, in their order; a row may come several times or not at all.
 
@@ -58,6 +62,8 @@ def epoch_rows(
     """
     if sampling == Sampling():
         return epoch_order(rows, key, epoch)
+    if sampling.function:
+        return _own_rows(classes, rows, sampling, key, epoch)
     members = _members(classes, names)
     quotas = _quotas(np.array([len(m) for m in members]), sampling, names)
     parts = [
@@ -69,10 +75,31 @@ def epoch_rows(
     return chosen[epoch_order(len(chosen), key, epoch)]
 
 
-def rows_per_epoch(classes: Indices | None, rows: int, sampling: Sampling, names: Sequence[str]) -> int:
+def _own_rows(labels: NDArray[Any] | None, rows: int, sampling: Sampling, key: tuple[int, int], epoch: int) -> Indices:
+    """What a sampler of the user's own (`core.own_code`) gives: a function (labels, epoch, seed) -> row numbers."""
+    name = sampling.function
+    if sampling != Sampling(function=name):
+        raise FoldlineError(
+            "a sampler of your own does all of the sampling", where="sampling", next="leave the rest out"
+        )
+    function = own_code.load(name, ("labels", "epoch", "seed"), where="sampling.function")
+    chosen = np.asarray(own_code.attempt(name, lambda: function(labels, epoch, key_seed(*key))))
+    if (
+        chosen.ndim != 1
+        or chosen.dtype.kind not in "iu"
+        or not ((chosen >= 0) & (chosen < rows)).all()
+        or not len(chosen)
+    ):
+        raise FoldlineError(f"must give row numbers from 0 to {rows - 1}", where=f"sampling.function: {name}")
+    return chosen.astype(np.int64)
+
+
+def rows_per_epoch(classes: NDArray[Any] | None, rows: int, sampling: Sampling, names: Sequence[str]) -> int:
     """How many rows `epoch_rows` gives, in every epoch; raises as it does."""
     if sampling == Sampling():
         return rows
+    if sampling.function:
+        return len(_own_rows(classes, rows, sampling, (0, 0), 0))
     return int(_quotas(np.array([len(m) for m in _members(classes, names)]), sampling, names).sum())
 
 

@@ -27,6 +27,16 @@ def build_transforms(entries: Sequence[Any]) -> list[Any]:
     return [_build(entry) for entry in entries]
 
 
+def require_transforms(transforms: Any, *, where: str) -> list[Any]:
+    """Raises FoldlineError for anything but a list of albumentations."""
+    import albumentations as alb
+
+    kinds = (alb.BasicTransform, alb.BaseCompose)
+    if not isinstance(transforms, list) or not all(isinstance(transform, kinds) for transform in transforms):
+        raise FoldlineError(f"must give a list of albumentations, not {transforms!r}", where=where)
+    return transforms
+
+
 def _build(entry: Any) -> Any:
     name, parameters = _name_and_parameters(entry)
     kind = _known().get(name)

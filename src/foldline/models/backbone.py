@@ -12,10 +12,12 @@ from torch import nn
 
 from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError, unknown
+from foldline.core.own_code import is_own
 from foldline.core.run import Model
-from foldline.models import classic  # registers foldline's own networks with timm
+from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.heads import attach_head, require_pool
-from foldline.models.weights import State, timm_state
+from foldline.models.own import own_network
+from foldline.models.weights import State, state_from, timm_state, weights_file
 
 # Arguments of timm that have a setting of their own, or that would make something else than a classifier.
 _NOT_OPTIONS = {
@@ -31,6 +33,7 @@ class Architecture:
     """Everything that rebuilds a network without its YAML: kept in each fold's meta.
 
     Attributes:
+        name: timm's, or a function of the user's own as `core.own_code.locate` gives it.
         outputs: logits a row.
         channels: of a picture.
         height: of a picture, in px; so is `width`.
@@ -75,9 +78,11 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
     Raises:
         FoldlineError: an unknown name, or a setting that this network does not take.
     """
-    require_known(architecture.name)
-    _require_size(architecture)
-    model = _timm_network(architecture.name, {**_arguments(architecture), **extra})
+    if is_own(architecture.name):
+        model = own_network(architecture)
+    else:
+        require_known(architecture.name)
+        model = _timm_network(architecture.name, {**_arguments(architecture), **extra})
     if architecture.pool not in ("default", "gem"):
         require_pool(model, architecture.pool)
     head = _head(architecture.head)
@@ -140,18 +145,6 @@ def require_known(name: str) -> None:
         )
 
 
-def _require_size(architecture: Architecture) -> None:
-    """The smallest picture that one of foldline's own networks leaves something of."""
-    config = classic.default_cfgs.get(architecture.name)
-    smallest = 1 if config is None else config["min_input_size"][1]
-    if min(architecture.height, architecture.width) < smallest:
-        raise FoldlineError(
-            f"'{architecture.name}' needs pictures of {smallest} px or more",
-            where=f"data.image_size: {architecture.height} x {architecture.width}",
-            next=f"set data.image_size: {smallest}, or choose another backbone",
-        )
-
-
 def _fixed_size(name: str) -> bool:
     config = timm.get_pretrained_cfg(name)
     return bool(config is not None and config.fixed_input_size)
@@ -170,6 +163,10 @@ def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> 
         return build(architecture)
     if choice.weights.name == "hub":
         return _from_hub(architecture)
+    if is_own(architecture.name):
+        model = build(architecture)
+        state_from(weights_file(choice.weights, cache), model)
+        return model
     require_known(architecture.name)
     state = timm_state(choice.weights, timm.create_model(architecture.name), cache)
     try:
@@ -184,8 +181,10 @@ def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> 
 
 def _from_hub(architecture: Architecture) -> nn.Module:
     """timm's own weights. Whatever a hub client raises, the person gets the three ways out."""
-    require_known(architecture.name)
-    config = timm.get_pretrained_cfg(architecture.name)
+    config = None
+    if not is_own(architecture.name):
+        require_known(architecture.name)
+        config = timm.get_pretrained_cfg(architecture.name)
     if config is None or not config.has_weights:
         raise FoldlineError(
             f"'{architecture.name}' has no pretrained weights",

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.options import TINY, Option, read_options
+from foldline.core.own_code import is_own
 from foldline.core.run import Loss
 from foldline.core.task import CLASSES, EXCLUSIVE, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
+from foldline.engine.losses.own import own_loss
 from foldline.engine.losses.spec import Kind, LossFunction, Making, Mean, Table, by_task
 
 Array = NDArray[np.float64]
@@ -116,6 +118,9 @@ def build_objective(
     if task.targets:
         return _of_several(settings, task, outputs, truth, bounds=bounds, scale=scale)
     name = task.loss if settings.name == "auto" else settings.name
+    if is_own(name):
+        function, activation = own_loss(name, settings, task, len(outputs))
+        return Objective(function, function, len(outputs), activation)
     if name not in LOSSES:
         raise unknown("loss", name, list(LOSSES), where="loss.name")
     kind = LOSSES[name]
