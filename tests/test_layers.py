@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 import foldline
 
 HOUSE = Path(foldline.__file__).parent
@@ -91,12 +89,10 @@ def circle(house: Path) -> list[str]:
     return []
 
 
-@pytest.mark.xfail(reason="being moved")
 def test_imports_point_down() -> None:
     assert wrong_imports(HOUSE) == []
 
 
-@pytest.mark.xfail(reason="being moved")
 def test_no_circles() -> None:
     assert circle(HOUSE) == []
 
@@ -133,7 +129,6 @@ def test_core_knows_no_torch() -> None:
         assert "import torch" not in path.read_text(encoding="utf-8"), path
 
 
-@pytest.mark.xfail(reason="being moved")
 def test_nobody_asks_a_task_for_its_name() -> None:
     """What a task means stands in `core/task.py`; whoever asks a task has a property to ask."""
     for path in [*HOUSE.rglob("*.py"), *HOUSE.rglob("*.html")]:

@@ -64,7 +64,7 @@ def test_clusters_of_unequal_size_keep_their_rows_together() -> None:
         return 0.0
 
     from foldline.core.task import ALL
-    from foldline.scoring.metrics.catalogue import Metric
+    from foldline.scoring.metrics.metric import Metric
 
     metric = Metric("remember", remember, "max", "value", ALL)
     bootstrap_interval(metric, truth, truth, clusters=clusters, resamples=200, task=TASKS["regression"])

@@ -19,6 +19,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv
 from foldline.readers import read_rows
+from foldline.submission.form import sample_path
 from shapes.graders import Refused, grade
 from shapes.shapes import SHAPES, Shape
 from shapes.tree import Tree, zip_files
@@ -64,7 +65,7 @@ class Line:
 
     @property
     def sample(self) -> Path:
-        return self.layout.sample(self.slug, load_competition(self.layout, self.slug))
+        return sample_path(self.layout, self.slug, load_competition(self.layout, self.slug))
 
     def changed(self, change: Change) -> Path:
         """A copy of the submission whose lines after the header were changed."""

@@ -12,6 +12,7 @@ from foldline.core.folds import load_folds
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
 from foldline.core.task import Array
 from foldline.scoring.cv import cross_validation
+from foldline.submission.form import sample_path
 from tiny import FACTS, TinyProject
 
 GRADES = ["none", "mild", "severe"]
@@ -113,7 +114,7 @@ def test_a_submission_of_another_sample_is_made_anew(project: TinyProject, capsy
     project.prepare()
     write_run(project, "quick", timid)
     assert project.run("ensemble") == 0
-    sample = project.layout.sample("tiny", load_competition(project.layout, "tiny"))
+    sample = sample_path(project.layout, "tiny", load_competition(project.layout, "tiny"))
     head, *lines = sample.read_text().splitlines()
     sample.write_text("\n".join([head, *reversed(lines)]) + "\n")
     assert project.run("ensemble") == 0

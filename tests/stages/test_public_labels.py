@@ -14,6 +14,7 @@ from foldline.core.tables import read_csv, read_json, sha256_file, write_csv, wr
 from foldline.core.yaml_models import parse_yaml
 from foldline.stages.folds import folds
 from foldline.stages.score import score_submission
+from foldline.submission.form import sample_path
 
 FACTS = """\
 source: {kind: placed}
@@ -102,7 +103,7 @@ def test_names_and_a_sample_of_its_own(layout: Layout) -> None:
     folds(layout, "tiny")
     assert set(read_csv(layout.holdout_solution("tiny"))["target"]) == {"Cat", "Dog"}
     assert not layout.holdout_sample("tiny").exists()
-    assert layout.sample("tiny", load_competition(layout, "tiny")) == layout.input("tiny") / "sample.csv"
+    assert sample_path(layout, "tiny", load_competition(layout, "tiny")) == layout.input("tiny") / "sample.csv"
 
 
 @pytest.mark.parametrize(

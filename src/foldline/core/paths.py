@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from foldline.core.competition import Competition
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,6 @@ class Layout:
     def holdout_sample(self, comp: str) -> Path:
         """The sample submission made where the competition has none."""
         return self.root / "folds" / f"{comp}.sample_submission.csv"
-
-    def sample(self, comp: str, facts: "Competition") -> Path:
-        """The sample submission: the competition's own, or the one that foldline made."""
-        if facts.makes_sample:
-            return self.holdout_sample(comp)
-        return self.input(comp) / (facts.submission.sample or "sample_submission.csv")
 
     def run(self, comp: str, run: str) -> Path:
         """A run's folder: `oof/<comp>/<run>/`."""

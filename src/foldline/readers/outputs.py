@@ -18,7 +18,7 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
         FoldlineError: a binary task has not two classes, classes that are no numbers have no order.
     """
     if facts.task.targets:
-        outputs = [output for name, task in facts.task.targets for output in _of_target(frame, facts, name, task)]
+        outputs = [output for name, part in facts.task.targets for output in _of_target(frame, facts, name, part)]
         named = pd.Index(facts.task.prediction_columns(outputs))
         if not named.is_unique:
             twice = named[named.duplicated()].tolist()

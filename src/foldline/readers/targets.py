@@ -76,8 +76,8 @@ def _several(
     cells = {f"target_{name}": fill(lines, column, where=f"{where}: target")
              for name, column in zip(targets, columns, strict=True)}  # fmt: skip
     table = _without_missing(pd.DataFrame(cells)[first].set_index(ids[first]), rows, facts, where)
-    for name, task in targets.items():
-        _check(table[f"target_{name}"], task, given_classes(facts, name), where)
+    for name, part in targets.items():
+        _check(table[f"target_{name}"], part, given_classes(facts, name), where)
     return table
 
 
@@ -155,7 +155,7 @@ def _pivot(
 
 def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
-    numbers = {f"target_{name}" for name, task in facts.task.targets if not task.has_classes}
+    numbers = {f"target_{name}" for name, part in facts.task.targets if not part.has_classes}
     if facts.task.soft or not facts.task.has_classes:
         numbers = set(cells.columns)
     lacking = cells.apply(

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
-from foldline.scoring.metrics.catalogue import Metric
 from foldline.scoring.metrics.forms import as_read_by
+from foldline.scoring.metrics.metric import Metric
 
 Index = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from foldline.scoring.choose import choose_decision
 from foldline.scoring.cv import LEVEL, RESAMPLES, per_entity
 from foldline.scoring.intervals import paired_difference
 from foldline.scoring.metrics import metric_for, score
-from foldline.scoring.metrics.catalogue import Metric
+from foldline.scoring.metrics.metric import Metric
 
 Verdict = Literal["better", "worse", "same", "undefined"]
 

@@ -54,6 +54,8 @@ def ensemble(
     Raises:
         FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate.
     """
+    from foldline.submission.form import sample_path
+
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
@@ -66,7 +68,7 @@ def ensemble(
     if len(runs) > 1 and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
-    sample = layout.sample(comp, facts)
+    sample = sample_path(layout, comp, facts)
     made_from = {
         "folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None,
         "metric": facts.metric, "decide": decide,

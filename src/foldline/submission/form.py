@@ -7,6 +7,7 @@ Header, ids, order and index column are the sample's; joins are by id.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -117,9 +118,16 @@ class Form:
         return list(self.kind.ids), self.kind.read(frame.iloc[order].reset_index(drop=True))
 
 
+def sample_path(layout: Layout, comp: str, facts: Competition) -> Path:
+    """The sample submission: the competition's own, or the one that foldline made."""
+    if facts.makes_sample:
+        return layout.holdout_sample(comp)
+    return layout.input(comp) / (facts.submission.sample or "sample_submission.csv")
+
+
 def open_form(layout: Layout, comp: str, facts: Competition, outputs: Sequence[str]) -> Form:
     """The form of a competition's submissions, from the files of the project."""
-    path, root = layout.sample(comp, facts), layout.input(comp)
+    path, root = sample_path(layout, comp, facts), layout.input(comp)
     sample, lines = read_sample(path, root, facts)
     names = class_names(root, facts)
     return Form.open(sample, facts, outputs, names=names, lines=lines, where=layout.relative(path))

@@ -10,8 +10,8 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.task import Array, Task
 from foldline.scoring.decide import Decision
-from foldline.scoring.metrics.catalogue import Metric
 from foldline.scoring.metrics.for_task import metric_for
+from foldline.scoring.metrics.metric import Metric
 from foldline.submission.gate import Gate
 from foldline.submission.lines import Lines
 

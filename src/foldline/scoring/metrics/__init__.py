@@ -5,10 +5,11 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
-from foldline.scoring.metrics.catalogue import METRICS, Metric, metric_named
+from foldline.scoring.metrics.catalogue import METRICS, metric_named
 from foldline.scoring.metrics.classification import confusion_matrix
 from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.forms import as_read_by, check_arrays, decided, guess_task
+from foldline.scoring.metrics.metric import Metric
 
 __all__ = [
     "METRICS",

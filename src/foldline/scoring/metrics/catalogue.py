@@ -6,65 +6,19 @@ and whoever compares scores leaves it out.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.task import CLASSES, EXCLUSIVE, Array
 from foldline.scoring.metrics import classification, probability, ranking, regression
+from foldline.scoring.metrics.custom import custom_metric
+from foldline.scoring.metrics.metric import Input, Metric
 
-Input = Literal["prob", "label", "rank", "value"]
 BINARY = ("two_classes",)
 LABELS = ("class", "set")
 NUMBERS = ("numbers", "ordered", "shares")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One way to score predictions.
-
-    Attributes:
-        name: what the facts call it.
-        function: (truth, prediction) -> float, in the form that `input` names (see `scoring.metrics.forms`).
-        direction: whether larger ("max") or smaller ("min") is better.
-        input: what it reads of a prediction: probabilities, decided labels, only the order, or a number.
-        kinds: the kinds of tasks for which it has a meaning (`Task.fits`).
-        range: the smallest and the largest score; the best is the end that `direction` points to.
-        rows: where the metric is a plain mean over rows: the function that gives each row's part.
-        parts: of a metric of several targets, each target's (`scoring.metrics.combined`).
-    """
-
-    name: str
-    function: Callable[[Array, Array], float]
-    direction: Literal["max", "min"]
-    input: Input
-    kinds: tuple[str, ...]
-    range: tuple[float, float] = (0.0, 1.0)
-    rows: Callable[[Array, Array], Array] | None = None
-    parts: "tuple[Part, ...]" = ()
-
-    @property
-    def best(self) -> float:
-        """The score of a perfect prediction."""
-        return self.range[1] if self.direction == "max" else self.range[0]
-
-    def better(self, left: float, right: float) -> bool:
-        """Whether `left` beats `right`; a defined score beats nan."""
-        if np.isnan(left) or np.isnan(right):
-            return bool(np.isnan(right) and not np.isnan(left))
-        return left > right if self.direction == "max" else left < right
-
-
-@dataclass(frozen=True)
-class Part:
-    """One target's share of a metric of several targets."""
-
-    weight: float
-    metric: Metric
-    target: str
 
 
 def _mean_of(rows: Callable[[Array, Array], Array], truth: Array, prediction: Array) -> float:
@@ -250,8 +204,6 @@ def metric_named(name: str, *, where: str = "") -> Metric:
     if name in METRICS:
         return METRICS[name]
     if ":" in name:
-        from foldline.scoring.metrics.custom import custom_metric
-
         return custom_metric(name, where=where)
     if name.partition("@")[0] in FAMILIES and "@" in name:
         return _parametrised(name)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.arrays import Labels, Rows
+from foldline.scoring.metrics.metric import Labels, Rows
 
 
 def right_rows(truth: Labels, labels: Labels) -> Rows:

@@ -1,14 +1,12 @@
 """A metric of the user's own (`core.own_code`): a function (truth, prediction) of arrays that returns a number."""
 
 from numbers import Real
-from typing import Any
+from typing import Any, get_args
 
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.task import ALL
-from foldline.scoring.metrics.catalogue import Metric
-
-INPUTS = ("prob", "label", "rank", "value")
+from foldline.scoring.metrics.metric import Input, Metric
 
 
 def custom_metric(name: str, *, where: str = "") -> Metric:
@@ -23,11 +21,11 @@ def custom_metric(name: str, *, where: str = "") -> Metric:
     function = own_code.load(name, ("truth", "prediction"), where=where)
     direction: Any = getattr(function, "direction", "max")
     reads: Any = getattr(function, "input", "prob")
-    if direction not in ("max", "min") or reads not in INPUTS:
+    if direction not in ("max", "min") or reads not in get_args(Input):
         raise FoldlineError(
             f"metric '{name}': direction is '{direction}' and input is '{reads}'",
             where=where,
-            next=f"direction is max or min, input is one of {', '.join(INPUTS)}",
+            next=f"direction is max or min, input is one of {', '.join(get_args(Input))}",
         )
 
     def score(truth: Any, prediction: Any) -> float:

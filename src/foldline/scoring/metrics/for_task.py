@@ -13,7 +13,8 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.task import Array, Task
-from foldline.scoring.metrics.catalogue import METRICS, SET_TWIN, Metric, Part, metric_named
+from foldline.scoring.metrics.catalogue import METRICS, SET_TWIN, metric_named
+from foldline.scoring.metrics.metric import Metric, Part
 
 TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>\S+)\((?P<target>.+)\)")
 Prepare = Callable[[str | Metric, Array, Array, Task | None], tuple[Metric, Array, Array]]

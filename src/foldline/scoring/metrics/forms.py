@@ -15,8 +15,9 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array, Task
-from foldline.scoring.metrics.catalogue import SET_TWIN, Metric, metric_named
+from foldline.scoring.metrics.catalogue import SET_TWIN, metric_named
 from foldline.scoring.metrics.for_task import as_parts_read, metric_for
+from foldline.scoring.metrics.metric import Metric
 from foldline.scoring.metrics.ranking import order_codes
 
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding

@@ -7,7 +7,7 @@
 import numpy as np
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.arrays import Rows, Table, Truth
+from foldline.scoring.metrics.metric import Rows, Table, Truth
 
 SMALLEST = 1e-15  # the clip that Kaggle's log loss states: max(min(p, 1 - 1e-15), 1e-15)
 

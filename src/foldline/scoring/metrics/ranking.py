@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.arrays import Codes, Rows, Table, Truth
+from foldline.scoring.metrics.metric import Codes, Rows, Table, Truth
 
 
 def order_codes(scores: Table) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.arrays import Rows, Table
+from foldline.scoring.metrics.metric import Rows, Table
 
 
 def rmse(truth: Table, value: Table) -> float:
