@@ -212,7 +212,7 @@ def test_an_ensemble_is_compared_with_its_members_by_one_decision(f1_project: Ti
     from foldline.report.run.score_tables import member_lines
 
     lines = member_lines(read_run(f1_project.layout, "tiny", "both"))
-    assert [(line.name, line.pooled, line.gain) for line in lines] == [("quick", 0, 0), ("other", 0, 0)]
+    assert [(line["name"], line["pooled"], line["gain"]) for line in lines] == [("quick", 0, 0), ("other", 0, 0)]
 
 
 def test_a_metric_of_probabilities_decides_nothing(project: TinyProject) -> None:

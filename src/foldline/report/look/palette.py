@@ -120,17 +120,21 @@ def blank(width: int, height: int) -> "Figure":
 
 
 def svg_uri(figure: "Figure") -> str:
-    """The figure as `data:image/svg+xml;base64,...`, transparent, in colours that follow the reader's colour scheme."""
+    """The figure as `data:image/svg+xml;base64,...`."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg(figure).encode()).decode("ascii")
+
+
+def svg(figure: "Figure") -> str:
+    """The figure as SVG, transparent, in colours that follow the reader's colour scheme."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]  # without the document type, which names a network address
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]  # without the document type, which names a network address
     for role, colour in STAND_IN.items():
-        svg = svg.replace(colour, f"var(--{role})")
-    svg = re.sub(r' d="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), svg)  # 1/100 px is enough
-    svg = re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{_svg_style()}</style>", svg, count=1)
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
+        text = text.replace(colour, f"var(--{role})")
+    text = re.sub(r' d="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), text)  # 1/100 px is enough
+    return re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{_svg_style()}</style>", text, count=1)
 
 
 def _svg_style() -> str:

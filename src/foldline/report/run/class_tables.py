@@ -5,10 +5,11 @@ Arrays in, lines of the page out; reads and writes nothing.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from foldline.core.task import Array
+from foldline.core.task import CLASSES, Array
 from foldline.report.look import formats
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import ReportedRun
@@ -28,24 +29,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class ClassLine:
-    """One class; numbers are NaN where undefined."""
-
-    name: str
-    rows: int
-    share: float
-    precision: float
-    recall: float
-    f1: float
-    auc: float
-    average_precision: float
-
-
-@dataclass(frozen=True)
 class ClassTable:
     """The lines, whether they have areas (AUC, average precision), and what was left out."""
 
-    lines: list[ClassLine]
+    lines: list[dict[str, Any]]
     areas: bool
     note: str
 
@@ -68,8 +55,8 @@ def confused_pairs(run: ReportedRun) -> list[tuple[str, str, int]]:
 
 
 def class_table(run: ReportedRun) -> ClassTable | None:
-    """One line a class, the worst classes first where there are too many; None for regression."""
-    if not run.task.has_classes:
+    """One line a class, the worst classes first where there are too many; None for other tasks."""
+    if not run.task.fits(CLASSES):
         return None
     counts = analysis.class_counts(run.task, run.truth, run.predicted)
     areas = len(run.outputs) <= MOST_AREAS
@@ -100,16 +87,11 @@ def _note(run: ReportedRun, counts: dict[str, Array], shown: int) -> str:
     )
 
 
-def _line(run: ReportedRun, counts: dict[str, Array], i: int, areas: bool) -> ClassLine:
+def _line(run: ReportedRun, counts: dict[str, Array], i: int, areas: bool) -> dict[str, Any]:
+    """One class; numbers are NaN where undefined."""
     is_class = analysis.one_against_rest(run.task, run.truth, i)
     auc, average_precision = analysis.area(is_class, run.predicted[:, i]) if areas else (float("nan"), float("nan"))
-    return ClassLine(
-        name=formats.printable(run.outputs[i]),
-        rows=int(counts["rows"][i]),
-        share=float(counts["rows"][i] / max(len(run.truth), 1)),
-        precision=float(counts["precision"][i]),
-        recall=float(counts["recall"][i]),
-        f1=float(counts["f1"][i]),
-        auc=auc,
-        average_precision=average_precision,
-    )
+    scores = {name: float(counts[name][i]) for name in ("rows", "precision", "recall", "f1")}
+    share = scores["rows"] / max(len(run.truth), 1)
+    areas_of = {"auc": auc, "average_precision": average_precision}
+    return {"name": formats.printable(run.outputs[i]), **scores, "share": share, **areas_of}

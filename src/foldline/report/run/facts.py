@@ -10,11 +10,8 @@ BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the r
 def lede(run: ReportedRun) -> str:
     """What was done, in one or two sentences."""
     rows = formats.count(len(run.oof))
-    together = (
-        f" The rows make {formats.count(run.cv['rows'])} entities, and those are scored."
-        if run.unit == "entities"
-        else ""
-    )
+    entities = f" The rows make {formats.count(run.cv['rows'])} entities, and those are scored."
+    together = entities if run.unit == "entities" else ""
     if run.cv["members"]:
         how = BLENDS.get(run.cv["blend"], run.cv["blend"] or "blend")
         same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
@@ -26,19 +23,16 @@ def _models(run: ReportedRun) -> str:
     """Which models predict which rows."""
     views, rows, name = len(run.cv["views"]), formats.count(len(run.oof)), formats.printable(model(run))
     averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
-    if run.k == run.all_k:
-        return (
-            f"{run.k} models ({name}), one a fold. Each of the {rows} training rows is predicted by the one model that "
-            f"has never seen it{averaged}; the score is that of all these predictions together."
-        )
-    if run.k == 1:
+    if run.k == 1 < run.all_k:
         return (
             f"One model ({name}), for 1 of {run.all_k} folds. Each of the {rows} rows of fold {run.fold_numbers[0]}, "
             f"which it has never seen, is predicted by it{averaged}; the score is of these rows alone."
         )
+    whole = run.k == run.all_k
     return (
-        f"{run.k} models ({name}), for {folds(run)} folds. Each of the {rows} rows of these folds is predicted by the "
-        f"one model that has never seen it{averaged}; the score is of these rows alone."
+        f"{run.k} models ({name}), {'one a fold' if whole else f'for {folds(run)} folds'}. Each of the {rows} "
+        f"{'training rows' if whole else 'rows of these folds'} is predicted by the one model that has never seen "
+        f"it{averaged}; the score is {'that of all these predictions together' if whole else 'of these rows alone'}."
     )
 
 

@@ -8,9 +8,9 @@ import base64
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
+from foldline.core.task import Array
 from foldline.images.files.decode import BadImageError, Pixels, preview, resize
 from foldline.report.look import formats
 from foldline.report.run import analysis
@@ -57,30 +57,22 @@ def galleries(run: ReportedRun) -> list[Gallery]:
     if not len(run.truth):
         return []
     loss = analysis.row_loss(run.task, run.truth, run.predicted)
-    wrong = np.argsort(-loss, kind="stable")[:MOST_ROWS]
+    wrong = _cards(run, -loss)
+    caption = "Look here first for wrong labels and odd pictures."
     if not run.task.has_classes:
-        return [_gallery(run, "wrong", "Largest errors", "Look here first for wrong labels and odd pictures.", wrong)]
-    unsure = np.argsort(analysis.margin(run.task, run.predicted), kind="stable")[:MOST_ROWS]
+        return [Gallery("wrong", "Largest errors", caption, wrong)]
+    unsure = _cards(run, analysis.margin(run.task, run.predicted))
     return [
-        _gallery(
-            run,
-            "wrong",
-            "Highest loss",
-            "The predictions furthest from their labels. Look here first for wrong labels.",
-            wrong,
-        ),
-        _gallery(
-            run,
-            "unsure",
-            "Least confident",
-            "The models could not decide. More pictures like these would teach most.",
-            unsure,
+        Gallery("wrong", "Highest loss", f"The predictions furthest from their labels. {caption}", wrong),
+        Gallery(
+            "unsure", "Least confident", "The models could not decide. More such pictures would teach most.", unsure
         ),
     ]
 
 
-def _gallery(run: ReportedRun, name: str, title: str, caption: str, rows: NDArray[np.intp]) -> Gallery:
-    return Gallery(name, title, caption, [_card(run, int(i)) for i in rows])
+def _cards(run: ReportedRun, order: Array) -> list[Card]:
+    """The `MOST_ROWS` rows with the lowest numbers."""
+    return [_card(run, int(i)) for i in np.argsort(order, kind="stable")[:MOST_ROWS]]
 
 
 def _card(run: ReportedRun, i: int) -> Card:
@@ -111,10 +103,8 @@ def _values(run: ReportedRun, values: Floats, most: int = 3) -> str:
 def _label_set(run: ReportedRun, values: Floats, *, shown: bool, most: int = 4) -> str:
     """The labels of at least 0.5, the most probable first; with their probabilities where `shown`."""
     labels = [int(j) for j in np.argsort(-values, kind="stable")[: most + 1] if values[j] >= 0.5]
-    parts = [
-        formats.printable(run.outputs[j], 24) + (f" {formats.score(float(values[j]), 2)}" if shown else "")
-        for j in labels
-    ]
+    probs = [f" {formats.score(float(values[j]), 2)}" if shown else "" for j in labels]
+    parts = [formats.printable(run.outputs[j], 24) + prob for j, prob in zip(labels, probs, strict=True)]
     return (", ".join(parts[:most]) + (" …" if len(parts) > most else "")) or "no label"
 
 

@@ -17,58 +17,45 @@ class Remark:
 
 def remarks(run: ReportedRun) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
-    return [
-        *_unconfirmed(run),
-        *_optimistic(run),
-        *_below_probe(run),
-        *_other_folds(run),
-        *_fold_checks(run),
-        *_rows_missing(run),
-        *_undefined(run),
-    ]
+    checks = (_unconfirmed, _optimistic, _below_probe, _other_folds, _fold_checks, _rows_missing, _undefined)
+    return [remark for check in checks if (remark := check(run)) is not None]
 
 
-def _unconfirmed(run: ReportedRun) -> list[Remark]:
+def _unconfirmed(run: ReportedRun) -> Remark | None:
     if not run.facts.unconfirmed:
-        return []
-    return [
-        Remark(
-            "unconfirmed",
-            f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
-            f"The competition may score by something else than {run.metric}. Mend its facts "
-            "by its page, and delete their line `unconfirmed`.",
-        )
-    ]
+        return None
+    return Remark(
+        "unconfirmed",
+        f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
+        f"The competition may score by something else than {run.metric}. Mend its facts "
+        "by its page, and delete their line `unconfirmed`.",
+    )
 
 
-def _optimistic(run: ReportedRun) -> list[Remark]:
+def _optimistic(run: ReportedRun) -> Remark | None:
     reasons = [formats.printable(reason) for reason in run.cv["optimistic"]]
     if not reasons:
-        return []
+        return None
     text = "; ".join(reason.strip().rstrip(".") for reason in reasons)
-    return [
-        Remark(
-            "optimistic",
-            "The out-of-fold score is optimistic",
-            f"{text[:1].upper()}{text[1:]}. Expect less on new pictures than the score says. "
-            "A fixed number of epochs (train.select=last) with a schedule of the steps alone has no such bias.",
-        )
-    ]
+    return Remark(
+        "optimistic",
+        "The out-of-fold score is optimistic",
+        f"{text[:1].upper()}{text[1:]}. Expect less on new pictures than the score says. "
+        "A fixed number of epochs (train.select=last) with a schedule of the steps alone has no such bias.",
+    )
 
 
-def _below_probe(run: ReportedRun) -> list[Remark]:
+def _below_probe(run: ReportedRun) -> Remark | None:
     below = sorted(set(run.cv["below_probe"]) | {k for k, meta in run.metas.items() if meta.get("below_probe")})
     if not below:
-        return []
+        return None
     folds = "fold" if len(below) == 1 else "folds"
-    return [
-        Remark(
-            "below-probe",
-            f"Fine-tuning made {folds} {formats.listing([str(k) for k in below])} worse than the linear probe",
-            f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
-            f"{_way_out(run)}",
-        )
-    ]
+    return Remark(
+        "below-probe",
+        f"Fine-tuning made {folds} {formats.listing([str(k) for k in below])} worse than the linear probe",
+        f"{_probe_scores(run, below)}The linear probe on frozen features, where fine-tuning started, was better. "
+        f"{_way_out(run)}",
+    )
 
 
 def _way_out(run: ReportedRun) -> str:
@@ -91,17 +78,15 @@ def _probe_scores(run: ReportedRun, below: list[int]) -> str:
     return f"{text[:1].upper()}{text[1:]}. " if text else ""
 
 
-def _other_folds(run: ReportedRun) -> list[Remark]:
+def _other_folds(run: ReportedRun) -> Remark | None:
     if run.cv["sha256"]["folds"] == run.folds_sha256:
-        return []
-    return [
-        Remark(
-            "other-folds",
-            "The folds file has changed since this run was scored",
-            "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be "
-            "missing. Train and predict again to use the present folds.",
-        )
-    ]
+        return None
+    return Remark(
+        "other-folds",
+        "The folds file has changed since this run was scored",
+        "Scores of this run cannot be compared with those of runs on the present folds, and pictures may be "
+        "missing. Train and predict again to use the present folds.",
+    )
 
 
 def findings(run: ReportedRun) -> tuple[list[str], list[str]]:
@@ -111,34 +96,30 @@ def findings(run: ReportedRun) -> tuple[list[str], list[str]]:
     return warned, [line for line in lines if not line.startswith("warning:")]
 
 
-def _fold_checks(run: ReportedRun) -> list[Remark]:
+def _fold_checks(run: ReportedRun) -> Remark | None:
     warned, _ = findings(run)
-    return [Remark("fold-checks", "The checks of the folds warn", "; ".join(warned) + ".")] if warned else []
+    return Remark("fold-checks", "The checks of the folds warn", "; ".join(warned) + ".") if warned else None
 
 
-def _rows_missing(run: ReportedRun) -> list[Remark]:
+def _rows_missing(run: ReportedRun) -> Remark | None:
     missing = run.rows_expected - len(run.oof)
     if missing <= 0:
-        return []
-    return [
-        Remark(
-            "rows-missing",
-            f"{formats.count(missing)} of {formats.count(run.rows_expected)} training rows have no prediction",
-            "They were left out, for instance as pictures that cannot be decoded (data.bad_images=skip). "
-            "The score says nothing about them.",
-        )
-    ]
+        return None
+    return Remark(
+        "rows-missing",
+        f"{formats.count(missing)} of {formats.count(run.rows_expected)} training rows have no prediction",
+        "They were left out, for instance as pictures that cannot be decoded (data.bad_images=skip). "
+        "The score says nothing about them.",
+    )
 
 
-def _undefined(run: ReportedRun) -> list[Remark]:
+def _undefined(run: ReportedRun) -> Remark | None:
     folds = [str(k) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is None]
     if not folds:
-        return []
+        return None
     name = run.metric
-    return [
-        Remark(
-            "undefined",
-            f"{name} is undefined in fold {formats.listing(folds)}",
-            "A fold that holds only one class has no such score. The pooled score counts its rows all the same.",
-        )
-    ]
+    return Remark(
+        "undefined",
+        f"{name} is undefined in fold {formats.listing(folds)}",
+        "A fold that holds only one class has no such score. The pooled score counts its rows all the same.",
+    )

@@ -40,8 +40,8 @@ def folds(run: ReportedRun) -> Shown:
     lines = score_tables.fold_lines(run)
     return {
         "folds": lines,
-        "trained": any(line.seconds for line in lines),
-        "probed": any(line.probe is not None for line in lines),
+        "trained": any(line["seconds"] for line in lines),
+        "probed": any(line["probe"] is not None for line in lines),
         "metrics": score_tables.metric_lines(run),
         "findings": remarks.findings(run)[1],
     }

@@ -20,38 +20,28 @@ class Setting:
     default: str | None
 
 
-def setting_groups(choices: dict[str, Any]) -> dict[str, list[Setting]]:
-    """All settings by their section, in the order of the run file; those without a section under "run".
-
-    >>> setting_groups({"seed": 3})["run"]
-    [Setting(key='seed', value='3', default='0')]
-    """
-    defaults = _flat(Run().choices())
-    groups: dict[str, list[Setting]] = {}
-    for key, value in _flat(choices).items():
-        section, _, rest = key.partition(".")
-        group, name = (section, rest) if rest else ("run", key)
-        differs = key not in defaults or defaults[key] != value
-        default = _default(defaults.get(key)) if differs else None
-        groups.setdefault(group, []).append(Setting(name, _value(value), default))
-    return groups
-
-
 @dataclass(frozen=True)
 class SettingTable:
-    """All settings by their section: those that differ from the defaults, and those that do not."""
+    """All settings by their section, those without one under "run": what differs from the defaults, and the rest."""
 
     changed: dict[str, list[Setting]]
     defaults: dict[str, list[Setting]]
 
 
 def setting_table(choices: dict[str, Any]) -> SettingTable:
-    """Both kinds of settings; a section without one of a kind is left out there."""
-    kinds: tuple[dict[str, list[Setting]], dict[str, list[Setting]]] = ({}, {})
-    for group, settings in setting_groups(choices).items():
-        for setting in settings:
-            kinds[setting.default is None].setdefault(group, []).append(setting)
-    return SettingTable(*kinds)
+    """Both kinds of settings, in the order of the run file; a section without one of a kind is left out there.
+
+    >>> setting_table({"seed": 3}).changed["run"]
+    [Setting(key='seed', value='3', default='0')]
+    """
+    defaults, table = _flat(Run().choices()), SettingTable({}, {})
+    for key, value in _flat(choices).items():
+        section, _, rest = key.partition(".")
+        group, name = (section, rest) if rest else ("run", key)
+        changed = key not in defaults or defaults[key] != value
+        setting = Setting(name, _value(value), _default(defaults.get(key)) if changed else None)
+        (table.changed if changed else table.defaults).setdefault(group, []).append(setting)
+    return table
 
 
 def _default(value: Any) -> str:
