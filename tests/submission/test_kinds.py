@@ -81,6 +81,20 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
         [[0.75, 0.25], [0.5, 0.5]],
         "id,cat\n1,0.750000000000\n2,0.500000000000\n",
     ),
+    "the class that the column is called after, though raw labels are mapped": (
+        "id,cat\n1,0.5\n2,0.5\n",
+        facts("binary", "log_loss", names={"7": "cat", "8": "dog"}),
+        ["cat", "dog"],
+        [[0.75, 0.25], [0.5, 0.5]],
+        "id,cat\n1,0.750000000000\n2,0.500000000000\n",
+    ),
+    "one label that a row has or not": (
+        "id,rust\na,0\nb,0\n",
+        facts("multilabel", "f1_micro"),
+        ["rust"],
+        [[0.75], [0.25]],
+        "id,rust\na,1\nb,0\n",
+    ),
     "a column for each label, compared as a set": (
         "id,scab,rust\na,0,0\nb,0,0\n",
         facts("multilabel", "f1_micro"),
@@ -358,6 +372,7 @@ def test_the_facts_name_every_kind() -> None:
 ROUND_TRIPS = {
     "one probability": [[0.75, 0.25], [0, 1]],
     "the class that the column is called after": [[0.75, 0.25], [0.5, 0.5]],
+    "the class that the column is called after, though raw labels are mapped": [[0.75, 0.25], [0.5, 0.5]],
     "a whole number of a class": [[0, 0, 1], [1, 0, 0]],
     "raw labels behind class names": [[1, 0], [0, 1]],
     "fewer columns than outputs": [[0.5, 0.25, 0], [1, 1, 0]],
@@ -507,6 +522,7 @@ def test_ids_that_only_look_long_are_not(tmp_path: Path) -> None:
         (TASKS["multilabel"], ["a", "b", "c"], "auto", ["row_id", "a", "b", "c"], [0.5] * 3),
         (TASKS["multilabel"], ["a", "b", "c"], "labels", ["row_id", "target"], ["a"]),
         (TASKS["ordinal"], ["0", "1"], "auto", ["row_id", "target"], ["0"]),
+        (TASKS["ordinal"], ["0", "1"], "value", ["row_id", "target"], [0.0]),
         (TASKS["regression"], [""], "auto", ["row_id", "target"], [0.0]),
         (TASKS["regression"], ["x", "y"], "auto", ["row_id", "x", "y"], [0.0, 0.0]),
     ],

@@ -27,12 +27,7 @@ from foldline.submission.lines import read_lines
 
 @dataclass(frozen=True)
 class Form:
-    """What a submission must look like.
-
-    Attributes:
-        sample: the sample submission, every cell a string.
-        kind: what its lines are about and their cells hold.
-    """
+    """What a submission must look like: the sample, every cell a string, and what its lines and cells mean."""
 
     sample: pd.DataFrame
     kind: Kind
@@ -46,11 +41,9 @@ class Form:
         """What the sample says, with the facts' help.
 
         Args:
-            sample: the sample submission, every cell a string.
             outputs: the class names, or the names of the numbers.
             names: raw label -> class name, where they come from a file; default: `train.target.names`.
-            lines: what the facts say of each line of the sample: its `entity`, and its `output` where it has one
-                (`readers.read_sample`).
+            lines: what the facts say of each line: its `entity`, maybe its `output` (`readers.read_sample`).
             where: how errors call the sample.
 
         Raises:
@@ -63,7 +56,7 @@ class Form:
         if name == "auto":
             name = next(name for name, kind in KINDS.items() if kind(facts, outputs, about).suits())
         kind = KINDS[name].for_task(facts.task)(facts, outputs, about)
-        assert kind.words, "where the sample uses other words this raises"
+        _ = kind.words  # raises where the sample uses others
         return cls(sample, kind)
 
     @property
@@ -89,11 +82,7 @@ class Form:
         return pd.DataFrame({name: cells.get(name, plain[name]) for name in self.sample.columns})
 
     def check(self, frame: pd.DataFrame, where: str) -> None:
-        """Nothing if the grader would take the file.
-
-        Args:
-            frame: the submission, every cell a string.
-            where: how errors call it: its path.
+        """Nothing if the grader would take the file, every cell a string; errors call it `where`.
 
         Raises:
             FoldlineError: other columns; missing, extra or repeated ids, or another order; empty cells; no numbers,

@@ -1,6 +1,6 @@
 """What every kind of submission answers. The kinds themselves are in `kinds`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -20,25 +20,18 @@ Placeholders = Mapping[str, object]
 NO_LINES = Lines([], "", None, (), (), (), ())
 
 
-def texts(cells: Iterable[str]) -> "pd.Series[str]":
-    """A column of text."""
-    return pd.Series(list(cells), dtype=str)
-
-
 @dataclass(frozen=True)
 class Kind:
     """What the cells of one submission hold; a subclass for each kind.
 
     Attributes:
         name: what the facts call it.
-        holds: what a cell holds, for people.
         probabilities: whether numbers are between 0 and 1 unless the facts say otherwise.
         outputs: the class names, or the names of the numbers.
         lines: what the sample's lines are about, and its columns of answers.
     """
 
     name: ClassVar[str]
-    holds: ClassVar[str]
     probabilities: ClassVar[bool] = False
 
     facts: Competition
@@ -52,7 +45,7 @@ class Kind:
 
     def placeholders(self) -> Placeholders:
         """Column: cell, of a sample that foldline makes itself."""
-        raise NotImplementedError
+        return {"target": 0.5 if self.task.has_classes else 0.0}
 
     def line_ids(self, entities: list[str]) -> list[str]:
         """The ids of a sample that foldline makes itself."""
@@ -64,11 +57,7 @@ class Kind:
 
     @cached_property
     def words(self) -> Sequence[str]:
-        """What each output is called in cells or headers, in the order of the outputs.
-
-        Raises:
-            FoldlineError: the sample uses other words.
-        """
+        """What outputs are called in cells or headers, in their order; raises FoldlineError for other words."""
         return self.lines.options[0]
 
     @property

@@ -10,9 +10,9 @@ import pandas as pd
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array, Task
 from foldline.scoring.decide import Decision, decide, top_k
-from foldline.submission.decimals import probability_texts
+from foldline.submission.decimals import probability_texts, texts
 from foldline.submission.gate import Gate
-from foldline.submission.kind import Cells, Kind, Placeholders, texts
+from foldline.submission.kind import Cells, Kind, Placeholders
 from foldline.submission.lines import all_whole
 from foldline.submission.numbers import WholeNumber
 
@@ -20,10 +20,9 @@ _FRACTION = re.compile(r"[01]?\.\d+([eE]-?\d+)?")
 
 
 class Labels(Kind):
-    """A set of labels in one cell, in the order of the outputs; of a task without sets the one label."""
+    """A set of class names in one cell, which may be empty, in the order of the outputs."""
 
     name = "labels"
-    holds = "a set of class names, which may be empty"
 
     def placeholders(self) -> Placeholders:
         return {"target": self.outputs[0]}
@@ -41,8 +40,7 @@ class Labels(Kind):
         if fitting:
             return fitting[0]
         raise FoldlineError(
-            f"its answers are whole numbers ({first_few(sorted(seen))}), "
-            f"and classes are called {first_few(options[0])}",
+            f"its answers are whole numbers ({first_few(sorted(seen))}), classes are called {first_few(options[0])}",
             where=self.lines.where,
             next="list `classes` in the order of their numbers, or map raw labels with `train.target.names`",
         )
@@ -101,10 +99,9 @@ class Labels(Kind):
 
 
 class Ranked(Labels):
-    """The most probable classes, of equal ones the first; read back as 1, 1/2, 1/3 ..."""
+    """The k most probable classes, best first, of equal ones the first; read back as 1, 1/2, 1/3 ..."""
 
     name = "ranked"
-    holds = "the k most probable class names, best first"
     decided = Kind.decided
 
     def placeholders(self) -> Placeholders:
@@ -140,10 +137,9 @@ def metric_k(metric: str) -> int:
 
 
 class Label(Labels):
-    """The decided class, which may hold the separator."""
+    """One class name, which may hold the separator; of a regression a whole number."""
 
     name = "label"
-    holds = "one class name, or a whole number"
 
     @classmethod
     def for_task(cls, task: Task) -> type[Kind]:
@@ -164,10 +160,9 @@ class Label(Labels):
 
 
 class LabelScore(Labels):
-    """The decided class and its probability; an empty cell is read back as all 0."""
+    """One class name and how sure it is, or nothing, which is read back as all 0."""
 
     name = "label_score"
-    holds = "one class name and how sure it is; or nothing"
     probabilities = True
     decided = Kind.decided
 

@@ -68,11 +68,7 @@ def read_lines(
     sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], names: Mapping[str, str] | None,
     about: pd.DataFrame | None, where: str,
 ) -> Lines:  # fmt: skip
-    """What each line is about.
-
-    Args:
-        names: raw label -> class name, where they come from a file.
-        about: what the facts say of each line: its `entity`, and its `output` where it has one.
+    """What each line is about; the arguments are those of `Form.open`.
 
     Raises:
         FoldlineError: no column of ids, none of answers, or lines that can be read in two ways or in none.

@@ -11,15 +11,18 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 from foldline.scoring.choose import as_predictions
 from foldline.scoring.decide import Decision, decide, expected_index
-from foldline.submission.decimals import probability_texts, shortest_texts, text_column, to_units_with_sum, whole_texts
+from foldline.submission.decimals import probability_texts, rows_with_sum, shortest_texts, texts, whole_texts
 from foldline.submission.gate import Gate
-from foldline.submission.kind import Cells, Kind, Placeholders, texts
+from foldline.submission.kind import Cells, Kind, Placeholders
 
 SUM_TOLERANCE = 1e-6  # what dog-breed-identification's grader allows
 
 
 class Columns(Kind):
-    """Columns of numbers, each called after its output. Long lines hold the cells of such a kind (`Long.wide`)."""
+    """Columns of numbers, called after their outputs; a single one may have any name.
+
+    Long lines hold the cells of such a kind (`Long.wide`).
+    """
 
     @cached_property
     def words(self) -> Sequence[str]:
@@ -27,6 +30,8 @@ class Columns(Kind):
             if set(self.columns) <= set(words):
                 return words
         first, last = self.lines.options[0], self.lines.options[-1]
+        if len(self.columns) == 1:
+            return first
         raise FoldlineError(
             f"no class or number is called after its column {first_few(sorted(set(self.columns) - {*first, *last}))}",
             where=self.lines.where,
@@ -35,9 +40,21 @@ class Columns(Kind):
 
     @property
     def output_of(self) -> dict[str, int]:
-        """Column: the place of its output."""
-        place = {word: j for j, word in enumerate(self.words)}
-        return {column: place[column] for column in self.columns}
+        """Column: the place of its output; of a single column without its name the positive class's, or the only one.
+
+        Raises:
+            FoldlineError: a single column for several outputs.
+        """
+        place, last = {word: j for j, word in enumerate(self.words)}, len(self.outputs) - 1
+        if set(self.columns) <= set(place):
+            return {column: place[column] for column in self.columns}
+        if self.task.two_classes or last == 0:
+            return {self.columns[0]: last}
+        raise FoldlineError(
+            f"one column '{self.columns[0]}' cannot hold {last + 1} numbers ({first_few(list(self.outputs))})",
+            where="the sample submission",
+            next="set submission.kind in the facts",
+        )
 
     @property
     def row_sum(self) -> float | None:
@@ -54,7 +71,10 @@ class Columns(Kind):
         return {column: shortest_texts(values[:, j], self.bounds) for column, j in self.output_of.items()}
 
     def write(self, values: Array, decision: Decision) -> Cells:
-        return self.cells(values, decision)
+        if self.row_sum is None or self.decided or not self.probabilities:
+            return self.cells(values, decision)
+        prob = np.clip(values[:, list(self.output_of.values())], 0.0, None)
+        return dict(zip(self.columns, rows_with_sum(prob, self.row_sum), strict=True))
 
     def check_column(self, gate: Gate, column: str, word: str) -> Array:
         """[lines] the numbers of the column that is about one output; of long lines those of the lines that are."""
@@ -74,31 +94,37 @@ class Columns(Kind):
             )
 
     def read(self, frame: pd.DataFrame) -> Array:
-        """0 for outputs without a column."""
-        values = np.zeros((len(frame), len(self.outputs)))
-        for column, place in self.output_of.items():
-            values[:, place] = frame[column].astype(np.float64)
+        """0 for outputs without a column, but of two classes what is left of 1.
+
+        One number of an ordinal task stays one column, unless the metric reads labels.
+        """
+        numbers, outputs = frame[list(self.columns)].to_numpy(dtype=np.float64), len(self.outputs)
+        if self.task.ordered and len(self.columns) == 1:
+            grades = np.clip(np.floor(numbers[:, 0] + 0.5), 0, outputs - 1)
+            return as_predictions(grades, self.task, outputs) if self.reads_labels else numbers
+        values = np.zeros((len(frame), outputs))
+        if self.task.two_classes and len(self.columns) == 1:
+            values += 1 - numbers
+        values[:, list(self.output_of.values())] = numbers
         return values
 
 
 class Values(Columns):
-    """The shortest text of each number of a regression."""
+    """A column for each number of a regression: its shortest text."""
 
     name = "values"
-    holds = "a column for each number"
 
     def placeholders(self) -> Placeholders:
-        return {output or "target": 0.0 for output in self.outputs}
+        return {output or "target": 0.0 for output in ([""] if self.task.has_classes else self.outputs)}
 
     def suits(self) -> bool:
         return len(self.columns) > 1 and not self.task.has_classes
 
 
 class Probabilities(Columns):
-    """12 decimals that keep the row's sum exactly; where the metric compares label sets, 0 and 1."""
+    """A column for each class: 12 decimals that keep the row's sum; 0 or 1 where the metric compares label sets."""
 
     name = "probabilities"
-    holds = "a column of probabilities for each class"
     probabilities = True
 
     def placeholders(self) -> Placeholders:
@@ -118,22 +144,11 @@ class Probabilities(Columns):
         text = probability_texts if self.task.has_classes else shortest_texts
         return {column: text(values[:, j], self.bounds) for column, j in self.output_of.items()}
 
-    def write(self, values: Array, decision: Decision) -> Cells:
-        if self.decided or self.row_sum is None:
-            return self.cells(values, decision)
-        prob = np.clip(values[:, list(self.output_of.values())], 0.0, None)
-        units = to_units_with_sum(prob, self.row_sum)
-        return {column: text_column(units[:, i]) for i, column in enumerate(self.columns)}
-
 
 class Long(Kind):
     """A line for each entity and word: the table of a wide kind, its columns below each other."""
 
     name = "long"
-    holds = "a line for each entity and output, with one number (see `submission.long_lines`)"
-
-    def placeholders(self) -> Placeholders:
-        return {"target": 0.5 if self.task.has_classes else 0.0}
 
     def line_ids(self, entities: list[str]) -> list[str]:
         return [f"{entity}_{output}" for entity in entities for output in self.outputs]
@@ -144,9 +159,7 @@ class Long(Kind):
     @cached_property
     def words(self) -> Sequence[str]:
         if not self.lines.places:
-            raise FoldlineError(
-                "no line says for which output it asks", where=self.lines.where, next="state submission.output"
-            )
+            raise FoldlineError("ids that name no output", where=self.lines.where, next="state submission.output")
         return self.lines.words
 
     @cached_property
@@ -194,56 +207,21 @@ class Long(Kind):
         return replace(self.wide, lines=replace(self.lines, columns=tuple(wide.columns))).read(wide)
 
 
-class OneColumn(Columns):
-    """One column, whose name need not say what it holds."""
-
-    words = Kind.words
-
-    @property
-    def output_of(self) -> dict[str, int]:
-        """The output that the column is called after; else the positive class, or the only output."""
-        column, last = self.columns[0], len(self.outputs) - 1
-        for words in (self.words, self.outputs):
-            if column in words:
-                return {column: list(words).index(column)}
-        if self.task.two_classes or last == 0:
-            return {column: last}
-        raise FoldlineError(
-            f"one column '{column}' cannot hold {last + 1} numbers ({first_few(list(self.outputs))})",
-            where="the sample submission",
-            next="set submission.kind in the facts",
-        )
-
-    def read(self, frame: pd.DataFrame) -> Array:
-        """One number of an ordinal task stays one column, unless the metric reads labels."""
-        number = frame[self.columns[0]].to_numpy(dtype=np.float64)
-        classes = len(self.outputs)
-        if self.task.ordered and self.reads_labels:
-            return as_predictions(np.clip(np.floor(number + 0.5), 0, classes - 1), self.task, classes)
-        if not self.task.two_classes:
-            return number[:, None]
-        positive = self.output_of[self.columns[0]] == 1
-        return np.stack([1 - number, number] if positive else [number, 1 - number], axis=1)
-
-
-class Probability(OneColumn, Probabilities):
-    """Of two classes, or of a single label that a row has or not."""
+class Probability(Probabilities):
+    """One probability, of the positive class or of the class that the column is called after."""
 
     name = "probability"
-    holds = "one probability, of the positive class or of the class that the column is called after"
 
-    def placeholders(self) -> Placeholders:
-        return {"target": 0.5}
+    placeholders = Kind.placeholders
 
     def suits(self) -> bool:
         return self.task.two_classes or self.task.label_sets
 
 
-class Value(OneColumn, Values):
-    """The expected class of an ordinal task, a score of two classes, a number; whole where labels are compared."""
+class Value(Values):
+    """One number: a score, a regression's, or the expected class; whole where the metric compares labels."""
 
     name = "value"
-    holds = "one number: a score, or a number within bounds"
 
     def suits(self) -> bool:
         return True
