@@ -15,6 +15,7 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.task import TASKS, Task
 from foldline.report.live.state import newest_predictions, open_live, state
+from foldline.report.run import sections
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
@@ -364,3 +365,8 @@ def test_a_run_without_scores_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="no out-of-fold score") as caught:
         build_report(layout, COMP, RUN)
     assert caught.value.next == "make predict COMP=made RUN=quick"
+
+
+def test_every_section_has_a_macro_of_its_name() -> None:
+    text = (Path(sections.__file__).parent / "sections.html").read_text()
+    assert re.findall(r"{% macro (\w+)\(it, run\) %}", text) == list(sections.SECTIONS)

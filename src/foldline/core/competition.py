@@ -248,7 +248,7 @@ class Competition(Strict):
         "Default: found in the labels, sorted. Of several targets `<target>=<class>`, of those whose order matters",
     )
     metric: str = Field(
-        description="the competition's own metric; it ranks runs and picks epochs. A name, or a function of your own: "
+        description="the competition's metric; it ranks runs and selects epochs. A name, or a function of your own: "
         "`file.py:name` beside this file or in the project folder, or `module:name`"
     )
     metrics: list[str] = Field(default_factory=list, description="further metrics to report, named alike")

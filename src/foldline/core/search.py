@@ -28,7 +28,7 @@ class Range(Strict):
 
     low: Number | None = Field(None, description="the smallest value")
     high: Number | None = Field(None, description="the largest value")
-    log: bool = Field(False, description="drawn evenly in the logarithm, as rates should be")
+    log: bool = Field(False, description="drawn evenly in the logarithm, as learning rates should be")
     step: Number | None = Field(None, description="only low, low + step, low + 2 step ...")
     choices: list[Any] = Field(default_factory=list, description="or a list of values; in the file simply a list")
 
