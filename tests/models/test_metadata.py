@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.models.metadata import Encoding, fit_encoding, metadata_columns
+from foldline.models.metadata import Column, Encoding, fit_encoding, metadata_columns
 
 TRAIN = pd.DataFrame(
     {
@@ -108,3 +108,17 @@ def test_a_word_among_numbers_is_refused() -> None:
 
 def test_no_columns_no_features() -> None:
     assert fit_encoding(TRAIN, []).encode(TRAIN).shape == (4, 0)
+
+
+def test_missing_is_the_same_for_numbers_and_words() -> None:
+    rows = pd.DataFrame({"age": ["30", "None", "<NA>", "50"], "site": ["arm", "none", "N/A", "leg"]})
+    encoding = fit_encoding(rows, ["age", "site"])
+    assert [column.kind for column in encoding.columns] == ["number", "word"]
+    assert encoding.encode(rows)[:, 1].tolist() == [0, 1, 1, 0]
+    assert encoding.columns[1].words == ("", "arm", "leg")
+
+
+def test_a_word_that_an_earlier_encoding_knows_stays_a_word() -> None:
+    """Encodings of before took `none` for a word."""
+    column = Column("site", "word", words=("none", "arm", ""))
+    assert column.encode(pd.Series(["none", "", "arm"])).argmax(axis=1).tolist() == [0, 2, 1]

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
+from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
 
 Array = NDArray[np.float64]
@@ -145,8 +146,7 @@ class Task:
     def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
         if self.single_label:
             return class_indices(frame, columns[0], outputs, where)
-        numbers = [pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64) for name in columns]
-        values = np.stack(numbers, axis=1)
+        values = np.stack([numbers(frame[name]) for name in columns], axis=1)
         _refuse(frame, ~np.isfinite(values).all(axis=1), "a label that is empty or no finite number", where)
         if self.label_sets:
             _refuse(frame, ~np.isin(values, (0.0, 1.0)).all(axis=1), "a label other than 0 and 1", where)

@@ -5,9 +5,8 @@ fold's meta as JSON, so that prediction encodes new rows in the same way without
 same columns, so that their networks are alike; means, deviations and known words are of each fold's training rows.
 """
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.cells import all_numbers, is_missing, numbers
 from foldline.core.errors import FoldlineError, first_few
 
-MISSING = {"", "na", "nan", "n/a", "null"}  # what tables write for nothing, in small letters
 MOST_WORDS = 50
 _OWN = {"row_id", "image", "target", "group", "entity", "fold"}
 
@@ -51,16 +50,15 @@ class Column:
     def encode(self, cells: "pd.Series[str]") -> NDArray[np.float32]:
         """[rows, width]; raises FoldlineError for a word in a column of numbers."""
         result = np.zeros((len(cells), self.width), dtype=np.float32)
-        for row, cell in enumerate(cells):
-            value = _plain(cell)
-            if self.kind == "word":
-                place = self.words.index(value) if value in self.words else -1
+        if self.kind == "number":
+            missing = is_missing(cells).to_numpy(dtype=bool)
+            result[~missing, 0] = (_finite(cells[~missing], self.name) - self.mean) / self.std
+            result[missing, self.width - 1] = float(self.extra)
+        else:
+            for row, word in enumerate(_words(cells, self.words)):
+                place = self.words.index(word) if word in self.words else -1
                 if place >= 0 or self.extra:
                     result[row, place] = 1.0
-            elif value:
-                result[row, 0] = (_number(value, self.name) - self.mean) / self.std
-            elif self.extra:
-                result[row, 1] = 1.0
         result[:, list(self.silent)] = 0.0
         return result
 
@@ -68,8 +66,8 @@ class Column:
         """The same numbers, as these cells know them: their mean and deviation, and 0 for what they never show."""
         column = replace(self, silent=())
         if self.kind == "number":
-            numbers = np.array([float(value) for value in map(_plain, cells) if value])
-            mean, std = (float(numbers.mean()), float(numbers.std())) if len(numbers) else (0.0, 1.0)
+            values = numbers(cells[~is_missing(cells)])
+            mean, std = (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
             column = replace(column, mean=mean, std=std if std > 0 else 1.0)
         shown = column.encode(cells).any(axis=0)
         return replace(column, silent=tuple(np.flatnonzero(~shown).tolist()))
@@ -167,35 +165,29 @@ def metadata_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _fit_column(name: str, cells: "pd.Series[str]") -> Column:
-    values = [_plain(cell) for cell in cells]
-    present = [value for value in values if value]
-    if present and all(_is_number(value) for value in present):
-        numbers = np.array([float(value) for value in present])
-        std = float(numbers.std())
-        return Column(name, "number", float(numbers.mean()), std if std > 0 else 1.0, len(present) < len(values))
-    counts = Counter(values)
+    present = cells[~is_missing(cells)]
+    if len(present) and all_numbers(present):
+        values = numbers(present)
+        std = float(values.std())
+        return Column(name, "number", float(values.mean()), std if std > 0 else 1.0, len(present) < len(cells))
+    counts = Counter(_words(cells))
     by_count = sorted(counts, key=lambda word: (-counts[word], word))
     return Column(name, "word", words=tuple(by_count[:MOST_WORDS]), extra=len(by_count) > MOST_WORDS)
 
 
-def _plain(cell: str) -> str:
-    """The cell without blanks around it; "" where it says that nothing is known."""
-    cell = cell.strip()
-    return "" if cell.lower() in MISSING else cell
+def _words(cells: "pd.Series[str]", known: Collection[str] = ()) -> list[str]:
+    """The cells without blanks around them; "" where one says that nothing is known, and is no known word."""
+    plain = cells.str.strip()
+    return plain.where(~is_missing(cells) | plain.isin(list(known)), "").tolist()
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _number(text: str, column: str) -> float:
-    if not _is_number(text):
+def _finite(cells: "pd.Series[str]", column: str) -> NDArray[np.float64]:
+    values = numbers(cells)
+    strange = cells[~np.isfinite(values)]
+    if len(strange):
         raise FoldlineError(
-            f"the metadata column '{column}' holds numbers in the training rows, and '{text}' here",
+            f"the metadata column '{column}' holds numbers in the training rows, and '{strange.iloc[0]}' here",
             where="model.metadata",
             next="mend the cell, or leave it empty where the number is not known",
         )
-    return float(text)
+    return values

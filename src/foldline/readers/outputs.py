@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from foldline.core.cells import all_numbers, sorted_texts
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import BETWEEN, Task
@@ -48,7 +49,7 @@ def _of_target(frame: pd.DataFrame, facts: Competition, name: str, task: Task) -
 
 def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> list[str]:
     """The ordered classes of the labels in a column."""
-    classes = given or sorted_classes(cells.unique().tolist())
+    classes = given or sorted_texts(cells.unique().tolist())
     where = "" if cells.name == "target" else str(cells.name)
     if task.two_classes and len(classes) != 2:
         raise FoldlineError(
@@ -60,7 +61,7 @@ def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> li
         raise FoldlineError(
             f"the labels hold one class only: {first_few(classes)}", where=where, next="correct 'target' in the facts"
         )
-    if task.ordered and given is None and not all(_is_number(name) for name in classes):
+    if task.ordered and given is None and not all_numbers(classes):
         prefix = str(cells.name).removeprefix("target_") + BETWEEN if where else ""
         raise FoldlineError(
             "an ordinal task needs the order of its classes",
@@ -68,19 +69,3 @@ def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> li
             next=f"add to the facts: classes: [{', '.join(prefix + name for name in classes)}]",
         )
     return classes
-
-
-def sorted_classes(names: list[str]) -> list[str]:
-    """Numbers by value, anything else by its text.
-
-    >>> sorted_classes(["10", "9", "1"]), sorted_classes(["b", "a", "10"])
-    (['1', '9', '10'], ['10', 'a', 'b'])
-    """
-    return sorted(names, key=float) if all(_is_number(name) for name in names) else sorted(names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) == float(text)
-    except ValueError:
-        return False

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from foldline.core.cells import is_missing, numbers, sorted_texts
 from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.task import Task
 from foldline.readers.files import raw_path
 from foldline.readers.lines import read_lookup
-from foldline.readers.outputs import given_classes, sorted_classes
+from foldline.readers.outputs import given_classes
 from foldline.readers.templates import fill
 
-MISSING = {"", "na", "nan", "null", "none", "<na>"}  # what tables of numbers write where there is none
 TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
 
 
@@ -99,21 +99,21 @@ def _by_threshold(
     cells: "pd.Series[str]", thresholds: list[float], classes: list[str] | None, where: str
 ) -> "pd.Series[str]":
     """A number becomes class i where i thresholds are <= it."""
-    values = pd.to_numeric(cells, errors="coerce").astype(float)
-    _refuse(values.isna(), "a label that is no number", where)
+    values = numbers(cells)
+    _refuse(pd.Series(np.isnan(values), index=cells.index, dtype=bool), "a label that is no number", where)
     names = classes or [str(i) for i in range(len(thresholds) + 1)]
     if len(names) != len(thresholds) + 1:
         raise FoldlineError(
             f"{len(thresholds)} thresholds make {len(thresholds) + 1} classes, not {len(names)}", where=where
         )
-    codes = np.searchsorted(np.sort(thresholds), values.to_numpy(), side="right")
+    codes = np.searchsorted(np.sort(thresholds), values, side="right")
     return pd.Series([names[code] for code in codes], index=cells.index, dtype=str)
 
 
 def _check(cells: "pd.Series[str]", task: Task, classes: list[str] | None, where: str) -> None:
     """Every row has a label, and a known one where the facts name the classes."""
     if not task.has_classes:
-        _refuse(pd.to_numeric(cells, errors="coerce").isna(), "a label that is no number", where)
+        _refuse(pd.Series(np.isnan(numbers(cells)), index=cells.index, dtype=bool), "a label that is no number", where)
     elif classes is not None:
         _refuse(~cells.isin(classes), f"a label that is none of {first_few(classes)}", where)
 
@@ -128,7 +128,7 @@ def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: 
         where: for messages.
     """
     labels = labels[labels["label"] != ""]
-    classes = facts.classes or sorted_classes(labels["label"].unique().tolist())
+    classes = facts.classes or sorted_texts(labels["label"].unique().tolist())
     strange = ~labels["label"].isin(classes)
     _refuse(strange.set_axis(labels["row_id"]), f"a label that is none of {first_few(classes)}", where)
     row = {name: i for i, name in enumerate(ids)}
@@ -155,11 +155,11 @@ def _pivot(
 
 def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
     """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
-    numbers = {f"target_{name}" for name, part in facts.task.targets if not part.has_classes}
+    number_columns = {f"target_{name}" for name, part in facts.task.targets if not part.has_classes}
     if facts.task.soft or not facts.task.has_classes:
-        numbers = set(cells.columns)
+        number_columns = set(cells.columns)
     lacking = cells.apply(
-        lambda column: column.str.strip().str.lower().isin(MISSING if column.name in numbers else {""})
+        lambda column: is_missing(column) if column.name in number_columns else column.str.strip() == ""
     )
     bad, empty = lacking.any(axis=1), int(lacking.all(axis=1).sum())
     if not bad.any():
@@ -189,7 +189,7 @@ def _from_columns(wide: pd.DataFrame, names: list[str], rows: RowFacts, facts: C
         )
     wide = _without_missing(pd.DataFrame(wide[classes]), rows, facts, where)
     if facts.task.soft or not facts.task.has_classes:
-        bad = wide.apply(pd.to_numeric, errors="coerce").isna().any(axis=1)
+        bad = wide.apply(lambda column: np.isnan(numbers(column))).any(axis=1)
         _refuse(bad, "a label that is no number", where)
         return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
     flags = pd.DataFrame({name: wide[name].map(_flag) for name in classes})

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from foldline.core.cells import sorted_texts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.splits.assign import assign, cover_classes
 from foldline.splits.order import Indices, shuffle_ranks
@@ -78,7 +78,7 @@ def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one s
         raise FoldlineError(
             f"{len(empty)} rows have no fold: {first_few(empty)}", where="folds.column", next="fill the cells"
         )
-    values = _sorted_values(set(rows.own))
+    values = sorted_texts(set(rows.own))
     if len(values) != k:
         raise FoldlineError(
             f"the fold column has {len(values)} values ({first_few(values, 10)}) and folds.k is {k}",
@@ -158,10 +158,3 @@ def _by_group(rows: ToSplit, matrix: Sparse, classes: int, k: int, seed: int) ->
 def _deal(place: Indices, k: int) -> Indices:
     """Folds by each row's place in an order, one after the other like cards."""
     return place % k
-
-
-def _sorted_values(values: set[str]) -> list[str]:
-    numbers = pd.to_numeric(pd.Series(sorted(values)), errors="coerce")
-    if numbers.isna().any():
-        return sorted(values)
-    return sorted(values, key=lambda value: (float(value), value))

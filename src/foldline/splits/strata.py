@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Task
 from foldline.splits.order import Indices
@@ -145,7 +146,7 @@ def _column_codes(frame: pd.DataFrame, name: str) -> Indices:
             next=f"name it in train.metadata; the rows have: {first_few(list(frame.columns), 20)}",
         )
     cells, codes = np.unique(frame[name].to_numpy(dtype=object).astype(str), return_inverse=True)
-    numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
-    if len(cells) > CONTINUOUS and np.isfinite(numbers).all():
-        return bin_codes(numbers)
+    values = numbers(frame[name])
+    if len(cells) > CONTINUOUS and np.isfinite(values).all():
+        return bin_codes(values)
     return codes.reshape(-1).astype(np.int64)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.cells import is_missing, numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 
 Mask = NDArray[np.bool_]
-NOT_A_NUMBER = ("nan", "na", "null", "none", "<na>")
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,15 @@ class Gate:
         if cells is None:
             self.require_filled(column)
             cells = self.frame[column]
-        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-        if np.isnan(numbers).any():
-            missing = cells.str.strip().str.lower().isin(NOT_A_NUMBER).to_numpy(dtype=bool)
-            self.refuse(missing, column, "has cells without a value (NaN)")
-            self.refuse(np.isnan(numbers), column, "has cells that are no numbers")
-        self.refuse(np.isinf(numbers), column, "has infinite numbers")
+        values = numbers(cells)
+        if np.isnan(values).any():
+            self.refuse(is_missing(cells).to_numpy(dtype=bool), column, "has cells without a value (NaN)")
+            self.refuse(np.isnan(values), column, "has cells that are no numbers")
+        self.refuse(np.isinf(values), column, "has infinite numbers")
         if bounds is not None:
             low, high = bounds
-            self.refuse((numbers < low) | (numbers > high), column, f"has numbers outside {low:g} to {high:g}")
-        return numbers
+            self.refuse((values < low) | (values > high), column, f"has numbers outside {low:g} to {high:g}")
+        return values
 
 
 def check_header(columns: list[str], wanted: list[str], where: str) -> None:
