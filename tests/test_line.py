@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file
 from foldline.scoring.metrics import score
 from tiny import FACTS, RUN, TinyProject
@@ -57,7 +58,7 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     project.prepare()
     assert project.run("train") == 0
     _, run = resolve_run(project.layout, "tiny", "quick", "", [])
-    metas = [read_json(project.fold(k) / "meta.json") for k in range(3)]
+    metas = [FoldMeta.read(project.fold(k) / "meta.json") for k in range(3)]
     for k in range(3):
         (project.fold(k) / "valid.parquet").unlink()
     again = predict_run(project.layout, "tiny", "quick", run, metas, "cpu").oof
@@ -68,9 +69,8 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     content = one.read_bytes(), other.read_bytes()
     one.write_bytes(content[1])
     other.write_bytes(content[0])
-    hashes = metas[0]["sha256"], metas[1]["sha256"]
-    hashes[0]["weights"], hashes[1]["weights"] = hashes[1]["weights"], hashes[0]["weights"]
-    swapped = predict_run(project.layout, "tiny", "quick", run, metas, "cpu").oof
+    exchanged = [metas[k].changed(sha256=metas[1 - k].sha256) for k in range(2)]
+    swapped = predict_run(project.layout, "tiny", "quick", run, [*exchanged, metas[2]], "cpu").oof
     assert not np.allclose(swapped.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-3)
 
 

@@ -198,7 +198,7 @@ def _check(layout: Layout, given: Given) -> None:
 def _fold(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise FoldlineError(f"'{text}' is no fold", where="FOLD", next="give a number such as 0, or all")
     return int(text)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
@@ -271,8 +272,9 @@ def test_metadata_are_scaled_by_the_other_folds_alone(tmp_path: Path) -> None:
     for before, after in zip(stored, again, strict=True):
         assert np.allclose(before["prob_bright"], after["prob_bright"], atol=1e-6)
     _, run = resolve_run(project.layout, "tiny", "meta", "", [])
-    metas = [read_json(project.fold(fold, "meta") / "meta.json") for fold in range(3)]
-    strange = metas[1] | {"metadata": [metas[1]["metadata"][0] | {"mean": 1e4}, metas[1]["metadata"][1]]}
+    metas = [FoldMeta.read(project.fold(fold, "meta") / "meta.json") for fold in range(3)]
+    first, *others = metas[1].metadata or []
+    strange = metas[1].changed(metadata=[{**first, "mean": 1e4}, *others])
     found = predict_run(project.layout, "tiny", "meta", run, [metas[0], strange, metas[2]], "cpu").fold_tests
     same = [
         np.allclose(

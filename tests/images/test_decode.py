@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import write_json
 from foldline.images.cache import open_cache
 from foldline.images.files import decode as decode_module
 from foldline.images.files import header as header_module
 from foldline.images.files.decode import BadImageError, decode, decode_bytes, preview, resize
 from foldline.images.files.header import read_header
 from foldline.images.files.intensity import Intensity, to_bytes
+from old_records import write_manifest
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (20, 30, 1), dtype=np.uint8)
@@ -413,7 +413,7 @@ def test_sides_that_shrink_or_grow_alike_are_resized_at_once(size: tuple[int, in
 def write_files(root: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         (root / name).write_bytes(content)
-    write_json(root / "manifest.json", {"schema": 1, "files": []})
+    write_manifest(root / "manifest.json", [])
 
 
 def test_the_cache_keeps_intensities_apart(tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_the_default_cache_keeps_its_key(tmp_path: Path) -> None:
     content = encoded(GRAY, ".png")
     write_files(tmp_path, {"a.png": content})
     named = {"path": "a.png", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    write_json(tmp_path / "manifest.json", {"files": [named]})
+    write_manifest(tmp_path / "manifest.json", [named])
     key = open_cache(tmp_path, tmp_path / ".cache", ["a.png"], (8, 8), 1).key
     assert key == "69ff04f3a444b760", "everybody's caches would be built anew"
 

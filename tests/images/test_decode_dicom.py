@@ -29,12 +29,12 @@ from pydicom.uid import (
 )
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import write_json
 from foldline.images.cache import open_cache
 from foldline.images.files import dicom as dicom_module
 from foldline.images.files import header as header_module
 from foldline.images.files.decode import BadImageError, decode, decode_bytes
 from foldline.images.files.intensity import Intensity, to_bytes
+from old_records import write_manifest
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 4096, (40, 60), dtype=np.uint16)  # 12 bits
@@ -301,7 +301,7 @@ def folder(root: Path, made: Dataset) -> list[str]:
     names = [f"1.2.826.{i}" for i in range(3)]  # names without an extension
     for name in names:
         (root / name).write_bytes(written(made))
-    write_json(root / "manifest.json", {"schema": 1, "files": []})
+    write_manifest(root / "manifest.json", [])
     return names
 
 

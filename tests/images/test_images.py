@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+import old_records
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import read_csv, sha256_file, write_json
+from foldline.core.tables import read_csv, sha256_file
 from foldline.images.cache import open_cache
 from foldline.images.files.decode import BadImageError, decode
 
@@ -24,7 +25,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def write_manifest(root: Path) -> None:
     files = [{"path": p.name, "bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in sorted(root.glob("*.png"))]
-    write_json(root / "manifest.json", {"schema": 1, "files": files})
+    old_records.write_manifest(root / "manifest.json", files)
 
 
 NAMES = [f"{i}.png" for i in range(6)]

@@ -11,6 +11,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
 from foldline.core.run import Model
 from foldline.models.backbone import (
     Architecture,
@@ -226,7 +227,7 @@ def test_rates_of_zero_overrule_timms_defaults() -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_no_pretrained_weights_are_said_so(name: str, tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="has no pretrained weights") as caught:
-        build_pretrained(architecture(name), Model(name=name), tmp_path)
+        build_pretrained(architecture(name), Model(name=name), Layout(tmp_path))
     assert "model.weights: none" in caught.value.next
 
 
@@ -238,7 +239,7 @@ def test_own_networks_start_from_a_file(tmp_path: Path) -> None:
     choice = Model.model_validate(
         {"name": "cifar_cnn", "weights": {"name": "file", "options": {"file": str(tmp_path / "w.safetensors")}}}
     )
-    model = build_pretrained(architecture("cifar_cnn"), choice, tmp_path)
+    model = build_pretrained(architecture("cifar_cnn"), choice, Layout(tmp_path))
     assert torch.equal(model.state_dict()["features.1.0.weight"], trained.state_dict()["features.1.0.weight"])
     assert model(*inputs(architecture("cifar_cnn"))).shape == (4, 3)
 
@@ -368,7 +369,7 @@ def test_a_network_of_ones_own_starts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in trained.state_dict().items()}, file)
     choice = Model.model_validate({"name": DERE, "weights": {"name": "file", "options": {"file": str(file)}}})
-    model = build_pretrained(architecture(DERE), choice, tmp_path)
+    model = build_pretrained(architecture(DERE), choice, Layout(tmp_path))
     assert torch.equal(model.state_dict()["features.0.0.weight"], trained.state_dict()["features.0.0.weight"])
     with pytest.raises(FoldlineError, match="weights are of another network"):
-        build_pretrained(architecture(DERE, options={"filters": 4}), choice, tmp_path)
+        build_pretrained(architecture(DERE, options={"filters": 4}), choice, Layout(tmp_path))

@@ -16,6 +16,7 @@ from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
 from foldline.core.task import Array, Task
 from foldline.scoring.cv import cross_validation
+from old_records import old
 
 COMP, RUN, K = "made", "quick", 3
 METRIC = {
@@ -122,8 +123,8 @@ def write_folds(layout: Layout, task: Task, names: list[str], frame: pd.DataFram
     tables.write_csv(layout.folds(COMP), frame)
     tables.write_csv(layout.test_rows(COMP), pd.DataFrame({"row_id": ["t"], "image": ["t.png"]}))
     hashes = {"folds": tables.sha256_file(layout.folds(COMP)), "test": tables.sha256_file(layout.test_rows(COMP))}
-    meta = {"schema": 1, "comp": COMP, "task": task.as_json(), "k": K, "seed": 0, "splitter": "plain", "outputs": names}
-    meta |= {"counts": {}, "rows": len(frame), "test_rows": 1, "sha256": hashes, "checks": list(checks)}
+    meta = old("folds", comp=COMP, task=task.as_json(), k=K, outputs=names, sha256=hashes, checks=list(checks))
+    meta |= {"rows": len(frame), "test_rows": 1}
     tables.write_json(layout.folds_meta(COMP), meta)
 
 
@@ -134,8 +135,8 @@ def write_choices(layout: Layout, **further: Any) -> None:
 
 def write_fold(layout: Layout, task: Task, names: list[str], fold: int, epochs: int = 3, **changes: Any) -> None:
     """`meta.json` of one fold; `changes` go over it."""
-    meta = {
-        "schema": 1, "comp": COMP, "run": RUN, "fold": fold, "task": task.as_json(), "outputs": names,
+    meta = old("meta") | {
+        "comp": COMP, "run": RUN, "fold": fold, "task": task.as_json(), "outputs": names,
         "model": "test_net", "height_width": [32, 48], "channels": 3,
         "sha256": {"folds": "f", "run": "r", "weights": f"{fold}abc" * 16},
         "seed": 0, "versions": {"torch": "2.14.1"}, "device": "cpu", "seconds": 3.5, "epochs": epochs,

@@ -159,8 +159,9 @@ def test_settings_that_differ(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", PLAIN)
 def test_the_page_is_whole(tmp_path: Path, task: Task) -> None:
-    layout = make_rivals(tmp_path, task, {"a": 0.6, "b": 0.9, "<b>c": 3.0})
-    add_rival(layout, task, "d", 1.0, train_score=True, settings={"optim": {"lr": 0.01}})
+    layout = make_rivals(tmp_path, task, {"a": 0.6, "b": 0.9, "c": 3.0})
+    settings = {"optim": {"lr": 0.01}, "model": {"name": "<b>c"}}
+    add_rival(layout, task, "d", 1.0, train_score=True, settings=settings)
     found = read_comparison(layout, COMP, against="b")
     text = build_comparison(found)
     page = Reader(text)

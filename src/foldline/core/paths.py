@@ -1,7 +1,25 @@
 """Where everything lies: one method a file, so that no stage spells a path out."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from foldline.core.errors import FoldlineError
+
+
+def checked_name(name: str) -> str:
+    """The name of a competition, run or search; raises FoldlineError for one that would lead out of its folder.
+
+    >>> checked_name("a+b")
+    'a+b'
+    """
+    if not re.fullmatch(r"[\w+-][\w+.-]*", name):
+        raise FoldlineError(
+            f"'{name}' cannot be the name of a competition, run or search",
+            where="COMP, RUN, RUNS, NAME or SEARCH, or the setting that names another run",
+            next="letters, digits and - _ + . are allowed, a dot not at the start",
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -10,13 +28,16 @@ class Layout:
 
     root: Path
 
+    def _room(self, room: str, comp: str) -> Path:
+        return self.root / room / checked_name(comp)
+
     def competition_config(self, comp: str) -> Path:
         """The facts: `configs/<comp>/competition.yaml`."""
-        return self.root / "configs" / comp / "competition.yaml"
+        return self._room("configs", comp) / "competition.yaml"
 
     def run_config(self, comp: str, run: str) -> Path:
         """The choices: `configs/<comp>/<run>.yaml`."""
-        return self.root / "configs" / comp / f"{run}.yaml"
+        return self._room("configs", comp) / f"{checked_name(run)}.yaml"
 
     def run_file(self, comp: str, run: str) -> Path:
         """Where the choices are read from: the competition's own file, else one for all, `configs/<run>.yaml`."""
@@ -25,11 +46,11 @@ class Layout:
 
     def search_config(self, comp: str, search: str) -> Path:
         """A search over settings: `configs/<comp>/<search>.search.yaml`."""
-        return self.root / "configs" / comp / f"{search}.search.yaml"
+        return self._room("configs", comp) / f"{checked_name(search)}.search.yaml"
 
     def input(self, comp: str) -> Path:
         """The raw files: `input/<comp>/`."""
-        return self.root / "input" / comp
+        return self._room("input", comp)
 
     def manifest(self, comp: str) -> Path:
         """What was downloaded: names, bytes, sha256."""
@@ -45,27 +66,31 @@ class Layout:
 
     def folds(self, comp: str) -> Path:
         """The training rows with their folds: `folds/<comp>.csv`."""
-        return self.root / "folds" / f"{comp}.csv"
+        return self.root / "folds" / f"{checked_name(comp)}.csv"
 
     def test_rows(self, comp: str) -> Path:
         """The test rows: `folds/<comp>.test.csv`."""
-        return self.root / "folds" / f"{comp}.test.csv"
+        return self.root / "folds" / f"{checked_name(comp)}.test.csv"
 
     def folds_meta(self, comp: str) -> Path:
         """What the folds are: classes, counts, hashes, what the checks found."""
-        return self.root / "folds" / f"{comp}.json"
+        return self.root / "folds" / f"{checked_name(comp)}.json"
 
     def holdout_solution(self, comp: str) -> Path:
         """The labels of a `holdout` or of an official test set; only `make score` reads them."""
-        return self.root / "folds" / f"{comp}.solution.csv"
+        return self.root / "folds" / f"{checked_name(comp)}.solution.csv"
 
     def holdout_sample(self, comp: str) -> Path:
         """The sample submission made where the competition has none."""
-        return self.root / "folds" / f"{comp}.sample_submission.csv"
+        return self.root / "folds" / f"{checked_name(comp)}.sample_submission.csv"
+
+    def runs(self, comp: str) -> Path:
+        """The folder of all runs: `oof/<comp>/`."""
+        return self._room("oof", comp)
 
     def run(self, comp: str, run: str) -> Path:
         """A run's folder: `oof/<comp>/<run>/`."""
-        return self.root / "oof" / comp / run
+        return self.runs(comp) / checked_name(run)
 
     def fold(self, comp: str, run: str, fold: int) -> Path:
         """One fold's folder: weights, meta, log, validation predictions, resume."""
@@ -73,7 +98,7 @@ class Layout:
 
     def submission(self, comp: str, name: str) -> Path:
         """`submissions/<comp>/<name>.csv`; the ledger entry is the `.json` beside it."""
-        return self.root / "submissions" / comp / f"{name}.csv"
+        return self._room("submissions", comp) / f"{checked_name(name)}.csv"
 
     def relative(self, path: Path) -> str:
         """A path as people see it: below the project folder, with `/`."""

@@ -1,46 +1,60 @@
-"""What a fold's training takes from elsewhere, as hashes: other runs, further rows, a weights file, code.
+"""What a fold's training takes from elsewhere, as hashes: other runs, rows, weights, code, and pictures left out.
 
 Reads these files; writes nothing. The hashes stand in the fold's `meta.json` and in its resume point, so that a fold
 that was made from something else than what is there now is noticed.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 from foldline.core import own_code
-from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.manifest import Manifest
+from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.tables import read_json, sha256_file
+from foldline.core.run_folder import run_sha256
+from foldline.core.tables import sha256_file
+
+LEFT_OUT = "data.bad_images: "
 
 
-def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int) -> dict[str, str]:
-    """The sha256 of each input of the fold, by the setting that names it. What is not there (any more) is left out."""
+def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iterable[str] = ()) -> dict[str, str]:
+    """The sha256 of each input of the fold, by the setting that names it. What is not there (any more) is left out.
+
+    Args:
+        left_out: the pictures that cannot be read, which training goes on without; one that is mended is a change.
+    """
     files = {f"extra.rows: {name}": layout.root / name for name in run.extra.rows}
     pseudo, weights = run.extra.pseudo.name, run.model.weights
     if pseudo:
         files[f"extra.pseudo: {pseudo}"] = layout.fold(comp, pseudo, fold) / "test.parquet"
     if weights.name == "file":
-        files[f"model.weights: {weights.options['file']}"] = Path(weights.options["file"])
-    found = {setting: sha256_file(path) for setting, path in files.items() if path.is_file()}
+        files[f"model.weights: {weights.options['file']}"] = layout.root / weights.options["file"]
+    hashes = {setting: sha256_file(path) for setting, path in files.items() if path.is_file()}
     others = {"loss.teacher": run.loss.teacher.name, "model.weights": weights.options.get("run", "")}
     for setting, name in others.items():
-        meta = layout.fold(comp, name, fold) / "meta.json"
-        if name and meta.is_file():
-            found[f"{setting}: {name}"] = read_json(meta)["sha256"]["weights"]
-    return found | own_code.run_sha256(layout, comp, run)
+        meta = FoldMeta.read_if_there(layout.fold(comp, name, fold) / "meta.json") if name else None
+        if meta is not None:
+            hashes[f"{setting}: {name}"] = meta.sha256.weights
+    hashes |= own_code.run_sha256(layout, comp, run)
+    return hashes | {LEFT_OUT + image: digest for image, digest in pictures_sha256(layout, comp, left_out).items()}
 
 
-def require_same_inputs(before: Mapping[str, str], now: Mapping[str, str], *, where: str) -> None:
-    """Raises FoldlineError where an input is another one than when the fold was trained; one that is gone is no error.
+def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[str, str]:
+    """The sha256 of each picture by the manifest, else of what lies there; of several files they are joined by `|`."""
+    images, manifest = sorted(images), layout.manifest(comp)
+    known = Manifest.read(manifest).hashes if images and manifest.is_file() else {}
 
-    Args:
-        before: what `inputs_sha256` gave then; so is `now`.
-    """
-    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    if changed:
-        raise FoldlineError(
-            f"{changed[0]} is not what this fold was trained with: it has changed since then",
-            where=where,
-            next="train under another NAME, or delete this run's folder and train it again",
-        )
+    def digest(name: str) -> str:
+        path = layout.input(comp) / name
+        return known.get(name) or (sha256_file(path) if path.is_file() else "")
+
+    return {image: "|".join(digest(name) for name in image.split("|")) for image in images}
+
+
+def require_current(layout: Layout, comp: str, run: Run, meta: FoldMeta, folds_sha256: str) -> None:
+    """Raises FoldlineError where a finished fold is of other folds, choices or inputs than those of now."""
+    left_out = [name.removeprefix(LEFT_OUT) for name in meta.sha256.inputs if name.startswith(LEFT_OUT)]
+    inputs = inputs_sha256(layout, comp, run, meta.fold, left_out)
+    where = layout.relative(layout.fold(comp, meta.run, meta.fold))
+    require_same(meta, folds=folds_sha256, run=run_sha256(run), inputs=inputs, where=where)

@@ -37,11 +37,16 @@ def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[
 def stored_run(layout: Layout, comp: str, name: str) -> Run | None:
     """The choices in a run's folder; None where it has none, as an ensemble.
 
+    Its `run.json` has no schema of its own, so that it can be copied to a run file.
+
     Raises:
         FoldlineError: an earlier version wrote settings that are called otherwise now.
     """
     path = layout.run(comp, name) / "run.json"
-    return Run.parse(read_json(path), where=layout.relative(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = read_json(path, next="delete this file: the next training writes it anew")
+    return Run.parse(content, where=layout.relative(path))
 
 
 def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wanted: Run) -> None:

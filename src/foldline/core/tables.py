@@ -100,19 +100,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, next: str = "") -> Any:
     """The content of a JSON file; raises FoldlineError with the line where it is broken."""
     require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FoldlineError(f"not valid JSON: {error}", where=str(path)) from error
-
-
-def read_json_or_empty(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file, or an empty one where there is no file."""
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return content
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FoldlineError(f"not valid JSON: {error}", where=str(path), next=next) from error
 
 
 def write_json(path: Path, content: Any) -> None:

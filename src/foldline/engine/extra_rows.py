@@ -16,12 +16,13 @@ from foldline.core.folds import Folds
 from foldline.core.paths import Layout
 from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
+from foldline.core.records.cv import Cv
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.same import require_same
 from foldline.core.run import Extra
 from foldline.core.tables import (
     file_stamp,
     read_csv,
-    read_json,
-    read_json_or_empty,
     require_file,
     require_unique,
     sha256_json,
@@ -91,21 +92,16 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold
         FoldlineError: that run has not predicted the test rows with its present weights, or was made on other folds.
     """
     folder = layout.fold(comp, pseudo.name, fold)
-    for name in ("meta.json", "test.parquet"):
-        require_file(folder / name, next=f"make predict COMP={comp} RUN={pseudo.name}")
-    made = read_json(folder / "meta.json")["sha256"]
-    if made["folds"] != folds.sha256:
-        raise FoldlineError(
-            f"the run '{pseudo.name}' was made on other folds: its model {fold} may have seen rows of this fold",
-            where="extra.pseudo",
-            next="train that run on the present folds",
-        )
-    predicted = read_json_or_empty(layout.run(comp, pseudo.name) / "cv.json").get("sha256", {}).get("weights", [])
-    if made["weights"] not in predicted:
+    predict = f"make predict COMP={comp} RUN={pseudo.name}"
+    meta = FoldMeta.read(folder / "meta.json", next=predict)
+    require_file(folder / "test.parquet", next=predict)
+    require_same(meta, folds=folds.sha256, where="extra.pseudo")
+    cv = Cv.read_if_there(layout.run(comp, pseudo.name) / "cv.json")
+    if cv is None or meta.sha256.weights not in cv.sha256.weights:
         raise FoldlineError(
             f"the test predictions of '{pseudo.name}' are not by its present weights of fold {fold}",
             where="extra.pseudo",
-            next=f"make predict COMP={comp} RUN={pseudo.name}",
+            next=predict,
         )
     return folder
 

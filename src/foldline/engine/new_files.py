@@ -8,8 +8,7 @@ import pandas as pd
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.tables import read_json
-from foldline.core.task import task_from
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.engine.infer import predict
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.predict_run import load_models, precision_of
@@ -43,20 +42,18 @@ def predict_files(
         )
     where = pick_device(device)
     prepare_device(where)
-    metas = [read_json(folder / "meta.json") for folder in folders]
+    metas = [FoldMeta.read(folder / "meta.json") for folder in folders]
     first = metas[0]
-    if first["metadata"] is not None:
+    if first.metadata is not None:
         raise FoldlineError(f"the run '{run}' reads metadata beside the picture: loose files have none", where=run)
-    height, width = first["height_width"]
-    pixels = np.stack(
-        [resize(decode(Path(file), first["channels"], first["intensity"]), height, width) for file in files]
-    )
+    height, width = first.height_width
+    pixels = np.stack([resize(decode(Path(file), first.channels, first.intensity), height, width) for file in files])
     rows = RowArrays(np.arange(len(pixels)), np.empty(0))
     models = [model for folder, meta in zip(folders, metas, strict=True) for model in load_models(folder, meta, where)]
     found = predict(
-        models, pixels, rows, Preprocessing(first["mean"], first["std"], first["interpolation"]), where,
-        precision_of(first, where), views=first["views"], activation=first["activation"], batch_size=batch_size,
+        models, pixels, rows, Preprocessing(first.mean, first.std, first.interpolation), where,
+        precision_of(first, where), views=first.views, activation=first.activation, batch_size=batch_size,
     ).mean(axis=0)  # fmt: skip
-    table = pd.DataFrame(found, columns=task_from(first["task"]).prediction_columns(first["outputs"]))
+    table = pd.DataFrame(found, columns=first.task.prediction_columns(first.outputs))
     table.insert(0, "file", [str(file) for file in files])
     return table

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +10,13 @@ import torch
 from torch import nn
 
 from foldline.core import own_code
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.tables import read_json, read_parquet, require_file, sha256_json
+from foldline.core.tables import read_parquet, sha256_json
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, load_weights
@@ -27,20 +28,21 @@ from foldline.models.backbone import Architecture, Preprocessing, build, state_s
 from foldline.models.fusing import fuse
 from foldline.models.metadata import Encoding
 
-Meta = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The OOF table, the test table, each fold's own test table, and the device in words."""
+    """The OOF table, the test table, each fold's own test table, the device in words, pictures that cannot be read."""
 
     oof: pd.DataFrame
     test: pd.DataFrame
     fold_tests: list[pd.DataFrame]
     device: str
+    left_out: list[str]
 
 
-def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta], device_name: str) -> RunPredictions:
+def predict_run(
+    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str
+) -> RunPredictions:
     """Predictions of the rows of the trained folds, and of the test rows by all of them.
 
     Args:
@@ -49,25 +51,27 @@ def predict_run(layout: Layout, comp: str, name: str, run: Run, metas: list[Meta
     device = pick_device(device_name)
     prepare_device(device)
     problem = open_problem(layout, comp, run, device)
-    models = [load_models(layout.fold(comp, name, meta["fold"]), meta, device) for meta in metas]
+    models = [load_models(layout.fold(comp, name, meta.fold), meta, device) for meta in metas]
     oof = pd.concat([_oof_part(problem, name, meta, own) for meta, own in zip(metas, models, strict=True)])
     tests = _test_values(problem, metas, models)
     tables = [_test_table(problem, values) for values in tests]
-    return RunPredictions(oof, _test_table(problem, tests.mean(axis=0)), tables, describe(device))
+    return RunPredictions(
+        oof, _test_table(problem, tests.mean(axis=0)), tables, describe(device), sorted(problem.cache.bad)
+    )
 
 
-def load_models(folder: Path, meta: Meta, device: torch.device) -> list[nn.Module]:
+def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.Module]:
     """A fold's network, and its start where that is kept, from its folder alone: meta, weights and code, no YAML."""
-    architecture = Architecture(**meta["architecture"])
-    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta["sha256"].get("code", {})))
+    architecture = Architecture(**meta.architecture)
+    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta.sha256.code))
     models = []
-    for file in meta["weights"]:
+    for file in meta.weights:
         model = build(architecture)
         load_weights(folder / file, model)
         models.append(model)
     if (
-        weights_sha256({file: model.state_dict() for file, model in zip(meta["weights"], models, strict=True)})
-        != (meta["sha256"]["weights"])
+        weights_sha256({file: model.state_dict() for file, model in zip(meta.weights, models, strict=True)})
+        != meta.sha256.weights
     ):
         raise FoldlineError(
             "the weights are not those that were trained here: their sha256 is not the one in meta.json",
@@ -95,13 +99,13 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
         FoldlineError: as `teacher_meta`.
     """
     meta = teacher_meta(problem, fold)
-    prepare = Preprocessing(meta["mean"], meta["std"], meta["interpolation"])
-    height, width = meta["height_width"]
+    prepare = Preprocessing(meta.mean, meta.std, meta.interpolation)
+    height, width = meta.height_width
     folder = problem.layout.fold(problem.comp, problem.run.loss.teacher.name, fold)
-    return Teacher(load_models(folder, meta, problem.device), prepare, (height, width), meta["activation"])
+    return Teacher(load_models(folder, meta, problem.device), prepare, (height, width), meta.activation)
 
 
-def teacher_meta(problem: Problem, fold: int) -> Meta:
+def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     """The teacher's `meta.json`, checked; no weights are read.
 
     Raises:
@@ -110,32 +114,30 @@ def teacher_meta(problem: Problem, fold: int) -> Meta:
     """
     name = problem.run.loss.teacher.name
     folder = problem.layout.fold(problem.comp, name, fold)
-    require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
-    meta: Meta = read_json(folder / "meta.json")
+    meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
     where = f"loss.teacher: {name}"
-    if meta["sha256"]["folds"] != problem.folds.sha256:
-        raise FoldlineError("the teacher was made on other folds: it may have seen this fold's rows", where=where)
+    require_same(meta, folds=problem.folds.sha256, where=where)
     same = (int(problem.cache.pixels.shape[3]), problem.objective.activation)
-    if (meta["channels"], meta["activation"]) != same or meta["architecture"].get("metadata_features"):
+    if (meta.channels, meta.activation) != same or meta.architecture.get("metadata_features"):
         raise FoldlineError(
             "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata",
             where=where,
             next="choose a teacher with the same data.channels and kind of loss, without model.metadata",
         )
-    require_distillable(meta["activation"])
+    require_distillable(meta.activation)
     return meta
 
 
-def _test_values(problem: Problem, metas: list[Meta], models: list[list[nn.Module]]) -> Array:
+def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]]) -> Array:
     """[folds, rows, outputs] what each fold says of the test rows: the mean over its networks."""
     shape = (len(models), len(problem.folds.test), len(problem.folds.outputs))
     if not shape[1]:
         return np.zeros(shape)
     first = metas[0]
     precisions = {precision_of(meta, problem.device).choice for meta in metas}
-    if first["metadata"] is not None or len(precisions) > 1:  # each fold has its own means and words
+    if first.metadata is not None or len(precisions) > 1:  # each fold has its own means and words
         own_rows = [problem.test_rows(_encoding(meta)) for meta in metas]
-        titles = [f"test rows, fold {meta['fold']}" for meta in metas]
+        titles = [f"test rows, fold {meta.fold}" for meta in metas]
         parts = zip(metas, models, own_rows, titles, strict=True)
         return np.stack([_predict(problem, *part).mean(axis=0) for part in parts])
     flat = [model for own in models for model in own]
@@ -144,9 +146,9 @@ def _test_values(problem: Problem, metas: list[Meta], models: list[list[nn.Modul
     return mean
 
 
-def _encoding(meta: Meta) -> Encoding | None:
+def _encoding(meta: FoldMeta) -> Encoding | None:
     """How the fold's metadata became numbers when it was trained."""
-    return None if meta["metadata"] is None else Encoding.from_json(meta["metadata"])
+    return None if meta.metadata is None else Encoding.from_json(meta.metadata)
 
 
 def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
@@ -155,14 +157,21 @@ def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
     return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
 
 
-def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) -> pd.DataFrame:
+def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Module]) -> pd.DataFrame:
     """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
-    fold, folds = meta["fold"], problem.folds
+    fold, folds = meta.fold, problem.folds
     frame = folds.frame.iloc[problem.own(fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
     columns = folds.task.prediction_columns(folds.outputs)
-    if meta["views"] == problem.run.predict.views and stored.is_file():
+    if meta.views == problem.run.predict.views and stored.is_file():
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
+        lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()
+        if lacking:
+            raise FoldlineError(
+                f"{meta.title} was trained without rows whose pictures can be read now: {first_few(lacking)}",
+                where=str(stored),
+                next=FoldMeta.made_by,
+            )
         found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
     else:
         found = _predict(
@@ -174,18 +183,18 @@ def _oof_part(problem: Problem, name: str, meta: Meta, models: list[nn.Module]) 
     )
 
 
-def _predict(problem: Problem, meta: Meta, models: list[nn.Module], rows: RowArrays, title: str) -> Array:
+def _predict(problem: Problem, meta: FoldMeta, models: list[nn.Module], rows: RowArrays, title: str) -> Array:
     """[models, rows, outputs] each model's predictions."""
     return predict(
-        models, problem.cache.pixels, rows, Preprocessing(meta["mean"], meta["std"], meta["interpolation"]),
+        models, problem.cache.pixels, rows, Preprocessing(meta.mean, meta.std, meta.interpolation),
         problem.device, precision_of(meta, problem.device), views=problem.run.predict.views,
-        activation=meta["activation"], batch_size=problem.run.predict.batch_size, title=title,
+        activation=meta.activation, batch_size=problem.run.predict.batch_size, title=title,
     )  # fmt: skip
 
 
-def precision_of(meta: Meta, device: torch.device) -> Precision:
+def precision_of(meta: FoldMeta, device: torch.device) -> Precision:
     """The number format that the fold was trained in; fp16, which a CPU computes slowly, becomes fp32 there."""
-    choice = meta["precision"]["choice"]
+    choice = meta.precision.choice
     if choice == "fp16" and device.type != "cuda":
         choice = "fp32"
-    return Precision(choice, meta["device"], {})
+    return Precision(choice, meta.device, {})

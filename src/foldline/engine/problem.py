@@ -77,6 +77,11 @@ class Problem:
         return located(self.layout, self.comp, self.run)
 
     @property
+    def left_out(self) -> set[str]:
+        """The training rows' and extra rows' pictures that could not be decoded."""
+        return self.cache.bad.keys() & {*self.folds.frame["image"], *self.extra["image"]}
+
+    @property
     def metrics(self) -> list[str]:
         """The competition's own metric, then the further ones of the facts and of the run."""
         own = [locate(self.layout, self.comp, name) for name in self.run.metrics]

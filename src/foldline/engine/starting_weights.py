@@ -3,9 +3,9 @@
 Reads weights and, for a probe, the images; writes the features into the cache folder.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from torch import nn
 from foldline.core.errors import FoldlineError
 from foldline.core.own_code import sha256
 from foldline.core.progress import Progress, say
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.same import differences, require_same
 from foldline.core.run import Probe
-from foldline.core.tables import atomic_path, read_json, read_json_or_empty, require_file, sha256_file, sha256_json
+from foldline.core.tables import atomic_path, sha256_file, sha256_json
 from foldline.engine.problem import Problem
 from foldline.images.batches import evaluation_batches
 from foldline.images.resize import side_at
@@ -79,7 +81,7 @@ def make_start(problem: Problem, folds: list[int]) -> Start:
             _warm_start(problem, fold)
         model = build(problem.architecture)
     else:
-        model = build_pretrained(problem.architecture, run.model, problem.layout.weights_cache())
+        model = build_pretrained(problem.architecture, run.model, problem.layout)
     note = licence_note(run.model.name) if run.model.weights.name == "hub" else ""
     if note:
         say(f"note: {note}")
@@ -132,13 +134,8 @@ def _warm_start(problem: Problem, fold: int) -> Path:
     """
     other = problem.run.model.weights.options["run"]
     folder = problem.layout.fold(problem.comp, other, fold)
-    require_file(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
-    if read_json(folder / "meta.json")["sha256"]["folds"] != problem.folds.sha256:
-        raise FoldlineError(
-            f"the run '{other}' was made on other folds: its network {fold} may have seen rows of this fold (a leak)",
-            where="model.weights",
-            next="train that run on the present folds, or start from pretrained weights",
-        )
+    meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
+    require_same(meta, folds=problem.folds.sha256, where="model.weights")
     if problem.run.train.probe is not None:
         raise FoldlineError("a probe needs one network for all folds", where="train.probe", next="leave it out")
     return folder / "model.safetensors"
@@ -149,10 +146,10 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
     weights = problem.run.model.weights
     if weights.name != "file":
         return
-    meta = _meta_of(problem, Path(weights.options["file"]).resolve())  # of what a link points to
-    if meta.get("comp") != problem.comp or "fold" not in meta:
+    meta = _meta_of(problem, (problem.layout.root / weights.options["file"]).resolve())  # of what a link points to
+    if meta is None or meta.comp != problem.comp:
         return
-    seen = [fold for fold in folds if fold != meta["fold"] or meta["sha256"]["folds"] != problem.folds.sha256]
+    seen = [fold for fold in folds if fold != meta.fold or differences(meta, folds=problem.folds.sha256)]
     if seen:
         raise FoldlineError(
             f"these weights were trained on rows of fold {seen[0]}: its score would be of learnt rows (a leak)",
@@ -161,14 +158,15 @@ def _refuse_leak(problem: Problem, folds: list[int]) -> None:
         )
 
 
-def _meta_of(problem: Problem, file: Path) -> dict[str, Any]:
-    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere; else empty."""
-    trained = problem.layout.run(problem.comp, "").glob("*/fold_*/*.safetensors")
+def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
+    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere; else None."""
+    trained = problem.layout.runs(problem.comp).glob("*/fold_*/*.safetensors")
     size = file.stat().st_size if file.is_file() else -1
     same = [path for path in trained if path.stat().st_size == size and sha256_file(path) == sha256_file(file)]
-    places = [file, *sorted(same)]
-    found = [read_json_or_empty(place.with_name("meta.json")) for place in places]
-    return next((meta for meta in found if meta), {})
+    metas = [FoldMeta.read_if_there(path.with_name("meta.json")) for path in sorted(same)]
+    with suppress(FoldlineError):  # a file of that name that is not foldline's
+        metas.append(FoldMeta.read_if_there(file.with_name("meta.json")))
+    return next((meta for meta in metas if meta is not None), None)
 
 
 def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError
@@ -16,9 +15,10 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
+from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, write_run
-from foldline.core.tables import write_json, write_parquet
+from foldline.core.tables import write_parquet
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
@@ -85,7 +85,7 @@ def make_job(
     run, train = problem.run, problem.train_rows(fold)
     made_from = {
         "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
-        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold),
+        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),
     }  # fmt: skip
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
@@ -128,7 +128,7 @@ def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted:
     _write_valid(problem, job, list(members.values()))
     write_log(job.folder / "log.csv", fitted.log)
     code = own_code.keep(job.folder, [*own_code.named_by(job.run).values(), *job.metrics])
-    write_json(job.folder / "meta.json", _meta(problem, start, name, job, fitted, members, code))
+    _meta(problem, start, name, job, fitted, members, code).write(job.folder / "meta.json")
     for done in (job.resume_path, job.folder / "latest.parquet"):
         done.unlink(missing_ok=True)
 
@@ -148,39 +148,35 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
 
 
 def _meta(
-    problem: Problem,
-    start: Start,
-    name: str,
-    job: FoldJob,
-    fitted: Fitted,
-    members: dict[str, State],
+    problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State],
     code: dict[str, str],
-) -> dict[str, Any]:
+) -> FoldMeta:  # fmt: skip
     """The content of `meta.json`."""
     run, encoding = problem.run, problem.encoding_of(job.fold)
     last_epoch = len(fitted.log) - 1
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
-    return {
-        "schema": 1, "comp": problem.comp, "run": name, "fold": job.fold, "task": job.task.as_json(),
-        "outputs": job.outputs,
-        "activation": job.objective.activation, "model": run.model.name,
-        "architecture": problem.architecture.as_json() | {"name": run.model.name},
-        "height_width": list(run.data.height_width), "channels": problem.architecture.channels,
-        "mean": start.prepare.mean, "std": start.prepare.std, "interpolation": start.prepare.interpolation,
-        "crop": start.prepare.crop, "intensity": run.data.intensity,
-        "metadata": None if encoding is None else encoding.as_json(),
-        "sha256": {
-            "folds": problem.folds.sha256, "run": run_sha256(run), "pretrained": start.sha256,
-            "weights": weights_sha256(members), "inputs": job.made_from["inputs"], "code": code,
-        },
-        "weights": list(members), "seed": run.seed, "versions": versions(), "device": job.precision.device,
-        "precision": {"choice": job.precision.choice, "images_per_second": job.precision.images_per_second},
-        "seconds": round(fitted.seconds, 2), "epochs": last_epoch, "selected_epoch": selected,
-        "views": run.predict.views, "select": run.train.select, "metric": job.metrics[0], "score": score,
-        "probe_score": probe_score, "below_probe": _below_probe(job, score, probe_score),
-        "rows_train": len(job.train), "rows_valid": len(job.valid),
-    }  # fmt: skip
+    hashes = FoldHashes(
+        folds=problem.folds.sha256, run=run_sha256(run), pretrained=start.sha256, weights=weights_sha256(members),
+        inputs=job.made_from["inputs"], code=code,
+    )  # fmt: skip
+    return FoldMeta(
+        comp=problem.comp, run=name, fold=job.fold, task=job.task, outputs=job.outputs,
+        activation=job.objective.activation, model=run.model.name,
+        architecture=problem.architecture.as_json() | {"name": run.model.name},
+        height_width=run.data.height_width, channels=problem.architecture.channels,
+        mean=start.prepare.mean, std=start.prepare.std, interpolation=start.prepare.interpolation,
+        crop=start.prepare.crop, intensity=run.data.intensity,
+        metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members), seed=run.seed,
+        versions=versions(), device=job.precision.device,
+        precision=MeasuredPrecision(
+            choice=job.precision.choice, images_per_second=job.precision.images_per_second
+        ),
+        seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
+        views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
+        probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
+        rows_train=len(job.train), rows_valid=len(job.valid),
+    )  # fmt: skip
 
 
 def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -> bool:

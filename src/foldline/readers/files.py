@@ -34,6 +34,16 @@ def raw_files(root: Path, rows: RowFacts) -> list[Path]:
     return list(dict.fromkeys(path for name in file_names(rows) for path in _matching(root, name)))
 
 
+def tables_of(root: Path, rows: RowFacts) -> list[Path]:
+    """The tables that `rows` are read from: their files, joined ones, names of labels; of those that are there."""
+    names = [*file_names(rows), *(join.file for join in rows.join)]
+    if rows.target is not None and not isinstance(rows.target, str):
+        names.append(rows.target.names_file or "")
+    places = [raw_path(root, name.partition(":")[0], where="file") for name in names if name]  # file:array
+    files = [path for place in places for path in root.glob(place.relative_to(root).as_posix())]
+    return sorted(path for path in files if path.is_file())
+
+
 def _matching(root: Path, name: str) -> list[Path]:
     """The file of that name; `*` stands for several."""
     path = raw_path(root, name, where="file")

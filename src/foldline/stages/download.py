@@ -9,13 +9,13 @@ that fails leaves nothing half-written. Raw files are made read-only.
 import errno
 import shutil
 from pathlib import Path
-from typing import Any
 
 from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say
-from foldline.core.tables import read_json, sha256_file, write_json, write_text
+from foldline.core.records.manifest import Manifest, RawFile
+from foldline.core.tables import sha256_file, write_text
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
@@ -48,7 +48,7 @@ def _likely_source(layout: Layout, comp: str) -> Source:
     """Where the files of a competition without facts come from: its manifest, its folder, else Kaggle."""
     if layout.manifest(comp).is_file():
         where = layout.relative(layout.manifest(comp))
-        return Source.parse(read_json(layout.manifest(comp))["source"], where=where)
+        return Source.parse(Manifest.read(layout.manifest(comp)).source, where=where)
     if layout.input(comp).is_dir() and files_below(layout.input(comp)):
         return Source.model_validate({"kind": PLACED})
     known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
@@ -74,16 +74,16 @@ def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
     path = layout.manifest(comp)
     if not path.is_file():
         return False
-    manifest = read_json(path)
+    manifest = Manifest.read(path)
     again = f"rm -r {layout.relative(layout.input(comp))} and run the command again"
-    if Source.parse(manifest["source"], where=layout.relative(path)) not in source.alternatives():
+    if Source.parse(manifest.source, where=layout.relative(path)) not in source.alternatives():
         raise FoldlineError(
-            f"the files came from another source than the facts name: {manifest['source']['kind']} "
-            f"{manifest['source']['name']} {manifest['source']['version']}".rstrip(),
+            "the files came from another source than the facts name: "
+            + " ".join(manifest.source.get(key, "") for key in ("kind", "name", "version")).rstrip(),
             where=layout.relative(path),
             next=again,
         )
-    wrong = [entry["path"] for entry in manifest["files"] if not _has_size(layout.input(comp), entry)]
+    wrong = [file.path for file in manifest.files if not _has_size(layout.input(comp), file)]
     if wrong:
         raise FoldlineError(
             f"{len(wrong)} raw files are missing or have another size, {wrong[0]} first",
@@ -107,16 +107,16 @@ def write_manifest(layout: Layout, comp: str, source: Source) -> None:
             if path.resolve().is_relative_to(home):
                 path.chmod(0o444)
             name = path.relative_to(folder).as_posix()
-            entries.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
-    content = {"schema": 1, "comp": comp, "source": source.model_dump(mode="json"), "files": entries}
-    write_json(layout.manifest(comp), content)
+            entries.append(RawFile(path=name, bytes=path.stat().st_size, sha256=sha256_file(path)))
+    manifest = Manifest(comp=comp, source=source.model_dump(mode="json"), files=entries)
+    manifest.write(layout.manifest(comp))
     total = sum(path.stat().st_size for path in files)
     say(f"{layout.relative(folder)}: {len(files)} files, {total / 1e6:.1f} MB")
 
 
-def _has_size(folder: Path, entry: dict[str, Any]) -> bool:
-    path = folder / str(entry["path"])
-    return path.is_file() and path.stat().st_size == int(entry["bytes"])
+def _has_size(folder: Path, file: RawFile) -> bool:
+    path = folder / file.path
+    return path.is_file() and path.stat().st_size == file.bytes
 
 
 def _require_placed(layout: Layout, comp: str) -> None:

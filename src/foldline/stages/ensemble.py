@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from foldline.core.competition import Competition, load_competition
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.provenance import pictures_sha256
+from foldline.core.records.cv import Cv, CvHashes, Seconds
+from foldline.core.records.entry import CvScore, Entry
+from foldline.core.records.same import require_same
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import (
-    read_json,
-    read_json_or_empty,
-    require_file,
-    sha256_file,
-    write_csv,
-    write_json,
-)
+from foldline.core.tables import sha256_file, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,11 +79,11 @@ def ensemble(
     form = _form(layout, comp, facts, folds)
     record = records[runs[0]]
     if len(runs) > 1:
-        record = _write_blend(layout, comp, name, runs, records, blend, folds, made_from)
-    record = _write_scores(layout, comp, name, record, facts, folds, form, decide)
+        record = _write_blend(layout, comp, name, records, blend, folds, hashes)
+    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=len(runs) > 1)
     if len(runs) > 1:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
-        say(f"{name}: OOF {record['metric']} {_by_default(record)}; its members: {members}")
+        say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
     _write_submission(layout, comp, name, record, facts, folds, form, made_from)
     return name, True
 
@@ -99,13 +96,13 @@ def _form(layout: Layout, comp: str, facts: Competition, folds: Folds) -> "Form"
 
 def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> str:
     """The member's folder name, checked: its YAML still says what it was trained and predicted with."""
-    if read_json_or_empty(layout.run(comp, name or run) / "cv.json").get("members"):
+    cv = Cv.read_if_there(layout.run(comp, name or run) / "cv.json")
+    if cv is not None and cv.members:
         return name or run  # an ensemble: it has no choices of its own
     name, choices = resolve_run(layout, comp, run, name, overrides)
-    views = read_json_or_empty(layout.run(comp, name) / "cv.json").get("views", choices.predict.views)
-    if views != choices.predict.views:
+    if cv is not None and cv.views != choices.predict.views:
         raise FoldlineError(
-            f"run '{name}' was predicted with the views {', '.join(views)}, "
+            f"run '{name}' was predicted with the views {', '.join(cv.views)}, "
             f"and now has {', '.join(choices.predict.views)}",
             where="predict.views",
             next=f"make predict COMP={comp} RUN={name}",
@@ -113,89 +110,88 @@ def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: lis
     return name
 
 
-def _record(layout: Layout, comp: str, run: str, folds: Folds) -> dict[str, Any]:
-    """A member's `cv.json`, checked to be of these folds."""
-    path = layout.run(comp, run) / "cv.json"
-    require_file(path, next=f"make predict COMP={comp} RUN={run}")
-    record: dict[str, Any] = read_json(path)
-    if record["sha256"]["folds"] != folds.sha256:
+def _record(layout: Layout, comp: str, run: str, folds: Folds) -> Cv:
+    """A member's `cv.json`, checked to be of these folds and of the pictures that can be read now."""
+    path, predict = layout.run(comp, run) / "cv.json", f"make predict COMP={comp} RUN={run}"
+    cv = Cv.read(path, next=predict)
+    require_same(cv, folds=folds.sha256, where=layout.relative(path))
+    if pictures_sha256(layout, comp, cv.left_out) != cv.left_out:
         raise FoldlineError(
-            f"run '{run}' was made on other folds: {record['sha256']['folds'][:12]}, "
-            f"and folds/{comp}.csv is {folds.sha256[:12]}",
+            f"run '{run}' was predicted without pictures that have changed since then: {first_few(list(cv.left_out))}",
             where=layout.relative(path),
-            next="runs on different folds cannot be blended or compared: train it anew under another NAME",
+            next=predict,
         )
-    return record
+    return cv
 
 
 def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dict[str, Any]) -> bool:
-    ledger = path.with_suffix(".json")
-    if not (path.is_file() and ledger.is_file() and (layout.run(comp, name) / "cv.json").is_file()):
+    entry = Entry.read_if_there(path.with_suffix(".json"))
+    cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
+    if entry is None or cv is None or not path.is_file():
         return False
-    entry, record = read_json(ledger), read_json(layout.run(comp, name) / "cv.json")
-    same_decision = entry.get("decision") == record.get("decision")
-    return bool(entry["made_from"] == made_from and entry["sha256"] == sha256_file(path) and same_decision)
+    return entry.made_from == made_from and entry.sha256 == sha256_file(path) and entry.decision == cv.decision
 
 
 def _write_blend(
-    layout: Layout, comp: str, name: str, runs: list[str], records: dict[str, Any], how: str,
-    folds: Folds, made_from: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """The predictions of an ensemble, and its `cv.json` but for the scores."""
+    layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, folds: Folds, hashes: dict[str, str]
+) -> Cv:  # fmt: skip
+    """Writes the predictions of an ensemble; its record still has the scores of its first member."""
     from foldline.core.predictions import write_predictions
     from foldline.scoring.blend import rows_sum_to_one
 
-    folder = layout.run(comp, name)
+    folder, runs, members = layout.run(comp, name), list(records), list(records.values())
     sums = rows_sum_to_one(how, folds.task, len(folds.outputs))
     oof = _blend(layout, comp, runs, "oof.parquet", how, folds)
     test = _blend(layout, comp, runs, "test.parquet", how, folds)
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=oof["row_id"], sums=sums)
     write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"], sums=sums)
-    return {
-        "schema": 1,
-        "comp": comp,
-        "run": name,
-        "task": folds.task.as_json(),
-        "outputs": folds.outputs,
-        "metrics": {metric: None for member in records.values() for metric in member["metrics"]},
-        "views": sorted({view for member in records.values() for view in member["views"]}),
-        "members": runs,
-        "blend": how,
-        "sha256": {"folds": folds.sha256, "run": None, "members": made_from["members"]},
-        "optimistic": sorted({reason for member in records.values() for reason in member["optimistic"]}),
-        "below_probe": [],
-        "seconds": {
-            part: round(sum(member["seconds"][part] for member in records.values()), 1) for part in ("train", "predict")
-        },
-        "device": "; ".join(sorted({member["device"] for member in records.values()})),
-    }
+    left_out = {image: digest for member in members for image, digest in member.left_out.items()}
+    return members[0].model_copy(
+        update={
+            "run": name,
+            "metrics": {metric: scores for member in members for metric, scores in member.metrics.items()},
+            "views": sorted({view for member in members for view in member.views}),
+            "members": runs,
+            "blend": how,
+            "sha256": CvHashes(folds=folds.sha256, run=None, members=hashes),
+            "optimistic": sorted({reason for member in members for reason in member.optimistic}),
+            "below_probe": [],
+            "seconds": Seconds(
+                train=round(sum(member.seconds.train or 0.0 for member in members), 1),
+                predict=round(sum(member.seconds.predict or 0.0 for member in members), 1),
+            ),
+            "device": "; ".join(sorted({member.device for member in members})),
+        }
+        | ({"left_out": left_out} if left_out else {})
+    )
 
 
 def _write_scores(
-    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, form: "Form",
-    decide: Decide,
-) -> dict[str, Any]:  # fmt: skip
+    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: "Form", decide: Decide,
+    *, blended: bool,
+) -> Cv:  # fmt: skip
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
     from foldline.core.tables import read_parquet
     from foldline.scoring.choose import decision_in_words
     from foldline.scoring.cv import cross_validation
 
     labels = form.holds_labels
-    if not (labels or record.get("decision") or record.get("metric") != facts.metric):
+    if not (labels or record.decision or record.metric != facts.metric or blended):
         return record
     folder = layout.run(comp, name)
-    oof, further = read_parquet(folder / "oof.parquet"), list(record["metrics"])
-    record |= cross_validation(oof, facts, folds.outputs, metrics=further, decide=decide if labels else None)
-    write_json(folder / "cv.json", record)
-    words = decision_in_words(record["decision"], facts.metric) if labels else ""
+    oof, further = read_parquet(folder / "oof.parquet"), list(record.metrics)
+    scores = cross_validation(oof, facts, folds.outputs, metrics=further, decide=decide if labels else None)
+    record = record.changed(**scores)
+    record.write(folder / "cv.json")
+    words = decision_in_words(record.decision, facts.metric) if record.decision else ""
     if words:
         say(f"{name}: {words}")
     return record
 
 
-def _by_default(record: dict[str, Any]) -> str:
+def _by_default(record: Cv) -> str:
     """The pooled score by the default decision, in which all runs have one."""
-    score = (record.get("decision") or {}).get("default_score", record["pooled"])
+    score = (record.decision or {}).get("default_score", record.pooled)
     return "undefined" if score is None else f"{score:.4f}"
 
 
@@ -215,7 +211,7 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
 
 
 def _write_submission(
-    layout: Layout, comp: str, name: str, record: dict[str, Any], facts: Competition, folds: Folds, form: "Form",
+    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: "Form",
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
     """The CSV, through the gate, and its ledger entry."""
@@ -229,17 +225,15 @@ def _write_submission(
     if "entity" in test.columns:
         test = aggregate(test, "entity", facts.submission.aggregate, task=folds.task, outputs=folds.outputs)
     predictions = test.rename(columns={"entity": "id", "row_id": "id"})
-    frame, path = form.write(predictions, stored_decision(record.get("decision"))), layout.submission(comp, name)
+    frame, path = form.write(predictions, stored_decision(record.decision)), layout.submission(comp, name)
     form.check(frame, layout.relative(path))
     write_csv(path, frame)
-    write_json(path.with_suffix(".json"), {
-        "schema": 1, "comp": comp, "run": name, "name": name, "file": path.name, "sha256": sha256_file(path),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"), "metric": record["metric"],
-        "cv": {"pooled": record["pooled"], "mean": record["mean"], "std": record["std"]},
-        "decision": record.get("decision"), "folds_sha256": folds.sha256,
-        "members": list(made_from["members"]), "made_from": made_from,
-        **_sent_before(path),
-    })  # fmt: skip
+    Entry(
+        comp=comp, run=name, name=name, file=path.name, sha256=sha256_file(path),
+        time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
+        cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
+        folds_sha256=folds.sha256, members=list(made_from["members"]), made_from=made_from, **_sent_before(path),
+    ).write(path.with_suffix(".json"))  # fmt: skip
     say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate")
 
 
@@ -248,10 +242,9 @@ def _sent_before(path: Path) -> dict[str, Any]:
 
     A file that was sent is never sent again unasked, and its score stays in the ledger.
     """
-    old = read_json_or_empty(path.with_suffix(".json"))
-    versions = [old, *old.pop("earlier", [])] if old else []
+    old = Entry.read_if_there(path.with_suffix(".json"))
+    versions = [] if old is None else [old.without_earlier(), *old.earlier]
     digest = sha256_file(path)
-    same: dict[str, Any] = next((entry for entry in versions if entry["sha256"] == digest), {})
-    fate = {key: same.get(key) for key in ("message", "kaggle", "public", "private")}
-    earlier = [entry for entry in versions if entry is not same and entry["kaggle"] is not None]
-    return {**fate, "earlier": earlier}
+    same = next((entry for entry in versions if entry.sha256 == digest), None)
+    fate = {key: getattr(same, key, None) for key in ("message", "kaggle", "public", "private")}
+    return {**fate, "earlier": [entry for entry in versions if entry is not same and entry.kaggle is not None]}

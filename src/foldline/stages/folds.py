@@ -15,17 +15,16 @@ import pandas as pd
 
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.folds import SCHEMA, edited, read_folds_meta, way_to_new_folds
+from foldline.core.folds import edited, read_folds_meta, way_to_new_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
+from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
 from foldline.core.tables import (
-    read_json,
     require_file,
     sha256_file,
-    sha256_json,
     write_csv,
-    write_json,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def folds(layout: Layout, comp: str) -> None:
     exists = layout.folds(comp).is_file()
     if exists and _is_current(layout, comp, facts):
         meta = read_folds_meta(layout, comp)
-        say(f"folds/{comp}.csv is up to date: {meta['rows']} rows in {meta['k']} folds, {meta['test_rows']} test rows")
+        say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
         return
     plan = _make(layout, comp, facts)
     hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
@@ -61,7 +60,7 @@ def folds(layout: Layout, comp: str) -> None:
     paths = _paths(layout, comp)
     for kind in sorted(plan.tables.keys() - {"folds"}):
         write_csv(paths[kind], plan.tables[kind])
-    write_json(layout.folds_meta(comp), _meta(layout, comp, facts, plan, hashes))
+    _meta(layout, comp, facts, plan, hashes).write(layout.folds_meta(comp))
     write_csv(paths["folds"], plan.tables["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
     for finding in plan.findings:
@@ -82,18 +81,18 @@ def _is_current(layout: Layout, comp: str, facts: Competition) -> bool:
     if not layout.folds_meta(comp).is_file():
         raise edited(layout, comp, layout.relative(layout.folds(comp)))
     meta = read_folds_meta(layout, comp)
-    if sha256_file(layout.folds(comp)) != meta["sha256"]["folds"]:
+    if sha256_file(layout.folds(comp)) != meta.sha256["folds"]:
         raise edited(layout, comp, layout.relative(layout.folds(comp)))
-    if _shaping(facts) != meta["facts"]:
-        changes = differing_keys(meta["facts"], _shaping(facts))
+    if _shaping(facts) != meta.facts:
+        changes = differing_keys(meta.facts, _shaping(facts))
         raise FoldlineError(
             f"the facts changed since the folds were made: {first_few(changes)}",
             where=layout.relative(layout.competition_config(comp)),
             next=f"put the facts back, or {way_to_new_folds(layout, comp)}",
         )
-    paths = {kind: path for kind, path in _paths(layout, comp).items() if kind in meta["sha256"]}
-    whole = all(path.is_file() and sha256_file(path) == meta["sha256"][kind] for kind, path in paths.items())
-    return whole and meta["made_from"] == _made_from(layout, comp, facts)
+    paths = {kind: path for kind, path in _paths(layout, comp).items() if kind in meta.sha256}
+    whole = all(path.is_file() and sha256_file(path) == meta.sha256[kind] for kind, path in paths.items())
+    return whole and meta.made_from == _made_from(layout, comp, facts)
 
 
 def _shaping(facts: Competition) -> dict[str, Any]:
@@ -101,15 +100,22 @@ def _shaping(facts: Competition) -> dict[str, Any]:
     return facts.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
 
 
-def _made_from(layout: Layout, comp: str, facts: Competition) -> dict[str, Any]:
+def _made_from(layout: Layout, comp: str, facts: Competition) -> MadeFrom:
     """What the files were made from besides the shaping facts; where it differs they are made again and compared."""
-    submission = facts.submission.model_dump(mode="json", exclude_defaults=True)
-    return {"manifest_sha256": sha256_file(layout.manifest(comp)), "submission": submission}
+    from foldline.readers.files import tables_of
+
+    root = layout.input(comp)
+    paths = {path for rows in (facts.train, facts.test) if rows is not None for path in tables_of(root, rows)}
+    return MadeFrom(
+        manifest_sha256=sha256_file(layout.manifest(comp)),
+        submission=facts.submission.model_dump(mode="json", exclude_defaults=True),
+        tables={path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(paths)},
+    )
 
 
 def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
     """Raises where raw files that changed lead to other folds than those that are there."""
-    if hashes["folds"] != read_folds_meta(layout, comp)["sha256"]["folds"]:
+    if hashes["folds"] != read_folds_meta(layout, comp).sha256["folds"]:
         raise FoldlineError(
             "the raw files changed since the folds were made, and lead to other folds now",
             where=layout.relative(layout.manifest(comp)),
@@ -135,7 +141,7 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
         test,
         facts,
         outputs,
-        hashes=_image_hashes(layout, comp),
+        hashes=Manifest.read(layout.manifest(comp)).hashes,
         find_duplicates=partial(_find_duplicates, root),
         where=layout.relative(layout.folds(comp)),
     )
@@ -169,31 +175,25 @@ def _require_images(root: Path, frame: pd.DataFrame, what: str) -> None:
         )
 
 
-def _image_hashes(layout: Layout, comp: str) -> dict[str, str]:
-    return {entry["path"]: entry["sha256"] for entry in read_json(layout.manifest(comp))["files"]}
-
-
 def _sha256(table: pd.DataFrame) -> str:
     """The sha256 of the file that write_csv makes of `table`."""
     return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: dict[str, str]) -> dict[str, Any]:
+def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: dict[str, str]) -> FoldsMeta:
     """The content of `folds/<comp>.json`."""
-    return {
-        "schema": SCHEMA,
-        "comp": comp,
-        "task": facts.task.as_json(),
-        "k": facts.folds.k,
-        "seed": facts.folds.seed,
-        "splitter": plan.splitter,
-        "outputs": plan.outputs,
-        "counts": plan.counts,
-        "rows": len(plan.tables["folds"]),
-        "test_rows": len(plan.tables["test"]),
-        "sha256": hashes,
-        "facts_sha256": sha256_json(_shaping(facts)),
-        "facts": _shaping(facts),
-        "made_from": _made_from(layout, comp, facts),
-        "checks": plan.findings,
-    }
+    return FoldsMeta(
+        comp=comp,
+        task=facts.task,
+        k=facts.folds.k,
+        seed=facts.folds.seed,
+        splitter=plan.splitter,
+        outputs=plan.outputs,
+        counts=plan.counts,
+        rows=len(plan.tables["folds"]),
+        test_rows=len(plan.tables["test"]),
+        sha256=hashes,
+        facts=_shaping(facts),
+        made_from=_made_from(layout, comp, facts),
+        checks=plan.findings,
+    )

@@ -6,19 +6,20 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foldline.core.competition import Competition, load_competition
-from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate
 from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
 from foldline.core.progress import say
-from foldline.core.provenance import inputs_sha256, require_same_inputs
+from foldline.core.provenance import pictures_sha256, require_current
+from foldline.core.records.cv import Cv, CvHashes, Seconds
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
-from foldline.core.tables import read_json, read_parquet, sha256_file, write_json
+from foldline.core.run_folder import resolve_run, wanted_folds
+from foldline.core.tables import read_parquet, sha256_file
 from foldline.scoring.cv import cross_validation, metric_names
 
 if TYPE_CHECKING:
@@ -35,101 +36,85 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     metrics = metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
-    record = layout.run(comp, name) / "cv.json"
-    hashes = _hashes(metas) | {"test": sha256_file(layout.test_rows(comp))}
-    fold_tests = [layout.fold(comp, name, meta["fold"]) / "test.parquet" for meta in metas]
+    path = layout.run(comp, name) / "cv.json"
+    hashes = _hashes(metas, sha256_file(layout.test_rows(comp)))
+    fold_tests = [layout.fold(comp, name, meta.fold) / "test.parquet" for meta in metas]
     together = [layout.run(comp, name) / file for file in ("oof.parquet", "test.parquet")]
     whole = all(path.is_file() for path in [*fold_tests, *together])
-    if whole and record.is_file() and _is_current(read_json(record), hashes, choices):
+    cv = Cv.read_if_there(path) if whole else None
+    if cv and cv.sha256 == hashes and cv.views == choices.predict.views and has_same_pictures(layout, cv):
         say(f"predictions of {comp}/{name} are up to date")
-        _score_again(record, facts, metrics)
+        _score_again(path, cv, facts, metrics)
         return
     from foldline.engine.predict_run import predict_run
 
     start = time.monotonic()
-    found = predict_run(layout, comp, name, choices, metas, device)
-    record.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
-    for path, table in zip(fold_tests, found.fold_tests, strict=True):
-        write_predictions(path, table, folds.task, folds.outputs, ids=folds.test["row_id"])
-    _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, found, time.monotonic() - start)
+    predictions = predict_run(layout, comp, name, choices, metas, device)
+    path.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
+    for file, table in zip(fold_tests, predictions.fold_tests, strict=True):
+        write_predictions(file, table, folds.task, folds.outputs, ids=folds.test["row_id"])
+    _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, predictions, time.monotonic() - start)
 
 
-def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> dict[str, Any]:
-    folder = layout.fold(comp, name, fold)
-    if not (folder / "meta.json").is_file():
-        raise FoldlineError(
-            f"fold {fold} of run '{name}' is not trained",
-            where=layout.relative(folder),
-            next=f"make train COMP={comp} RUN={name} FOLD={fold}, or make train-all",
-        )
-    meta: dict[str, Any] = read_json(folder / "meta.json")
-    if meta["sha256"]["folds"] != folds.sha256 or meta["sha256"]["run"] != run_sha256(run):
-        raise FoldlineError(
-            f"fold {fold} of run '{name}' was trained on other folds or with other choices than now",
-            where=layout.relative(folder),
-            next="delete this run's folder and train it again, or give the changed run a NAME",
-        )
-    now = inputs_sha256(layout, comp, run, fold)
-    require_same_inputs(meta["sha256"].get("inputs", {}), now, where=layout.relative(folder))
+def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> FoldMeta:
+    train = f"make train COMP={comp} RUN={name} FOLD={fold}, or make train-all"
+    meta = FoldMeta.read(layout.fold(comp, name, fold) / "meta.json", next=f"the fold is not trained: {train}")
+    require_current(layout, comp, run, meta, folds.sha256)
     return meta
 
 
-def _hashes(metas: list[dict[str, Any]]) -> dict[str, Any]:
-    first = metas[0]["sha256"]
-    return {
-        "folds": first["folds"],
-        "run": first["run"],
-        "weights": [meta["sha256"]["weights"] for meta in metas],
-        "members": {},
-    }
+def _hashes(metas: list[FoldMeta], test: str) -> CvHashes:
+    first = metas[0].sha256
+    weights = [meta.sha256.weights for meta in metas]
+    return CvHashes(folds=first.folds, run=first.run, weights=weights, members={}, test=test)
 
 
-def _is_current(record: dict[str, Any], hashes: dict[str, Any], run: Run) -> bool:
-    return bool(record["sha256"] == hashes and record["views"] == run.predict.views)
+def has_same_pictures(layout: Layout, cv: Cv) -> bool:
+    """Whether the pictures that the predictions were made without are still those that could not be read."""
+    return pictures_sha256(layout, cv.comp, cv.left_out) == cv.left_out
 
 
-def _score_again(path: Path, facts: Competition, metrics: list[str]) -> None:
+def _score_again(path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> None:
     """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
-    record = read_json(path)
-    if record["metric"] == facts.metric and record["metrics"].keys() == set(metrics) and not any(map(is_own, metrics)):
+    if cv.metric == facts.metric and cv.metrics.keys() == set(metrics) and not any(map(is_own, metrics)):
         return
     oof = read_parquet(path.with_name("oof.parquet"))
-    record |= cross_validation(oof, facts, record["outputs"], metrics=metrics)
-    write_json(path, record)
-    say(cv_line(record))
+    cv = cv.changed(**cross_validation(oof, facts, cv.outputs, metrics=metrics))
+    cv.write(path)
+    say(cv_line(cv))
 
 
 def _write(
     layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
-    metas: list[dict[str, Any]], hashes: dict[str, Any], found: "RunPredictions", seconds: float,
+    metas: list[FoldMeta], hashes: CvHashes, predictions: "RunPredictions", seconds: float,
 ) -> None:  # fmt: skip
     """The files of all folds together; `cv.json` last, so that it stands for all of them."""
     folder = layout.run(comp, name)
-    order = folds.frame["row_id"][folds.frame["row_id"].isin(found.oof["row_id"])]
-    oof = found.oof.set_index("row_id").loc[order].reset_index()
+    order = folds.frame["row_id"][folds.frame["row_id"].isin(predictions.oof["row_id"])]
+    oof = predictions.oof.set_index("row_id").loc[order].reset_index()
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
-    write_predictions(folder / "test.parquet", found.test, folds.task, folds.outputs, ids=folds.test["row_id"])
-    record = {"schema": 1, "comp": comp, "run": name, "task": folds.task.as_json(), "outputs": folds.outputs}
-    record |= cross_validation(oof, facts, folds.outputs, metrics=metrics)
-    record |= {
-        "views": run.predict.views, "members": [], "blend": None, "sha256": hashes,
-        "optimistic": run.optimistic(),
-        "below_probe": [meta["fold"] for meta in metas if meta["below_probe"]],
-        "seconds": {"train": round(sum(meta["seconds"] for meta in metas), 1), "predict": round(seconds, 1)},
-        "device": found.device,
-    }  # fmt: skip
-    write_json(folder / "cv.json", record)
-    say(cv_line(record))
+    write_predictions(folder / "test.parquet", predictions.test, folds.task, folds.outputs, ids=folds.test["row_id"])
+    left_out = pictures_sha256(layout, comp, predictions.left_out)
+    cv = Cv(
+        comp=comp, run=name, task=folds.task, outputs=folds.outputs,
+        **cross_validation(oof, facts, folds.outputs, metrics=metrics),
+        views=run.predict.views, members=[], blend=None, sha256=hashes, optimistic=run.optimistic(),
+        below_probe=[meta.fold for meta in metas if meta.below_probe],
+        seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
+        device=predictions.device, **({"left_out": left_out} if left_out else {}),
+    )  # fmt: skip
+    cv.write(folder / "cv.json")
+    say(cv_line(cv))
 
 
-def cv_line(record: dict[str, Any]) -> str:
-    """The record's scores in one line."""
-    low, high = record["interval"]
-    folds = ", ".join("undefined" if value is None else f"{value:.4f}" for value in record["per_fold"])
-    spread = "" if record["std"] is None else f" ± {record['std']:.4f}"
+def cv_line(cv: Cv) -> str:
+    """The scores in one line."""
+    low, high = cv.interval
+    folds = ", ".join(_show(value) for value in cv.per_fold)
+    spread = "" if cv.std is None else f" ± {cv.std:.4f}"
     return (
-        f"OOF {record['metric']} {_show(record['pooled'])} (95 % interval {_show(low)} to {_show(high)}); "
-        f"folds {folds}; mean {_show(record['mean'])}{spread}"
+        f"OOF {cv.metric} {_show(cv.pooled)} (95 % interval {_show(low)} to {_show(high)}); "
+        f"folds {folds}; mean {_show(cv.mean)}{spread}"
     )
 
 

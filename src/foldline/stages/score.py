@@ -4,19 +4,22 @@ Reads `submissions/<comp>/<name>.csv` and the solution: the labels of the `holdo
 no other stage reads. Writes the score into the ledger entry beside the submission.
 """
 
+import numpy as np
+
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.tables import read_csv, read_json, require_file, write_json
+from foldline.core.records.entry import Entry
+from foldline.core.tables import read_csv, require_file
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for, score
 from foldline.submission.form import open_form
 
 
-def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
-    """The competition's metric and the further ones, on the held-out labels.
+def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float | None]:
+    """The competition's metric and the further ones, on the held-out labels; None is an undefined score.
 
     Raises:
         FoldlineError: the competition's test labels are not known here, or the submission fails the gate.
@@ -37,19 +40,21 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float]:
     solution = read_csv(solution_path).rename(columns={"entity": "row_id"})
     solution = solution.set_index("row_id").loc[ids].reset_index()
     truth = folds.task.truth(solution, folds.outputs, where=layout.relative(solution_path))
-    scores = {
-        metric: score(metric_for(metric, folds.task), truth, predicted, task=folds.task)
-        for metric in metric_names(facts)
-    }
+    scores: dict[str, float | None] = {}
+    for metric in metric_names(facts):
+        value = score(metric_for(metric, folds.task), truth, predicted, task=folds.task)
+        scores[metric] = float(value) if np.isfinite(value) else None
     _write(layout, comp, name, facts, scores)
     return scores
 
 
-def _write(layout: Layout, comp: str, name: str, facts: Competition, scores: dict[str, float]) -> None:
+def _write(layout: Layout, comp: str, name: str, facts: Competition, scores: dict[str, float | None]) -> None:
     ledger = layout.submission(comp, name).with_suffix(".json")
-    entry = read_json(ledger)
-    entry["private"] = scores[facts.metric]
-    entry["private_metrics"] = scores
-    write_json(ledger, entry)
-    words = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-    say(f"held-out score of {comp}/{name}: {words}  (OOF {facts.metric} {entry['cv']['pooled']:.4f})")
+    entry = Entry.read(ledger)
+    entry.changed(private=scores[facts.metric], private_metrics=scores).write(ledger)
+    words = ", ".join(f"{metric} {_show(value)}" for metric, value in scores.items())
+    say(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {_show(entry.score.pooled)})")
+
+
+def _show(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

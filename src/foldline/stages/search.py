@@ -18,9 +18,10 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say, say_table
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run, load_run
 from foldline.core.search import OnEpoch, Search, Stop, load_search, override, setting_of
-from foldline.core.tables import read_json, write_csv, write_text
+from foldline.core.tables import write_csv, write_text
 from foldline.core.yaml_models import apply_overrides, load_yaml
 from foldline.scoring.metrics import metric_for
 from foldline.stages.search_book import Book, Values, open_book
@@ -93,12 +94,12 @@ class _Trials:
     def require_no_strangers(self) -> None:
         """Raises FoldlineError where a folder has a trial's name and no trial was made yet."""
         known = {f"{self.name}-{trial.number}" for trial in self.book.study.get_trials(deepcopy=False)}
-        names = [path.name for path in self.layout.run(self.comp, "").glob(f"{self.name}-*") if path.is_dir()]
+        names = [path.name for path in self.layout.runs(self.comp).glob(f"{self.name}-*") if path.is_dir()]
         strange = sorted(one for one in names if one.removeprefix(f"{self.name}-").isdigit() and one not in known)
         if strange:
             raise FoldlineError(
                 f"run folders have the names that this search gives to its trials: {first_few(strange)}",
-                where=self.layout.relative(self.layout.run(self.comp, "")),
+                where=self.layout.relative(self.layout.runs(self.comp)),
                 next="delete them (they are of an earlier search), or give the search file another name",
             )
 
@@ -147,10 +148,11 @@ class _Trials:
         run = load_run(self.layout, self.comp, self.wanted.base, overrides)
         name, folds = f"{self.name}-{trial.number}", self.wanted.folds
         self.train(self.layout, self.comp, name, run, folds, self.device, on_epoch=self.watcher(trial, run))
-        scores = [read_json(self.layout.fold(self.comp, name, k) / "meta.json")["score"] for k in folds]
-        if None in scores:
+        scores = [FoldMeta.read(self.layout.fold(self.comp, name, k) / "meta.json").score for k in folds]
+        known = [score for score in scores if score is not None]
+        if len(known) < len(scores):
             raise FoldlineError(f"the score is undefined in fold {folds[scores.index(None)]}", where="folds")
-        return float(sum(scores) / len(scores))
+        return float(sum(known) / len(known))
 
     def watcher(self, trial: Any, run: Run) -> OnEpoch:
         """Gives a trial up where it falls behind on the first of the folds; at its last epoch it is paid for."""

@@ -16,15 +16,16 @@ from typing import Any
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
+from foldline.core.folds import read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
-from foldline.core.tables import read_csv, read_json, require_file, sha256_file, write_json
+from foldline.core.records.entry import Entry, Kaggle
+from foldline.core.tables import read_csv, require_file, sha256_file
 from foldline.sources.kaggle import competition_page, run_client
 from foldline.submission.form import open_form
 
 POLL_SECONDS = 5.0  # between two looks at the score at first; each wait is half as long again, up to a minute
 LONGEST_POLL_SECONDS = 60.0
-Entry = dict[str, Any]
 
 
 def submit(
@@ -65,10 +66,12 @@ def submit(
     if not _is_sent(entry, digest, slug, layout.relative(path)):
         _pass_gate(layout, comp, facts, path)
         _require_yes(yes, f"send {layout.relative(path)} ({_cv(entry)}) to {slug}? It spends one of today's slots")
-        entry |= {"message": message or f"{name} {_cv(entry)}", "sha256": digest, "public": None, "private": None}
-        entry["kaggle"] = {"ref": None, "status": "uploading"}
-        write_json(path.with_suffix(".json"), entry)
-        _upload(path, entry, slug, _tag(name, digest))
+        entry = entry.model_copy(update={
+            "message": message or f"{name} {_cv(entry)}", "sha256": digest, "public": None, "private": None,
+            "kaggle": Kaggle(ref=None, status="uploading"),
+        })  # fmt: skip
+        entry.write(path.with_suffix(".json"))
+        entry = _upload(path, entry, slug, _tag(name, digest))
     return _wait(path, entry, slug, wait_seconds, poll_seconds)
 
 
@@ -86,10 +89,9 @@ def _slug(facts: Competition, comp: str) -> str:
 def _entry(layout: Layout, comp: str, name: str) -> Entry:
     """The ledger entry beside the submission."""
     path = layout.submission(comp, name)
-    for file in (path, path.with_suffix(".json")):
-        require_file(file, next=f"make ensemble COMP={comp} RUN={name}")
-    content: Entry = read_json(path.with_suffix(".json"))
-    return content
+    ensemble = f"make ensemble COMP={comp} RUN={name}"
+    require_file(path, next=ensemble)
+    return Entry.read(path.with_suffix(".json"), next=ensemble)
 
 
 def _is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
@@ -97,17 +99,17 @@ def _is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
 
     After an upload that was interrupted, or whose answer was lost, Kaggle's own list is asked.
     """
-    kaggle = entry["kaggle"]
-    if kaggle is None or entry["sha256"] != digest:
+    kaggle = entry.kaggle
+    if kaggle is None or entry.sha256 != digest:
         return False
-    if kaggle["status"] in ("complete", "error"):
+    if kaggle.status in ("complete", "error"):
         raise FoldlineError(
-            f"this very file was submitted before: public score {entry['public']}, status {kaggle['status']}",
+            f"this very file was submitted before: public score {entry.public}, status {kaggle.status}",
             where=where,
             next="make ensemble with another NAME or RUN; `foldline ledger` shows all submissions",
         )
-    tag = _tag(entry["name"], digest)
-    return kaggle["status"] == "pending" or any(tag in item["description"] for item in list_submissions(slug))
+    tag = _tag(entry.name, digest)
+    return kaggle.status == "pending" or any(tag in item["description"] for item in list_submissions(slug))
 
 
 def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> None:
@@ -119,7 +121,7 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> Non
             where=where,
             next="join it with the submissions of the other lines and upload that by hand (docs/add-a-competition.md)",
         )
-    outputs = read_json(layout.folds_meta(comp))["outputs"]
+    outputs = read_folds_meta(layout, comp).outputs
     open_form(layout, comp, facts, outputs).check(read_csv(path), where)
 
 
@@ -137,33 +139,36 @@ def _tag(name: str, digest: str) -> str:
     return f"[{name} {digest[:8]}]"
 
 
-def _upload(path: Path, entry: Entry, slug: str, tag: str) -> None:
+def _upload(path: Path, entry: Entry, slug: str, tag: str) -> Entry:
     """Sends the file. The entry says `uploading` until the client has said that Kaggle took it."""
-    message = f"--message={entry['message']} {tag}"  # one word: a message may begin with a dash
+    message = f"--message={entry.message} {tag}"  # one word: a message may begin with a dash
     arguments = ["competitions", "submit", "-c", slug, "-f", str(path), message]
     output = run_client(arguments, page=competition_page(slug))
-    entry["kaggle"]["status"] = "pending"
-    write_json(path.with_suffix(".json"), entry)
+    entry = entry.model_copy(update={"kaggle": Kaggle(ref=None, status="pending")})
+    entry.write(path.with_suffix(".json"))
     say("\n".join(line for line in output.splitlines() if line.strip()))
+    return entry
 
 
 def _wait(path: Path, entry: Entry, slug: str, wait_seconds: float, poll_seconds: float) -> Entry:
     """Looks at Kaggle's list until the submission has a score; writes what it finds into the entry."""
-    tag = _tag(entry["name"], entry["sha256"])
+    tag = _tag(entry.name, entry.sha256)
     for _ in _pauses(wait_seconds, poll_seconds):
         found = next((item for item in list_submissions(slug) if tag in item["description"]), None)
         if found is None:
             continue
         status = str(found["status"]).rpartition(".")[2].lower()
-        entry["kaggle"] = {"ref": str(found["ref"]), "status": status}
-        entry["public"], entry["private"] = _number(found["publicScore"]), _number(found["privateScore"])
-        write_json(path.with_suffix(".json"), entry)
+        entry = entry.model_copy(update={
+            "kaggle": Kaggle(ref=str(found["ref"]), status=status),
+            "public": _number(found["publicScore"]), "private": _number(found["privateScore"]),
+        })  # fmt: skip
+        entry.write(path.with_suffix(".json"))
         if status == "error":
             raise FoldlineError(
                 "Kaggle could not score the submission", where=f"{competition_page(slug)}/submissions", next="see there"
             )
         if status == "complete":
-            say(f"{entry['name']}: public {entry['public']}, private {entry['private']}, {_cv(entry)}")
+            say(f"{entry.name}: public {entry.public}, private {entry.private}, {_cv(entry)}")
             return entry
     raise FoldlineError(
         f"no score after {wait_seconds:.0f} s; Kaggle may still be at work",
@@ -205,11 +210,10 @@ def _number(text: object) -> float | None:
 
 def _cv(entry: Entry) -> str:
     """The entry's CV score as a person reads it."""
-    cv = entry.get("cv") or {"pooled": None, "std": None}
-    if cv["pooled"] is None:
+    if entry.score.pooled is None:
         return "no CV score"
-    spread = "" if cv["std"] is None else f" ± {cv['std']:.5f}"  # of a single fold there is none
-    return f"CV {entry['metric']} {cv['pooled']:.5f}{spread}"
+    spread = "" if entry.score.std is None else f" ± {entry.score.std:.5f}"  # of a single fold there is none
+    return f"CV {entry.metric} {entry.score.pooled:.5f}{spread}"
 
 
 def ledger(layout: Layout, comp: str | None) -> list[Entry]:
@@ -222,9 +226,8 @@ def ledger(layout: Layout, comp: str | None) -> list[Entry]:
     """
     folder = layout.root / "submissions"
     files = sorted(folder.glob(f"{comp or '*'}/*.json"))
-    newest: list[Entry] = [read_json(path) for path in files]
-    every = [version for entry in newest for version in (entry, *entry.get("earlier", []))]
-    entries = sorted(every, key=lambda entry: str(entry["time"]), reverse=True)
+    every = [version for entry in map(Entry.read, files) for version in (entry, *entry.earlier)]
+    entries = sorted(every, key=lambda entry: entry.time, reverse=True)
     if not entries:
         say(f"no submissions yet{f' of {comp}' if comp else ''}: make ensemble writes one")
         return []
@@ -234,8 +237,7 @@ def ledger(layout: Layout, comp: str | None) -> list[Entry]:
 
 
 def _ledger_line(entry: Entry) -> list[str]:
-    cv, kaggle = entry["cv"] or {}, entry["kaggle"] or {}
-    scores = [cv.get("pooled"), cv.get("std"), entry["public"], entry["private"]]
+    scores = [entry.score.pooled, entry.score.std, entry.public, entry.private]
     shown = ["-" if score is None else f"{score:.5f}" for score in scores]
-    when = str(entry["time"])[:16].replace("T", " ")
-    return [when, entry["comp"], entry["name"], entry["metric"], *shown, kaggle.get("status", "not sent")]
+    when, status = entry.time[:16].replace("T", " "), entry.kaggle.status if entry.kaggle else "not sent"
+    return [when, entry.comp, entry.name, entry.metric, *shown, status]

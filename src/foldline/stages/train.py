@@ -10,10 +10,10 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.provenance import inputs_sha256, require_same_inputs
+from foldline.core.provenance import require_current
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, run_sha256, wanted_folds
-from foldline.core.tables import read_json
+from foldline.core.run_folder import resolve_run, wanted_folds
 from foldline.scoring.cv import metric_names
 
 
@@ -47,16 +47,8 @@ def _known_fold(fold: int, k: int) -> int:
 def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:
     """Whether the fold's weights are there and of these folds, choices and inputs; being of others is an error."""
     folder = layout.fold(comp, name, fold)
-    if not (folder / "meta.json").is_file():
+    meta = FoldMeta.read_if_there(folder / "meta.json")
+    if meta is None:
         return False
-    hashes = read_json(folder / "meta.json")["sha256"]
-    if hashes["folds"] != folds.sha256 or hashes["run"] != run_sha256(run):
-        what = "folds" if hashes["folds"] != folds.sha256 else "choices"
-        raise FoldlineError(
-            f"fold {fold} of run '{name}' was trained with other {what} than those of now",
-            where=layout.relative(folder),
-            next="train under another NAME, or delete this run's folder",
-        )
-    now = inputs_sha256(layout, comp, run, fold)
-    require_same_inputs(hashes.get("inputs", {}), now, where=layout.relative(folder))
+    require_current(layout, comp, run, meta, folds.sha256)
     return (folder / "model.safetensors").is_file()

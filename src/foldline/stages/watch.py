@@ -72,9 +72,8 @@ def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
                 self._answer("application/json", json.dumps(state(live)))
             elif address.path == "/predictions.json":
                 seed = parse_qs(address.query).get("seed", ["0"])[0]
-                self._answer(
-                    "application/json", json.dumps(newest_predictions(live, ROWS, int(seed) if seed.isdigit() else 0))
-                )
+                drawn = newest_predictions(live, ROWS, int(seed) if seed.isdecimal() else 0)
+                self._answer("application/json", json.dumps(drawn))
             else:
                 self.send_error(404)
 

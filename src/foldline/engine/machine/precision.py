@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.core.tables import read_json, write_json
+from foldline.core.records.precision import StoredPrecision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TIMED_STEPS = 5
@@ -58,10 +58,9 @@ def choose_precision(
     """
     if requested != "auto":
         return Precision(requested, device_name, {})
-    if path.is_file():
-        known = Precision(**read_json(path))
-        if known.device == device_name:
-            return known
+    known = StoredPrecision.read_if_there(path)
+    if known is not None and known.device == device_name:
+        return Precision(known.choice, known.device, known.images_per_second)
     if device.type == "cuda":
         found = Precision(
             "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device_name, {}
@@ -70,7 +69,7 @@ def choose_precision(
         found = _measure(device_name, make_step)
     else:
         found = Precision("fp32", device_name, {})
-    write_json(path, asdict(found))
+    StoredPrecision(**asdict(found)).write(path)
     return found
 
 

@@ -121,7 +121,7 @@ def read_comparison(layout: Layout, comp: str, runs: Sequence[str] = (), against
     if not rivals:
         raise FoldlineError(
             f"no run of '{comp}' is predicted on the present folds",
-            where=layout.relative(layout.run(comp, "")),
+            where=layout.relative(layout.runs(comp)),
             next=f"make predict COMP={comp} RUN=<run>",
         )
     references = list(dict.fromkeys([rivals[0].name, *([against] if against else [])]))
@@ -139,7 +139,7 @@ def read_comparison(layout: Layout, comp: str, runs: Sequence[str] = (), against
 def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[str, str]]:
     """The predicted runs on the present folds, and the others with a reason."""
     names, left_out = [], {}
-    for path in sorted(layout.run(comp, "").glob("*/cv.json")):
+    for path in sorted(layout.runs(comp).glob("*/cv.json")):
         digest = tables.read_json(path)["sha256"]["folds"]
         if digest == folds.sha256:
             names.append(path.parent.name)

@@ -91,7 +91,7 @@ def _other_folds(run: ReportedRun) -> Remark | None:
 
 def findings(run: ReportedRun) -> tuple[list[str], list[str]]:
     """What the checks of the folds found: (warnings without that word, plain findings)."""
-    lines = [formats.printable(line) for line in run.folds_meta["checks"]]
+    lines = [formats.printable(line) for line in run.folds_meta.checks]
     warned = [line.removeprefix("warning:").strip() for line in lines if line.startswith("warning:")]
     return warned, [line for line in lines if not line.startswith("warning:")]
 

@@ -17,6 +17,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
+from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.run_folder import stored_run
 from foldline.core.task import Array, Task, task_from
 from foldline.images.files.intensity import Intensity
@@ -46,7 +47,7 @@ class ReportedRun:
     task: Task
     outputs: list[str]
     cv: dict[str, Any]
-    folds_meta: dict[str, Any]
+    folds_meta: FoldsMeta
     folds_sha256: str
     oof: pd.DataFrame
     images: list[str]
@@ -99,7 +100,7 @@ class ReportedRun:
     def all_k(self) -> int:
         """The number of folds that there are; of a run on other folds than the present ones, those that it has."""
         same = self.cv["sha256"]["folds"] == self.folds_sha256
-        return int(self.folds_meta["k"]) if same else self.k
+        return int(self.folds_meta.k) if same else self.k
 
     @property
     def intensity(self) -> Intensity:

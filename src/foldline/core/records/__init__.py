@@ -1,0 +1,1 @@
+"""The JSON files between stages, one class each: nobody else opens them."""

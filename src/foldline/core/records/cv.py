@@ -1,0 +1,111 @@
+"""`oof/<comp>/<run>/cv.json`: the score of a run or an ensemble, and what its predictions are made of."""
+
+from typing import Any, ClassVar
+
+from foldline.core.records.record import Part, Record
+from foldline.core.task import TaskField
+
+
+class Scores(Part):
+    """One metric; None is a score that is undefined.
+
+    Attributes:
+        direction: max: higher is better; min: lower.
+        pooled: over all rows as one list.
+        per_fold: of each scored fold, in the order of their numbers.
+        mean: of `per_fold`; std: with ddof = 1, None of a single fold.
+    """
+
+    direction: str
+    pooled: float | None
+    per_fold: list[float | None]
+    mean: float | None
+    std: float | None
+
+
+class CvHashes(Part):
+    """What the predictions are made of.
+
+    Attributes:
+        folds: of `folds/<comp>.csv`; test: of the test rows.
+        run: of the training choices; None of an ensemble.
+        weights: of each fold's networks.
+        members: of each member's `test.parquet`.
+    """
+
+    folds: str
+    run: str | None = None
+    weights: list[str] = []
+    members: dict[str, str] = {}
+    test: str = ""
+
+
+class Seconds(Part):
+    """What the run took, in seconds; of an ensemble the sum of its members."""
+
+    train: float | None = None
+    predict: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Training and prediction together."""
+        return (self.train or 0.0) + (self.predict or 0.0)
+
+
+class Cv(Record):
+    """The cross-validation of a run.
+
+    Attributes:
+        metric: the competition's; direction to std are its scores (`Scores`).
+        interval: of the pooled score, by bootstrap: lower and upper end.
+        level: of the interval, 0..1.
+        resamples: of the bootstrap.
+        metrics: every metric that is reported, by name.
+        rows: how many are scored.
+        decision: how labels were decided (`scoring.choose.Choice.record`); None where none are submitted.
+        views: of each picture, over which predictions are averaged.
+        members: the runs of an ensemble, else empty.
+        blend: how they are blended.
+        optimistic: reasons why the score is.
+        below_probe: folds that fine-tuning made worse than their start.
+        device: in words.
+        left_out: the pictures that could not be read (`data.bad_images: skip`), with the sha256 of their files then.
+    """
+
+    made_by: ClassVar[str] = "make predict, or make ensemble for an ensemble, writes it anew"
+
+    comp: str
+    run: str
+    task: TaskField
+    outputs: list[str]
+    metric: str
+    direction: str
+    pooled: float | None
+    per_fold: list[float | None]
+    mean: float | None
+    std: float | None
+    interval: tuple[float | None, float | None]
+    level: float
+    resamples: int
+    metrics: dict[str, Scores]
+    rows: int
+    decision: dict[str, Any] | None = None
+    views: list[str]
+    members: list[str]
+    blend: str | None
+    sha256: CvHashes
+    optimistic: list[str]
+    below_probe: list[int]
+    seconds: Seconds
+    device: str
+    left_out: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"run '{self.run}'"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether labels are decided by a rule that was fitted on OOF."""
+        return (self.decision or {}).get("used") == "fitted"

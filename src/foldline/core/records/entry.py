@@ -1,0 +1,68 @@
+"""`submissions/<comp>/<name>.json`: the ledger entry of a submission."""
+
+from typing import Any, ClassVar
+
+from foldline.core.records.record import Part, Record
+
+
+class CvScore(Part):
+    """The score of the submission's run; None where it is undefined, or there is none."""
+
+    pooled: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+class Kaggle(Part):
+    """Kaggle's number of the submission, None until it has one, and its status: uploading, pending, complete, error."""
+
+    ref: str | None
+    status: str
+
+
+class Entry(Record):
+    """A submission.
+
+    Attributes:
+        name: of the file without `.csv`; file: with it; sha256: of its content.
+        time: when it was written, ISO 8601 in UTC.
+        cv: by the metric.
+        decision: how its labels were decided (`scoring.choose.Choice.record`).
+        made_from: what it was made from; where that differs, it is made anew.
+        message: what Kaggle shows beside it.
+        kaggle: None: not sent.
+        public: the score on the public leaderboard; private: on the private one, or on held-out labels.
+        earlier: the entries of other files that were sent under this name.
+        private_metrics: all metrics on held-out labels; None is an undefined score.
+    """
+
+    made_by: ClassVar[str] = "delete it and run make ensemble again (Kaggle still lists what was sent)"
+
+    comp: str
+    run: str
+    name: str
+    file: str
+    sha256: str
+    time: str
+    metric: str
+    cv: CvScore | None = None
+    decision: dict[str, Any] | None = None
+    folds_sha256: str
+    members: list[str]
+    made_from: dict[str, Any] = {}
+    message: str | None = None
+    kaggle: Kaggle | None = None
+    public: float | None = None
+    private: float | None = None
+    earlier: "list[Entry]" = []
+    private_metrics: dict[str, float | None] = {}
+
+    @property
+    def score(self) -> CvScore:
+        """Its score in cross-validation."""
+        return self.cv or CvScore()
+
+    def without_earlier(self) -> "Entry":
+        """This entry alone."""
+        fields = self.model_dump(by_alias=True, exclude_unset=True, exclude={"earlier"})
+        return Entry.model_validate(fields)

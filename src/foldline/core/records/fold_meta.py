@@ -1,0 +1,99 @@
+"""`oof/<comp>/<run>/fold_<k>/meta.json`: a finished fold, and everything that inference needs without any YAML."""
+
+from typing import Any, ClassVar, Literal
+
+from foldline.core.records.record import Part, Record
+from foldline.core.task import TaskField
+
+
+class FoldHashes(Part):
+    """What the fold's weights are made of.
+
+    Attributes:
+        folds: of `folds/<comp>.csv`.
+        run: of the training choices (`run_folder.run_sha256`).
+        pretrained: of the state that training started from.
+        weights: of the fold's networks.
+        inputs: of what else the training took (`provenance.inputs_sha256`), by the setting that names it.
+        code: of the user's own files whose source stands in the fold's folder (`core.own_code`), by name.
+    """
+
+    folds: str
+    run: str
+    pretrained: str = ""
+    weights: str
+    inputs: dict[str, str] = {}
+    code: dict[str, str] = {}
+
+
+class MeasuredPrecision(Part):
+    """The number format of training, and the images/s of a step in each that was timed."""
+
+    choice: str
+    images_per_second: dict[str, float] = {}
+
+
+class FoldMeta(Record):
+    """A finished fold.
+
+    Attributes:
+        activation: what turns its logits into predictions.
+        architecture: what rebuilds the network (`models.backbone.Architecture`).
+        height_width: of its pictures, in px.
+        channels: of its pictures.
+        mean: subtracted from pixels in [0, 1], for each channel; then they are divided by `std`.
+        intensity: how its pictures become 8 bits.
+        metadata: how metadata become numbers (`models.metadata.Encoding`); None: it reads none.
+        weights: its files of weights; predictions are their mean.
+        device: in words.
+        seconds: of training.
+        selected_epoch: whose weights are kept; epochs count from 1, and 0 is the start.
+        views: of its `valid.parquet`.
+        select: the setting `train.select`.
+        metric: the competition's.
+        score: by the kept weights in one view; None where it is undefined.
+        probe_score: of the start, where it is a probe.
+        below_probe: whether fine-tuning made it worse than its start.
+        rows_train: rows that it was trained on; rows_valid: its validation rows.
+    """
+
+    made_by: ClassVar[str] = "delete this fold's folder and train it again"
+
+    comp: str
+    run: str
+    fold: int
+    task: TaskField
+    outputs: list[str]
+    activation: str
+    model: str
+    architecture: dict[str, Any]
+    height_width: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    interpolation: str
+    crop: str = "whole picture"
+    intensity: Literal["auto", "full", "minmax", "percentile"] = "auto"
+    metadata: list[dict[str, Any]] | None = None
+    sha256: FoldHashes
+    weights: list[str]
+    seed: int
+    versions: dict[str, str]
+    device: str
+    precision: MeasuredPrecision
+    seconds: float
+    epochs: int
+    selected_epoch: int
+    views: list[str]
+    select: str = "last"
+    metric: str
+    score: float | None
+    probe_score: float | None = None
+    below_probe: bool = False
+    rows_train: int
+    rows_valid: int
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"fold {self.fold} of run '{self.run}'"
