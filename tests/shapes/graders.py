@@ -105,6 +105,17 @@ def f1_macro(cells: Cells, truth: list[int], _: Sequence[str]) -> float:
     return float(metrics.f1_score(truth, _whole(cells), average="macro", zero_division=0))
 
 
+def weighted_recall(cells: Cells, truth: list[tuple[str, int]], _: Sequence[str]) -> float:
+    """The macro-averaged recall of each component, averaged with weights 2 (the root), 1 and 1."""
+    said, right = _whole(cells), np.array([number for _, number in truth])
+    of = np.array([component for component, _ in truth])
+    recalls = {
+        component: metrics.recall_score(right[of == component], said[of == component], average="macro", zero_division=0)
+        for component in ("grapheme_root", "vowel_diacritic", "consonant_diacritic")
+    }
+    return float(np.average(list(recalls.values()), weights=[2, 1, 1]))
+
+
 def f1_of_sets(cells: Cells, truth: list[str], _: Sequence[str]) -> float:
     """Micro F1 of sets of labels, separated by blanks."""
     said, right = [set(row[0].split()) for row in cells], [set(row.split()) for row in truth]

@@ -1,4 +1,4 @@
-"""Eighteen competitions in the exact layout of their published files, with 60 to 150 tiny pictures each.
+"""Nineteen competitions in the exact layout of their published files, with 60 to 150 tiny pictures each.
 
 A shape writes the raw files and gives the truth of the test lines, which only the grader sees.
 """
@@ -46,6 +46,35 @@ class Shape:
 
     def passes(self, score: float) -> bool:
         return score <= self.pass_at if self.smaller_is_better else score >= self.pass_at
+
+
+GRAPHEME = {"grapheme_root": (9, 72, 100), "vowel_diacritic": (0, 1, 10), "consonant_diacritic": (0, 4)}
+
+
+def bengali(tree: Tree) -> Truth:
+    """Three classes a picture, each told by a third of it; pixels as columns of Parquet tables."""
+    truth: Truth = {}
+    labels: list[list[Any]] = []
+    for part, first, last in (("train", 0, 60), ("train", 60, 120), ("test", 120, 160), ("test", 160, 180)):
+        table = {}
+        for number in range(first, last):
+            picks = [number % 3, number // 3 % 3, number // 9 % 2]
+            shares = [pick / (len(kinds) - 1) for pick, kinds in zip(picks, GRAPHEME.values(), strict=True)]
+            thirds = np.concatenate([tree.gray(share)[:, : SIZE // 3] for share in shares], axis=1)
+            name = f"{part.title()}_{number - (120 if part == 'test' else 0)}"
+            table[name] = (cv2.resize(thirds, (236, 137)) * 255).astype(np.uint8).ravel()
+            answers = [kinds[pick] for pick, kinds in zip(picks, GRAPHEME.values(), strict=True)]
+            if part == "train":
+                labels.append([name, *answers, "ক"])
+            else:  # the sample goes through the components backwards
+                components = zip(reversed(GRAPHEME), reversed(answers), strict=True)
+                truth |= {f"{name}_{component}": (component, answer) for component, answer in components}
+        tree.parquet(f"{part}_image_data_{int(first in (60, 160))}.parquet", "image_id", table)
+    tree.csv("train.csv", "image_id,grapheme_root,vowel_diacritic,consonant_diacritic,grapheme", labels)
+    lines = [(name, name.removesuffix(f"_{component}"), component) for name, (component, _) in truth.items()]
+    tree.csv("test.csv", "row_id,image_id,component", lines)
+    tree.csv(SAMPLE, "row_id,target", [(name, 0) for name in truth])
+    return truth
 
 
 def cactus(tree: Tree) -> Truth:
@@ -371,6 +400,10 @@ SHAPES = [
     Shape("aerial-cactus-identification", cactus, graders.auc, 0.9),
     Shape("alaska2-image-steganalysis", alaska, graders.weighted_auc, 0.9, groups=25),
     Shape("aptos2019-blindness-detection", aptos, graders.quadratic_weighted_kappa, 0.4, groups=80, bad="5"),
+    Shape(
+        "bengaliai-cv19", bengali, graders.weighted_recall, 0.7, bad="11.5",
+        run={"augment": {"recipe": "none"}, "train": {"epochs": 12}},
+    ),
     Shape("cassava-leaf-disease-classification", cassava, graders.accuracy, 0.6, bad="Healthy"),
     Shape("cdiscount-image-classification-challenge", cdiscount, graders.accuracy, 0.7, groups=45),
     Shape("dog-breed-identification", dogs, graders.log_loss_of_classes, 4.2, smaller_is_better=True, bad="0.9"),

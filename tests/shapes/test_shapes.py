@@ -1,4 +1,4 @@
-"""Eighteen competitions from their published layout to a graded submission, by their facts alone.
+"""Nineteen competitions from their published layout to a graded submission, by their facts alone.
 
 The committed facts are used as they are; only the source becomes a local archive, and two folds are enough.
 """

@@ -7,12 +7,13 @@ import shutil
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 SIZE = 32  # px
@@ -72,6 +73,13 @@ class Tree:
         writer.writerow(header.split(","))
         writer.writerows(lines)
         self.write(name, text.getvalue().encode())
+
+    def parquet(self, name: str, key: str, rows: Mapping[str, NDArray[np.uint8]]) -> None:
+        """A table with a line for each id and a column for each of its numbers."""
+        pixels = pd.DataFrame(np.stack(list(rows.values())))
+        pixels.columns = pixels.columns.astype(str)
+        path = self.root / name
+        pd.concat([pd.DataFrame({key: list(rows)}), pixels], axis=1).to_parquet(path, index=False)
 
     def json(self, name: str, content: Any) -> None:
         self.write(name, json.dumps(content).encode())

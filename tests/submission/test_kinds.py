@@ -21,14 +21,19 @@ from foldline.submission.kinds import KINDS
 
 
 def facts(
-    task: str | Task, metric: str, classes: list[str] | None = None, names: Any = None, **submission: Any
+    task: str | Task | dict[str, str],
+    metric: str,
+    classes: list[str] | None = None,
+    names: Any = None,
+    target: Any = None,
+    **submission: Any,
 ) -> Competition:
     content = {
         "source": {"kind": "folder", "name": "x"},
         "task": task,
         "metric": metric,
         "classes": classes,
-        "train": {"target": {"column": "label", "names": names}},
+        "train": {"target": target or {"column": "label", "names": names}},
         "test": {"reader": "folders"},
         "submission": submission,
     }
@@ -260,6 +265,20 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
         [[0.25, 0.75], [0.625, 0.375]],
         "id,place\na,Rome 0.750000000000\nb,New York 0.625000000000\n",
     ),
+    "columns of several targets": (
+        "id,mm,colour\na,0.0,2\nb,0.0,2\n",
+        facts({"hue": "multiclass", "width": "regression"}, "accuracy(hue)", target={"columns": ["colour", "mm"]}),
+        ["hue=2", "hue=10", "width="],
+        [[0.25, 0.75, 1.5], [0.5, 0.5, -2]],
+        "id,mm,colour\na,1.5,10\nb,-2.0,2\n",
+    ),
+    "lines of several targets": (
+        "row_id,target\na_1_width,0\na_1_hue,0\nb_1_width,0\nb_1_hue,0\n",
+        facts({"hue": "multiclass", "width": "regression"}, "accuracy(hue)"),
+        ["hue=2", "hue=10", "width="],
+        [[0.25, 0.75, 1.5], [0.5, 0.5, -2]],
+        "row_id,target\na_1_width,1.5\na_1_hue,10\nb_1_width,-2.0\nb_1_hue,2\n",
+    ),
     "a bounded number": (
         "Id,Pawpularity\na,50.0\nb,50.0\n",
         facts("regression", "rmse", bounds=[1, 100]),
@@ -294,6 +313,7 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
 ENTITIES = {
     "long rows": ["id_1", "id_2"],
     "a line for each label, compared as a set": ["a", "b"],
+    "lines of several targets": ["a_1", "b_1"],
     "long rows, the output first": ["id-1", "id-2"],
     "long rows, another separator": ["a_1", "a_2"],
     "long rows with raw labels": ["a", "b"],
@@ -326,7 +346,7 @@ def test_the_cases_hold_every_kind(tmp_path: Path) -> None:
 
 
 # kind: task, metric, outputs, predictions that the cells can hold exactly, cells that no grader takes
-EXACT: dict[str, tuple[str, str, list[str], list[list[float]], list[str]]] = {
+EXACT: dict[str, tuple[Any, str, list[str], list[list[float]], list[str]]] = {
     "probability": ("binary", "auc", ["n", "y"], [[0.75, 0.25], [0, 1]], ["", "yes", "nan", "1.5", "-inf"]),
     "probabilities": ("multiclass", "log_loss", ["a", "b"], [[0.75, 0.25], [0, 1]], ["", "x", "NaN", "2", "0.6"]),
     "value": ("regression", "rmse", [""], [[-1.5], [0.1]], ["", "much", "NA", "inf"]),
@@ -335,6 +355,13 @@ EXACT: dict[str, tuple[str, str, list[str], list[list[float]], list[str]]] = {
     "label_score": ("multiclass", "gap", ["a b", "c"], [[0.625, 0], [0, 1]], ["c", "d 0.5", "c x", "c 2", "c nan"]),
     "labels": ("multilabel", "f1_micro", ["a", "b", "c"], [[1, 0, 1], [0, 0, 0]], ["d", "a,b", "a a"]),
     "ranked": ("multiclass", "map@2", ["a", "b", "c"], [[0, 1, 0.5], [0.5, 0, 1]], ["", "d", "a a", "a b c"]),
+    "targets": (
+        {"hue": "binary", "width": "regression"},
+        "accuracy(hue)",
+        ["hue=n", "hue=y", "width="],
+        [[1, 0, -1.5], [0, 1, 1e-9]],
+        ["", "wide", "nan", "inf"],
+    ),
     "long": ("multilabel", "auc", ["a", "b"], [[0.75, 0.25], [0, 1]], ["", "yes", "nan", "1.5", "-inf"]),
 }
 

@@ -188,7 +188,7 @@ class Submission(Strict):
     )
     kind: str = Field(
         "auto",
-        description="probability, probabilities, label, label_score, labels, ranked, value, values, long; "
+        description="probability, probabilities, label, label_score, labels, ranked, value, values, targets, long; "
         "auto: by the sample and the task",
     )
     extract: dict[str, str] = Field(
@@ -270,6 +270,9 @@ class Competition(Strict):
             raise ValueError("setting 'train.target' is missing")
         if self.task.two_classes and self.classes is not None and len(self.classes) != 2:
             raise ValueError("a binary task has two classes: the negative, then the positive one")
+        kind = self.submission.kind
+        if kind not in ("auto", "long") and bool(self.task.targets) != (kind == "targets"):
+            raise ValueError("several targets have a submission of kind targets or long, and no other task has targets")
         if self.makes_sample and self.submission.tells_lines:
             raise ValueError("'submission' says how to read a sample, and there is none: foldline writes it itself")
         if self.folds.splitter == "column" and self.folds.column is None:

@@ -98,6 +98,10 @@ class Task:
         """The outputs that are classes."""
         return list(outputs) if self.has_classes else []
 
+    def asked(self, outputs: Sequence[str]) -> list[str]:
+        """What a submission asks for: the outputs, or the targets."""
+        return [name for name, _ in self.targets] or list(outputs)
+
     def default_labels(self, prob: Array) -> Array:
         """Labels of predictions [rows, outputs] where nothing is fitted: [rows] class indices or whole numbers,
         [rows, outputs] 0 and 1 for sets, [rows, targets] for several targets. Of equal classes the first leads."""
@@ -210,6 +214,9 @@ class Several(Task):
     def of(self, outputs: Sequence[str]) -> "Several":
         """The task with its outputs known."""
         return replace(self, known=tuple(outputs))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {task}" for name, task in self.targets)
 
     def as_json(self) -> Any:
         """Target: task."""

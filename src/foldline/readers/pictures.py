@@ -103,7 +103,7 @@ def _write(path: Path, picture: NDArray[np.uint8]) -> None:
 def write_pixels(lines: pd.DataFrame, root: Path, rows: RowFacts, pixels: Pixels, *, where: str) -> pd.DataFrame:
     """Replaces the cells that hold pixels by the column `picture`, the path of the written file."""
     columns = _pixel_columns(lines, pixels, where)
-    cells = lines[columns].to_numpy(dtype=object)
+    cells = lines[columns].to_numpy()
     settings = pixels.model_dump(mode="json")
     pictures = (_picture(line, pixels, f"{where}, line {number}") for number, line in enumerate(cells, 1))
     with PictureFolder(root, raw_files(root, rows), settings) as folder:
@@ -113,20 +113,22 @@ def write_pixels(lines: pd.DataFrame, root: Path, rows: RowFacts, pixels: Pixels
 
 def _pixel_columns(lines: pd.DataFrame, pixels: Pixels, where: str) -> list[str]:
     """The named columns; `pixel*` means pixel0, pixel1 ... in the order of their numbers."""
-    columns: list[str] = []
-    for name in pixels.columns:
-        prefix = name.removesuffix("*")
-        if not name.endswith("*"):
-            columns += [name] if name in lines.columns else []
-            continue
-        numbered = [c for c in lines.columns if c.startswith(prefix) and c[len(prefix) :].isdigit()]
-        columns += sorted(numbered, key=lambda c: int(c[len(prefix) :]))
+    columns = [name for name in pixels.columns if name in lines.columns] + numbered_columns(lines, pixels)
     if not columns:
         raise FoldlineError(
             f"no pixel column {first_few(pixels.columns)}",
             where=where,
             next=f"the columns are: {first_few([str(name) for name in lines.columns], 20)}",
         )
+    return columns
+
+
+def numbered_columns(lines: pd.DataFrame, pixels: Pixels) -> list[str]:
+    """The columns that names such as `pixel*` mean: pixel0, pixel1 ... in the order of their numbers."""
+    columns: list[str] = []
+    for prefix in (name.removesuffix("*") for name in pixels.columns if name.endswith("*")):
+        numbered = [c for c in lines.columns if c.startswith(prefix) and c[len(prefix) :].isdigit()]
+        columns += sorted(numbered, key=lambda c: int(c[len(prefix) :]))
     return columns
 
 

@@ -9,7 +9,7 @@ from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, read_parquet
 from foldline.readers.files import file_names, raw_files
-from foldline.readers.pictures import write_encoded
+from foldline.readers.pictures import numbered_columns, write_encoded
 
 
 def read_table(root: Path, rows: RowFacts) -> pd.DataFrame:
@@ -23,8 +23,10 @@ def read_table(root: Path, rows: RowFacts) -> pd.DataFrame:
 def _read_one(root: Path, path: Path, rows: RowFacts) -> pd.DataFrame:
     if path.suffix.lower() in (".parquet", ".pq"):
         frame = read_parquet(path)
-        texts = {name: as_texts(frame[name].tolist()) for name in frame.columns if name != rows.encoded}
-        table = pd.DataFrame(texts, index=frame.index, dtype=str)
+        numbers = set(numbered_columns(frame, rows.pixels)) if rows.pixels else set()  # 32,000 a picture stay numbers
+        kept = [name for name in frame.columns if name != rows.encoded]
+        texts = {name: as_texts(frame[name].tolist()) for name in kept if name not in numbers}
+        table = frame[kept].assign(**{name: pd.Series(cells, frame.index, dtype=str) for name, cells in texts.items()})
         return table if rows.encoded is None else write_encoded(table, frame, root, path, rows.encoded)
     is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
     return read_csv(path, separator="\t" if is_tsv else rows.separator, columns=rows.columns or ())

@@ -91,7 +91,10 @@ def read_lines(
 
 
 def vocabularies(facts: Competition, outputs: Sequence[str], names: Mapping[str, str] | None) -> Options:
-    """What the outputs may be called, the likeliest first: raw labels, class names, class numbers."""
+    """What the outputs, or several targets, may be called, the likeliest first: raw labels, names, class numbers."""
+    if facts.task.targets:
+        given = getattr(facts.train.target, "columns", None)
+        return [facts.task.asked(outputs), *([given] if given else [])]
     names = names or getattr(facts.train.target, "names", None) or {}
     raw = {name: label for label, name in names.items()}
     options = [[raw.get(name, name) for name in outputs]] if raw and len(raw) == len(names) else []

@@ -1,4 +1,7 @@
-"""Kinds whose cells hold numbers: columns of them, one column, and long lines. What methods mean is said in `kind`."""
+"""Kinds whose cells hold numbers, or classes of several targets: columns, one column, and long lines.
+
+What methods mean is said in `kind`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -145,13 +148,58 @@ class Probabilities(Columns):
         return {column: text(values[:, j], self.bounds) for column, j in self.output_of.items()}
 
 
+class Targets(Columns):
+    """A column for each of several targets: its class name, or the shortest text of its number."""
+
+    name = "targets"
+
+    def placeholders(self) -> Placeholders:
+        return {name: next(iter(self.classes(name)), 0.0) for name, _ in self.task.targets}
+
+    def suits(self) -> bool:
+        return bool(self.task.targets)
+
+    def classes(self, target: str) -> list[str]:
+        """The class names of a target; empty for a number."""
+        block = next(block for block in self.task.blocks if block.name == target)
+        return block.task.classes(block.outputs(self.outputs))
+
+    def cells(self, values: Array, decision: Decision) -> Cells:
+        labels, cells = self.task.default_labels(values), {}
+        for column, place in self.output_of.items():
+            names = self.classes(self.task.targets[place][0])
+            numbers = labels[:, place]
+            named = texts(names[int(label)] for label in numbers.tolist()) if names else None
+            cells[column] = shortest_texts(numbers, self.bounds) if named is None else named
+        return cells
+
+    def check_column(self, gate: Gate, column: str, word: str) -> Array:
+        names = self.classes(self.task.targets[list(self.words).index(word)][0])
+        if not names:
+            return super().check_column(gate, column, word)
+        gate.require_words(column, names)
+        return np.zeros(len(gate.frame))
+
+    def read(self, frame: pd.DataFrame) -> Array:
+        """1 for the class, or the number; 0 for targets without a column."""
+        values = np.zeros((len(frame), len(self.outputs)))
+        for column, place in self.output_of.items():
+            block = self.task.blocks[place]
+            names = self.classes(block.name)
+            if names:
+                values[:, block.columns] = np.array(names) == frame[column].to_numpy(dtype=object)[:, None]
+            else:
+                values[:, block.columns] = frame[[column]].astype(np.float64)
+        return values
+
+
 class Long(Kind):
     """A line for each entity and word: the table of a wide kind, its columns below each other."""
 
     name = "long"
 
     def line_ids(self, entities: list[str]) -> list[str]:
-        return [f"{entity}_{output}" for entity in entities for output in self.outputs]
+        return [f"{entity}_{output}" for entity in entities for output in self.task.asked(self.outputs)]
 
     def suits(self) -> bool:
         return bool(self.lines.places)
@@ -170,7 +218,7 @@ class Long(Kind):
     @cached_property
     def wide(self) -> Columns:
         """The kind of the wide table; its columns are the words."""
-        kind = Probabilities if self.task.has_classes else Values
+        kind = Targets if self.task.targets else Probabilities if self.task.has_classes else Values
         return kind(self.facts, self.outputs, replace(self.lines, columns=tuple(self.words)))
 
     @property
@@ -253,5 +301,5 @@ class WholeNumber(Value):
         return numbers
 
 
-COLUMNS = (Long, Values, Probabilities)
+COLUMNS = (Long, Targets, Values, Probabilities)
 NUMBERS = (Probability, Value)  # after the kinds that hold labels

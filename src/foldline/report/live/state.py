@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
+from foldline.core.task import Task
 from foldline.images.files.decode import BadImageError, preview, resize
 from foldline.report.run.pictures import data_uri
 from foldline.scoring.metrics import metric_for
@@ -115,20 +117,33 @@ def _test_table(live: LiveRun) -> pd.DataFrame:
 def _prediction(live: LiveRun, row: "pd.Series[Any]") -> dict[str, Any]:
     task, outputs = live.folds.task, live.folds.outputs
     values = row[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
-    shown: dict[str, Any] = {"row_id": row["row_id"], "image": _image(live, row["image"]), "prob": None, "right": None}
+    cells = row[task.target_columns(outputs)].tolist()
+    parts = [
+        _in_words(block.task, block.outputs(outputs), values[block.columns],
+                  cells if block.target is None else [cells[block.target]])
+        for block in task.blocks
+    ]  # fmt: skip
+    known = [part["right"] for part in parts if part["right"] is not None]
+    return {
+        "row_id": row["row_id"], "image": _image(live, row["image"]),
+        **{name: ", ".join(part[name] for part in parts) for name in ("truth", "predicted")},
+        "prob": parts[0]["prob"] if len(parts) == 1 else None, "right": all(known) if known else None,
+    }  # fmt: skip
+
+
+def _in_words(task: Task, outputs: list[str], values: NDArray[np.float64], cells: list[str]) -> dict[str, Any]:
+    """The label and the prediction of one target, the probability of the class, and whether it is right."""
     if task.single_label:
         best = int(values.argmax())
-        return shown | {
-            "truth": row["target"], "predicted": outputs[best], "prob": float(values[best]),
-            "right": bool(row["target"] == outputs[best]),
-        }  # fmt: skip
-    truths = row[task.target_columns(outputs)].to_numpy(dtype=np.float64)
+        right = bool(cells[0] == outputs[best])
+        return {"truth": cells[0], "predicted": outputs[best], "prob": float(values[best]), "right": right}
+    truths = np.array(cells, dtype=np.float64)
     if task.label_sets:
         predicted, true = ({name for name, v in zip(outputs, x, strict=True) if v >= 0.5} for x in (values, truths))
         words = [", ".join(sorted(names)) or "no label" for names in (true, predicted)]
-        return shown | {"truth": words[0], "predicted": words[1], "right": predicted == true}
+        return {"truth": words[0], "predicted": words[1], "prob": None, "right": predicted == true}
     words = [", ".join(f"{number:.3g}" for number in numbers) for numbers in (truths, values)]
-    return shown | {"truth": words[0], "predicted": words[1]}
+    return {"truth": words[0], "predicted": words[1], "prob": None, "right": None}
 
 
 def _image(live: LiveRun, image: str) -> str:

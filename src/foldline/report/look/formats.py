@@ -91,7 +91,13 @@ def metric_title(name: str) -> str:
 
     >>> metric_title("auc"), metric_title("log_loss"), metric_title("map@5")
     ('AUC', 'Log loss', 'MAP@5')
+    >>> metric_title("auc(side)"), metric_title("2*auc(side) + r2(age)")
+    ('AUC (side)', 'Weighted mean of 2 targets')
     """
+    if name.endswith(")"):  # of several targets
+        terms = name.count("(")
+        metric, _, target = name.partition("(")
+        return f"{metric_title(metric)} ({target}" if terms == 1 else f"Weighted mean of {terms} targets"
     base, at, parameter = name.rpartition(":")[2].partition("@")  # of "file.py:function" the function
     text = " ".join(ACRONYMS.get(word, word) for word in base.split("_")) + at + parameter
     return text[:1].upper() + text[1:]

@@ -29,6 +29,9 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
     >>> row_loss(TASKS["binary"], np.array([1.0, 0.0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(2)
     array([0.69, 0.  ])
     """
+    if task.targets:
+        parts = [row_loss(b.task, b.truth(truth), predicted[:, b.columns]) for b in task.blocks]
+        return np.asarray(np.mean(parts, axis=0))
     if not task.has_classes:
         spread = truth.std(axis=0)
         return np.asarray((np.abs(predicted - truth) / np.where(spread > 0, spread, 1.0)).mean(axis=1))
@@ -48,6 +51,9 @@ def margin(task: Task, predicted: Floats) -> Array:
     >>> margin(TASKS["multiclass"], np.array([[0.5, 0.4, 0.1]])).round(2)
     array([0.1])
     """
+    if task.targets:
+        parts = [margin(block.task, predicted[:, block.columns]) for block in task.blocks if block.task.has_classes]
+        return np.asarray(np.mean(parts, axis=0))
     if task.label_sets:
         return np.asarray(np.abs(2 * predicted - 1).mean(axis=1), dtype=np.float64)
     top = np.partition(predicted, -2, axis=1)[:, -2:]

@@ -61,9 +61,11 @@ def model(run: ReportedRun) -> str:
 
 def facts(run: ReportedRun) -> list[tuple[str, str]]:
     """The line of facts below the headline: (name, value)."""
-    line = [("Task", run.task.name), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
+    line = [("Task", formats.printable(str(run.task))), ("Rows", formats.count(len(run.oof))), ("Folds", folds(run))]
     if run.task.has_classes and not run.task.two_classes:
-        line.insert(1, ("Classes", formats.count(len(run.outputs))))
+        line.insert(1, ("Classes", formats.count(len(run.task.classes(run.outputs)))))
+    if run.task.targets:
+        line.insert(1, ("Metric", formats.printable(run.cv["metric"])))
     if run.cv["members"]:
         line += [("Members", str(len(run.cv["members"])))]
     else:

@@ -59,7 +59,7 @@ def galleries(run: ReportedRun) -> list[Gallery]:
     loss = analysis.row_loss(run.task, run.truth, run.predicted)
     wrong = _cards(run, -loss)
     caption = "Look here first for wrong labels and odd pictures."
-    if not run.task.has_classes:
+    if not any(part.has_classes for part in run.task.parts):
         return [Gallery("wrong", "Largest errors", caption, wrong)]
     unsure = _cards(run, analysis.margin(run.task, run.predicted))
     return [
@@ -84,6 +84,10 @@ def _card(run: ReportedRun, i: int) -> Card:
 
 def _words(run: ReportedRun, i: int) -> tuple[str, str, bool | None]:
     """(the truth, the prediction, whether the prediction is right)."""
+    if run.task.targets:
+        parts = [(formats.printable(name), *_words(part, i)) for name, part in run.targets]
+        truth, predicted = (", ".join(f"{part[0]} {part[place]}" for part in parts) for place in (1, 2))
+        return truth, predicted, False not in [right for *_, right in parts]
     if not run.task.has_classes:
         return _values(run, run.truth[i]), _values(run, run.predicted[i]), None
     if run.task.label_sets:

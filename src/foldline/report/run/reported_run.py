@@ -5,7 +5,7 @@ Reads: `configs/<comp>/competition.yaml`, `folds/<comp>.csv` and `.json`; of the
 own); the members' `cv.json`; the ledger entries of the run. Writes nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,17 @@ class ReportedRun:
     steps: dict[int, pd.DataFrame] = field(default_factory=dict)
     members: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     ledger: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def targets(self) -> "list[tuple[str, ReportedRun]]":
+        """The run as if each target were its only one, by name; a run of one target once, without a name."""
+        return [
+            (block.name, replace(
+                self, task=block.task, outputs=block.outputs(self.outputs), truth=block.truth(self.truth),
+                predicted=self.predicted[:, block.columns],
+            ))
+            for block in self.task.blocks
+        ]  # fmt: skip
 
     @property
     def ids(self) -> list[str]:

@@ -4,7 +4,7 @@ A run in, what the macro of the same name shows out; None leaves the section out
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foldline.report.look import formats
@@ -68,7 +68,13 @@ def learning(run: ReportedRun) -> Shown:
 
 
 def predictions(run: ReportedRun) -> Shown:
-    """The predictions against the labels: of classes or of numbers."""
+    """The predictions against the labels, target by target: (name, what is shown, the run of this target)."""
+    return {"targets": [(formats.printable(name), _of_target(name, part), part) for name, part in run.targets]}
+
+
+def _of_target(name: str, run: ReportedRun) -> dict[str, Any]:
+    """Of classes or of numbers."""
+    figures = class_figures.draw(run) if run.task.has_classes else value_figures.draw(run)
     confusion = class_tables.confusion_cells(run)
     return {
         "confusion": confusion,
@@ -76,7 +82,7 @@ def predictions(run: ReportedRun) -> Shown:
         "confused": class_tables.confused_pairs(run),
         "classes": class_tables.class_table(run),
         "errors": score_tables.error_lines(run),
-        "figures": class_figures.draw(run) if run.task.has_classes else value_figures.draw(run),
+        "figures": [replace(figure, name=f"{figure.name}-{name}" if name else figure.name) for figure in figures],
     }
 
 
