@@ -17,7 +17,6 @@ def fetch_folder(source: Source, destination: Path) -> None:
     The user's own files stay as they are: copies are made, since what lies in `input/` becomes read-only.
     """
     path = Path(source.name).expanduser()
-    path = Path(source.name).expanduser()
     if not source.name or not path.exists():
         raise FoldlineError(
             f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
