@@ -12,7 +12,8 @@ import pytest
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.sources import SOURCES, fetch
-from foldline.sources.pypi import NO_NETWORK, file_from_wheel
+from foldline.sources.packages import PIP, file_from_wheel
+from foldline.sources.tools import UnreachableError
 from sources.trees import Tree, harvest, plant, tarred, zipped
 
 WHEEL: Tree = {
@@ -109,7 +110,7 @@ def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_network_failures_are_recognised(text: str) -> None:
-    assert NO_NETWORK.search(text)
+    assert isinstance(PIP.error("toy-data", "toy-data==1.0", text), UnreachableError)
 
 
 def test_one_file_of_a_wheel(index: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from foldline.core.choices import Weights
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.tables import require_file, sha256_file
-from foldline.sources.pypi import file_from_wheel
+from foldline.sources.packages import file_from_wheel
 
 State = dict[str, Tensor]
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import unknown
 from foldline.core.progress import say
-from foldline.sources.debian import fetch_debian
 from foldline.sources.folder import fetch_folder
 from foldline.sources.huggingface import fetch_huggingface
 from foldline.sources.kaggle import fetch_kaggle, fetch_kaggle_dataset
-from foldline.sources.npm import fetch_npm
+from foldline.sources.packages import fetch_debian, fetch_npm, fetch_pypi
 from foldline.sources.placing import parking
-from foldline.sources.pypi import fetch_pypi
 from foldline.sources.tools import UnreachableError
 from foldline.sources.torchvision import fetch_torchvision
 
