@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,28 @@ from foldline import __version__
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 
-Given = argparse.Namespace
-
 
 @dataclass(frozen=True)
 class Stage:
-    """A sub-command: what it does in words and in code, and which of `_ARGUMENTS` it takes, separated by blanks."""
+    """A sub-command.
+
+    Attributes:
+        words: what it does.
+        function: of `foldline.stages`, `module:name`; called with layout, competition, and its arguments by name.
+        arguments: which of `_ARGUMENTS` it has, separated by blanks.
+        of_one: it is about one finished run or submission: `--name`, else `--run`, is its third argument.
+    """
 
     words: str
-    run: Callable[[Layout, Given], None]
+    function: str | Callable[..., None]
     arguments: str = ""
+    of_one: bool = False
 
 
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--run": {"default": "baseline", "help": "the run: configs/<comp>/<run>.yaml (default: baseline)"},
     "--name": {"default": "", "help": "the name of the run that --set makes, or of an ensemble"},
-    "--set": {"default": "", "help": 'settings that differ, "optim.lr=3e-4 train.epochs=5"'},
+    "--set": {"dest": "overrides", "default": "", "help": 'settings that differ, "optim.lr=3e-4 train.epochs=5"'},
     "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"},
     "--fold": {"default": "all", "help": "0, 1 ... or all, which lr-find takes for 0 (default: all)"},
     "--runs": {"default": "", "help": 'several runs, "a b"; default: --run alone, and for compare all of these folds'},
@@ -41,7 +48,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--port": {"type": int, "default": 8765, "help": "where on this machine (default: 8765)"},
     "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
     "--against": {"default": "", "help": "a further run to compare every other one with"},
-    "--search": {"required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
+    "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
     "--message": {"default": "", "help": "what is said of the submission"},
     "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
     "file": {"type": Path, "help": "the CSV to check"},
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     forget()
     try:
-        STAGES[given.stage].run(Layout(given.root.resolve()), given)
+        _run(Layout(given.root.resolve()), given)
     except FoldlineError as error:
         return _failed(given, error)
     except OSError as error:
@@ -99,100 +106,31 @@ def _of_the_machine(error: OSError) -> FoldlineError:
     return FoldlineError(f"{type(error).__name__}: {error}", where=where, next="--debug shows the traceback")
 
 
-def _download(layout: Layout, given: Given) -> None:
-    from foldline.stages.download import download
-
-    download(layout, given.comp)
-
-
-def _folds(layout: Layout, given: Given) -> None:
-    from foldline.stages.folds import folds
-
-    folds(layout, given.comp)
-
-
-def _train(layout: Layout, given: Given) -> None:
-    from foldline.stages.train import train
-
-    fold, overrides = _fold(given.fold), shlex.split(given.set)
-    train(layout, given.comp, given.run, fold=fold, name=given.name, overrides=overrides, device=given.device)
+def _run(layout: Layout, given: argparse.Namespace) -> None:
+    """Calls the stage's function."""
+    stage = STAGES[given.stage]
+    options = {key: _READ[key](value) if key in _READ else value for key, value in vars(given).items()}
+    for key in ("stage", "comp", "debug", "root"):
+        del options[key]
+    one = [options.pop("name") or options["run"]] if stage.of_one else []
+    if stage.of_one:
+        del options["run"]
+    function = stage.function
+    if isinstance(function, str):
+        module, _, name = function.partition(":")
+        function = getattr(import_module(f"foldline.stages.{module}"), name)
+    function(layout, given.comp, *one, **options)
 
 
-def _lr_find(layout: Layout, given: Given) -> None:
-    from foldline.stages.lr_find import lr_find
-
-    fold, overrides = _fold(given.fold) or 0, shlex.split(given.set)
-    lr_find(layout, given.comp, given.run, fold=fold, overrides=overrides, device=given.device)
-
-
-def _predict(layout: Layout, given: Given) -> None:
-    from foldline.stages.predict import predict
-
-    overrides = shlex.split(given.set)
-    predict(layout, given.comp, given.run, name=given.name, overrides=overrides, device=given.device)
-
-
-def _ensemble(layout: Layout, given: Given) -> None:
+def _ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options: Any) -> None:
     """The submission, and the report where it changed."""
     from foldline.stages.ensemble import ensemble
 
-    comp, members, overrides = given.comp, shlex.split(given.runs), shlex.split(given.set)
-    if members:
-        name, changed = ensemble(layout, comp, members, name=given.name, blend=given.blend, decide=given.decide)
-    else:
-        name, changed = ensemble(layout, comp, [given.run], name=given.name, overrides=overrides, decide=given.decide)
+    name, changed = ensemble(layout, comp, runs or [run], **options)
     if changed or not (layout.run(comp, name) / "report.html").is_file():
         from foldline.stages.report import report
 
         report(layout, comp, name)
-
-
-def _report(layout: Layout, given: Given) -> None:
-    from foldline.stages.report import report
-
-    report(layout, given.comp, given.name or given.run)
-
-
-def _score(layout: Layout, given: Given) -> None:
-    from foldline.stages.score import score_submission
-
-    score_submission(layout, given.comp, given.name or given.run)
-
-
-def _watch(layout: Layout, given: Given) -> None:
-    from foldline.stages.watch import watch
-
-    watch(layout, given.comp, given.name or given.run, port=given.port, test=given.test)
-
-
-def _compare(layout: Layout, given: Given) -> None:
-    from foldline.stages.compare import compare
-
-    compare(layout, given.comp, shlex.split(given.runs), against=given.against)
-
-
-def _search(layout: Layout, given: Given) -> None:
-    from foldline.stages.search import search
-
-    search(layout, given.comp, given.search, device=given.device)
-
-
-def _submit(layout: Layout, given: Given) -> None:
-    from foldline.stages.submit import submit
-
-    submit(layout, given.comp, given.name or given.run, given.message, yes=given.yes)
-
-
-def _ledger(layout: Layout, given: Given) -> None:
-    from foldline.stages.submit import ledger
-
-    ledger(layout, given.comp)
-
-
-def _check(layout: Layout, given: Given) -> None:
-    from foldline.stages.check import check
-
-    check(layout, given.comp, given.file)
 
 
 def _fold(text: str) -> int | None:
@@ -203,19 +141,35 @@ def _fold(text: str) -> int | None:
     return int(text)
 
 
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise FoldlineError(f"{error}: {text}", where="SET or RUNS", next="close the quotation mark") from error
+
+
+_READ: dict[str, Callable[[str], Any]] = {"fold": _fold, "overrides": _words, "runs": _words}
+
+
 STAGES = {
-    "download": Stage("fetch the raw files of a competition into input/<comp>/", _download),
-    "folds": Stage("split the training rows into folds, folds/<comp>.csv", _folds),
+    "download": Stage("fetch the raw files of a competition into input/<comp>/", "download:download"),
+    "folds": Stage("split the training rows into folds, folds/<comp>.csv", "folds:folds"),
     "lr-find": Stage(
-        "train some steps at growing rates, and suggest a learning rate", _lr_find, "--run --set --device --fold"
+        "train some steps at growing rates, and suggest a learning rate",
+        "lr_find:lr_find",
+        "--run --set --device --fold",
     ),
     "train": Stage(
-        "fine-tune one fold (--fold 0), or all that are not finished", _train, "--run --name --set --device --fold"
+        "fine-tune one fold (--fold 0), or all that are not finished",
+        "train:train",
+        "--run --name --set --device --fold",
     ),
-    "watch": Stage("serve a page that follows a run while it trains", _watch, "--run --name --port --test"),
+    "watch": Stage(
+        "serve a page that follows a run while it trains", "watch:watch", "--run --name --port --test", of_one=True
+    ),
     "predict": Stage(
         "predict OOF and test rows with the folds' models, and the cross-validation score",
-        _predict,
+        "predict:predict",
         "--run --name --set --device",
     ),
     "ensemble": Stage(
@@ -223,17 +177,22 @@ STAGES = {
         _ensemble,
         "--run --name --set --runs --blend --decide",
     ),
-    "report": Stage("write a run's report.html", _report, "--run --name"),
+    "report": Stage("write a run's report.html", "report:report", "--run --name", of_one=True),
     "compare": Stage(
-        "show runs side by side with paired differences, oof/<comp>/compare.html", _compare, "--runs --against"
+        "show runs side by side with paired differences, oof/<comp>/compare.html", "compare:compare", "--runs --against"
     ),
     "search": Stage(
         "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
-        _search,
+        "search:search",
         "--search --device",
     ),
-    "score": Stage("grade a submission on held-out labels", _score, "--run --name"),
-    "check": Stage("check a CSV against the sample submission", _check, "file"),
-    "submit": Stage("send a submission to Kaggle and wait for its score", _submit, "--run --name --message --yes"),
-    "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", _ledger),
+    "score": Stage("grade a submission on held-out labels", "score:score_submission", "--run --name", of_one=True),
+    "check": Stage("check a CSV against the sample submission", "check:check", "file"),
+    "submit": Stage(
+        "send a submission to Kaggle and wait for its score",
+        "submit:submit",
+        "--run --name --message --yes",
+        of_one=True,
+    ),
+    "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", "submit:ledger"),
 }

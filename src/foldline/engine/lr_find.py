@@ -137,5 +137,6 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
             where="the learning-rate sweep",
             next="begin at a smaller rate, or take more steps",
         )
-    slope = np.gradient(curve, np.log(rates))[: least + 1]
-    return float(rates[int(slope.argmin())])
+    first = min(_FEWEST, least)  # a mean of fewer losses moves by chance
+    slope = np.gradient(curve, np.log(rates))[first : least + 1]
+    return float(rates[first + int(slope.argmin())])

@@ -17,7 +17,7 @@ def lr_find(
     comp: str,
     run: str,
     *,
-    fold: int = 0,
+    fold: int | None = None,
     overrides: list[str],
     device: str = "auto",
     steps: int = STEPS,
@@ -31,6 +31,7 @@ def lr_find(
     Raises:
         FoldlineError: the run or its folds are wrong, or the loss never fell.
     """
+    fold = fold or 0
     choices = load_run(layout, comp, run, overrides)
     k = load_folds(layout, comp).k
     if not 0 <= fold < k:
