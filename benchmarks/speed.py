@@ -19,7 +19,8 @@ from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import DTYPES
 from foldline.images.augment import RECIPES, Augmenter
 from foldline.images.files.decode import decode, resize
-from foldline.models.backbone import Architecture, build
+from foldline.models.architecture import Architecture
+from foldline.models.backbone import build
 
 BACKBONES = {"tf_efficientnet_lite0": 160, "resnet18": 128}
 REPEATS = 5

@@ -14,7 +14,8 @@ from foldline.core.run_folder import run_sha256
 from foldline.core.search import Range, number_type
 from foldline.core.yaml_models import apply_overrides
 from foldline.engine.loop.schedule import SCHEDULES
-from foldline.models.backbone import Architecture, build
+from foldline.models.architecture import Architecture
+from foldline.models.backbone import build
 from foldline.models.heads import CLASSIFIERS, MultiDropout
 
 CHOICES: dict[str, type[Choice]] = {

@@ -29,7 +29,7 @@ from foldline.engine.machine.device import pick_device
 from foldline.engine.predict_run import predict_run
 from foldline.engine.problem import Problem, open_problem
 from foldline.engine.starting_weights import Start
-from foldline.models.backbone import Preprocessing
+from foldline.models.architecture import Preprocessing
 from tiny import FACTS, TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"

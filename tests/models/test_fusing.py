@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from foldline.models import fusing
-from foldline.models.backbone import Architecture, build
+from foldline.models.architecture import Architecture
+from foldline.models.backbone import build
 from foldline.models.fusing import fuse
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -13,7 +13,8 @@ from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
-from foldline.models.backbone import Architecture, Preprocessing, build
+from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.backbone import build
 from foldline.models.heads import ArcFace, GeM, HeadedNetwork, MultiDropout, gem_like
 from foldline.models.probe import frozen_features
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Model
+from foldline.models.architecture import Architecture
 from foldline.models.backbone import (
-    Architecture,
     build,
     build_pretrained,
     classifier,

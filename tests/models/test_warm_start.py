@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from foldline.core.errors import FoldlineError
-from foldline.models.backbone import Architecture, build
+from foldline.models.architecture import Architecture
+from foldline.models.backbone import build
 from foldline.models.weights import state_from
 
 MADE: dict[str, Any] = {"name": "test_resnet", "outputs": 3, "channels": 3, "height": 32, "width": 32}

@@ -13,7 +13,7 @@ from foldline.engine.losses.activations import activate
 from foldline.engine.machine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
 from foldline.images.views import all_views
-from foldline.models.backbone import Preprocessing
+from foldline.models.architecture import Preprocessing
 
 if TYPE_CHECKING:
     from foldline.engine.problem import RowArrays

@@ -14,7 +14,7 @@ from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.predict_run import load_models, precision_of
 from foldline.engine.problem import RowArrays
 from foldline.images.files.decode import decode, resize
-from foldline.models.backbone import Preprocessing
+from foldline.models.architecture import Preprocessing
 
 
 def predict_files(

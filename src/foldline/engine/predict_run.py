@@ -24,7 +24,8 @@ from foldline.engine.losses.distill import Teacher, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem, RowArrays, open_problem
-from foldline.models.backbone import Architecture, Preprocessing, build, state_sha256
+from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.backbone import build, state_sha256
 from foldline.models.fusing import fuse
 from foldline.models.metadata import Encoding
 

@@ -30,7 +30,7 @@ from foldline.engine.machine.precision import Precision
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.mix import require_mixable
 from foldline.images.views import require_views
-from foldline.models.backbone import Architecture, Preprocessing
+from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for

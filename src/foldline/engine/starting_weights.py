@@ -21,8 +21,8 @@ from foldline.core.tables import atomic_path, sha256_file, sha256_json
 from foldline.engine.problem import Problem
 from foldline.images.batches import evaluation_batches
 from foldline.images.resize import side_at
+from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import (
-    Preprocessing,
     build,
     build_pretrained,
     classifier,

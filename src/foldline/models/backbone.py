@@ -1,6 +1,5 @@
 """timm's networks: built with pretrained weights, or empty for weights of our own; and their preprocessing."""
 
-from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +14,7 @@ from foldline.core.own_code import is_own
 from foldline.core.paths import Layout
 from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
+from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.heads import attach_head, require_pool
 from foldline.models.own import own_network
 from foldline.models.weights import State, state_from, timm_state, weights_file
@@ -26,48 +26,6 @@ _NOT_OPTIONS = {
     "pretrained": "model.weights", "pretrained_cfg": "model.weights", "pretrained_cfg_overlay": "model.weights",
     "checkpoint_path": "model.weights", "features_only": "another tool",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Everything that rebuilds a network without its YAML: kept in each fold's meta.
-
-    Attributes:
-        name: timm's, or a function of the user's own as `core.own_code.locate` gives it.
-        outputs: logits a row.
-        channels: of a picture.
-        height: of a picture, in px; so is `width`.
-        pool: `model.pool`.
-        head: `model.head` as a JSON value; empty: linear.
-        metadata_features: numbers a row beside the picture (`models.metadata.Encoding.features`); 0: none.
-        options: further arguments of the network in timm.
-    """
-
-    name: str
-    outputs: int
-    channels: int
-    height: int
-    width: int
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    pool: str = "default"
-    head: dict[str, Any] = field(default_factory=dict)
-    metadata_features: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as a JSON value."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What the pretrained weights expect: pictures in [0, 1], then (x - mean) / std for each channel."""
-
-    mean: list[float]
-    std: list[float]
-    interpolation: str
-    crop: str = "whole picture"
 
 
 def build(architecture: Architecture, **extra: Any) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from foldline.models.backbone import Architecture
+from foldline.models.architecture import Architecture
 
 # Exact types: a subclass may change its weights on the way (weight standardisation), which folding would miss.
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame)

@@ -5,21 +5,19 @@ It has the surface of timm's networks as far as foldline uses it: `forward_featu
 `std`; without it ImageNet's), `group_matcher` what a layer is, for layer decay.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError
-
-if TYPE_CHECKING:
-    from foldline.models.backbone import Architecture
+from foldline.models.architecture import Architecture
 
 SURFACE = ("forward_features", "forward_head", "get_classifier")
 
 
-def own_network(architecture: "Architecture") -> nn.Module:
+def own_network(architecture: Architecture) -> nn.Module:
     """The network, tried on two black pictures. Dropout rates and pooling reach the function where a run sets them.
 
     Raises:
@@ -51,7 +49,7 @@ def own_network(architecture: "Architecture") -> nn.Module:
 
 
 @torch.no_grad()
-def _try(model: nn.Module, architecture: "Architecture") -> None:
+def _try(model: nn.Module, architecture: Architecture) -> None:
     pictures = torch.zeros(2, architecture.channels, architecture.height, architecture.width)
     try:
         logits = model.eval()(pictures)

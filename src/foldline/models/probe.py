@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from foldline.core.task import Task
 from foldline.images.batches import normalise
 from foldline.images.views import all_views
-from foldline.models.backbone import Preprocessing, classifier
+from foldline.models.architecture import Preprocessing
+from foldline.models.backbone import classifier
 
 Features = NDArray[np.float32]
 Array = NDArray[np.float64]

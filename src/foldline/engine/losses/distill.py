@@ -15,7 +15,7 @@ from foldline.core.errors import FoldlineError
 from foldline.engine.losses.activations import blocks_in
 from foldline.engine.losses.spec import Mean, Table
 from foldline.images.batches import normalise
-from foldline.models.backbone import Preprocessing
+from foldline.models.architecture import Preprocessing
 
 
 @dataclass(frozen=True)

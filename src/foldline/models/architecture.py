@@ -1,0 +1,46 @@
+"""What a fold's meta keeps of its network: all that rebuilds it, and how its pictures are scaled."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that rebuilds a network without its YAML: kept in each fold's meta.
+
+    Attributes:
+        name: timm's, or a function of the user's own as `core.own_code.locate` gives it.
+        outputs: logits a row.
+        channels: of a picture.
+        height: of a picture, in px; so is `width`.
+        pool: `model.pool`.
+        head: `model.head` as a JSON value; empty: linear.
+        metadata_features: numbers a row beside the picture (`models.metadata.Encoding.features`); 0: none.
+        options: further arguments of the network in timm.
+    """
+
+    name: str
+    outputs: int
+    channels: int
+    height: int
+    width: int
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    pool: str = "default"
+    head: dict[str, Any] = field(default_factory=dict)
+    metadata_features: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as a JSON value."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the pretrained weights expect: pictures in [0, 1], then (x - mean) / std for each channel."""
+
+    mean: list[float]
+    std: list[float]
+    interpolation: str
+    crop: str = "whole picture"
