@@ -11,8 +11,7 @@ from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
 from foldline.core.task import TASKS, Task
-from foldline.readers import read_sample
-from foldline.submission.form import Form
+from foldline.submission.form import Form, read_sample
 from foldline.submission.lines import find_composed
 
 LOOKUP = "RowId,ImageId,FeatureName,Location\n1,1,left_x,\n2,1,nose_y,\n3,2,nose_y,\n"

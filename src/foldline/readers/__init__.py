@@ -6,7 +6,6 @@ once below `input/<comp>/.pictures`.
 
 from foldline.readers.outputs import find_outputs
 from foldline.readers.rows import READERS, read_rows
-from foldline.readers.sample import read_sample
 from foldline.readers.targets import class_names
 
-__all__ = ["READERS", "class_names", "find_outputs", "read_rows", "read_sample"]
+__all__ = ["READERS", "class_names", "find_outputs", "read_rows"]

@@ -51,7 +51,7 @@ def ensemble(
     Raises:
         FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate.
     """
-    from foldline.submission.form import sample_path
+    from foldline.submission.form import open_form, sample_path
 
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
@@ -76,7 +76,7 @@ def ensemble(
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
         return name, False
-    form = _form(layout, comp, facts, folds)
+    form = open_form(layout, comp, facts, folds.outputs)
     record = records[runs[0]]
     if len(runs) > 1:
         record = _write_blend(layout, comp, name, records, blend, folds, hashes)
@@ -86,12 +86,6 @@ def ensemble(
         say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
     _write_submission(layout, comp, name, record, facts, folds, form, made_from)
     return name, True
-
-
-def _form(layout: Layout, comp: str, facts: Competition, folds: Folds) -> "Form":
-    from foldline.submission.form import open_form
-
-    return open_form(layout, comp, facts, folds.outputs)
 
 
 def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> str:

@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foldline.core.competition import Competition
+from foldline.core.competition import Competition, RowFacts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.paths import Layout
-from foldline.core.tables import require_unique
+from foldline.core.tables import read_csv, require_unique
 from foldline.core.task import Array
-from foldline.readers import class_names, read_sample
+from foldline.readers import class_names
+from foldline.readers.lines import shape_lines
+from foldline.readers.templates import fill
 from foldline.scoring.decide import Decision, default_decision
 from foldline.submission.gate import Gate, check_header, check_ids
 from foldline.submission.kind import Kind
 from foldline.submission.kinds import KINDS
 from foldline.submission.lines import read_lines
+
+_POSITION = " position"  # no column of a file begins with a blank and has this name
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Form:
         Args:
             outputs: the class names, or the names of the numbers.
             names: raw label -> class name, where they come from a file; default: `train.target.names`.
-            lines: what the facts say of each line: its `entity`, maybe its `output` (`readers.read_sample`).
+            lines: what the facts say of each line: its `entity`, maybe its `output` (`read_sample`).
             where: how errors call the sample.
 
         Raises:
@@ -120,6 +124,31 @@ def open_form(layout: Layout, comp: str, facts: Competition, outputs: Sequence[s
     sample, lines = read_sample(path, root, facts)
     names = class_names(root, facts)
     return Form.open(sample, facts, outputs, names=names, lines=lines, where=layout.relative(path))
+
+
+def read_sample(path: Path, root: Path, facts: Competition) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The sample submission, and what its lines are about where the facts say it.
+
+    Args:
+        root: `input/<comp>`, where the tables of `submission.join` lie.
+
+    Returns:
+        The sample, every cell a string, without the lines that `submission.where` leaves out; and a table with the
+        `entity` (and `output`) of each of its lines, or None where the facts name no `submission.entity`.
+
+    Raises:
+        FoldlineError: a table or column that the facts name is not there, an id has no line in a lookup table.
+    """
+    sample, form = read_csv(path), facts.submission
+    if not form.tells_lines:
+        return sample, None
+    where = f"configs/{root.name}/competition.yaml: submission"
+    steps = RowFacts(reader="csv").model_copy(update={"extract": form.extract, "join": form.join, "where": form.where})
+    lines = shape_lines(sample.assign(**{_POSITION: range(len(sample))}).astype(str), root, steps, where=where)
+    kept = sample.iloc[lines[_POSITION].astype(int).tolist()].reset_index(drop=True)
+    told = {"entity": form.entity, "output": form.output}
+    about = {name: fill(lines, template, where=f"{where}.{name}") for name, template in told.items() if template}
+    return kept, pd.DataFrame(about) if about else None
 
 
 def make_sample(test: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
