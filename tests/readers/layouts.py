@@ -31,7 +31,7 @@ def plant(root: Path, files: dict[str, str | bytes]) -> Path:
     return root
 
 
-def facts(train: dict[str, Any], task: str = "binary", **more: Any) -> Competition:
+def facts(train: dict[str, Any], task: Any = "binary", **more: Any) -> Competition:
     """Facts that hold `train` and what else every competition needs."""
     base: dict[str, Any] = {"source": {"kind": "placed"}, "task": task, "metric": "auc", "train": train}
     return Competition.parse(

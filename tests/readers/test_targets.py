@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS
+from foldline.core.task import TASKS, task_from
 from foldline.readers import class_names, find_outputs, read_rows
 from readers.layouts import facts, plant
 
@@ -99,7 +99,7 @@ def table(root: Path, text: str) -> Path:
     return plant(root, {"t.csv": content + "\n", **{f"r{i}.png": "" for i in range(len(lines))}})
 
 
-def read(root: Path, task: str, more: dict[str, Any], target: Any) -> tuple[pd.DataFrame, list[str]]:
+def read(root: Path, task: Any, more: dict[str, Any], target: Any) -> tuple[pd.DataFrame, list[str]]:
     known = facts({"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": target}, task, **more)
     frame = read_rows(root, known.train, known, with_target=True)
     return frame, find_outputs(frame, known)
@@ -229,3 +229,44 @@ def test_a_long_table_with_missing_lines_loses_the_rows_that_lack_one(tmp_path: 
     known = facts({**train, "target": {"column": "n", "per": "kind"}}, "regression")
     frame = read_rows(tmp_path, known.train, known, with_target=True)
     assert frame.to_numpy().tolist() == [["a", "a.png", "1", "2"]]
+
+
+KINDS = {"size": "ordinal", "site": "multiclass", "kg": "regression"}
+SEVERAL = "size,site,kg\nsmall,10,1.5\nlarge,9,2\nsmall,9,-1"
+SIZES = ["size=small", "size=large"]
+
+
+@pytest.mark.parametrize("target", [None, {"columns": ["size", "site", "kg"]}])
+def test_several_targets_have_a_column_each(target: Any, tmp_path: Path) -> None:
+    frame, outputs = read(table(tmp_path, SEVERAL), KINDS, {"classes": SIZES, "metric": "accuracy(size)"}, target)
+    assert frame.columns[2:].tolist() == ["target_size", "target_site", "target_kg"]
+    assert outputs == [*SIZES, "site=9", "site=10", "kg="]
+    truth = task_from(KINDS).truth(frame, outputs, where="test")
+    assert truth.tolist() == [[0, 1, 1.5], [1, 0, 2], [0, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "target", "text", "words"),
+    [
+        ([], None, SEVERAL, r"needs the order of its classes"),
+        (SIZES, {"columns": ["size", "kg"]}, SEVERAL, "a column each: target.columns, in the order size, site, kg"),
+        (SIZES, {"column": "size"}, SEVERAL, "a column each"),
+        (SIZES, {"columns": ["size", "site", "lb"]}, SEVERAL, "'lb' is no column"),
+        (SIZES, None, SEVERAL.replace("large", "huge"), "none of small, large: r1"),
+        (SIZES, None, SEVERAL.replace("-1", "?"), "a label that is no number: r2"),
+        (SIZES, None, SEVERAL.replace("-1", "na"), "not all of their 3 labels"),
+        (SIZES, None, SEVERAL.replace(",10,", ",9,"), "one class only: 9"),
+    ],
+)
+def test_several_targets_that_cannot_be_read_are_refused(
+    classes: list[str], target: Any, text: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FoldlineError, match=words) as caught:
+        read(table(tmp_path, text), KINDS, {"classes": classes or None, "metric": "accuracy(size)"}, target)
+    assert "classes: [size=large, size=small]" in caught.value.next or "order of its" not in words
+
+
+def test_classes_that_would_share_a_column_are_refused(tmp_path: Path) -> None:
+    names = {"a": "multiclass", "a_b": "multiclass"}
+    with pytest.raises(FoldlineError, match="two classes would share the column prob_a_b_c"):
+        read(table(tmp_path, "a,a_b\nb_c,c\nd,e"), names, {"metric": "accuracy(a)"}, None)

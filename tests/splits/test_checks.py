@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS
-from foldline.splits.checks import check_folds
+from foldline.core.task import TASKS, task_from
+from foldline.splits.checks import check_folds, class_counts
 
 NO_TEST = pd.DataFrame({"row_id": pd.Series(dtype=str), "image": pd.Series(dtype=str)})
 
@@ -153,3 +153,19 @@ def test_a_group_that_is_most_of_a_fold_is_reported() -> None:
 def test_values_of_a_regression_are_described() -> None:
     frame = sound().assign(target=[str(i / 10) for i in range(60)])
     assert check(frame, task="regression", outputs=[""])[1].startswith("mean of the target: ")
+
+
+def several(rows: int = 60) -> pd.DataFrame:
+    frame = sound(rows)
+    return frame.rename(columns={"target": "target_kind"}).assign(target_cm=[str(i % 7) for i in range(rows)])
+
+
+def test_every_target_is_checked() -> None:
+    task, outputs = task_from({"kind": "binary", "cm": "regression"}), ["kind=a", "kind=b", "cm="]
+    findings = "; ".join(check_folds(several(), NO_TEST, task, outputs, 5, where="folds/x.csv", hashes={}))
+    for words in ("smallest class: 'kind=b' with 20 rows", "most uneven class: 'kind", "mean of cm=: "):
+        assert words in findings
+    assert class_counts(several(), task, outputs, 5, where="x").tolist() == [[8, 4]] * 5
+    lacking = several().assign(fold=lambda rows: rows["fold"].where(rows["target_kind"] == "a", rows["fold"] % 4))
+    with pytest.raises(FoldlineError, match="fold 4 lacks 'kind=b'"):
+        check_folds(lacking, NO_TEST, task, outputs, 5, where="folds/x.csv", hashes={})

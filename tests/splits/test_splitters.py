@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, Task
+from foldline.core.task import TASKS, Task, task_from
 from foldline.splits.assign import assign, cover_classes, exact_sizes
 from foldline.splits.order import shuffle_ranks
 from foldline.splits.splitters import SPLITTERS, ToSplit, choose_splitter, split
@@ -117,6 +117,26 @@ def test_multilabel_is_as_even_as_the_library(seed: int) -> None:
 
     assert np.bincount(own).tolist() == [200] * 5
     assert deviation(own) <= deviation(other) + 0.02
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_several_targets_are_even_all_at_once(make_rows: Any, seed: int) -> None:
+    """Classes of both targets, and the mean of the number, as even as if each were the only one, within two rows."""
+    frame, names = make_rows(TASKS["multiclass"], rows=300, seed=seed)
+    rng = np.random.default_rng(seed)
+    more = {"target_side": rng.choice(["l", "r"], 300, p=[0.7, 0.3]), "target_cm": rng.normal(size=300).astype(str)}
+    frame = frame.rename(columns={"target": "target_kind"}).assign(**more)
+    task = task_from({"cm": "regression", "kind": "multiclass", "side": "multiclass"})
+    outputs = ["cm=", *(f"kind={name}" for name in names), "side=l", "side=r"]
+    table = to_split(frame, task, outputs)
+    assert table.strata.classes == len(outputs) - 1
+    fold = split(table, "auto", 5, seed)
+    assert np.bincount(fold).tolist() == [60] * 5
+    for column in ("target_kind", "target_side"):
+        counts = frame.groupby([column, fold]).size().unstack(fill_value=0)
+        assert np.ptp(counts.to_numpy(), axis=1).max() <= 3
+    means = [frame["target_cm"].astype(float)[fold == i].mean() for i in range(5)]
+    assert np.std(means) < 0.5 * 1 / np.sqrt(60), "half of what chance does"
 
 
 @pytest.mark.parametrize("task", plain(["binary", "multiclass", "multilabel"]))

@@ -318,7 +318,7 @@ def task_from(content: Any) -> Task:
     """The task that facts or a record name: an entry of TASKS, or a mapping of several targets to entries.
 
     Raises:
-        ValueError: no such task; a target's name holds `=`; a target that cannot be one of several.
+        ValueError: no such task; a target's name holds `=` or a bracket; a target that cannot be one of several.
     """
     if isinstance(content, Task):
         return content
@@ -328,9 +328,9 @@ def task_from(content: Any) -> Task:
             raise ValueError(f"known tasks: {known}; several targets are a mapping, target: task")
         return TASKS[content]
     targets = tuple((str(name), task_from(task)) for name, task in content.items())
-    odd = [name for name, task in targets if BETWEEN in name or not (task.single_label or not task.has_classes)]
+    odd = [name for name, task in targets if set("=()") & set(name) or not task.fits(("class", "numbers"))]
     if odd or len(targets) < 2:
-        raise ValueError("several targets are two or more, each with one class a row or a number, named without '='")
+        raise ValueError("several targets are two or more, each of one class a row or a number, named without = and ()")
     return replace(SEVERAL, targets=targets)
 
 

@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RowArrays:
-    """RowArrays as arrays: `positions` [rows] in the image cache, `truth` as `core.task.truth_array` gives it, and
+    """RowArrays as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it, and
     `metadata` [rows, features] float32, or None where the network does not see any."""
 
     positions: NDArray[np.int64]
@@ -61,7 +61,7 @@ class Problem:
     run: Run
     folds: Folds
     cache: ImageCache
-    truth: NDArray[np.float64]  # as `core.task.truth_array` gives it
+    truth: NDArray[np.float64]  # as `core.task.Task.truth` gives it
     extra: pd.DataFrame  # training-only rows that files name
     encoding: Encoding | None  # of all rows: it says how many numbers there are
     device: torch.device

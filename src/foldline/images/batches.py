@@ -28,7 +28,7 @@ class TrainingRows(Dataset[Batch]):
         pixels: [images, height, width, channels] uint8, all images of the cache.
         positions: [rows] the position in `pixels` of each training row's image.
         key: (seed, fold).
-        truth: [rows] or [rows, outputs] the labels, as `core.task.truth_array` gives them; needed for sampling.
+        truth: [rows] or [rows, outputs] the labels, as `core.task.Task.truth` gives them; needed for sampling.
         outputs: the classes' names.
 
     Raises:

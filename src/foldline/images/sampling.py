@@ -26,7 +26,7 @@ def epoch_order(rows: int, key: tuple[int, int], epoch: int) -> Indices:
 
 
 def row_classes(truth: NDArray[np.float64], task: Task, sampling: Sampling | None = None) -> NDArray[Any] | None:
-    """What `epoch_rows` calls the rows' classes, from what `core.task.truth_array` gives.
+    """What `epoch_rows` calls the rows' classes, from what `core.task.Task.truth` gives.
 
     Args:
         truth: [rows] class indices, or [rows, outputs]. A soft label counts as its largest class.

@@ -41,11 +41,11 @@ def frozen_features(
     model.eval()
     width = classifier(model).in_features
     result = np.empty((len(views), rows, width), dtype=np.float32)
-    for images, where in batches:
+    for images, place in batches:
         x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
-        beside = () if metadata is None else (torch.from_numpy(metadata[where]).repeat(len(views), 1).to(device),)
-        found = model.forward_head(model.forward_features(x), *beside, pre_logits=True)  # type: ignore[operator]
-        result[:, where] = found.float().cpu().numpy().reshape(len(views), len(images), width)
+        beside = () if metadata is None else (torch.from_numpy(metadata[place]).repeat(len(views), 1).to(device),)
+        pooled = model.forward_head(model.forward_features(x), *beside, pre_logits=True)  # type: ignore[operator]
+        result[:, place] = pooled.float().cpu().numpy().reshape(len(views), len(images), width)
     return result
 
 

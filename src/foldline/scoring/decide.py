@@ -189,15 +189,15 @@ class _Curve:
         last = np.append(levels[:-1] != levels[1:], True)
         following = np.append(levels[1:], 0.0)
         self.threshold = np.append(NEVER, ((levels + following) / 2)[last])
-        self.found = np.append(0.0, np.cumsum(truth[order])[last])
-        self.said = np.append(0.0, (np.arange(len(prob)) + 1.0)[last])
+        self.hits = np.append(0.0, np.cumsum(truth[order])[last])
+        self.predicted = np.append(0.0, (np.arange(len(prob)) + 1.0)[last])
         self.true = float(truth.sum())
 
     def best_f(self, beta: float) -> float:
         """The threshold of the best F-beta, the nearest to 0.5 of equals; 0.5 where no row is positive."""
         if self.true == 0:
             return 0.5
-        return self.best((1 + beta**2) * self.found / (beta**2 * self.true + self.said))
+        return self.best((1 + beta**2) * self.hits / (beta**2 * self.true + self.predicted))
 
     def best(self, gain: Array) -> float:
         """The threshold of the largest gain, the nearest to 0.5 of equals."""
@@ -209,16 +209,16 @@ def _fit_micro(truth: Array, prob: Array, beta: float) -> tuple[float, ...]:
     """The thresholds of the best micro F-beta, exactly.
 
     F is a ratio of sums over outputs, so Dinkelbach's method holds: for a guess F each output maximises
-    (1 + b²)·found - F·said alone, which gives the next F, until F stays (doi:10.1287/mnsc.13.7.492).
+    (1 + b²)·hits - F·predicted alone, which gives the next F, until F stays (doi:10.1287/mnsc.13.7.492).
     """
     curves = [_Curve(truth[:, j], prob[:, j]) for j in range(prob.shape[1])]
     ratio, thresholds = 0.0, [0.5] * len(curves)
     for _ in range(50):
-        thresholds = [curve.best((1 + beta**2) * curve.found - ratio * curve.said) for curve in curves]
+        thresholds = [curve.best((1 + beta**2) * curve.hits - ratio * curve.predicted) for curve in curves]
         at = [int(np.flatnonzero(curve.threshold == t)[0]) for curve, t in zip(curves, thresholds, strict=True)]
-        found = sum(curve.found[i] for curve, i in zip(curves, at, strict=True))
-        below = sum(beta**2 * curve.true + curve.said[i] for curve, i in zip(curves, at, strict=True))
-        following = float((1 + beta**2) * found / below) if below > 0 else 0.0
+        hits = sum(curve.hits[i] for curve, i in zip(curves, at, strict=True))
+        below = sum(beta**2 * curve.true + curve.predicted[i] for curve, i in zip(curves, at, strict=True))
+        following = float((1 + beta**2) * hits / below) if below > 0 else 0.0
         if abs(following - ratio) < 1e-12:
             break
         ratio = following

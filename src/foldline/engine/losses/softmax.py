@@ -44,8 +44,8 @@ def focal(making: Making) -> LossFunction:
 
     def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
-        found = -hot * log_prob * _rest(log_prob) ** gamma
-        return found if alpha is None else found * found.new_tensor([1 - alpha, alpha])
+        parts = -hot * log_prob * _rest(log_prob) ** gamma
+        return parts if alpha is None else parts * parts.new_tensor([1 - alpha, alpha])
 
     return over_classes(making, terms)
 
@@ -169,8 +169,8 @@ def log_tempered_softmax(logits: Tensor, t2: float) -> Tensor:
     with torch.no_grad():
         shift = logits.amax(-1, keepdim=True)
         for _ in range(40):  # the excess over 1 shrinks by a constant factor, then quadratically
-            found = log_prob(shift)
-            step = (found.exp().sum(-1, keepdim=True) - 1) / (t2 * found).exp().sum(-1, keepdim=True)
+            at_shift = log_prob(shift)
+            step = (at_shift.exp().sum(-1, keepdim=True) - 1) / (t2 * at_shift).exp().sum(-1, keepdim=True)
             shift = shift + step.clamp_min(0)
         slope = (t2 * log_prob(shift)).exp().sum(-1, keepdim=True)
     return log_prob(shift + (log_prob(shift).exp().sum(-1, keepdim=True) - 1) / slope)

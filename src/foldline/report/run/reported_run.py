@@ -31,7 +31,7 @@ class ReportedRun:
     """One run, read.
 
     Attributes:
-        truth: [rows] class indices for single-label tasks, else [rows, outputs]; see `truth_array`.
+        truth: [rows] class indices for single-label tasks, else [rows, outputs]; see `Task.truth`.
         predicted: [rows, outputs], probabilities or values, in the order of `oof`.
         images: [rows] the image path of each row below `input/<comp>`; empty where the folds file lost the row.
         rows_expected: the rows that the folds file has in the scored folds.

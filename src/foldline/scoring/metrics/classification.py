@@ -24,7 +24,7 @@ def wrong_rows(truth: Labels, labels: Labels) -> Rows:
 
 
 def label_counts(truth: Labels, labels: Labels) -> tuple[Array, Array, Array]:
-    """For each class or column: how often it is found, how often true, how often predicted.
+    """For each class or column: how often it is right, how often true, how often predicted.
 
     Classes that neither truth nor labels hold are left out (scikit-learn's rule); columns never are.
 
@@ -32,19 +32,19 @@ def label_counts(truth: Labels, labels: Labels) -> tuple[Array, Array, Array]:
     (array([1., 1.]), array([1., 2.]), array([2., 1.]))
     """
     if truth.ndim == 2:
-        found, true, said = (truth * labels).sum(axis=0), truth.sum(axis=0), labels.sum(axis=0)
-        return found.astype(np.float64), true.astype(np.float64), said.astype(np.float64)
-    found, true, said = _bincounts(truth, labels)
-    there = (true + said) > 0
-    return found[there], true[there], said[there]
+        hits, true, predicted = (truth * labels).sum(axis=0), truth.sum(axis=0), labels.sum(axis=0)
+        return hits.astype(np.float64), true.astype(np.float64), predicted.astype(np.float64)
+    hits, true, predicted = _bincounts(truth, labels)
+    there = (true + predicted) > 0
+    return hits[there], true[there], predicted[there]
 
 
 def _bincounts(truth: Labels, labels: Labels) -> tuple[Array, Array, Array]:
-    true_index, said_index = truth.astype(np.int64), labels.astype(np.int64)
-    size = int(max(true_index.max(), said_index.max())) + 1
-    found = np.bincount(true_index[true_index == said_index], minlength=size)
-    true, said = np.bincount(true_index, minlength=size), np.bincount(said_index, minlength=size)
-    return found.astype(np.float64), true.astype(np.float64), said.astype(np.float64)
+    true_index, predicted_index = truth.astype(np.int64), labels.astype(np.int64)
+    size = int(max(true_index.max(), predicted_index.max())) + 1
+    hits = np.bincount(true_index[true_index == predicted_index], minlength=size)
+    true, predicted = np.bincount(true_index, minlength=size), np.bincount(predicted_index, minlength=size)
+    return hits.astype(np.float64), true.astype(np.float64), predicted.astype(np.float64)
 
 
 def balanced_accuracy(truth: Labels, labels: Labels) -> float:
@@ -52,14 +52,14 @@ def balanced_accuracy(truth: Labels, labels: Labels) -> float:
 
     Source: Brodersen et al. 2010, doi:10.1109/ICPR.2010.764; multi-class as in scikit-learn.
     """
-    found, true, _ = label_counts(truth, labels)
-    return float((found[true > 0] / true[true > 0]).mean())
+    hits, true, _ = label_counts(truth, labels)
+    return float((hits[true > 0] / true[true > 0]).mean())
 
 
-def _f(found: Array, true: Array, said: Array, beta: float, empty: float = 0.0) -> Array:
+def _f(hits: Array, true: Array, predicted: Array, beta: float, empty: float = 0.0) -> Array:
     """F-beta from counts; `empty` where a class is neither true nor predicted."""
-    below = beta**2 * true + said
-    return np.where(below > 0, (1 + beta**2) * found / np.where(below > 0, below, 1.0), empty)
+    below = beta**2 * true + predicted
+    return np.where(below > 0, (1 + beta**2) * hits / np.where(below > 0, below, 1.0), empty)
 
 
 def fbeta(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
@@ -67,8 +67,8 @@ def fbeta(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
 
     Undefined (no positive row and none predicted): 0. Source: van Rijsbergen 1979, chapter 7.
     """
-    true, said = truth == 1, labels == 1
-    return float(_f((true & said).sum(), true.sum(), said.sum(), beta))
+    true, predicted = truth == 1, labels == 1
+    return float(_f((true & predicted).sum(), true.sum(), predicted.sum(), beta))
 
 
 def fbeta_macro(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
@@ -111,8 +111,8 @@ def fbeta_micro(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
 
     Undefined (no label true and none predicted): 0. Source: scikit-learn `f1_score`.
     """
-    found, true, said = label_counts(truth, labels)
-    return float(_f(found.sum(), true.sum(), said.sum(), beta))
+    hits, true, predicted = label_counts(truth, labels)
+    return float(_f(hits.sum(), true.sum(), predicted.sum(), beta))
 
 
 def fbeta_weighted(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
@@ -120,8 +120,8 @@ def fbeta_weighted(truth: Labels, labels: Labels, beta: float = 1.0) -> float:
 
     Source: scikit-learn `f1_score`.
     """
-    found, true, said = label_counts(truth, labels)
-    return float((_f(found, true, said, beta) * true).sum() / max(true.sum(), 1.0))
+    hits, true, predicted = label_counts(truth, labels)
+    return float((_f(hits, true, predicted, beta) * true).sum() / max(true.sum(), 1.0))
 
 
 def fbeta_samples_rows(truth: Labels, labels: Labels, beta: float = 1.0) -> Rows:
@@ -137,12 +137,12 @@ def matthews(truth: Labels, labels: Labels) -> float:
 
     Undefined (truth or labels hold one class only): 0. Source: Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006.
     """
-    found, true, said = label_counts(truth, labels)
+    hits, true, predicted = label_counts(truth, labels)
     rows = float(len(truth))
-    left, right = rows**2 - float((true**2).sum()), rows**2 - float((said**2).sum())
+    left, right = rows**2 - float((true**2).sum()), rows**2 - float((predicted**2).sum())
     if left == 0 or right == 0:
         return 0.0
-    return float((found.sum() * rows - (true * said).sum()) / np.sqrt(left) / np.sqrt(right))
+    return float((hits.sum() * rows - (true * predicted).sum()) / np.sqrt(left) / np.sqrt(right))
 
 
 def cohen_kappa(truth: Labels, labels: Labels) -> float:
@@ -150,10 +150,10 @@ def cohen_kappa(truth: Labels, labels: Labels) -> float:
 
     Undefined (truth and labels hold the same single class): nan. Source: Cohen 1960, doi:10.1177/001316446002000104.
     """
-    found, true, said = label_counts(truth, labels)
+    hits, true, predicted = label_counts(truth, labels)
     rows = float(len(truth))
-    expected = float((true * said).sum()) / rows**2
-    return float((found.sum() / rows - expected) / (1 - expected)) if expected < 1 else float("nan")
+    expected = float((true * predicted).sum()) / rows**2
+    return float((hits.sum() / rows - expected) / (1 - expected)) if expected < 1 else float("nan")
 
 
 def quadratic_weighted_kappa(truth: Labels, labels: Labels) -> float:

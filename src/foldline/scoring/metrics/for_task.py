@@ -16,7 +16,7 @@ from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import METRICS, SET_TWIN, metric_named
 from foldline.scoring.metrics.metric import Metric, Part
 
-TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>\S+)\((?P<target>.+)\)")
+TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>[^\s()]+)\((?P<target>[^()]+)\)")
 Prepare = Callable[[str | Metric, Array, Array, Task | None], tuple[Metric, Array, Array]]
 
 
@@ -94,8 +94,8 @@ def as_parts_read(
     predictions: list[Array] = []
     for part in metric.parts:
         block = blocks[part.target]
-        own, true, said = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
-        terms.append((part.weight, own.function, _Columns(truths, true), _Columns(predictions, said)))
+        form, true, predicted = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
+        terms.append((part.weight, form.function, _Columns(truths, true), _Columns(predictions, predicted)))
     function = partial(_weighted_mean, tuple(terms))
     return replace(metric, function=function), np.concatenate(truths, axis=1), np.concatenate(predictions, axis=1)
 
@@ -118,7 +118,9 @@ def _weighted_mean(
     terms: Sequence[tuple[float, Callable[[Array, Array], float], _Columns, _Columns]], truth: Array, prediction: Array
 ) -> float:
     """The weighted mean of the targets' scores; nan where one of them is undefined."""
-    scores = [weight * function(true.of(truth), said.of(prediction)) for weight, function, true, said in terms]
+    scores = [
+        weight * function(true.of(truth), predicted.of(prediction)) for weight, function, true, predicted in terms
+    ]
     return float(sum(scores) / sum(weight for weight, *_ in terms))
 
 

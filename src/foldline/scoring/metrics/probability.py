@@ -155,6 +155,6 @@ def probabilistic_f1(truth: Rows, prob: Table) -> float:
     https://www.kaggle.com/c/rsna-breast-cancer-detection (Evaluation).
     """
     positive = prob[:, -1]
-    found, said, true = float(positive @ truth), float(positive.sum()), float(truth.sum())
-    # 2·P·R / (P + R) with P = found / said and R = found / true.
-    return 2 * found / (said + true) if found > 0 else 0.0
+    hits, predicted, true = float(positive @ truth), float(positive.sum()), float(truth.sum())
+    # 2·P·R / (P + R) with P = hits / predicted and R = hits / true.
+    return 2 * hits / (predicted + true) if hits > 0 else 0.0

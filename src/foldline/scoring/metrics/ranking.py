@@ -68,8 +68,8 @@ def binary_average_precision(truth: Rows, codes: Codes) -> float:
     positive, negative = level_counts(truth, codes)
     if positive.sum() == 0:
         return float("nan")
-    said = np.cumsum(positive + negative)
-    precision = np.cumsum(positive) / np.maximum(said, 1.0)
+    predicted = np.cumsum(positive + negative)
+    precision = np.cumsum(positive) / np.maximum(predicted, 1.0)
     return float((positive * precision).sum() / positive.sum())
 
 
