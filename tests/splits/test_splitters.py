@@ -212,7 +212,7 @@ def test_own_folds(make_rows: Any) -> None:
     strata = make_strata(frame, TASKS["binary"], outputs, ["target"])
 
     def own(cells: list[str], k: int) -> Any:
-        return split(ToSplit(frame["row_id"].tolist(), strata, own=cells), "column", k, 0).tolist()
+        return split(ToSplit(frame["row_id"].tolist(), strata, given=cells), "column", k, 0).tolist()
 
     assert own(["1", "2", "10", "1", "2", "10"], 3) == [0, 1, 2, 0, 1, 2]
     assert own(["b", "a", "b", "a", "b", "a"], 2) == [1, 0, 1, 0, 1, 0]

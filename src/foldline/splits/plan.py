@@ -65,14 +65,14 @@ def make_plan(
         FoldlineError: something that the facts name is not there, or the folds fail a check.
     """
     frame = _by_id(frame, f"{where}, training rows")
-    own = _own_folds(frame, facts)
+    given = _own_folds(frame, facts)
     frame = _with_groups(frame, facts, hashes, find_duplicates)
     if facts.holdout is None:
         assert test is not None
         tables = _given_test(_by_id(test, f"{where}, test rows"), facts, outputs, where)
     else:
-        frame, own, tables = _hold_out(frame, own, facts, outputs)
-    rows = _to_split(frame, own, facts, outputs, facts.folds.stratify)
+        frame, given, tables = _hold_out(frame, given, facts, outputs)
+    rows = _to_split(frame, given, facts, outputs, facts.folds.stratify)
     has_groups, stratify = rows.groups is not None, bool(facts.folds.stratify)
     splitter = choose_splitter(facts.folds.splitter, has_groups=has_groups, stratify=stratify)
     frame = frame.assign(fold=split(rows, splitter, facts.folds.k, facts.folds.seed))
@@ -131,25 +131,25 @@ def _with_groups(
 
 
 def _to_split(
-    frame: pd.DataFrame, own: list[str] | None, facts: Competition, outputs: Sequence[str], stratify: Sequence[str]
+    frame: pd.DataFrame, given: list[str] | None, facts: Competition, outputs: Sequence[str], stratify: Sequence[str]
 ) -> ToSplit:
     """What the splitters look at. Groups of one row each are no groups, unless the facts ask for a grouped split."""
     groups = frame["group"].tolist() if "group" in frame.columns else None
     if groups and len(set(groups)) == len(groups) and "grouped" not in facts.folds.splitter:
         groups = None
-    return ToSplit(frame["row_id"].tolist(), make_strata(frame, facts.task, outputs, stratify), groups, own)
+    return ToSplit(frame["row_id"].tolist(), make_strata(frame, facts.task, outputs, stratify), groups, given)
 
 
 def _hold_out(
-    frame: pd.DataFrame, own: list[str] | None, facts: Competition, outputs: Sequence[str]
+    frame: pd.DataFrame, given: list[str] | None, facts: Competition, outputs: Sequence[str]
 ) -> tuple[pd.DataFrame, list[str] | None, dict[str, pd.DataFrame]]:
     """The rows that stay for training, and the tables of those that are held out."""
     assert facts.holdout is not None
-    rows = _to_split(frame, own, facts, outputs, facts.holdout.stratify)
+    rows = _to_split(frame, given, facts, outputs, facts.holdout.stratify)
     drawn = draw_holdout(rows, facts.holdout.fraction, facts.holdout.seed)
     held, rest = frame[drawn].reset_index(drop=True), frame[~drawn].reset_index(drop=True)
-    kept_own = None if own is None else [cell for cell, out in zip(own, drawn, strict=True) if not out]
-    return rest, kept_own, _apart(held, facts, outputs)
+    kept = None if given is None else [cell for cell, out in zip(given, drawn, strict=True) if not out]
+    return rest, kept, _apart(held, facts, outputs)
 
 
 def _given_test(test: pd.DataFrame, facts: Competition, outputs: Sequence[str], where: str) -> dict[str, pd.DataFrame]:

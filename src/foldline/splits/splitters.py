@@ -24,13 +24,13 @@ class ToSplit:
         ids: [n] the row ids, each once.
         strata: what each fold should hold its share of.
         groups: [n] rows with the same name share a fold; None where there are no groups.
-        own: [n] the cells of the user's own fold column; None where there is none.
+        given: [n] the cells of the user's own fold column; None where there is none.
     """
 
     ids: list[str]
     strata: Strata
     groups: list[str] | None = None
-    own: list[str] | None = None
+    given: list[str] | None = None
 
 
 def plain(rows: ToSplit, k: int, seed: int) -> Indices:
@@ -71,14 +71,14 @@ def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one s
     Raises:
         FoldlineError: a cell is empty, or the column has not exactly k values.
     """
-    if rows.own is None:
+    if rows.given is None:
         raise FoldlineError("splitter 'column' needs a fold column", where="folds.column")
-    empty = [id_ for id_, cell in zip(rows.ids, rows.own, strict=True) if cell == ""]
+    empty = [id_ for id_, cell in zip(rows.ids, rows.given, strict=True) if cell == ""]
     if empty:
         raise FoldlineError(
             f"{len(empty)} rows have no fold: {first_few(empty)}", where="folds.column", next="fill the cells"
         )
-    values = sorted_texts(set(rows.own))
+    values = sorted_texts(set(rows.given))
     if len(values) != k:
         raise FoldlineError(
             f"the fold column has {len(values)} values ({first_few(values, 10)}) and folds.k is {k}",
@@ -86,7 +86,7 @@ def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one s
             next=f"set folds.k: {len(values)}",
         )
     number = {value: fold for fold, value in enumerate(values)}
-    return np.array([number[cell] for cell in rows.own], dtype=np.int64)
+    return np.array([number[cell] for cell in rows.given], dtype=np.int64)
 
 
 Splitter = Callable[[ToSplit, int, int], Indices]

@@ -20,6 +20,7 @@ from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.core.task import Task
 from foldline.images.files.decode import BadImageError, preview, resize
+from foldline.report.look.formats import metric_title
 from foldline.report.run.pictures import data_uri
 from foldline.scoring.metrics import metric_for
 
@@ -73,7 +74,8 @@ def state(live: LiveRun) -> dict[str, Any]:
     folds.sort(key=itemgetter("fold"))
     metric = metric_for(live.facts.metric, live.folds.task)
     return {
-        "comp": live.comp, "run": live.run, "metric": live.facts.metric, "direction": metric.direction,
+        "comp": live.comp, "run": live.run, "metric": live.facts.metric,
+        "title": metric_title(live.facts.metric), "direction": metric.direction,
         "outputs": live.folds.outputs, "folds": folds,
     }  # fmt: skip
 
