@@ -137,5 +137,4 @@ def test_the_hash_is_of_the_source_that_runs(file: Path) -> None:
     assert own_code.sha256(f"{file}:double") == before, "what this command has read is what it runs"
     own_code.forget()
     assert own_code.sha256(f"{file}:double") != before
-    assert len(own_code.sha256("json:dumps")) == 64
-    assert own_code.sha256("no_such_module:f") == own_code.sha256("nowhere.py:f") == own_code.sha256("math:sin") == ""
+    assert own_code.sha256("nowhere.py:f") == own_code.sha256("json:dumps") == own_code.sha256("resnet18") == ""

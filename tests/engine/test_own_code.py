@@ -9,6 +9,7 @@ import torch
 
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Loss
 from foldline.core.tables import read_csv, read_json
 from foldline.core.task import TASKS
@@ -104,16 +105,16 @@ def test_a_network_is_rebuilt_from_the_folds_folder_alone(own: TinyProject) -> N
     assert own.run("train", "--fold", "0") == 0
     folder, cpu = own.fold(0), torch.device("cpu")
     pictures = torch.rand(3, 1, 32, 32)
-    (before,) = load_models(folder, read_json(folder / "meta.json"), cpu)
+    (before,) = load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
     for path in (own.root / "configs" / "tiny").iterdir():
         path.unlink()
     own_code.forget()
-    (after,) = load_models(folder, read_json(folder / "meta.json"), cpu)
+    (after,) = load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
     assert torch.equal(before(pictures), after(pictures))
     (folder / "code" / "network.py").write_text(NETWORK.replace("stride=2", "stride=1"))
     own_code.forget()
     with pytest.raises(FoldlineError, match=r"code/network\.py is not there, or is not the code"):
-        load_models(folder, read_json(folder / "meta.json"), cpu)
+        load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Small:
         return f"{self.comp}-{self.run}"
 
 
-OFFLINE = "model.weights={source: none}"
+OFFLINE = "model.weights=none"
 RUNS = [
     Small("mnist", "baseline"),
     Small("mnist", "timm"),
@@ -83,7 +83,7 @@ def test_further_goes_on_from_the_saved_parameters(tmp_path: Path) -> None:
         whole_line(layout, "cifar10", run)
     logs = {run: read_csv(layout.fold("cifar10", run, 0) / "log.csv") for run in ("baseline", "further")}
     assert float(logs["further"]["valid_loss"].iloc[0]) == pytest.approx(float(logs["baseline"]["valid_loss"].iloc[-1]))
-    assert load_run(layout, "cifar10", "further", []).model.weights.name == "baseline"
+    assert load_run(layout, "cifar10", "further", []).model.weights.options["run"] == "baseline"
 
 
 @pytest.mark.parametrize("run", ["baseline", "no-batch-norm"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import old_records
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -227,6 +228,23 @@ def test_a_corrected_table_is_noticed(layout: Layout) -> None:
     assert "make folds" in raised.value.next
     assert layout.folds("tiny").read_bytes() == before
     table.write_text(text)
+    folds(layout, "tiny")
+
+
+def test_a_reader_of_ones_own_that_changed_is_noticed(layout: Layout) -> None:
+    code = "import pandas as pd\n\ndef read(folder):\n    return pd.read_csv(folder / 'labels.csv', dtype=str)\n"
+    file = layout.competition_config("tiny").with_name("rows.py")
+    file.write_text(code)
+    write_facts(layout, FACTS.replace("  file: labels.csv", "  reader: python\n  function: rows.py:read"))
+    own_code.forget()
+    folds(layout, "tiny")
+    folds(layout, "tiny")
+    file.write_text(code.replace("dtype=str)", "dtype=str).iloc[1:]"))
+    own_code.forget()
+    with pytest.raises(FoldlineError, match="changed since the folds were made, and lead to other folds"):
+        folds(layout, "tiny")
+    file.write_text(code + "# other words\n")
+    own_code.forget()
     folds(layout, "tiny")
 
 

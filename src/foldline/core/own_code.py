@@ -6,7 +6,6 @@ from there alone. What each such function takes and gives stands in docs/own-cod
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -61,14 +60,15 @@ def locate(layout: Layout, comp: str, name: str) -> str:
 
 def named_by(run: Run) -> dict[str, str]:
     """The functions of the user's own that training calls, by the setting that names them."""
-    values = {setting: _part(run, setting) for setting in SETTINGS}
-    return {setting: name for setting, name in values.items() if is_own(name)}
+    parts = {setting: setting.split(".") for setting in SETTINGS}
+    names = {setting: getattr(getattr(run, section), key) for setting, (section, key) in parts.items()}
+    return {setting: name for setting, name in names.items() if is_own(name)}
 
 
 def located(layout: Layout, comp: str, run: Run) -> Run:
     """The run with the files of these functions found, as `locate` finds them."""
     for setting, name in named_by(run).items():
-        section, _, key = setting.partition(".")
+        section, key = setting.split(".")
         part = getattr(run, section).model_copy(update={key: locate(layout, comp, name)})
         run = run.model_copy(update={section: part})
     return run
@@ -81,11 +81,6 @@ def run_sha256(layout: Layout, comp: str, run: Run) -> dict[str, str]:
         with suppress(FoldlineError):
             hashes[f"{setting}: {name}"] = sha256(locate(layout, comp, name))
     return {key: digest for key, digest in hashes.items() if digest}
-
-
-def _part(run: Run, setting: str) -> str:
-    section, _, key = setting.partition(".")
-    return str(getattr(getattr(run, section), key))
 
 
 def load(name: str, takes: Sequence[str] | None = None, *, where: str = "") -> Callable[..., Any]:
@@ -125,20 +120,10 @@ def attempt(name: str, function: Callable[[], Any], *, where: str = "") -> Any:
         raise _failed(error, f"'{name}' fails", name.rpartition(":")[0], where) from error
 
 
-def source_path(name: str) -> Path | None:
-    """The file that holds the function, without running it; None for a module that is no file of Python."""
-    place = name.rpartition(":")[0]
-    if place.endswith(".py"):
-        return Path(place)
-    spec = importlib.util.find_spec(place) if place and importlib.util.find_spec(place.partition(".")[0]) else None
-    origin = spec.origin if spec is not None else None
-    return Path(origin) if origin is not None and origin.endswith(".py") else None
-
-
 def sha256(name: str) -> str:
-    """The hash of the source that `load` runs in this command; empty where there is none."""
-    path = source_path(name)
-    return hashlib.sha256(_source(path)).hexdigest() if path is not None and path.is_file() else ""
+    """The hash of the source that `load` runs in this command; empty where it is no file of the user's own."""
+    path = Path(name.rpartition(":")[0])
+    return hashlib.sha256(_source(path)).hexdigest() if path.suffix == ".py" and path.is_file() else ""
 
 
 def keep(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -112,9 +112,9 @@ def repeats(rows: Indices) -> Indices:
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.empty(0, dtype=np.int64)
-    found = np.empty(len(rows), dtype=np.int64)
-    found[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
-    return found
+    before = np.empty(len(rows), dtype=np.int64)
+    before[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
+    return before
 
 
 def _members(classes: Indices | None, names: Sequence[str]) -> list[Indices]:
@@ -183,5 +183,5 @@ def _turn(members: Indices, quota: int, key: tuple[int, ...], epoch: int) -> Ind
         dealt = np.random.default_rng(key_seed(*key, epoch // turns, DEALING)).permutation(members)
         start = epoch % turns * rest
         parts.append(np.take(dealt, np.arange(start, start + rest), mode="wrap"))
-    found: Indices = np.concatenate(parts)
-    return found
+    chosen: Indices = np.concatenate(parts)
+    return chosen

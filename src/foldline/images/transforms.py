@@ -72,11 +72,11 @@ def _known() -> dict[str, Any]:
     """Every transform and composition that turns an array into an array."""
     import albumentations as alb
 
-    found = {}
+    transforms = {}
     for name, kind in vars(alb).items():
         if inspect.isclass(kind) and issubclass(kind, (alb.BasicTransform, alb.BaseCompose)) and name not in FOREIGN:
-            found[name] = kind
-    return found
+            transforms[name] = kind
+    return transforms
 
 
 def _value(key: str, value: Any) -> Any:

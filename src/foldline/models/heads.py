@@ -130,8 +130,8 @@ class HeadedNetwork(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The backbone's feature map."""
-        found: Tensor = self.backbone.forward_features(x)  # type: ignore[operator]
-        return found
+        feature_map: Tensor = self.backbone.forward_features(x)  # type: ignore[operator]
+        return feature_map
 
     def forward_head(self, features: Tensor, metadata: Tensor, *, pre_logits: bool = False) -> Tensor:
         """[rows, num_classes] logits, or [rows, in_features of the classifier] what it would take.
@@ -142,8 +142,8 @@ class HeadedNetwork(nn.Module):
         """
         pooled = self.backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
         joined = torch.cat([pooled, self.metadata(metadata).to(pooled.dtype)], dim=1)
-        found: Tensor = joined if pre_logits else self.classifier(joined)
-        return found
+        logits: Tensor = joined if pre_logits else self.classifier(joined)
+        return logits
 
     def forward(self, x: Tensor, metadata: Tensor) -> Tensor:
         """[rows, channels, height, width] and [rows, metadata_features] -> [rows, num_classes]."""
@@ -155,8 +155,8 @@ class HeadedNetwork(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """The backbone's parameters that must not decay."""
-        own: Callable[[], set[str]] = getattr(self.backbone, "no_weight_decay", set)
-        return {f"backbone.{name}" for name in own()}
+        spared: Callable[[], set[str]] = getattr(self.backbone, "no_weight_decay", set)
+        return {f"backbone.{name}" for name in spared()}
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float]]:
         """The backbone's layers; metadata and classifier belong to the layer in which the backbone's own was."""
@@ -208,16 +208,16 @@ def _classifier(head: Head, in_features: int, outputs: int) -> nn.Module:
 def classifier_name(model: nn.Module) -> str:
     """The name of the linear layer that gives the logits; raises FoldlineError where it is something else."""
     last = model.get_classifier()  # type: ignore[operator]
-    found: list[str] = [
+    names: list[str] = [
         name for name, module in model.named_modules() if module is last and isinstance(module, nn.Linear)
     ]
-    if not found:
+    if not names:
         raise FoldlineError(
             f"the classifier of this backbone is a {type(last).__name__}, not linear: no other can take its place",
             where="model.head, model.metadata",
             next="leave model.head and model.metadata out, or choose another backbone",
         )
-    return found[0]
+    return names[0]
 
 
 def require_pool(model: nn.Module, pool: str) -> None:

@@ -42,11 +42,11 @@ def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
     top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     renamed = {}
     for key, tensor in state.items():
-        found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.+)", key)
-        if found:
-            stage, index = flat[int(found[1])]
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.+)", key)
+        if match:
+            stage, index = flat[int(match[1])]
             names = plain if stage == 0 else expanding
-            renamed[f"blocks.{stage}.{index}.{names[found[2]]}.{found[3]}"] = tensor
+            renamed[f"blocks.{stage}.{index}.{names[match[2]]}.{match[3]}"] = tensor
         else:
             head, _, tail = key.partition(".")
             renamed[f"{top[head]}.{tail}"] = tensor
@@ -128,9 +128,9 @@ def state_from(path: Path, model: nn.Module) -> list[str]:
     """
     require_file(path, next="train that run's fold first")
     given = {_bare(name): tensor for name, tensor in read_state(path).items()}
-    own = {_bare(name): tensor for name, tensor in model.state_dict().items()}
-    fitting = {name for name in own if name in given and own[name].shape == given[name].shape}
-    odd = sorted((own.keys() | given.keys()) - fitting)
+    wanted = {_bare(name): tensor for name, tensor in model.state_dict().items()}
+    fitting = {name for name in wanted if name in given and wanted[name].shape == given[name].shape}
+    odd = sorted((wanted.keys() | given.keys()) - fitting)
     head = _head_prefixes(model)
     wrong = [name for name in odd if not name.startswith(head) and not name.endswith("global_pool.p")]
     if wrong:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from foldline.core import own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import edited, read_folds_meta, way_to_new_folds
@@ -105,11 +106,14 @@ def _made_from(layout: Layout, comp: str, facts: Competition) -> MadeFrom:
     from foldline.readers.files import tables_of
 
     root = layout.input(comp)
-    paths = {path for rows in (facts.train, facts.test) if rows is not None for path in tables_of(root, rows)}
+    all_rows = [rows for rows in (facts.train, facts.test) if rows is not None]
+    paths = {path for rows in all_rows for path in tables_of(root, rows)}
+    code = {rows.function: own_code.locate(layout, comp, rows.function) for rows in all_rows if rows.function}
     return MadeFrom(
         manifest_sha256=sha256_file(layout.manifest(comp)),
         submission=facts.submission.model_dump(mode="json", exclude_defaults=True),
-        tables={path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(paths)},
+        tables={path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(paths)}
+        | {function: own_code.sha256(place) for function, place in sorted(code.items())},
     )
 
 

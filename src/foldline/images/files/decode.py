@@ -143,14 +143,14 @@ def _turned(content: bytes, values: Values) -> Values:
 
 def _to_channels(pixels: Pixels, channels: int, *, has_alpha: bool) -> Pixels:
     """Gray to RGB or RGB to gray where that is asked for; else the numbers must agree."""
-    own = pixels.shape[2]
-    if own == 1 and channels == 3:
+    count = pixels.shape[2]
+    if count == 1 and channels == 3:
         pixels = np.repeat(pixels, 3, axis=2)
-    elif own == 3 and channels == 1:
+    elif count == 3 and channels == 1:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[:, :, None]  # type: ignore[assignment]
-    elif own != channels:
-        named = f"{own} channels" + (" (the last is alpha)" if has_alpha else "") if own > 1 else "1 channel"
-        raise BadImageError(f"the picture has {named}, not the {channels} of data.channels: set data.channels={own}")
+    elif count != channels:
+        named = f"{count} channels" + (" (the last is alpha)" if has_alpha else "") if count > 1 else "1 channel"
+        raise BadImageError(f"the picture has {named}, not the {channels} of data.channels: set data.channels={count}")
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 

@@ -63,8 +63,8 @@ def _range(values: Values, intensity: Intensity, full: tuple[float, float] | Non
     shares = PERCENTILES if intensity == "percentile" else (0.0, 100.0)
     channels = values.shape[2]
     parts = [values] if channels in (1, 3) else [values[:, :, i] for i in range(channels)]
-    found = np.array([_own_range(part, shares) for part in parts])
-    return found[:, 0], found[:, 1]
+    ranges = np.array([_own_range(part, shares) for part in parts])
+    return ranges[:, 0], ranges[:, 1]
 
 
 def _type_range(values: Values) -> tuple[int, int]:
