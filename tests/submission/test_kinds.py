@@ -14,10 +14,11 @@ from foldline.core.competition import Competition, Submission
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, write_csv
 from foldline.core.task import TASKS, Task
-from foldline.scoring.decide import Decision
+from foldline.scoring.decide import Decision, default_decision
 from foldline.submission.decimals import text_column
 from foldline.submission.form import Form, make_sample
 from foldline.submission.kinds import KINDS
+from foldline.submission.numbers import Long
 
 
 def facts(
@@ -383,6 +384,9 @@ def test_what_every_kind_keeps(kind: str) -> None:
     assert back.tolist() == values
     again = pd.DataFrame(back, columns=about.task.prediction_columns(outputs)).assign(id=back_ids)
     assert form.write(again).equals(written)
+    wide = form.kind.wide if isinstance(form.kind, Long) else form.kind
+    anywhere = pd.DataFrame(wide.write(np.array(values[::-1] * 3), default_decision(about.task, len(outputs))))
+    assert wide.read(anywhere).tolist() == values[::-1] * 3, "rows of another table than the sample"
     for cell in broken:
         column = form.kind.columns[-1]
         bad = written.assign(**{column: [*written[column][:-1], cell]}).astype(str)

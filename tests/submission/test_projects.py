@@ -6,6 +6,7 @@ landmark competition (a label with its confidence, a class that no training row 
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_json, write_json, write_parquet
 from foldline.scoring.cv import cross_validation
 from foldline.stages.submit import submit
+from foldline.submission import form
 
 PARTS = ("consonant_diacritic", "grapheme_root", "vowel_diacritic")
 
@@ -173,7 +175,7 @@ def test_bengali_one_facts_file_for_each_target_and_the_submissions_joined(tmp_p
 
 
 def test_landmarks_with_their_confidence_and_a_class_without_training_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = Project(
         tmp_path,
@@ -200,5 +202,8 @@ def test_landmarks_with_their_confidence_and_a_class_without_training_rows(
     assert len(rows) == 6
     assert "1 classes have no training rows at all: new" in capsys.readouterr().out
     assert read_json(project.layout.folds_meta("marks"))["outputs"] == ["6", "8815", "new"]
+    reads = Mock(wraps=form.read_sample)
+    monkeypatch.setattr(form, "read_sample", reads)
     lines = project.submit("marks", {"t0": [0.125, 0.625, 0.25], "t1": [0.25, 0.25, 0.5]})
     assert lines == ["id,landmarks", "t0,8815 0.625000000000", "t1,new 0.500000000000"]
+    assert reads.call_count == 2, "once by ensemble, which writes and checks, and once by check"

@@ -24,6 +24,8 @@ NO_LINES = Lines([], "", None, (), (), (), ())
 class Kind:
     """What the cells of one submission hold; a subclass for each kind.
 
+    `write` and `read` take the rows of any table, such as those of an OOF table; of long lines `Long.wide` does.
+
     Attributes:
         name: what the facts call it.
         probabilities: whether numbers are between 0 and 1 unless the facts say otherwise.
