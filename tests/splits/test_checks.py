@@ -163,7 +163,7 @@ def several(rows: int = 60) -> pd.DataFrame:
 def test_every_target_is_checked() -> None:
     task, outputs = task_from({"kind": "binary", "cm": "regression"}), ["kind=a", "kind=b", "cm="]
     findings = "; ".join(check_folds(several(), NO_TEST, task, outputs, 5, where="folds/x.csv", hashes={}))
-    for words in ("smallest class: 'kind=b' with 20 rows", "most uneven class: 'kind", "mean of cm=: "):
+    for words in ("smallest class: 'kind=b' with 20 rows", "most uneven class: 'kind", "mean of cm: "):
         assert words in findings
     assert class_counts(several(), task, outputs, 5, where="x").tolist() == [[8, 4]] * 5
     lacking = several().assign(fold=lambda rows: rows["fold"].where(rows["target_kind"] == "a", rows["fold"] % 4))

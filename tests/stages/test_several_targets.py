@@ -12,6 +12,8 @@ import yaml
 from foldline.cli import main
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
+from foldline.engine.new_files import predict_files
+from foldline.report.live.state import newest_predictions, open_live
 from foldline.scoring.metrics import score
 from tiny import RUN
 
@@ -141,6 +143,16 @@ def test_what_several_targets_cannot_have_is_said(
 def test_several_targets_can_be_mixed_probed_and_taught(project: Project, settings: list[str]) -> None:
     changes = " ".join([*settings, "train.epochs=1", "train.folds=[0]"])
     assert project.run("train", "--run", "quick", "--name", settings[0].partition("=")[0], "--set", changes) == 0
+
+
+def test_new_pictures_and_the_live_page_have_every_targets_answer(project: Project) -> None:
+    layout = project.layout
+    table = predict_files(layout, "bars", "quick", [project.root / "raw" / "p000.png"], device="cpu")
+    assert table.columns[1:].tolist() == [f"prob_{n.replace('=', '_')}" for n in OUTPUTS[:5]] + ["value_width"]
+    for test in (False, True):
+        first, *_ = newest_predictions(open_live(layout, "bars", "quick", test=test), 3, 0)
+        assert len(first["truth"].split(", ")) == len(first["predicted"].split(", ")) == 3
+        assert first["right"] in (True, False)
 
 
 def test_the_report_opens_with_every_targets_metrics(project: Project) -> None:

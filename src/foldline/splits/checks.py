@@ -53,6 +53,7 @@ def check_folds(
     for block in task.of(outputs).blocks:
         names, labels = list(outputs[block.columns]), block.truth(truth)
         if not block.task.has_classes:
+            names = [block.name] if block.name else names
             findings += _values(labels.reshape(len(frame), -1), names, frame["fold"].to_numpy(), k)
             continue
         counts = _counts(labels, block.task, len(names), frame, k)
