@@ -108,28 +108,28 @@ def load_search(layout: Layout, comp: str, name: str) -> Search:
     search = Search.parse(load_yaml(path, next="write this file (docs/runs.md, Searching)"), where=file)
     load_run(layout, comp, search.base, [])
     content = load_yaml(layout.run_file(comp, search.base))
-    for key, found in search.ranges.items():
+    for key, choice in search.ranges.items():
         where = f"{file}: ranges.{key}"
         if key in NOT_SEARCHED:
             raise FoldlineError(f"'{key}' is not searched: {NOT_SEARCHED[key]}", where=where, next="leave it out")
-        number_type(key, found, where=where)
-        for value in found.ends():
+        number_type(key, choice, where=where)
+        for value in choice.ends():
             Run.parse(apply_overrides(content, [override(key, value)]), where=where)
     return search
 
 
-def number_type(key: str, found: Range, *, where: str) -> type[int] | type[float] | None:
+def number_type(key: str, choice: Range, *, where: str) -> type[int] | type[float] | None:
     """Whether the setting takes whole numbers or fractions; None for a list of values.
 
     Inside a free mapping, such as `optim.options`, the range itself says it.
     """
     kind = setting_type(key, where=where)
-    if found.choices:
+    if choice.choices:
         return None
     kinds = (kind, *getattr(kind, "__args__", ()))
     if kind is not Any and int not in kinds and float not in kinds:
         raise FoldlineError(f"'{key}' is no number", where=where, next="give a list of values: [a, b]")
-    whole = isinstance(found.low, int) and isinstance(found.high, int) and not isinstance(found.step, float)
+    whole = isinstance(choice.low, int) and isinstance(choice.high, int) and not isinstance(choice.step, float)
     if kind is Any:
         return int if whole else float
     if float not in kinds and not whole:

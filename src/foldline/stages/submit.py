@@ -154,13 +154,13 @@ def _wait(path: Path, entry: Entry, slug: str, wait_seconds: float, poll_seconds
     """Looks at Kaggle's list until the submission has a score; writes what it finds into the entry."""
     tag = _tag(entry.name, entry.sha256)
     for _ in _pauses(wait_seconds, poll_seconds):
-        found = next((item for item in list_submissions(slug) if tag in item["description"]), None)
-        if found is None:
+        item = next((item for item in list_submissions(slug) if tag in item["description"]), None)
+        if item is None:
             continue
-        status = str(found["status"]).rpartition(".")[2].lower()
+        status = str(item["status"]).rpartition(".")[2].lower()
         entry = entry.model_copy(update={
-            "kaggle": Kaggle(ref=str(found["ref"]), status=status),
-            "public": _number(found["publicScore"]), "private": _number(found["privateScore"]),
+            "kaggle": Kaggle(ref=str(item["ref"]), status=status),
+            "public": _number(item["publicScore"]), "private": _number(item["privateScore"]),
         })  # fmt: skip
         entry.write(path.with_suffix(".json"))
         if status == "error":
