@@ -51,6 +51,14 @@ def test_a_file_is_run_once_a_command(file: Path) -> None:
     assert file.with_suffix(".count").read_text() == "xx"
 
 
+def test_a_path_as_seen_from_another_folder_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(f"def f(): return {name!r}")
+        monkeypatch.chdir(tmp_path / name)
+        assert own_code.load("mine.py:f")() == name
+
+
 def test_the_facts_folder_comes_before_the_project(tmp_path: Path) -> None:
     layout, beside = Layout(tmp_path), tmp_path / "configs" / "toy"
     (tmp_path / "mine.py").write_text("def f(): return 'project'")
@@ -106,9 +114,10 @@ def test_what_a_call_raises_says_the_line(file: Path) -> None:
 
 
 def test_what_is_kept_is_loaded_without_the_file(file: Path, tmp_path: Path) -> None:
+    digest = own_code.sha256(f"{file}:double")
+    file.unlink()  # a training takes hours: what ran is kept
     hashes = own_code.keep(tmp_path / "fold_0", [f"{file}:double", "resnet18", "json:dumps"])
-    assert hashes == {"mine.py": own_code.sha256(f"{file}:double")}
-    file.unlink()
+    assert hashes == {"mine.py": digest}
     own_code.forget()
     assert own_code.load(own_code.kept(tmp_path / "fold_0", "mine.py:double", hashes))(4) == 8
     assert own_code.kept(tmp_path / "fold_0", "resnet18", hashes) == "resnet18"

@@ -97,7 +97,7 @@ def load(name: str, takes: Sequence[str] | None = None, *, where: str = "") -> C
     place, _, function_name = name.rpartition(":")
     if not place or not function_name:
         raise FoldlineError(f"'{name}' names no function", where=where, next=WRITE)
-    module = _module_of_file(Path(place)) if place.endswith(".py") else _installed(place, where)
+    module = _of_file(Path(place), where) if place.endswith(".py") else _installed(place, where)
     function = getattr(module, function_name, None)
     if not callable(function):
         functions = [value for value in vars(module).values() if inspect.isfunction(value)]
@@ -117,13 +117,13 @@ def attempt(name: str, function: Callable[[], Any], *, where: str = "") -> Any:
     except FoldlineError:
         raise
     except Exception as error:  # the user's code may raise anything
-        raise _failed(error, f"'{name}' fails", name.rpartition(":")[0], where) from error
+        raise _failed(error, f"'{name}' fails", str(Path(name.rpartition(":")[0]).absolute()), where) from error
 
 
 def sha256(name: str) -> str:
     """The hash of the source that `load` runs in this command; empty where it is no file of the user's own."""
     path = Path(name.rpartition(":")[0])
-    return hashlib.sha256(_source(path)).hexdigest() if path.suffix == ".py" and path.is_file() else ""
+    return hashlib.sha256(_source(path.absolute())).hexdigest() if path.suffix == ".py" and path.is_file() else ""
 
 
 def keep(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -134,10 +134,10 @@ def keep(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """
     hashes: dict[str, str] = {}
     for name in names:
-        path = Path(name.rpartition(":")[0])
+        path = Path(name.rpartition(":")[0]).absolute()
         if path.suffix != ".py":
             continue
-        digest = sha256(name)
+        digest = hashlib.sha256(_source(path)).hexdigest()  # of what ran, whatever the file holds by now
         if hashes.setdefault(path.name, digest) != digest:
             raise FoldlineError(f"two files of code are called {path.name}", where=name, next="rename one of them")
         with atomic_path(folder / KEPT / path.name) as temporary:
@@ -167,7 +167,7 @@ def kept(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
 def forget() -> None:
     """Files are read anew from now on: each command begins so."""
     _source.cache_clear()
-    _module_of_file.cache_clear()
+    _run.cache_clear()
 
 
 @cache
@@ -175,11 +175,17 @@ def _source(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@cache
-def _module_of_file(path: Path) -> ModuleType:
+def _of_file(path: Path, where: str) -> ModuleType:
     if not path.is_file():
-        raise FoldlineError(f"there is no Python file '{path}'", next="write the function there, or mend the name")
-    module = ModuleType(f"foldline_own_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}")
+        raise FoldlineError(
+            f"there is no Python file '{path}'", where=where, next="write the function there, or mend the name"
+        )
+    return _run(path.absolute())
+
+
+@cache
+def _run(path: Path) -> ModuleType:
+    module = ModuleType(f"foldline_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
