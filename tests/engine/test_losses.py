@@ -16,14 +16,13 @@ from torchvision.ops import sigmoid_focal_loss
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Loss
 from foldline.core.task import TASKS, Task
-from foldline.engine.losses.activations import activate
-from foldline.engine.losses.catalogue import LOSSES, Objective, balanced_weights, build_objective
+from foldline.engine.losses import LOSSES, Objective, activate, balanced_weights, build_objective
 from foldline.engine.losses.softmax import log_tempered_softmax
 from tasks import PLAIN, fitting
 
 NAMES = ["a", "b", "c", "d"]
 ROWS = 7
-FITTING = [(name, task) for name, kind in LOSSES.items() for task in fitting(kind.kinds)]
+FITTING = [(name, task) for name, spec in LOSSES.items() for task in fitting(spec.kinds)]
 SINGLE = [(name, task) for name, task in FITTING if task.single_label]
 
 

@@ -204,7 +204,7 @@ def test_metadata_that_only_training_rows_have_is_refused(
     assert "age" in capsys.readouterr().err
 
 
-def test_loose_files_are_predicted_as_rows_are(ready: TinyProject) -> None:
+def test_new_files_are_predicted_as_rows_are(ready: TinyProject) -> None:
     trained(ready, "first", "", "predict")
     test = read_csv(ready.layout.test_rows("tiny"))
     files = [ready.layout.input("tiny") / image for image in test["image"]]

@@ -36,14 +36,14 @@ model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 augment.recipe=light | augment.strength=2
 | augment.transforms=[HorizontalFlip]
 | augment.erasing=0.5
-| augment.mix=mixup
-| augment.mix=cutmix
-augment.mix=mixup | augment.mix=both
-augment.mix=mixup | augment.mix.options.alpha=1
-augment.mix=mixup | augment.mix.options.probability=0.5
-augment.mix=mixup | augment.mix.options.off_epochs=1
-augment.mix=both | augment.mix.options.mixup=1
-augment.mix=both | augment.mix.options.cutmix=0.4
+| augment.mix.name=mixup
+| augment.mix.name=cutmix
+augment.mix.name=mixup | augment.mix.name=both
+augment.mix.name=mixup | augment.mix.options.alpha=1
+augment.mix.name=mixup | augment.mix.options.probability=0.5
+augment.mix.name=mixup | augment.mix.options.off_epochs=1
+augment.mix.name=both | augment.mix.options.mixup=1
+augment.mix.name=both | augment.mix.options.cutmix=0.4
 | sampling.balance=1
 | sampling.weights.bright=3
 | sampling.at_least=60

@@ -19,16 +19,16 @@ from foldline.core.run import Run, Train
 from foldline.core.run_folder import resolve_run, run_sha256, training_choices
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
 from foldline.core.task import TASKS
-from foldline.engine import train_run as run_folds
+from foldline.engine import train_run
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages
 from foldline.engine.loop.steps_log import StepsLog
-from foldline.engine.losses.catalogue import balanced_weights
+from foldline.engine.losses import balanced_weights
 from foldline.engine.lr_find import sweep_fold
 from foldline.engine.machine.device import pick_device
 from foldline.engine.predict_run import predict_run
 from foldline.engine.problem import Problem, open_problem
-from foldline.engine.starting_weights import Start
+from foldline.engine.starting_weights import StartingWeights
 from foldline.models.architecture import Preprocessing
 from tiny import FACTS, TinyProject
 
@@ -67,7 +67,7 @@ def test_a_resume_point_of_other_folds_is_refused(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folds, "_write_fold", killed)
+        patch.setattr(train_run, "_write_fold", killed)
         train(ready, "killed", "", "--fold", "0")
     assert (ready.fold(0, "killed") / "resume").is_file()
     if changed == "folds":
@@ -144,10 +144,10 @@ def test_features_are_of_the_network_that_is_trained(ready: TinyProject) -> None
 
 def test_class_weights_count_no_row_of_the_fold_itself(ready: TinyProject) -> None:
     found = problem(ready, loss={"class_weights": "balanced"})
-    start = cast("Start", SimpleNamespace(prepare=None))
+    start = cast("StartingWeights", SimpleNamespace(preprocessing=None))
     logits = torch.zeros(1, 2)
     for fold in range(3):
-        job = run_folds.make_job(found, start, fold, ready.root)
+        job = train_run.make_job(found, start, fold, ready.root)
         own = balanced_weights(found.truth[found.own(fold, train=True)], TASKS["binary"], 2)
         of_all = balanced_weights(found.truth, TASKS["binary"], 2)
         assert not np.allclose(own, of_all), "the fold's classes must differ, or this shows nothing"
@@ -372,7 +372,9 @@ def test_weights_that_predict_no_numbers_stop_the_training(ready: TinyProject) -
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.full((len(x), 2), float("nan"))
 
-    prepare = Preprocessing([0.5], [0.5], "bilinear")
-    job = run_folds.make_job(problem(ready), cast("Start", SimpleNamespace(prepare=prepare)), 0, ready.root)
+    preprocessing = Preprocessing([0.5], [0.5], "bilinear")
+    job = train_run.make_job(
+        problem(ready), cast("StartingWeights", SimpleNamespace(preprocessing=preprocessing)), 0, ready.root
+    )
     with pytest.raises(FoldlineError, match="no finite numbers"):
         evaluate(job, Broken())

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -13,10 +12,9 @@ from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from foldline.core.errors import FoldlineError
-from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
 from foldline.models.heads import ArcFace, GeM, HeadedNetwork, MultiDropout, gem_like
-from foldline.models.probe import frozen_features
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NETWORKS = ("mnist/network.py:mnist_mlp", "simpsons/network.py:simpsons_cnn")
@@ -218,21 +216,6 @@ class TestMetadata:
         decays = {tuple(value.shape) for group in groups if group["weight_decay"] for value in group["params"]}
         assert timm.create_model("test_vit").pos_embed.shape not in decays
         assert (3, 64 + 64) in decays
-
-    def test_probe_features_have_each_rows_own_metadata_in_every_view(self) -> None:
-        model = beside()
-        rows = np.random.default_rng(0).random((3, 4), dtype=np.float32)
-        pixels = torch.randint(0, 255, (3, 3, 32, 32), dtype=torch.uint8)
-        batches = [(pixels[:2], slice(0, 2)), (pixels[2:], slice(2, 3))]
-        prepare = Preprocessing([0.5] * 3, [0.5] * 3, "bilinear")
-        views = ["identity", "hflip"]
-        found = frozen_features(model, batches, 3, views, prepare, torch.device("cpu"), rows)
-        assert found.shape == (2, 3, 96 + 64)
-        with torch.no_grad():
-            expected = model.metadata(torch.from_numpy(rows)).numpy()
-        for view in found:
-            assert np.allclose(view[:, 96:], expected, atol=1e-5)
-        assert not np.allclose(found[0, :, :96], found[1, :, :96], atol=1e-5)
 
 
 def test_input_is_not_changed() -> None:

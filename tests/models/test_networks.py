@@ -18,7 +18,7 @@ from foldline.models.backbone import (
     build,
     build_pretrained,
     classifier,
-    preprocessing,
+    preprocessing_of,
     set_checkpointing,
     state_sha256,
 )
@@ -145,7 +145,7 @@ def test_old_meta_still_loads() -> None:
 @pytest.mark.parametrize(("name", "mean", "std"), [(MNIST, 0.0, 1.0), (DERE, 0.5, 0.5), ("cifar_cnn", 0.5, 0.5)])
 def test_own_preprocessing(name: str, mean: float, std: float) -> None:
     model = build(architecture(name))
-    found = preprocessing(model, 2)
+    found = preprocessing_of(model, 2)
     assert (found.mean, found.std) == ([mean] * 2, [std] * 2)
 
 
@@ -345,7 +345,7 @@ def test_a_network_needs_no_more_than_timms_three_methods(more: str) -> None:
     model = build(Architecture(f"{more}:bare", 3, 3, 32, 32))
     assert model.training
     assert classifier(model).out_features == 3
-    assert preprocessing(model, 3).mean == pytest.approx([0.485, 0.456, 0.406])
+    assert preprocessing_of(model, 3).mean == pytest.approx([0.485, 0.456, 0.406])
 
 
 @pytest.mark.parametrize(

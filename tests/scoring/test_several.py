@@ -99,10 +99,10 @@ def test_one_undefined_target_makes_the_whole_undefined() -> None:
 @pytest.mark.parametrize("name", BLENDS)
 def test_blends_are_those_of_each_target(name: str) -> None:
     members = [np.abs(example(seed)[1]) for seed in range(3)]
-    found = blend(name, members, several(), [1, 2, 3])
+    found = blend(name, members, several())
     plain = [(slice(0, 3), "multiclass"), (slice(3, 5), "binary"), (slice(5, 6), "regression")]
     for columns, task in plain:
-        alone = blend(name, [member[:, columns] for member in members], task_from(task), [1, 2, 3])
+        alone = blend(name, [member[:, columns] for member in members], task_from(task))
         assert np.allclose(found[:, columns], alone)
 
 

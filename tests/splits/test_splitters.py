@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Task, task_from
 from foldline.splits.assign import assign, cover_classes, exact_sizes
-from foldline.splits.order import shuffle_ranks
+from foldline.splits.shuffle import shuffle_ranks
 from foldline.splits.splitters import SPLITTERS, ToSplit, choose_splitter, split
 from foldline.splits.strata import class_matrix, make_strata, one_hot
 from tasks import PLAIN, plain

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldline.engine.infer import predict
-from foldline.engine.losses.activations import activate
+from foldline.engine.losses import activate
 from foldline.engine.machine.precision import NotFiniteError
 from foldline.engine.problem import Array, FoldJob, target_tensor
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
@@ -21,7 +21,7 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
         The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
     """
     logits = predict(
-        [model], job.pixels, job.valid, job.prepare, job.device, job.precision,
+        [model], job.pixels, job.valid, job.preprocessing, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )[0]  # fmt: skip
     if not np.isfinite(logits).all():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from foldline.core.progress import Progress
-from foldline.engine.losses.activations import activate
+from foldline.engine.losses import activate
 from foldline.engine.machine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
 from foldline.images.views import all_views
@@ -26,7 +26,7 @@ def predict(
     models: Sequence[nn.Module],
     pixels: Annotated[NDArray[np.uint8], "images height width channels"],
     rows: "RowArrays",
-    prepare: Preprocessing,
+    preprocessing: Preprocessing,
     device: torch.device,
     precision: Precision,
     *,
@@ -52,7 +52,7 @@ def predict(
     with Progress() as progress:
         watched = progress.over(evaluation_batches(pixels, rows.positions, batch_size), title, total=batches)
         for images, where in watched:
-            x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
+            x = all_views(normalise(images, preprocessing.mean, preprocessing.std, device), views)
             metadata = _metadata(rows, where, len(views), device)
             with precision.autocast(device):
                 logits = torch.stack([model(x, *metadata) for model in models])

@@ -19,7 +19,7 @@ from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.machine.precision import NotFiniteError
 from foldline.engine.problem import open_problem
-from foldline.engine.starting_weights import make_start
+from foldline.engine.starting_weights import make_starting_weights
 from foldline.engine.train_run import make_job, require_trainable
 from foldline.images.batches import Batch, TrainingRows, training_batches
 
@@ -46,7 +46,7 @@ def sweep_fold(
     prepare_device(device)
     problem = open_problem(layout, comp, run, device)
     require_trainable(problem, fold)
-    start = make_start(problem, [fold])
+    start = make_starting_weights(problem, [fold])
     with tempfile.TemporaryDirectory() as folder:
         job = make_job(problem, start, fold, Path(folder))
         learner = Learner(job, start.for_fold(problem, fold), steps)

@@ -45,7 +45,7 @@ def predict_files(
     metas = [FoldMeta.read(folder / "meta.json") for folder in folders]
     first = metas[0]
     if first.metadata is not None:
-        raise FoldlineError(f"the run '{run}' reads metadata beside the picture: loose files have none", where=run)
+        raise FoldlineError(f"the run '{run}' reads metadata beside the picture: new files have none", where=run)
     height, width = first.height_width
     pixels = np.stack([resize(decode(Path(file), first.channels, first.intensity), height, width) for file in files])
     rows = RowArrays(np.arange(len(pixels)), np.empty(0))

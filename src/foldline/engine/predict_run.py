@@ -20,7 +20,7 @@ from foldline.core.tables import read_parquet, sha256_json
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, load_weights
-from foldline.engine.losses.distill import Teacher, require_distillable
+from foldline.engine.losses import Teacher, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem, RowArrays, open_problem
@@ -100,10 +100,10 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
         FoldlineError: as `teacher_meta`.
     """
     meta = teacher_meta(problem, fold)
-    prepare = Preprocessing(meta.mean, meta.std, meta.interpolation)
+    preprocessing = Preprocessing(meta.mean, meta.std, meta.interpolation)
     height, width = meta.height_width
     folder = problem.layout.fold(problem.comp, problem.run.loss.teacher.name, fold)
-    return Teacher(load_models(folder, meta, problem.device), prepare, (height, width), meta.activation)
+    return Teacher(load_models(folder, meta, problem.device), preprocessing, (height, width), meta.activation)
 
 
 def teacher_meta(problem: Problem, fold: int) -> FoldMeta:

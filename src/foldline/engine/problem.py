@@ -24,8 +24,7 @@ from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.task import Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
-from foldline.engine.losses.catalogue import Objective, build_objective
-from foldline.engine.losses.distill import Teacher
+from foldline.engine.losses import Objective, Teacher, build_objective
 from foldline.engine.machine.precision import Precision
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.mix import require_mixable
@@ -230,7 +229,7 @@ class FoldJob:
     train: RowArrays
     valid: RowArrays
     valid_frame: pd.DataFrame
-    prepare: Preprocessing
+    preprocessing: Preprocessing
     objective: Objective
     device: torch.device
     precision: Precision

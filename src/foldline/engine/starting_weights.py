@@ -26,7 +26,7 @@ from foldline.models.backbone import (
     build,
     build_pretrained,
     classifier,
-    preprocessing,
+    preprocessing_of,
     set_checkpointing,
     state_sha256,
 )
@@ -40,11 +40,11 @@ FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a C
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingWeights:
     """The state that every fold's training starts from: the pretrained network, and features for the probe."""
 
     model: nn.Module
-    prepare: Preprocessing
+    preprocessing: Preprocessing
     sha256: str
     features: Features | None
 
@@ -67,7 +67,7 @@ class Start:
         return model.to(problem.device)
 
 
-def make_start(problem: Problem, folds: list[int]) -> Start:
+def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights:
     """Builds the pretrained network once and, for a probe, runs all training rows through it (or finds the cache).
 
     Raises:
@@ -86,13 +86,13 @@ def make_start(problem: Problem, folds: list[int]) -> Start:
     if note:
         say(f"note: {note}")
     _require_growing(problem, model)
-    prepare = preprocessing(model, int(problem.cache.pixels.shape[3]))
+    preprocessing = preprocessing_of(model, int(problem.cache.pixels.shape[3]))
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
     if probe is not None:
         _require_small(problem, model, len(probe.views))
-    features = None if probe is None else _features(problem, model, prepare, probe, digest)
-    return Start(model, prepare, digest, features)
+    features = None if probe is None else _features(problem, model, preprocessing, probe, digest)
+    return StartingWeights(model, preprocessing, digest, features)
 
 
 def _require_small(problem: Problem, model: nn.Module, views: int) -> None:
@@ -169,14 +169,14 @@ def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
     return next((meta for meta in metas if meta is not None), None)
 
 
-def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe: Probe, digest: str) -> Features:
+def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, probe: Probe, digest: str) -> Features:
     """[views, rows, features] float32, kept in the cache folder."""
     positions = problem.cache.rows(problem.folds.frame["image"].tolist())
     network = problem.architecture.as_json()  # pooling and options have no weights, and make other features
     network["name"] += sha256(problem.architecture.name)
     content = [
         problem.cache.key, problem.folds.sha256, digest, network, probe.views, problem.device.type,
-        prepare.mean, prepare.std,
+        preprocessing.mean, preprocessing.std,
     ]  # fmt: skip
     path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
     if not path.is_file():
@@ -185,7 +185,7 @@ def _features(problem: Problem, model: nn.Module, prepare: Preprocessing, probe:
         batches = evaluation_batches(problem.cache.pixels, positions, FEATURE_BATCH)
         with Progress() as progress:
             watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            found = frozen_features(model, watched, rows, probe.views, prepare, problem.device)
+            found = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             np.save(handle, found)
         model.to("cpu")

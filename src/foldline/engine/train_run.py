@@ -5,7 +5,7 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision, choose_precision
 from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
 from foldline.engine.problem import FoldJob, Problem, open_problem
-from foldline.engine.starting_weights import Start, make_start
+from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.images.augment import Augmenter
 from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
@@ -54,14 +54,14 @@ def train_folds(
     problem = open_problem(layout, comp, run, device)
     for fold in folds:
         require_trainable(problem, fold)
-    start = make_start(problem, folds)
+    start = make_starting_weights(problem, folds)
     write_run(layout, comp, name, run)
     for fold in folds:
         _train_fold(problem, start, name, fold, on_epoch)
 
 
 def _train_fold(
-    problem: Problem, start: Start, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
+    problem: Problem, start: StartingWeights, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
 ) -> None:
     run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
@@ -76,7 +76,7 @@ def _train_fold(
 
 def make_job(
     problem: Problem,
-    start: Start,
+    start: StartingWeights,
     fold: int,
     folder: Path,
     on_epoch: Callable[[int, int, float], None] | None = None,
@@ -90,7 +90,7 @@ def make_job(
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
         pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
-        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], prepare=start.prepare,
+        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch,
@@ -116,7 +116,7 @@ def require_trainable(problem: Problem, fold: int) -> None:
     rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 
 
-def _write_fold(problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted) -> None:
+def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> None:
     """Weights, validation predictions, log, then meta; the resume point goes last."""
     last = job.run.train.select == "last"
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
@@ -141,14 +141,14 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
     found = predict(
-        models, job.pixels, job.valid, job.prepare, job.device, job.precision,
+        models, job.pixels, job.valid, job.preprocessing, job.device, job.precision,
         views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
     ).mean(axis=0)  # fmt: skip
     write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, found, job.task, job.outputs))
 
 
 def _meta(
-    problem: Problem, start: Start, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State],
+    problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State],
     code: dict[str, str],
 ) -> FoldMeta:  # fmt: skip
     """The content of `meta.json`."""
@@ -165,8 +165,7 @@ def _meta(
         activation=job.objective.activation, model=run.model.name,
         architecture=problem.architecture.as_json() | {"name": run.model.name},
         height_width=run.data.height_width, channels=problem.architecture.channels,
-        mean=start.prepare.mean, std=start.prepare.std, interpolation=start.prepare.interpolation,
-        crop=start.prepare.crop, intensity=run.data.intensity,
+        **asdict(start.preprocessing), intensity=run.data.intensity,
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members), seed=run.seed,
         versions=versions(), device=job.precision.device,
         precision=MeasuredPrecision(

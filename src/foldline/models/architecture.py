@@ -43,4 +43,3 @@ class Preprocessing:
     mean: list[float]
     std: list[float]
     interpolation: str
-    crop: str = "whole picture"

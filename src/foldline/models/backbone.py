@@ -165,7 +165,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + " ..."
 
 
-def preprocessing(model: nn.Module, channels: int) -> Preprocessing:
+def preprocessing_of(model: nn.Module, channels: int) -> Preprocessing:
     """What the network's weights expect; for gray pictures the mean over the colours."""
     config = resolve_model_data_config(model)
     mean, std = list(config["mean"]), list(config["std"])

@@ -27,24 +27,20 @@ def frozen_features(
     batches: Iterable[tuple[Tensor, slice]],
     rows: int,
     views: Sequence[str],
-    prepare: Preprocessing,
+    preprocessing: Preprocessing,
     device: torch.device,
-    metadata: Features | None = None,
 ) -> Features:
     """[views, rows, features] what reaches the classifier, for each view of each picture.
 
     Args:
         batches: pictures, and which rows they are.
-        metadata: [rows, features] of the rows in that order, for a network that sees them beside the picture. Its
-            metadata layers are as random as the classifier: the probe is fitted on what they give.
     """
     model.eval()
     width = classifier(model).in_features
     result = np.empty((len(views), rows, width), dtype=np.float32)
     for images, place in batches:
-        x = all_views(normalise(images, prepare.mean, prepare.std, device), views)
-        beside = () if metadata is None else (torch.from_numpy(metadata[place]).repeat(len(views), 1).to(device),)
-        pooled = model.forward_head(model.forward_features(x), *beside, pre_logits=True)  # type: ignore[operator]
+        x = all_views(normalise(images, preprocessing.mean, preprocessing.std, device), views)
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
         result[:, place] = pooled.float().cpu().numpy().reshape(len(views), len(images), width)
     return result
 

@@ -10,13 +10,13 @@ from foldline.core.task import Array, Task, by_block
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
 
 
-def mean(stack: Array, weights: Array, task: Task) -> Array:
-    """The weighted arithmetic mean; softmax rows sum to 1 again."""
-    return _shares(np.tensordot(weights, stack, axes=1), task)
+def mean(stack: Array, task: Task) -> Array:
+    """The arithmetic mean; softmax rows sum to 1 again."""
+    return _shares(_mean(stack), task)
 
 
-def gmean(stack: Array, weights: Array, task: Task) -> Array:
-    """The weighted geometric mean of probabilities, which is the mean of their logs.
+def gmean(stack: Array, task: Task) -> Array:
+    """The geometric mean of probabilities, which is the mean of their logs.
 
     Softmax rows are divided by their sum; a multi-label probability is treated as a pair (p, 1 - p), so both
     are the mean of the logits. Regression: the plain geometric mean, of numbers above 0 only.
@@ -24,22 +24,22 @@ def gmean(stack: Array, weights: Array, task: Task) -> Array:
     if not task.has_classes:
         if (stack <= 0).any():
             raise FoldlineError("a geometric mean needs numbers above 0", next="blend by mean")
-        return _exp(weights, stack)
-    yes = _exp(weights, np.clip(stack, SMALLEST, 1.0))
+        return np.exp(_mean(np.log(stack)))
+    yes: Array = np.exp(_mean(np.log(np.clip(stack, SMALLEST, 1.0))))
     if not task.label_sets:
         return _shares(yes, task)
-    no = _exp(weights, np.clip(1 - stack, SMALLEST, 1.0))
+    no: Array = np.exp(_mean(np.log(np.clip(1 - stack, SMALLEST, 1.0))))
     return yes / (yes + no)
 
 
-def _exp(weights: Array, stack: Array) -> Array:
-    """The weighted geometric mean of the members."""
-    product: Array = np.exp(np.tensordot(weights, np.log(stack), axes=1))
-    return product
+def _mean(stack: Array) -> Array:
+    """The mean over the members [members, rows, outputs]."""
+    mean: Array = np.tensordot(np.full(len(stack), 1 / len(stack)), stack, axes=1)
+    return mean
 
 
-def rank_mean(stack: Array, weights: Array, task: Task) -> Array:
-    """The weighted mean of each column's ranks, scaled into (0, 1): rank / (rows + 1), ties share their mean rank.
+def rank_mean(stack: Array, task: Task) -> Array:
+    """The mean of each column's ranks, scaled into (0, 1): rank / (rows + 1), ties share their mean rank.
 
     For metrics that read only the order (AUC): members may differ in calibration. The result is a score and no
     probability: its rows do not sum to 1 for three or more classes, and a log loss of it means nothing.
@@ -48,39 +48,34 @@ def rank_mean(stack: Array, weights: Array, task: Task) -> Array:
     from scipy.stats import rankdata
 
     ranks = np.stack([rankdata(member, axis=0) for member in stack]) / (stack.shape[1] + 1)
-    blended: Array = np.tensordot(weights, ranks, axes=1)
+    blended = _mean(ranks)
     if task.two_classes and blended.shape[1] == 2:
         return np.stack([1 - blended[:, 1], blended[:, 1]], axis=1)
     return blended
 
 
-Blend = Callable[[Array, Array, Task], Array]
+Blend = Callable[[Array, Task], Array]
 BLENDS: dict[str, Blend] = {"mean": mean, "gmean": gmean, "rank_mean": rank_mean}
 
 
-def blend(name: str, members: Sequence[Array], task: Task, weights: Sequence[float] | None = None) -> Array:
+def blend(name: str, members: Sequence[Array], task: Task) -> Array:
     """The members' predictions [rows, outputs], blended. Their rows must be in the same order.
 
     Args:
         name: an entry of BLENDS.
-        weights: one for each member, >= 0; default: equal.
 
     >>> from foldline.core.task import TASKS
     >>> blend("mean", [np.array([[0.2, 0.8]]), np.array([[0.4, 0.6]])], TASKS["binary"]).round(3).tolist()
     [[0.3, 0.7]]
 
     Raises:
-        FoldlineError: an unknown blend, no members, other shapes, weights that are none.
+        FoldlineError: an unknown blend, no members, other shapes.
     """
     if name not in BLENDS:
         raise unknown("blend", name, list(BLENDS))
     if not members or len({np.shape(member) for member in members}) != 1:
         raise FoldlineError(f"members of shapes {[np.shape(member) for member in members]} cannot be blended")
-    share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(share) != len(members) or (share < 0).any() or share.sum() <= 0:
-        raise FoldlineError(f"{len(members)} members need as many weights >= 0, not {share.tolist()}")
-    stack, share = np.stack(members).astype(np.float64), share / share.sum()
-    return by_block(lambda members_of_block, part: BLENDS[name](members_of_block, share, part), task, stack)
+    return by_block(BLENDS[name], task, np.stack(members).astype(np.float64))
 
 
 def rows_sum_to_one(name: str, task: Task, outputs: int) -> bool:

@@ -13,7 +13,7 @@ StratifiedGroupKFold in a seventh of its time (43,000 groups), and never an empt
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.splits.order import Indices
+from foldline.splits.shuffle import Indices
 from foldline.splits.strata import Floats, Sparse
 
 SHAKE = 0.3  # how far the seed may change the order of units; it costs no evenness, and without it seeds change little

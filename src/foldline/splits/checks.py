@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
 from foldline.core.task import Task
-from foldline.splits.order import Indices
+from foldline.splits.shuffle import Indices
 from foldline.splits.strata import Floats, class_matrix
 
 LARGE_GROUP = 0.5  # of a fold's share of the rows: from here on one group decides what its fold looks like

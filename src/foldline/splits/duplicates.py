@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import first_few
 from foldline.core.progress import Progress, say
-from foldline.splits.order import Indices
+from foldline.splits.shuffle import Indices
 
 Hashes = NDArray[np.uint64]
 

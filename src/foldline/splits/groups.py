@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foldline.splits.order import Indices
+from foldline.splits.shuffle import Indices
 
 
 def connected(keys: Sequence[Sequence[str]]) -> Indices:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.splits.assign import assign
-from foldline.splits.order import Indices, random_number, shuffle_ranks
+from foldline.splits.shuffle import Indices, random_number, shuffle_ranks
 from foldline.splits.splitters import ToSplit, group_units, sum_by_unit
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from foldline.core.cells import sorted_texts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.splits.assign import assign, cover_classes
-from foldline.splits.order import Indices, shuffle_ranks
+from foldline.splits.shuffle import Indices, shuffle_ranks
 from foldline.splits.strata import Sparse, Strata
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Task
-from foldline.splits.order import Indices
+from foldline.splits.shuffle import Indices
 
 Floats = NDArray[np.float64]
 Sparse = Any  # scipy.sparse.csr_matrix; scipy has no types and is imported where it is used

@@ -33,7 +33,7 @@ HEAD = "# Found by `make search SEARCH="
 MOST_ERRORS = 3  # trainings in a row that end in an error: then it is no matter of settings
 SHOWN = 5  # trials in the last table
 KEPT = (".json", ".csv")  # of a losing trial's fold; its weights are as large as the winner's
-TrainFolds = Callable[..., None]  # engine.run_folds.train_folds
+TrainFolds = Callable[..., None]  # engine.train_run.train_folds
 
 
 def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train: TrainFolds | None = None) -> None:

@@ -72,7 +72,6 @@ class FoldMeta(Record):
     mean: list[float]
     std: list[float]
     interpolation: str
-    crop: str = "whole picture"
     intensity: Literal["auto", "full", "minmax", "percentile"] = "auto"
     metadata: list[dict[str, Any]] | None = None
     sha256: FoldHashes

@@ -211,7 +211,7 @@ class _Training:
     def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
         job, metadata = self.job, self.learner.metadata
         for images, rows in training_batches(self.rows, self.position.epoch, job.run.train.batch_size):
-            x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
+            x = normalise(images, job.preprocessing.mean, job.preprocessing.std, job.device)
             yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
 
     def stops_early(self) -> bool:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
-from foldline.engine.losses.activations import activate
-from foldline.engine.losses.distill import distillation_loss
+from foldline.engine.losses import activate, distillation_loss
 from foldline.engine.machine.precision import require_finite, set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
@@ -71,7 +70,7 @@ class Learner:
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
-            said = self.teacher.logits(denormalise(x, job.prepare.mean, job.prepare.std), job.device)
+            said = self.teacher.logits(denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device)
             options = run.loss.teacher.options
             learnt = distillation_loss(logits, said, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
@@ -84,7 +83,7 @@ class Learner:
     def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
         """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""
         job, run = self.job, self.job.run
-        x = normalise(images, job.prepare.mean, job.prepare.std, job.device)
+        x = normalise(images, job.preprocessing.mean, job.preprocessing.std, job.device)
         if run.data.grow_from < 1:
             side = side_at(place.epoch, run.train.epochs, run.data.grow_from, run.data.height_width)
             x = shrink(x, side)

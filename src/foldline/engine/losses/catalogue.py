@@ -21,7 +21,7 @@ from foldline.core.task import CLASSES, EXCLUSIVE, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
 from foldline.engine.losses.own import own_loss
-from foldline.engine.losses.spec import Kind, LossFunction, Making, Mean, Table, by_task
+from foldline.engine.losses.spec import LossContext, LossFunction, LossSpec, Mean, Table, by_task
 
 Array = NDArray[np.float64]
 
@@ -36,46 +36,46 @@ _LOW_HIGH = {"low": Option(None, -1e30, 1e30), "high": Option(None, -1e30, 1e30)
 
 
 def _either(
-    one: Callable[[Making], LossFunction], many: Callable[[Making], LossFunction]
+    one: Callable[[LossContext], LossFunction], many: Callable[[LossContext], LossFunction]
 ) -> Callable[..., LossFunction]:
     """`one` where classes exclude each other, `many` where several labels can be true at once."""
-    return lambda making: (many if by_task(making) == "sigmoid" else one)(making)
+    return lambda context: (many if by_task(context) == "sigmoid" else one)(context)
 
 
-def _always(name: str) -> Callable[[Making], str]:
-    return lambda making: name  # noqa: ARG005 - other losses ask their settings
+def _always(name: str) -> Callable[[LossContext], str]:
+    return lambda context: name  # noqa: ARG005 - other losses ask their settings
 
 
-def _bounded(making: Making) -> str:
-    low, high = ordered.bounds_of(making)
+def _bounded(context: LossContext) -> str:
+    low, high = ordered.bounds_of(context)
     return f"bounded({low!r},{high!r})"
 
 
-LOSSES: dict[str, Kind] = {
-    "cross_entropy": Kind(softmax.cross_entropy, EXCLUSIVE, {}, by_task),
-    "bce": Kind(
+LOSSES: dict[str, LossSpec] = {
+    "cross_entropy": LossSpec(softmax.cross_entropy, EXCLUSIVE, {}, by_task),
+    "bce": LossSpec(
         sigmoid.binary_cross_entropy,
         CLASSES,
         {"pos_weight": Option(1.0, TINY, 1000)},
-        lambda making: "shares" if making.task.exclusive else "sigmoid",
+        lambda context: "shares" if context.task.exclusive else "sigmoid",
     ),
-    "focal": Kind(_either(softmax.focal, sigmoid.focal), CLASSES, _GAMMA_ALPHA, by_task),
-    "asymmetric": Kind(_either(softmax.asymmetric, sigmoid.asymmetric), CLASSES, _ASYMMETRIC, by_task),
-    "poly": Kind(_either(softmax.poly, sigmoid.poly), CLASSES, _EPSILON, by_task),
-    "bi_tempered": Kind(
+    "focal": LossSpec(_either(softmax.focal, sigmoid.focal), CLASSES, _GAMMA_ALPHA, by_task),
+    "asymmetric": LossSpec(_either(softmax.asymmetric, sigmoid.asymmetric), CLASSES, _ASYMMETRIC, by_task),
+    "poly": LossSpec(_either(softmax.poly, sigmoid.poly), CLASSES, _EPSILON, by_task),
+    "bi_tempered": LossSpec(
         softmax.bi_tempered,
         EXCLUSIVE,
         {"t1": Option(0.8, 0, 1), "t2": Option(1.2, 1, 2)},
-        lambda making: f"tempered({making.number('t2')!r})",
+        lambda context: f"tempered({context.number('t2')!r})",
     ),
-    "kl": Kind(softmax.kullback_leibler, EXCLUSIVE, {}, by_task),
-    "arcface": Kind(softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5)}, by_task),
-    "corn": Kind(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
-    "cumulative": Kind(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
-    "mse": Kind(ordered.mean_squared_error, ("numbers",), {}, _always("identity")),
-    "huber": Kind(ordered.huber, ("numbers",), {"delta": Option(1.0, TINY, 1e6)}, _always("identity")),
-    "l1": Kind(ordered.mean_absolute_error, ("numbers",), {}, _always("identity")),
-    "bounded": Kind(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
+    "kl": LossSpec(softmax.kullback_leibler, EXCLUSIVE, {}, by_task),
+    "arcface": LossSpec(softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5)}, by_task),
+    "corn": LossSpec(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
+    "cumulative": LossSpec(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
+    "mse": LossSpec(ordered.mean_squared_error, ("numbers",), {}, _always("identity")),
+    "huber": LossSpec(ordered.huber, ("numbers",), {"delta": Option(1.0, TINY, 1e6)}, _always("identity")),
+    "l1": LossSpec(ordered.mean_absolute_error, ("numbers",), {}, _always("identity")),
+    "bounded": LossSpec(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
 }
 
 
@@ -123,23 +123,23 @@ def build_objective(
         return Objective(function, function, len(outputs), activation)
     if name not in LOSSES:
         raise unknown("loss", name, list(LOSSES), where="loss.name")
-    kind = LOSSES[name]
-    if not task.fits(kind.kinds):
+    spec = LOSSES[name]
+    if not task.fits(spec.kinds):
         raise _does_not_fit(name, task)
-    making = Making(
+    context = LossContext(
         task=task,
         smoothing=settings.smoothing,
         weights=_class_weights(settings, task, outputs, truth),
-        options=_options(name, kind, settings.options, task),
+        options=_options(name, spec, settings.options, task),
         bounds=bounds,
         scale=scale,
     )
-    _require_sense(name, making, truth)
+    _require_sense(name, context, truth)
     return Objective(
-        function=kind.make(making),
-        plain=kind.make(replace(making, smoothing=0.0, weights=None)),
-        logits=len(outputs) - int(kind.thresholds),
-        activation=kind.activation(making),
+        function=spec.make(context),
+        plain=spec.make(replace(context, smoothing=0.0, weights=None)),
+        logits=len(outputs) - int(spec.thresholds),
+        activation=spec.activation(context),
     )
 
 
@@ -177,27 +177,27 @@ def _mean_loss(functions: Sequence[LossFunction], logits: Sequence[slice], colum
     return loss
 
 
-def _options(name: str, kind: Kind, given: dict[str, float], task: Task) -> dict[str, float | None]:
+def _options(name: str, spec: LossSpec, given: dict[str, float], task: Task) -> dict[str, float | None]:
     """Every option that the loss has for this task; the run's numbers are checked."""
-    known = {key: option for key, option in kind.options.items() if option.kinds is None or task.fits(option.kinds)}
+    known = {key: option for key, option in spec.options.items() if option.kinds is None or task.fits(option.kinds)}
     owner = f"the loss '{name}'" + (f" for the task '{task.name}'" if known else "")
     return read_options(owner, known, given, where="loss.options")
 
 
-def _require_sense(name: str, making: Making, truth: Array) -> None:
+def _require_sense(name: str, context: LossContext, truth: Array) -> None:
     """Refuses what the loss would ignore, and labels outside the bounds."""
-    if not making.task.has_classes and making.smoothing:
+    if not context.task.has_classes and context.smoothing:
         raise FoldlineError("label smoothing is for classes", where="loss.smoothing", next="leave it out")
     if name != "bounded":
         return
-    given = making.options["low"], making.options["high"]
-    if making.bounds is None and None in given:
+    given = context.options["low"], context.options["high"]
+    if context.bounds is None and None in given:
         raise FoldlineError(
             "the loss 'bounded' needs the bounds of the label",
             where="loss.options",
             next="give the smallest and the largest label: loss.options.low=0 loss.options.high=100",
         )
-    low, high = ordered.bounds_of(making)
+    low, high = ordered.bounds_of(context)
     if low >= high or truth.min() < low or truth.max() > high:
         raise FoldlineError(
             f"the labels go from {truth.min():g} to {truth.max():g}, the bounds from {low:g} to {high:g}",
@@ -252,7 +252,7 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
 
 
 def _does_not_fit(name: str, task: Task) -> FoldlineError:
-    fitting = sorted(name for name, kind in LOSSES.items() if task.fits(kind.kinds))
+    fitting = sorted(name for name, spec in LOSSES.items() if task.fits(spec.kinds))
     return FoldlineError(
         f"the loss '{name}' does not fit the task '{task.name}'",
         where="loss.name",

@@ -23,14 +23,14 @@ class Teacher:
     """A frozen network and how it wants its pictures."""
 
     models: list[nn.Module]
-    prepare: Preprocessing
+    preprocessing: Preprocessing
     height_width: tuple[int, int]
     activation: str
 
     @torch.no_grad()
     def logits(self, images: Tensor, device: torch.device) -> Tensor:
         """[batch, outputs] for pictures [batch, channels, height, width] of any size, 0..255; mixed as the pupil's."""
-        x = normalise(images, self.prepare.mean, self.prepare.std, device)
+        x = normalise(images, self.preprocessing.mean, self.preprocessing.std, device)
         if tuple(x.shape[2:]) != self.height_width:
             x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)
         return torch.stack([model(x).float() for model in self.models]).mean(0)

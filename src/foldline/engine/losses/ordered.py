@@ -9,17 +9,17 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.engine.losses.spec import LossFunction, Making, Rows, Table, over_rows, require_same_shape
+from foldline.engine.losses.spec import LossContext, LossFunction, Rows, Table, over_rows, require_same_shape
 
 Thresholds = Annotated[Tensor, "batch thresholds"]
 
 
-def mean_squared_error(making: Making) -> LossFunction:  # noqa: ARG001
+def mean_squared_error(context: LossContext) -> LossFunction:  # noqa: ARG001
     """The squared difference."""
     return _same_shape(F.mse_loss)
 
 
-def huber(making: Making) -> LossFunction:
+def huber(context: LossContext) -> LossFunction:
     """Half the squared difference up to delta, linear beyond: outliers weigh less.
 
     Huber 1964, doi:10.1214/aoms/1177703732.
@@ -27,16 +27,16 @@ def huber(making: Making) -> LossFunction:
     Options:
         delta: above 0 to 1e6, default 1, in the label's unit.
     """
-    delta = making.number("delta")
+    delta = context.number("delta")
     return _same_shape(lambda logits, target: F.huber_loss(logits, target, delta=delta))
 
 
-def mean_absolute_error(making: Making) -> LossFunction:  # noqa: ARG001
+def mean_absolute_error(context: LossContext) -> LossFunction:  # noqa: ARG001
     """The absolute difference: the best constant is the median."""
     return _same_shape(F.l1_loss)
 
 
-def bounded(making: Making) -> LossFunction:
+def bounded(context: LossContext) -> LossFunction:
     """Binary cross-entropy of labels scaled from [low, high] into [0, 1]; predictions cannot leave the bounds.
 
     Its best prediction is the mean, as of the squared error; near the bounds it is steeper.
@@ -44,7 +44,7 @@ def bounded(making: Making) -> LossFunction:
     Options:
         low, high: the bounds; default: the task's own.
     """
-    low, high = bounds_of(making)
+    low, high = bounds_of(context)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         share = (target - low) / (high - low)
@@ -53,10 +53,10 @@ def bounded(making: Making) -> LossFunction:
     return _same_shape(loss)
 
 
-def bounds_of(making: Making) -> tuple[float, float]:
+def bounds_of(context: LossContext) -> tuple[float, float]:
     """The bounds of a bounded regression: the run's, else the task's."""
-    low, high = making.bounds or (None, None)
-    given = making.options["low"], making.options["high"]
+    low, high = context.bounds or (None, None)
+    given = context.options["low"], context.options["high"]
     low, high = (low if given[0] is None else given[0]), (high if given[1] is None else given[1])
     assert low is not None
     assert high is not None
@@ -71,7 +71,7 @@ def _same_shape(function: LossFunction) -> LossFunction:
     return loss
 
 
-def corn(making: Making) -> LossFunction:
+def corn(context: LossContext) -> LossFunction:
     """CORN: logit k says how likely the class is above k once it is not below k (https://arxiv.org/abs/2111.08851).
 
     Binary cross-entropy of these conditional steps. The sum over a row's steps is minus the logarithm of the
@@ -82,10 +82,10 @@ def corn(making: Making) -> LossFunction:
     def terms(logits: Thresholds, hot: Table) -> Rows:
         return -(above(hot) * F.logsigmoid(logits) + hot[:, :-1] * F.logsigmoid(-logits)).sum(1)
 
-    return over_rows(making, terms, thresholds=True)
+    return over_rows(context, terms, thresholds=True)
 
 
-def cumulative(making: Making) -> LossFunction:
+def cumulative(context: LossContext) -> LossFunction:
     """Binary cross-entropy of "above class k", the mean over the thresholds.
 
     Niu et al. 2016, doi:10.1109/CVPR.2016.532.
@@ -94,7 +94,7 @@ def cumulative(making: Making) -> LossFunction:
     def terms(logits: Thresholds, hot: Table) -> Rows:
         return F.binary_cross_entropy_with_logits(logits, above(hot), reduction="none").mean(1)
 
-    return over_rows(making, terms, thresholds=True)
+    return over_rows(context, terms, thresholds=True)
 
 
 def above(probabilities: Table) -> Thresholds:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from foldline.engine.losses.spec import (
+    LossContext,
     LossFunction,
-    Making,
     Mean,
     Rows,
     Table,
@@ -26,28 +26,28 @@ from foldline.engine.losses.spec import (
 _LEAST = 1e-12  # below this a power smaller than 1 has too steep a slope
 
 
-def cross_entropy(making: Making) -> LossFunction:
+def cross_entropy(context: LossContext) -> LossFunction:
     """- sum_c weight_c t_c log p_c, torch's. Smoothing as in Szegedy et al. 2016 (https://arxiv.org/abs/1512.00567)."""
-    if making.weights is None:
-        return nn.CrossEntropyLoss(label_smoothing=making.smoothing)
-    return over_classes(making, lambda logits, hot: -hot * logits.log_softmax(1))
+    if context.weights is None:
+        return nn.CrossEntropyLoss(label_smoothing=context.smoothing)
+    return over_classes(context, lambda logits, hot: -hot * logits.log_softmax(1))
 
 
-def focal(making: Making) -> LossFunction:
+def focal(context: LossContext) -> LossFunction:
     """- sum_c (1 - p_c)^gamma t_c log p_c (Lin et al. 2017, https://arxiv.org/abs/1708.02002).
 
     Options:
         gamma: 0 to 10, default 2; how little easy rows count; 0 is cross-entropy.
         alpha: 0 to 1, default off, for two classes; the weight of the last one, 1 - alpha that of the first.
     """
-    gamma, alpha = making.number("gamma"), making.options.get("alpha")
+    gamma, alpha = context.number("gamma"), context.options.get("alpha")
 
     def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
         parts = -hot * log_prob * _rest(log_prob) ** gamma
         return parts if alpha is None else parts * parts.new_tensor([1 - alpha, alpha])
 
-    return over_classes(making, terms)
+    return over_classes(context, terms)
 
 
 def _rest(log_prob: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _rest(log_prob: Tensor) -> Tensor:
     return (-torch.expm1(log_prob)).clamp_min(_LEAST)
 
 
-def asymmetric(making: Making) -> LossFunction:
+def asymmetric(context: LossContext) -> LossFunction:
     """Cross-entropy whose easy terms count less (the one-label form of https://arxiv.org/abs/2009.14119).
 
     A class's term counts (1 - p)^gamma_pos where it is the row's, else p^gamma_neg; the others' terms are not
@@ -65,39 +65,39 @@ def asymmetric(making: Making) -> LossFunction:
         gamma_pos: 0 to 10, default 1.
         gamma_neg: 0 to 10, default 4.
     """
-    positive, negative = making.number("gamma_pos"), making.number("gamma_neg")
+    positive, negative = context.number("gamma_pos"), context.number("gamma_neg")
 
     def loss(logits: Table, target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
         log_prob = logits.log_softmax(1)
         focus = hot * _rest(log_prob) ** positive + (1 - hot) * (negative * log_prob).exp()
-        terms = -smooth(hot, making.smoothing) * log_prob * focus
-        return weighted(terms, making.weights).sum(1).mean()
+        terms = -smooth(hot, context.smoothing) * log_prob * focus
+        return weighted(terms, context.weights).sum(1).mean()
 
     return loss
 
 
-def poly(making: Making) -> LossFunction:
+def poly(context: LossContext) -> LossFunction:
     """Poly-1: - log p + epsilon (1 - p) of the row's class (Leng et al. 2022, https://arxiv.org/abs/2204.12511).
 
     Options:
         epsilon: -1 to 10, default 1; 0 is cross-entropy.
     """
-    epsilon = making.number("epsilon")
+    epsilon = context.number("epsilon")
 
     def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
         return hot * (-log_prob + epsilon * -torch.expm1(log_prob))
 
-    return over_classes(making, terms)
+    return over_classes(context, terms)
 
 
-def kullback_leibler(making: Making) -> LossFunction:
+def kullback_leibler(context: LossContext) -> LossFunction:
     """sum_c t_c (log t_c - log p_c): cross-entropy less the entropy of the soft label, so 0 is perfect."""
-    return over_classes(making, lambda logits, hot: torch.xlogy(hot, hot) - hot * logits.log_softmax(1))
+    return over_classes(context, lambda logits, hot: torch.xlogy(hot, hot) - hot * logits.log_softmax(1))
 
 
-def arcface(making: Making) -> LossFunction:
+def arcface(context: LossContext) -> LossFunction:
     """Cross-entropy after the row's class's angle is made `margin` larger (https://arxiv.org/abs/1801.07698).
 
     Takes what an ArcFace head gives: scale x cosine. A soft label of t moves its class's angle by t x margin.
@@ -106,7 +106,7 @@ def arcface(making: Making) -> LossFunction:
     Options:
         margin: 0 to 1.5 radians, default 0.3; 0 is cross-entropy. The scale is the head's (`model.head.options.scale`).
     """
-    margin, scale, plain = making.number("margin"), making.scale, cross_entropy(making)
+    margin, scale, plain = context.number("margin"), context.scale, cross_entropy(context)
 
     def loss(logits: Table, target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
@@ -126,7 +126,7 @@ def _with_margin(logits: Table, hot: Table, margin: float, scale: float) -> Tabl
     return torch.where(hot > 0, scale * torch.where(past_pi, straight, moved), logits)
 
 
-def bi_tempered(making: Making) -> LossFunction:
+def bi_tempered(context: LossContext) -> LossFunction:
     """The bi-tempered logistic loss: bounded for outliers (t1), heavy-tailed for mislabelled rows (t2).
 
     With log_t(x) = (x^(1-t) - 1) / (1-t), p the tempered softmax and y the label (Amid et al. 2019,
@@ -136,14 +136,14 @@ def bi_tempered(making: Making) -> LossFunction:
         t1: 0 to 1, default 0.8; below 1 the loss of a row is bounded.
         t2: 1 to 2, default 1.2; above 1 the tails are heavy. t1 = t2 = 1 is `kl`.
     """
-    t1, t2 = making.number("t1"), making.number("t2")
+    t1, t2 = context.number("t1"), context.number("t2")
 
     def terms(logits: Table, hot: Table) -> Rows:
         log_prob = log_tempered_softmax(logits, t2)
         matched = hot * (_log(hot.log(), t1) - _log(log_prob, t1)) if t1 < 1 else torch.xlogy(hot, hot) - hot * log_prob
         return (matched - (hot.pow(2 - t1) - ((2 - t1) * log_prob).exp()) / (2 - t1)).sum(1)
 
-    return over_rows(making, terms)
+    return over_rows(context, terms)
 
 
 def _log(log_x: Tensor, t: float) -> Tensor:

@@ -20,7 +20,7 @@ Mean = Annotated[Tensor, ""]
 
 
 @dataclass(frozen=True)
-class Making:
+class LossContext:
     """What a loss is built from.
 
     Attributes:
@@ -46,7 +46,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Kind:
+class LossSpec:
     """One entry of the dictionary of losses.
 
     Attributes:
@@ -57,16 +57,16 @@ class Kind:
         thresholds: it predicts one logit fewer than there are classes.
     """
 
-    make: Callable[[Making], LossFunction]
+    make: Callable[[LossContext], LossFunction]
     kinds: tuple[str, ...]
     options: Mapping[str, Option]
-    activation: Callable[[Making], str]
+    activation: Callable[[LossContext], str]
     thresholds: bool = False
 
 
-def by_task(making: Making) -> str:
+def by_task(context: LossContext) -> str:
     """The task's own: probabilities by softmax, or by sigmoid where several labels can be true at once."""
-    return making.task.activation
+    return context.task.activation
 
 
 def probabilities(target: Target, classes: int, like: Tensor) -> Table:
@@ -75,7 +75,7 @@ def probabilities(target: Target, classes: int, like: Tensor) -> Table:
     return hot.to(like.dtype)
 
 
-def over_classes(making: Making, terms: Terms) -> LossFunction:
+def over_classes(context: LossContext, terms: Terms) -> LossFunction:
     """A loss that is a sum over the classes.
 
     Args:
@@ -84,13 +84,13 @@ def over_classes(making: Making, terms: Terms) -> LossFunction:
     """
 
     def loss(logits: Table, target: Target) -> Mean:
-        hot = smooth(probabilities(target, logits.shape[1], logits), making.smoothing)
-        return weighted(terms(logits, hot), making.weights).sum(1).mean()
+        hot = smooth(probabilities(target, logits.shape[1], logits), context.smoothing)
+        return weighted(terms(logits, hot), context.weights).sum(1).mean()
 
     return loss
 
 
-def over_labels(making: Making, terms: Terms) -> LossFunction:
+def over_labels(context: LossContext, terms: Terms) -> LossFunction:
     """A loss in which each output is a yes or no by itself: the mean over rows and outputs.
 
     Args:
@@ -99,14 +99,14 @@ def over_labels(making: Making, terms: Terms) -> LossFunction:
 
     def loss(logits: Tensor, target: Tensor) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
-        hot = hot * (1 - making.smoothing) + making.smoothing / 2
+        hot = hot * (1 - context.smoothing) + context.smoothing / 2
         require_same_shape(logits, hot)
-        return weighted(terms(logits, hot), making.weights).mean()
+        return weighted(terms(logits, hot), context.weights).mean()
 
     return loss
 
 
-def over_rows(making: Making, terms: Terms, *, thresholds: bool = False) -> LossFunction:
+def over_rows(context: LossContext, terms: Terms, *, thresholds: bool = False) -> LossFunction:
     """A loss that has one number a row; a row counts by its class's weight.
 
     Args:
@@ -116,8 +116,8 @@ def over_rows(making: Making, terms: Terms, *, thresholds: bool = False) -> Loss
 
     def loss(logits: Annotated[Tensor, "batch logits"], target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1] + int(thresholds), logits)
-        rows: Rows = terms(logits, smooth(hot, making.smoothing))
-        return (rows if making.weights is None else rows * weighted(hot, making.weights).sum(1)).mean()
+        rows: Rows = terms(logits, smooth(hot, context.smoothing))
+        return (rows if context.weights is None else rows * weighted(hot, context.weights).sum(1)).mean()
 
     return loss
 
