@@ -8,9 +8,9 @@ from foldline.core.tables import read_json, write_json
 FOLDER = Path(__file__).parent / "old_format"
 
 
-def old(name: str, **changes: Any) -> dict[str, Any]:
-    """The content of `old_format/<name>.json`; `changes` go over it."""
-    content: dict[str, Any] = read_json(FOLDER / f"{name}.json")
+def old(kind: str, /, **changes: Any) -> dict[str, Any]:
+    """The content of `old_format/<kind>.json`; `changes` go over it."""
+    content: dict[str, Any] = read_json(FOLDER / f"{kind}.json")
     return content | changes
 
 

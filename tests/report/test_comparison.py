@@ -92,8 +92,10 @@ def test_runs_of_some_folds_are_compared_on_shared_rows(tmp_path: Path) -> None:
     assert "on the 30 that both have" in pair.in_words()
     assert pair_of(found, "other", "look").in_words() == "other and look have no rows in common"
     assert any("look and other cover only some of the rows" in line for line in caveats(found))
-    fold = found.rivals[0].cv["per_fold"][1]
-    own = found.rivals[found.partial.index("look") + 1].cv["pooled"]
+    fold = found.rivals[0].cv.per_fold[1]
+    own = found.rivals[found.partial.index("look") + 1].cv.pooled
+    assert fold is not None
+    assert own is not None
     assert pair.difference.gain == pytest.approx(own - fold)
     assert "Rows" in build_comparison(found)
 

@@ -18,6 +18,7 @@ from foldline.report.live.state import newest_predictions, open_live, state
 from foldline.report.run import sections
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
+from old_records import old
 from report.made_runs import COMP, OUTPUTS, RUN, change_scores, make_run, write_choices, write_fold, write_folds
 from tasks import PLAIN, plain
 
@@ -167,7 +168,7 @@ def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
 
 def test_nobody_chooses_a_run_by_held_out_labels_that_the_page_shows(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["binary"], trained=False)
-    entry = {"name": RUN, "run": RUN, "time": "2026-01-01", "cv": {"pooled": 0.25}, "public": 0.4321, "private": 0.1234}
+    entry = old("ledger", name=RUN, run=RUN, cv={"pooled": 0.25}, public=0.4321, private=0.1234)
     tables.write_json(layout.submission(COMP, RUN).with_suffix(".json"), entry)
     words = page_of(layout)[1].words
     assert "0.4321" in words

@@ -60,12 +60,12 @@ def _score_table(comparison: Comparison) -> list[list[str]]:
 
 def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
     cv = rival.cv
-    scores = dict(zip(rival.folds, cv["per_fold"], strict=True))
+    scores = dict(zip(rival.folds, cv.per_fold, strict=True))
     return [
         rival.name,
-        formats.score(cv["pooled"]),
-        " to ".join(formats.score(end) for end in cv["interval"]),
-        formats.spread(cv["mean"], cv["std"]),
+        formats.score(cv.pooled),
+        " to ".join(formats.score(end) for end in cv.interval),
+        formats.spread(cv.mean, cv.std),
         *(formats.score(scores.get(k)) for k in folds),
         *([formats.count(len(rival.oof))] if rows else []),
         formats.duration(rival.seconds),

@@ -18,15 +18,15 @@ NAME = 26  # letters of a run's name beside its lane
 
 def score_dots(comparison: Comparison) -> list[Picture]:
     """Each run's pooled score with its interval, and its folds' scores; the best run at the top."""
-    shown = [rival for rival in comparison.rivals if rival.cv["pooled"] is not None]
+    shown = [(rival, rival.cv.pooled) for rival in comparison.rivals if rival.cv.pooled is not None]
     if not shown:
         return []
     metric = formats.metric_title(comparison.facts.metric)
     with palette.drawing():
         height = FRAME + LANE * len(shown)
         figure, axes = palette.canvas(WIDTH, height)
-        for lane, rival in enumerate(shown):
-            folds = [value for value in rival.cv["per_fold"] if value is not None]
+        for lane, (rival, pooled) in enumerate(shown):
+            folds = [value for value in rival.cv.per_fold if value is not None]
             axes.plot(
                 folds,
                 [lane + 0.3] * len(folds),
@@ -35,11 +35,11 @@ def score_dots(comparison: Comparison) -> list[Picture]:
                 color=palette.PAPER,
                 markeredgecolor=palette.MUTED,
             )
-            _dot(axes, lane, rival.cv["pooled"], rival.cv["interval"], rival.name in comparison.partial)
-        _lanes(axes, [rival.name for rival in shown])
+            _dot(axes, lane, pooled, rival.cv.interval, rival.name in comparison.partial)
+        _lanes(axes, [rival.name for rival, _ in shown])
         axes.set_xlabel(metric)
         uri = palette.svg_uri(figure)
-    alt = "; ".join(f"{rival.name} {formats.score(rival.cv['pooled'])}" for rival in shown)
+    alt = "; ".join(f"{rival.name} {formats.score(pooled)}" for rival, pooled in shown)
     better = "Further right is better." if comparison.direction == "max" else "Further left is better."
     hollow = " A hollow dot: a run on only some of the rows." if comparison.partial else ""
     legend = [("dot", "pooled score"), ("accent", "95 % interval"), ("number", "one fold")]

@@ -17,6 +17,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import Progress
+from foldline.core.records.cv import Cv
+from foldline.core.records.same import differences, require_same
 from foldline.core.run_folder import stored_run
 from foldline.report.look import formats
 from foldline.scoring.cv import cross_validation
@@ -33,14 +35,14 @@ class Rival:
 
     Attributes:
         cv: its `cv.json`; the scores are by the metric of the facts as they are now.
-        folds: the folds that it has predicted; `cv["per_fold"]` has one score for each.
+        folds: the folds that it has predicted; `cv.per_fold` has one score for each.
         choices: its settings, defaults included; None for an ensemble.
         logs: the epochs of each fold, with the columns of LOG and, where it was logged, train_score: the metric on
             the training rows.
     """
 
     name: str
-    cv: Record
+    cv: Cv
     oof: pd.DataFrame
     folds: list[int]
     choices: Record | None = None
@@ -49,12 +51,12 @@ class Rival:
     @property
     def seconds(self) -> float:
         """Training and prediction together."""
-        return float(sum(value for value in (self.cv["seconds"] or {}).values() if value is not None))
+        return self.cv.seconds.total
 
     @property
     def fitted(self) -> bool:
         """Whether its labels are decided by a rule that was fitted on OOF."""
-        return bool((self.cv.get("decision") or {}).get("used") == "fitted")
+        return self.cv.fitted
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,11 @@ def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[
     """The predicted runs on the present folds, and the others with a reason."""
     names, left_out = [], {}
     for path in sorted(layout.runs(comp).glob("*/cv.json")):
-        digest = tables.read_json(path)["sha256"]["folds"]
-        if digest == folds.sha256:
-            names.append(path.parent.name)
+        words = differences(Cv.read(path), folds=folds.sha256)
+        if words:
+            left_out[path.parent.name] = "; ".join(words)
         else:
-            left_out[path.parent.name] = f"made on other folds: {digest[:12]}, and now they are {folds.sha256[:12]}"
+            names.append(path.parent.name)
     for name in list(names):
         try:
             stored_run(layout, comp, name)
@@ -156,21 +158,14 @@ def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[
 
 def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds: Folds) -> Rival:
     folder = layout.run(comp, name)
-    tables.require_file(folder / "cv.json", next=f"make predict COMP={comp} RUN={name}")
-    cv = tables.read_json(folder / "cv.json")
-    if cv["sha256"]["folds"] != folds.sha256:
-        raise FoldlineError(
-            f"run '{name}' was made on other folds: {cv['sha256']['folds'][:12]}, "
-            f"and folds/{comp}.csv is {folds.sha256[:12]}",
-            where=layout.relative(folder / "cv.json"),
-            next="scores on different folds cannot be compared: train it anew under another NAME",
-        )
+    cv = Cv.read(folder / "cv.json", next=f"make predict COMP={comp} RUN={name}")
+    require_same(cv, folds=folds.sha256, where=layout.relative(folder / "cv.json"))
     columns = facts.task.prediction_columns(folds.outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
-    if cv["metric"] != facts.metric:
-        cv = cv | cross_validation(oof, facts, folds.outputs)
+    if cv.metric != facts.metric:
+        cv = cv.changed(**cross_validation(oof, facts, folds.outputs))
     numbers = [int(k) for k in np.unique(oof["fold"])]
-    stored = None if cv["members"] else stored_run(layout, comp, name)
+    stored = None if cv.members else stored_run(layout, comp, name)
     choices = None if stored is None else stored.choices()
     return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
 
@@ -194,7 +189,7 @@ def _in_order(rivals: list[Rival], facts: Competition) -> list[Rival]:
     sign = -1.0 if metric_for(facts.metric, facts.task).direction == "max" else 1.0
 
     def place(rival: Rival) -> tuple[int, float, str]:
-        pooled = rival.cv["pooled"]
+        pooled = rival.cv.pooled
         return -len(rival.oof), np.inf if pooled is None else sign * pooled, rival.name
 
     return sorted(rivals, key=place)
@@ -292,6 +287,6 @@ def caveats(comparison: Comparison) -> list[str]:
             "such a run's score cannot be compared with the others', its differences are on the rows that both have"
         )
     for rival in comparison.rivals:
-        reasons = "; ".join(formats.printable(reason) for reason in rival.cv["optimistic"])
+        reasons = "; ".join(formats.printable(reason) for reason in rival.cv.optimistic)
         lines += [f"{rival.name}'s score is optimistic: {reasons}"] if reasons else []
     return [formats.printable(line) for line in lines]

@@ -10,18 +10,18 @@ BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the r
 def lede(run: ReportedRun) -> str:
     """What was done, in one or two sentences."""
     rows = formats.count(len(run.oof))
-    entities = f" The rows make {formats.count(run.cv['rows'])} entities, and those are scored."
+    entities = f" The rows make {formats.count(run.cv.rows)} entities, and those are scored."
     together = entities if run.unit == "entities" else ""
-    if run.cv["members"]:
-        how = BLENDS.get(run.cv["blend"], run.cv["blend"] or "blend")
+    if run.cv.members:
+        how = BLENDS.get(run.cv.blend or "", run.cv.blend or "blend")
         same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
-        return f"The {how} of {len(run.cv['members'])} runs, scored on {rows} rows in {same}.{together}"
+        return f"The {how} of {len(run.cv.members)} runs, scored on {rows} rows in {same}.{together}"
     return f"{_models(run)}{together}"
 
 
 def _models(run: ReportedRun) -> str:
     """Which models predict which rows."""
-    views, rows, name = len(run.cv["views"]), formats.count(len(run.oof)), formats.printable(model(run))
+    views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(model(run))
     averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
     if run.k == 1 < run.all_k:
         return (
@@ -46,16 +46,15 @@ def folds(run: ReportedRun) -> str:
 
 def decision(run: ReportedRun) -> str:
     """How the submission's labels were decided and what that is worth; empty where nothing was fitted."""
-    decision = run.cv.get("decision")
+    decision = run.cv.decision
     line = decision_in_words(decision, run.metric) if decision else ""
     return f"{line[:1].upper()}{line[1:]}." if line else ""
 
 
 def model(run: ReportedRun) -> str:
     """The network's name."""
-    metas = list(run.metas.values())
-    if metas:
-        return str(metas[0]["model"])
+    for meta in run.metas.values():
+        return meta.model
     return str((run.choices or {}).get("model", {}).get("name", "unknown model"))
 
 
@@ -65,18 +64,17 @@ def facts(run: ReportedRun) -> list[tuple[str, str]]:
     if run.task.has_classes and not run.task.two_classes:
         line.insert(1, ("Classes", formats.count(len(run.task.classes(run.outputs)))))
     if run.task.targets:
-        line.insert(1, ("Metric", formats.printable(run.cv["metric"])))
-    if run.cv["members"]:
-        line += [("Members", str(len(run.cv["members"])))]
+        line.insert(1, ("Metric", formats.printable(run.cv.metric)))
+    if run.cv.members:
+        line += [("Members", str(len(run.cv.members)))]
     else:
         line += [("Model", formats.printable(model(run)))]
     if run.metas:
-        height, width = next(iter(run.metas.values()))["height_width"]
+        height, width = next(iter(run.metas.values())).height_width
         line += [("Image", f"{height} x {width} px")]
     line += trained_on(run)
-    line += [("TTA views", formats.printable(", ".join(run.cv["views"])) or "none")]
-    seconds = [value for value in (run.cv["seconds"] or {}).values() if value is not None]
-    return [*line, ("Time", formats.duration(sum(seconds) if seconds else None))]
+    line += [("TTA views", formats.printable(", ".join(run.cv.views)) or "none")]
+    return [*line, ("Time", formats.duration(run.cv.seconds.total))]
 
 
 def trained_on(run: ReportedRun) -> list[tuple[str, str]]:

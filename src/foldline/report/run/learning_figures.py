@@ -51,7 +51,7 @@ def panels(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[Panel]:
     metric = logged_metric(run)
     columns = [str(column) for log in logs.values() for column in log]
     logged = [column.removeprefix("valid_") for column in columns if column.startswith("valid_")]
-    further = [name for name in dict.fromkeys([*run.cv["metrics"], *logged]) if name in logged and name != "loss"]
+    further = [name for name in dict.fromkeys([*run.cv.metrics, *logged]) if name in logged and name != "loss"]
     every = [Panel("Loss", "train_loss", "valid_loss"), Panel(formats.metric_title(metric), f"train_{metric}", "score")]
     every += [Panel(formats.metric_title(name), f"train_{name}", f"valid_{name}") for name in further if name != metric]
     if "accuracy" not in (metric, *further):
@@ -61,7 +61,7 @@ def panels(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[Panel]:
 
 def logged_metric(run: ReportedRun) -> str:
     """What `score` in the logs is; the competition's metric may have been changed since."""
-    return next((str(meta["metric"]) for meta in run.metas.values()), str(run.cv["metric"]))
+    return next((meta.metric for meta in run.metas.values()), run.cv.metric)
 
 
 def _with_accuracy(run: ReportedRun, k: int, log: pd.DataFrame) -> pd.DataFrame:
@@ -97,14 +97,14 @@ def _picture(run: ReportedRun, logs: dict[int, pd.DataFrame], panel: Panel) -> P
 
 def known_probes(run: ReportedRun) -> list[float]:
     """The scores of the folds' probes, where there were some."""
-    return [meta["probe_score"] for meta in run.metas.values() if meta.get("probe_score") is not None]
+    return [meta.probe_score for meta in run.metas.values() if meta.probe_score is not None]
 
 
 def chosen_epochs(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[tuple[int, float]]:
     """(epoch used, its score) of each fold, where the epoch was picked; empty where it is the last one of all."""
-    if all(meta.get("select", "last") == "last" for meta in run.metas.values()):
+    if all(meta.select == "last" for meta in run.metas.values()):
         return []
-    rows = [log[log["epoch"] == run.metas[k].get("selected_epoch")] for k, log in logs.items() if k in run.metas]
+    rows = [log[log["epoch"] == run.metas[k].selected_epoch] for k, log in logs.items() if k in run.metas]
     return [(int(row["epoch"].iloc[0]), float(row["score"].iloc[0])) for row in rows if len(row)]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from foldline.core.records.same import differences
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
 
@@ -33,7 +34,7 @@ def _unconfirmed(run: ReportedRun) -> Remark | None:
 
 
 def _optimistic(run: ReportedRun) -> Remark | None:
-    reasons = [formats.printable(reason) for reason in run.cv["optimistic"]]
+    reasons = [formats.printable(reason) for reason in run.cv.optimistic]
     if not reasons:
         return None
     text = "; ".join(reason.strip().rstrip(".") for reason in reasons)
@@ -46,7 +47,7 @@ def _optimistic(run: ReportedRun) -> Remark | None:
 
 
 def _below_probe(run: ReportedRun) -> Remark | None:
-    below = sorted(set(run.cv["below_probe"]) | {k for k, meta in run.metas.items() if meta.get("below_probe")})
+    below = sorted(set(run.cv.below_probe) | {k for k, meta in run.metas.items() if meta.below_probe})
     if not below:
         return None
     folds = "fold" if len(below) == 1 else "folds"
@@ -60,7 +61,7 @@ def _below_probe(run: ReportedRun) -> Remark | None:
 
 def _way_out(run: ReportedRun) -> str:
     """What to try; a run that keeps its start is told what this already does for it."""
-    if any(len(meta.get("weights", [])) > 1 for meta in run.metas.values()):
+    if any(len(meta.weights) > 1 for meta in run.metas.values()):
         return "This run averages both (train.keep_start), and all other scores here are of that average."
     return (
         "Try a smaller learning rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
@@ -69,17 +70,16 @@ def _way_out(run: ReportedRun) -> str:
 
 
 def _probe_scores(run: ReportedRun, below: list[int]) -> str:
-    known = [(k, run.metas[k]) for k in below if run.metas.get(k, {}).get("probe_score") is not None]
+    known = [(k, meta) for k, meta in run.metas.items() if k in below and meta.probe_score is not None]
     lines = [
-        f"fold {k} went from {formats.score(meta['probe_score'])} to {formats.score(meta['score'])}"
-        for k, meta in known
+        f"fold {k} went from {formats.score(meta.probe_score)} to {formats.score(meta.score)}" for k, meta in known
     ]
     text = formats.listing(lines) if lines else ""
     return f"{text[:1].upper()}{text[1:]}. " if text else ""
 
 
 def _other_folds(run: ReportedRun) -> Remark | None:
-    if run.cv["sha256"]["folds"] == run.folds_sha256:
+    if not differences(run.cv, folds=run.folds_sha256):
         return None
     return Remark(
         "other-folds",
@@ -114,7 +114,7 @@ def _rows_missing(run: ReportedRun) -> Remark | None:
 
 
 def _undefined(run: ReportedRun) -> Remark | None:
-    folds = [str(k) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is None]
+    folds = [str(k) for k, value in zip(run.fold_numbers, run.cv.per_fold, strict=True) if value is None]
     if not folds:
         return None
     name = run.metric

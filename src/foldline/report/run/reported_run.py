@@ -17,9 +17,13 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
+from foldline.core.records.cv import Cv
+from foldline.core.records.entry import Entry
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.folds_meta import FoldsMeta
+from foldline.core.records.same import differences
 from foldline.core.run_folder import stored_run
-from foldline.core.task import Array, Task, task_from
+from foldline.core.task import Array, Task
 from foldline.images.files.intensity import Intensity
 from foldline.report.look.formats import metric_title
 
@@ -46,7 +50,7 @@ class ReportedRun:
     facts: Competition
     task: Task
     outputs: list[str]
-    cv: dict[str, Any]
+    cv: Cv
     folds_meta: FoldsMeta
     folds_sha256: str
     oof: pd.DataFrame
@@ -55,11 +59,11 @@ class ReportedRun:
     truth: Array
     predicted: Floats
     choices: dict[str, Any] | None = None
-    metas: dict[int, dict[str, Any]] = field(default_factory=dict)
+    metas: dict[int, FoldMeta] = field(default_factory=dict)
     logs: dict[int, pd.DataFrame] = field(default_factory=dict)
     steps: dict[int, pd.DataFrame] = field(default_factory=dict)
-    members: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    ledger: list[dict[str, Any]] = field(default_factory=list)
+    members: dict[str, Cv | None] = field(default_factory=dict)
+    ledger: list[Entry] = field(default_factory=list)
 
     @property
     def targets(self) -> "list[tuple[str, ReportedRun]]":
@@ -85,21 +89,21 @@ class ReportedRun:
     @property
     def probabilities(self) -> bool:
         """Whether `predicted` are probabilities: ranks and values of a regression are none."""
-        return self.task.has_classes and self.cv["blend"] != "rank_mean"
+        return self.task.has_classes and self.cv.blend != "rank_mean"
 
     @property
     def metric(self) -> str:
         """The metric's name for a reader."""
-        return metric_title(self.cv["metric"])
+        return metric_title(self.cv.metric)
 
     @property
     def fitted(self) -> bool:
         """Whether labels are decided by a rule that was fitted on OOF."""
-        return bool((self.cv.get("decision") or {}).get("used") == "fitted")
+        return self.cv.fitted
 
     @property
     def fold_numbers(self) -> list[int]:
-        """The folds that are scored, in the order of `cv["per_fold"]`; with `train.folds` not all there are."""
+        """The folds that are scored, in the order of `cv.per_fold`; with `train.folds` not all there are."""
         return _fold_numbers(self.oof)
 
     @property
@@ -110,8 +114,7 @@ class ReportedRun:
     @property
     def all_k(self) -> int:
         """The number of folds that there are; of a run on other folds than the present ones, those that it has."""
-        same = self.cv["sha256"]["folds"] == self.folds_sha256
-        return int(self.folds_meta.k) if same else self.k
+        return self.k if differences(self.cv, folds=self.folds_sha256) else self.folds_meta.k
 
     @property
     def intensity(self) -> Intensity:
@@ -123,16 +126,15 @@ class ReportedRun:
 def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
     """Reads a run's folder; raises FoldlineError where `predict` or `ensemble` has not run yet."""
     folder = layout.run(comp, run)
-    if not (folder / "cv.json").is_file():
+    cv = Cv.read_if_there(folder / "cv.json")
+    if cv is None:
         raise FoldlineError(
             f"run '{run}' has no out-of-fold score yet",
             where=layout.relative(folder / "cv.json"),
             next=f"make predict COMP={comp} RUN={run}",
         )
-    cv, stored = tables.read_json(folder / "cv.json"), stored_run(layout, comp, run)
-    _require_schema(cv, layout.relative(folder / "cv.json"))
-    outputs = list(cv["outputs"])
-    task = task_from(cv["task"]).of(outputs)
+    stored, outputs = stored_run(layout, comp, run), cv.outputs
+    task = cv.task.of(outputs)
     columns = task.prediction_columns(outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
     folds = load_folds(layout, comp)
@@ -157,25 +159,18 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         metas=_metas(layout, comp, run, numbers),
         logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
         steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),
-        members={name: _member(layout, comp, name) for name in cv["members"]},
+        members={name: Cv.read_if_there(layout.run(comp, name) / "cv.json") for name in cv.members},
         ledger=_ledger(layout, comp, run),
     )
-
-
-def _require_schema(cv: dict[str, Any], where: str) -> None:
-    if cv.get("schema") != 1:
-        raise FoldlineError(
-            f"schema {cv.get('schema')} is not known to this version", where=where, next="run `make predict` again"
-        )
 
 
 def _fold_numbers(oof: pd.DataFrame) -> list[int]:
     return sorted(int(number) for number in oof["fold"].unique())
 
 
-def _metas(layout: Layout, comp: str, run: str, numbers: list[int]) -> dict[int, dict[str, Any]]:
-    paths = {k: layout.fold(comp, run, k) / "meta.json" for k in numbers}
-    return {k: tables.read_json(path) for k, path in paths.items() if path.is_file()}
+def _metas(layout: Layout, comp: str, run: str, numbers: list[int]) -> dict[int, FoldMeta]:
+    metas = {k: FoldMeta.read_if_there(layout.fold(comp, run, k) / "meta.json") for k in numbers}
+    return {k: meta for k, meta in metas.items() if meta is not None}
 
 
 def _tables(
@@ -187,13 +182,7 @@ def _tables(
     return {k: log.apply(pd.to_numeric, errors="coerce") for k, log in logs.items()}
 
 
-def _member(layout: Layout, comp: str, name: str) -> dict[str, Any] | None:
-    path = layout.run(comp, name) / "cv.json"
-    return tables.read_json(path) if path.is_file() else None
-
-
-def _ledger(layout: Layout, comp: str, run: str) -> list[dict[str, Any]]:
+def _ledger(layout: Layout, comp: str, run: str) -> list[Entry]:
     """The submissions that were made from this run, oldest first."""
-    paths = sorted(layout.submission(comp, "x").parent.glob("*.json"))
-    entries = [entry for entry in map(tables.read_json, paths) if isinstance(entry, dict) and entry.get("run") == run]
-    return sorted(entries, key=lambda entry: str(entry.get("time", "")))
+    entries = map(Entry.read, sorted(layout.submission(comp, "x").parent.glob("*.json")))
+    return sorted((entry for entry in entries if entry.run == run), key=lambda entry: entry.time)

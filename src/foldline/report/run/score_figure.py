@@ -7,8 +7,8 @@ from foldline.report.run.reported_run import ReportedRun
 
 def score_strip(run: ReportedRun) -> list[Picture]:
     """Each fold's score, the pooled score and its interval on one axis."""
-    scores = [(k, value) for k, value in zip(run.fold_numbers, run.cv["per_fold"], strict=True) if value is not None]
-    pooled, (low, high) = run.cv["pooled"], run.cv["interval"] or (None, None)
+    scores = [(k, value) for k, value in zip(run.fold_numbers, run.cv.per_fold, strict=True) if value is not None]
+    pooled, (low, high) = run.cv.pooled, run.cv.interval
     if pooled is None or not scores:
         return []
     with palette.drawing():
@@ -34,7 +34,7 @@ def score_strip(run: ReportedRun) -> list[Picture]:
 
 
 def _level(run: ReportedRun) -> str:
-    return f"{100 * run.cv['level']:g} % interval"
+    return f"{100 * run.cv.level:g} % interval"
 
 
 def _lanes(values: list[float], low: float | None, high: float | None) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.records.cv import Cv, Scores
 from foldline.report.look import formats
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import ReportedRun
@@ -19,12 +20,15 @@ def fold_lines(run: ReportedRun) -> list[Line]:
     """One line for each fold, in order; what only training knows is None for an ensemble."""
     rows = run.oof["fold"].astype(int).value_counts()
     lines = []
-    for k, score in zip(run.fold_numbers, run.cv["per_fold"], strict=True):
-        meta = run.metas.get(k, {})
+    for k, score in zip(run.fold_numbers, run.cv.per_fold, strict=True):
+        meta = run.metas.get(k)
         line = {"fold": k, "rows": int(rows[k]), "score": score}
-        line |= {"probe": meta.get("probe_score"), "gain": _gain(run, meta.get("score"), meta.get("probe_score"))}
-        line |= {"below_probe": k in run.cv["below_probe"] or bool(meta.get("below_probe"))}
-        line |= {"epoch": meta.get("selected_epoch"), "epochs": meta.get("epochs"), "seconds": meta.get("seconds")}
+        line |= dict.fromkeys(("probe", "gain", "epoch", "epochs", "seconds"))
+        line |= {"below_probe": k in run.cv.below_probe}
+        if meta is not None:
+            line |= {"probe": meta.probe_score, "gain": _gain(run, meta.score, meta.probe_score)}
+            line |= {"below_probe": line["below_probe"] or meta.below_probe}
+            line |= {"epoch": meta.selected_epoch, "epochs": meta.epochs, "seconds": meta.seconds}
         lines.append(line)
     return lines
 
@@ -33,16 +37,17 @@ def _gain(run: ReportedRun, score: float | None, start: float | None) -> float |
     """By how much `score` is better than `start`; positive is better, whatever the metric's direction."""
     if score is None or start is None:
         return None
-    return score - start if run.cv["direction"] == "max" else start - score
+    return score - start if run.cv.direction == "max" else start - score
 
 
 def metric_lines(run: ReportedRun) -> list[Line]:
     """The competition's metric first, then the further ones: each pooled over all rows and fold by fold."""
-    metrics = {run.cv["metric"]: run.cv} | {k: v for k, v in run.cv["metrics"].items() if k != run.cv["metric"]}
+    metrics: dict[str, Cv | Scores] = {run.cv.metric: run.cv}
+    metrics |= {name: scores for name, scores in run.cv.metrics.items() if name != run.cv.metric}
     shown = ("pooled", "mean", "std", "per_fold")
     return [
-        {"title": formats.metric_title(name), "best": "higher" if scores["direction"] == "max" else "lower"}
-        | {part: scores[part] for part in shown}
+        {"title": formats.metric_title(name), "best": "higher" if scores.direction == "max" else "lower"}
+        | {part: getattr(scores, part) for part in shown}
         for name, scores in metrics.items()
     ]
 
@@ -60,11 +65,11 @@ def member_lines(run: ReportedRun) -> list[Line]:
     return lines
 
 
-def by_default(cv: dict[str, Any]) -> dict[str, float | None]:
+def by_default(cv: Cv) -> dict[str, float | None]:
     """pooled, mean and std by the default decision: a run alone may have no other, so runs are compared by it."""
-    decision = cv.get("decision")
-    if not decision or decision["used"] == "default":
-        return {part: cv[part] for part in ("pooled", "mean", "std")}
+    decision = cv.decision
+    if decision is None or not cv.fitted:
+        return {"pooled": cv.pooled, "mean": cv.mean, "std": cv.std}
     scores = np.array([np.nan if value is None else value for value in decision["default_per_fold"]])
     known = bool(np.isfinite(scores).all())
     std = float(scores.std(ddof=1)) if known and len(scores) > 1 else None

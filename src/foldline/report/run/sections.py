@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foldline.core.records.fold_meta import MeasuredPrecision
 from foldline.report.look import formats
 from foldline.report.run import (
     class_figures,
@@ -115,28 +116,26 @@ SECTIONS: dict[str, Section] = {
 
 def _facts(run: ReportedRun) -> list[tuple[str, str]]:
     """(name, value)."""
-    seconds = run.cv["seconds"] or {}
     facts = [
-        ("Training", formats.duration(seconds.get("train"))),
-        ("Prediction", formats.duration(seconds.get("predict"))),
-        ("Device", str(run.cv["device"] or formats.DASH)),
+        ("Training", formats.duration(run.cv.seconds.train)),
+        ("Prediction", formats.duration(run.cv.seconds.predict)),
+        ("Device", run.cv.device),
     ]
     if run.metas:
         meta = next(iter(run.metas.values()))
-        facts += [("Precision", _precision(meta["precision"])), ("Seed", str(meta["seed"]))]
-        facts += [("Versions", ", ".join(f"{name} {version}" for name, version in meta["versions"].items()))]
+        facts += [("Precision", _precision(meta.precision)), ("Seed", str(meta.seed))]
+        facts += [("Versions", ", ".join(f"{name} {version}" for name, version in meta.versions.items()))]
     return [(name, formats.printable(value)) for name, value in facts]
 
 
-def _precision(precision: dict[str, Any]) -> str:
-    speeds = precision.get("images_per_second") or {}
-    timed = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
-    return f"{precision['choice']} (images a second while training: {timed})" if timed else str(precision["choice"])
+def _precision(precision: MeasuredPrecision) -> str:
+    timed = ", ".join(f"{name} {speed:.0f}" for name, speed in precision.images_per_second.items())
+    return f"{precision.choice} (images a second while training: {timed})" if timed else precision.choice
 
 
 def _hashes(run: ReportedRun) -> list[tuple[str, str]]:
     """The sha256 of everything that the score depends on: (name, hash)."""
-    hashes = [("Folds", run.cv["sha256"]["folds"]), ("Settings", run.cv["sha256"]["run"])]
-    hashes += [(f"Weights, fold {k}", meta["sha256"]["weights"]) for k, meta in run.metas.items()]
-    hashes += [(f"Member {name}", value) for name, value in (run.cv["sha256"].get("members") or {}).items()]
+    hashes = [("Folds", run.cv.sha256.folds), ("Settings", run.cv.sha256.run)]
+    hashes += [(f"Weights, fold {k}", meta.sha256.weights) for k, meta in run.metas.items()]
+    hashes += [(f"Member {name}", value) for name, value in run.cv.sha256.members.items()]
     return [(formats.printable(name), str(value)) for name, value in hashes if value]

@@ -69,11 +69,11 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def commands(run: ReportedRun) -> list[str]:
     """What to type, in the project's folder, to make this run and its report again."""
     comp = f"COMP={shlex.quote(run.comp)}"
-    if (run.cv.get("decision") or {}).get("asked") == "default":
+    if (run.cv.decision or {}).get("asked") == "default":
         comp += " DECIDE=default"
-    if run.cv["members"]:
-        runs = shlex.quote(" ".join(run.cv["members"]))
-        blend = f" BLEND={shlex.quote(run.cv['blend'])}" if run.cv["blend"] not in (None, "mean") else ""
+    if run.cv.members:
+        runs = shlex.quote(" ".join(run.cv.members))
+        blend = f" BLEND={shlex.quote(run.cv.blend)}" if run.cv.blend not in (None, "mean") else ""
         this = f"{comp} RUNS={runs} NAME={shlex.quote(run.run)}{blend}"
         return [f"make ensemble {this}", f"make report {this}"]
     restore, name = _run_file(run)
