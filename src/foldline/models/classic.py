@@ -56,18 +56,12 @@ class SmallNetwork(nn.Module):
         self.num_features, self.drop_rate = num_features, drop_rate
         self.drop = nn.Dropout(drop_rate)
         self.pretrained_cfg: Any = config(mean, std)
-        self.reset_classifier(num_classes)
+        self.num_classes = num_classes
+        self.classifier = nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
 
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.classifier
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new last layer of `num_classes` units; 0 takes it away."""
-        if global_pool is not None:
-            raise TypeError(f"{type(self).__name__} has one way of pooling")
-        self.num_classes = num_classes
-        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """What `neck` takes."""
@@ -86,10 +80,6 @@ class SmallNetwork(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Which parameters form a layer, for layer-wise decay and gradual unfreezing (timm's convention)."""
         return {"features": r"^features\.(\d+)", "neck": r"^neck" if coarse else r"^neck\.(\d+)"}
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """These networks are too small to need it: refused, as timm's own do."""
-        assert not enable, "gradient checkpointing not supported"
 
 
 def _conv_bn_relu(before: int, after: int) -> nn.Sequential:
