@@ -378,3 +378,38 @@ def test_weights_that_predict_no_numbers_stop_the_training(ready: TinyProject) -
     )
     with pytest.raises(FoldlineError, match="no finite numbers"):
         evaluate(job, Broken())
+
+
+def download_again(project: TinyProject) -> None:
+    shutil.rmtree(project.layout.input("tiny"))
+    project.prepare()
+
+
+def test_a_picture_that_was_left_out_and_is_mended(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither training nor what comes after it goes on without it in silence."""
+    picture = project.root / "raw" / "p050.png"
+    whole = picture.read_bytes()
+    project.prepare()
+    train_row = "p050" in set(read_csv(project.layout.folds("tiny"))["row_id"])
+    assert train_row, "choose a picture of a training row"
+    picture.write_bytes(whole[:200])
+    download_again(project)
+    assert train(project, "skip", "data.bad_images=skip") == 0
+    for stage in ("train", "predict", "ensemble"):
+        assert project.run(stage, "--run", "skip") == 0, "nothing has changed"
+    picture.write_bytes(whole)
+    download_again(project)
+    capsys.readouterr()
+    for stage in ("train", "predict", "ensemble"):
+        assert project.run(stage, "--run", "skip") == 2
+        assert "p050.png" in capsys.readouterr().err
+    (project.layout.run("tiny", "skip") / "cv.json").unlink()
+    assert project.run("predict", "--run", "skip") == 2
+    assert "p050.png is not what this fold was trained with" in capsys.readouterr().err
+    for fold in range(3):  # as a version wrote it that did not say what was left out
+        path = project.fold(fold, "skip") / "meta.json"
+        meta = read_json(path)
+        del meta["sha256"]["inputs"]
+        write_json(path, meta)
+    assert project.run("predict", "--run", "skip") == 2
+    assert "p050" in capsys.readouterr().err

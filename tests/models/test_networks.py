@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
+from foldline.core.choices import Weights
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Model
@@ -24,6 +25,7 @@ from foldline.models.backbone import (
 )
 from foldline.models.classic import default_cfgs
 from foldline.models.licences import licence_note
+from foldline.models.weights import weights_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MNIST = f"{CONFIGS}/mnist/network.py:mnist_mlp"
@@ -373,3 +375,18 @@ def test_a_network_of_ones_own_starts_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(model.state_dict()["features.0.0.weight"], trained.state_dict()["features.0.0.weight"])
     with pytest.raises(FoldlineError, match="weights are of another network"):
         build_pretrained(architecture(DERE, options={"filters": 4}), choice, Layout(tmp_path))
+
+
+def test_a_weights_file_is_below_the_project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `extra.rows` is, whatever folder the command runs in; an absolute path stays."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project, elsewhere):
+        folder.mkdir()
+        (folder / "w.safetensors").write_bytes(b"")
+    monkeypatch.chdir(elsewhere)
+    for file, place in (
+        ("w.safetensors", project),
+        (str(elsewhere / "w.safetensors"), elsewhere),
+    ):
+        weights = Weights.model_validate({"name": "file", "options": {"file": file}})
+        assert weights_file(weights, Layout(project)) == place / "w.safetensors"

@@ -161,3 +161,21 @@ def test_what_the_facts_say_of_solution_and_sample() -> None:
         facts = Competition.parse(parse_yaml(FACTS.replace(*change) if change[0] else FACTS, where=""), where="")
         found[name] = (facts.has_solution, facts.makes_sample)
     assert found == {"labelled": (True, True), "unlabelled": (False, False), "sample": (True, False)}
+
+
+def test_a_score_that_is_undefined_is_null_and_said(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AUC of held-out rows that are all of one class; and a run whose own score was undefined too."""
+    folds(layout, "tiny")
+    sample = read_csv(layout.holdout_sample("tiny"))
+    write_csv(layout.submission("tiny", "mine"), sample.assign(**dict.fromkeys(CLASSES, "0.3333")))
+    path = layout.submission("tiny", "mine").with_suffix(".json")
+    write_json(path, old("ledger", cv={"pooled": None, "mean": None, "std": None}))
+    monkeypatch.setattr("foldline.stages.score.score", lambda *_, **__: float("nan"))
+    assert score_submission(layout, "tiny", "mine") == {"accuracy": None}
+    entry = read_json(path)
+    assert (entry["private"], entry["private_metrics"]) == (None, {"accuracy": None})
+    words = capsys.readouterr().out
+    assert "accuracy undefined" in words
+    assert words.rstrip().endswith("undefined)")
