@@ -9,7 +9,7 @@ import pytest
 
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file
-from foldline.scoring.metrics import score
+from scoring.by_shape import score
 from tiny import FACTS, RUN, TinyProject
 
 

@@ -13,13 +13,12 @@ from foldline.core.paths import Layout
 from foldline.core.task import TASKS, Task
 from foldline.report.comparison.page import build_comparison
 from foldline.report.comparison.rivals import Comparison, caveats, read_comparison
-from foldline.scoring.intervals import paired_difference
-from foldline.scoring.metrics import score
 from foldline.scoring.paired import compare_runs
 from report.made_rivals import add_rival, make_rivals
 from report.made_runs import COMP, OUTPUTS
 from report.test_browser import BROWSER, measure
 from report.test_page import Reader, loads_nothing
+from scoring.by_shape import paired_difference, score
 from tasks import PLAIN
 
 

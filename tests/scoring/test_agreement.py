@@ -10,7 +10,8 @@ import scipy.stats
 import sklearn.metrics as sk
 
 from foldline.core.task import TASKS, Array
-from foldline.scoring.metrics import METRICS, confusion, per_class_accuracy, score, score_labels
+from foldline.scoring.metrics import METRICS
+from scoring.by_shape import confusion, per_class_accuracy, score, score_labels
 
 TIGHT = 1e-9
 SEEDS = range(5)

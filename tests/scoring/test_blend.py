@@ -8,7 +8,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array, Task
 from foldline.scoring.blend import BLENDS, blend, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
-from foldline.scoring.metrics import score
+from scoring.by_shape import score
 from tasks import PLAIN
 
 every_blend = pytest.mark.parametrize("name", BLENDS)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.scoring.intervals import bootstrap_interval
-from foldline.scoring.metrics import metric_named, score
+from foldline.scoring.metrics import metric_named
+from scoring.by_shape import bootstrap_interval, score
 
 TRUTH = np.array([0.0, 1, 1, 0])
 PROB = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])

@@ -7,8 +7,7 @@ import pytest
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array
-from foldline.scoring.intervals import bootstrap_interval, paired_difference
-from foldline.scoring.metrics import score
+from scoring.by_shape import bootstrap_interval, paired_difference, score
 
 
 def binary(rows: int, seed: int, strength: float = 1.0) -> tuple[Array, Array]:

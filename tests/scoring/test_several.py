@@ -10,8 +10,8 @@ from foldline.core.task import Array, Several, Task, hot_truth, task_from
 from foldline.scoring.blend import BLENDS, blend
 from foldline.scoring.decide import fit_decision
 from foldline.scoring.entities import aggregate
-from foldline.scoring.intervals import bootstrap_interval, paired_difference
-from foldline.scoring.metrics import metric_for, score
+from foldline.scoring.metrics import metric_for
+from scoring.by_shape import bootstrap_interval, paired_difference, score
 
 OUTPUTS = ["kind=a", "kind=b", "kind=c", "ill=no", "ill=yes", "kg="]
 TARGETS = {"kind": "multiclass", "ill": "binary", "kg": "regression"}

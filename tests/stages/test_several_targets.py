@@ -14,7 +14,7 @@ from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.engine.new_files import predict_files
 from foldline.report.live.state import newest_predictions, open_live
-from foldline.scoring.metrics import score
+from scoring.by_shape import score
 from tiny import RUN
 
 METRIC = "2*recall_macro(colour) + recall_macro(shade) + r2(width)"

@@ -1,7 +1,7 @@
 """From probabilities to labels: thresholds and cut points fitted on OOF predictions. Arrays in, arrays out.
 
-A decision that is fitted on the same rows that it is scored on is optimistic: `Decision.optimistic` says so in
-words, and `cross_fitted` gives labels whose score is not, because each fold's decision comes from the others.
+A score on the rows that a decision was fitted on is optimistic. `cross_fitted` gives labels whose score is not,
+because each fold's decision comes from the others.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,6 @@ class Decision:
     kind: Literal["argmax", "round", "threshold", "thresholds", "cuts", "blocks"]
     numbers: tuple[float, ...] = ()
     minimum: int = 0
-
-    @property
-    def optimistic(self) -> str:
-        """Why a score of the rows that it was fitted on is optimistic; empty where nothing was fitted."""
-        unfitted = set(self.numbers) <= ({0.5} if self.kind == "thresholds" else set())
-        return "" if unfitted else f"the {self.kind} for labels were fitted on the scored rows"
 
 
 def decide(decision: Decision, prob: Array) -> Array:

@@ -18,11 +18,11 @@ def bootstrap_interval(
     truth: Array,
     prediction: Array,
     *,
+    task: Task,
     clusters: "NDArray[np.generic] | None" = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    task: Task | None = None,
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of a score: (low, high).
 
@@ -48,11 +48,11 @@ def paired_difference(
     left: Array,
     right: Array,
     *,
+    task: Task,
     clusters: "NDArray[np.generic] | None" = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    task: Task | None = None,
 ) -> tuple[float, float, float]:
     """Score of `left` minus score of `right` on the same rows, with its bootstrap interval: (difference, low, high).
 
@@ -69,9 +69,7 @@ def paired_difference(
     return first(everything) - second(everything), *_percentiles(differences, level)
 
 
-def _scorer(
-    name: str | Metric, truth: Array, prediction: Array, task: Task | None
-) -> tuple[Callable[[Index], float], int]:
+def _scorer(name: str | Metric, truth: Array, prediction: Array, task: Task) -> tuple[Callable[[Index], float], int]:
     """A function from row numbers to the score of those rows, and the number of rows.
 
     Checks, decisions and ranks are made once; a metric that is a mean over rows is computed once as well.

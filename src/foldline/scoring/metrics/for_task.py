@@ -5,9 +5,7 @@ its plain mean over all targets. Weights are divided by their sum.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,7 +15,6 @@ from foldline.scoring.metrics.catalogue import METRICS, SET_TWIN, metric_named
 from foldline.scoring.metrics.metric import Metric, Part
 
 TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>[^\s()]+)\((?P<target>[^()]+)\)")
-Prepare = Callable[[str | Metric, Array, Array, Task | None], tuple[Metric, Array, Array]]
 
 
 def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
@@ -77,51 +74,6 @@ def _combined(name: str, task: Task, where: str) -> Metric:
 def target_metrics(metric: Metric) -> list[str]:
     """Each target's own part by its name, where there are several."""
     return [f"{part.metric.name}({part.target})" for part in metric.parts] if len(metric.parts) > 1 else []
-
-
-def as_parts_read(
-    metric: Metric, truth: Array, prediction: Array, task: Task, as_read_by: Prepare
-) -> tuple[Metric, Array, Array]:
-    """The metric and the arrays that it reads: those of each target's metric, side by side, so that rows can be drawn.
-
-    Args:
-        truth: [rows, targets]; prediction: [rows, outputs].
-        as_read_by: what brings one target's arrays into the form of its metric.
-    """
-    blocks = {block.name: block for block in task.blocks}
-    terms = []
-    truths: list[Array] = []
-    predictions: list[Array] = []
-    for part in metric.parts:
-        block = blocks[part.target]
-        form, true, predicted = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
-        terms.append((part.weight, form.function, _Columns(truths, true), _Columns(predictions, predicted)))
-    function = partial(_weighted_mean, tuple(terms))
-    return replace(metric, function=function), np.concatenate(truths, axis=1), np.concatenate(predictions, axis=1)
-
-
-class _Columns:
-    """The place of one array among others that are joined side by side; [rows] stays [rows]."""
-
-    def __init__(self, before: list[Array], array: Array) -> None:
-        wide = array.reshape(len(array), -1)
-        start = sum(other.shape[1] for other in before)
-        self.place = start if array.ndim == 1 else slice(start, start + wide.shape[1])
-        before.append(wide)
-
-    def of(self, joined: Array) -> Array:
-        """The array again, or the same rows of it."""
-        return joined[:, self.place]
-
-
-def _weighted_mean(
-    terms: Sequence[tuple[float, Callable[[Array, Array], float], _Columns, _Columns]], truth: Array, prediction: Array
-) -> float:
-    """The weighted mean of the targets' scores; nan where one of them is undefined."""
-    scores = [
-        weight * function(true.of(truth), predicted.of(prediction)) for weight, function, true, predicted in terms
-    ]
-    return float(sum(scores) / sum(weight for weight, *_ in terms))
 
 
 def _unprepared(truth: Array, prediction: Array) -> float:  # noqa: ARG001 - as every metric's function

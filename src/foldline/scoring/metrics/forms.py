@@ -11,39 +11,19 @@ Truth is [rows] class indices or [rows, outputs]; predictions are [rows, outputs
 | value | [rows, columns] | numbers [rows, columns]; of ordinal classes the expected class index |
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, Array, Task
-from foldline.scoring.metrics.catalogue import SET_TWIN, metric_named
-from foldline.scoring.metrics.for_task import as_parts_read, metric_for
+from foldline.core.task import Array, Task
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.metric import Metric
 from foldline.scoring.metrics.ranking import order_codes
 
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
-
-
-def guess_task(name: str | Metric, truth: Array, prediction: Array) -> Task:
-    """The first task that fits the arrays and has a meaning for the metric. Name the task where you know it.
-
-    [rows] truth is single-label; [rows, outputs] of 0 and 1 is multi-label, of shares soft, else regression.
-    """
-    metric = metric_named(name) if isinstance(name, str) else name
-    kinds = (*metric.kinds, "set") if metric.name in SET_TWIN else metric.kinds
-    fitting = [name for name in _candidates(truth, prediction) if TASKS[name].fits(kinds)]
-    if not fitting:
-        raise FoldlineError(f"metric '{metric.name}' has no meaning for truth and predictions of these shapes")
-    return TASKS[fitting[0]]
-
-
-def _candidates(truth: Array, prediction: Array) -> list[str]:
-    if truth.ndim == 1:
-        numbers = ["regression"] if prediction.ndim == 1 or prediction.shape[1] == 1 else []
-        two = ["binary"] if prediction.ndim == 1 or prediction.shape[1] <= 2 else []
-        return [*two, "multiclass", "ordinal", *numbers]
-    sets = ["multilabel"] if bool(np.isin(truth, (0.0, 1.0)).all()) else []
-    shares = ["soft"] if bool((truth >= 0).all() and (np.abs(truth.sum(axis=1) - 1) < 1e-6).all()) else []
-    return [*sets, *shares, "regression"]
 
 
 def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
@@ -60,7 +40,7 @@ def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
     return truth, prediction
 
 
-def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task | None) -> tuple[Metric, Array, Array]:
+def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task) -> tuple[Metric, Array, Array]:
     """The metric, and the arrays in the form that its function reads. Resampling rows keeps the form.
 
     Raises:
@@ -68,10 +48,9 @@ def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task |
             probabilities where these are needed.
     """
     truth, prediction = check_arrays(truth, prediction)
-    task = task or guess_task(name, truth, prediction)
     metric = metric_for(name, task)
     if metric.parts:
-        return as_parts_read(metric, truth, prediction, task, as_read_by)
+        return _as_parts_read(metric, truth, prediction, task)
     if metric.input == "value":
         return metric, *_as_values(truth, prediction)
     if not task.has_classes:
@@ -84,6 +63,44 @@ def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task |
     if metric.input == "label":
         return metric, *decided(truth, prediction, task)
     return metric, truth, np.clip(prediction, 0.0, 1.0)
+
+
+def _as_parts_read(metric: Metric, truth: Array, prediction: Array, task: Task) -> tuple[Metric, Array, Array]:
+    """Of several targets what each one's metric reads, side by side, so that rows can be drawn."""
+    blocks = {block.name: block for block in task.blocks}
+    terms = []
+    truths: list[Array] = []
+    predictions: list[Array] = []
+    for part in metric.parts:
+        block = blocks[part.target]
+        form, true, predicted = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
+        terms.append((part.weight, form.function, _Columns(truths, true), _Columns(predictions, predicted)))
+    function = partial(_weighted_mean, tuple(terms))
+    return replace(metric, function=function), np.concatenate(truths, axis=1), np.concatenate(predictions, axis=1)
+
+
+class _Columns:
+    """The place of one array among others that are joined side by side; [rows] stays [rows]."""
+
+    def __init__(self, before: list[Array], array: Array) -> None:
+        wide = array.reshape(len(array), -1)
+        start = sum(other.shape[1] for other in before)
+        self.place = start if array.ndim == 1 else slice(start, start + wide.shape[1])
+        before.append(wide)
+
+    def of(self, joined: Array) -> Array:
+        """The array again, or the same rows of it."""
+        return joined[:, self.place]
+
+
+def _weighted_mean(
+    terms: Sequence[tuple[float, Callable[[Array, Array], float], _Columns, _Columns]], truth: Array, prediction: Array
+) -> float:
+    """The weighted mean of the targets' scores; nan where one of them is undefined."""
+    scores = [
+        weight * function(true.of(truth), predicted.of(prediction)) for weight, function, true, predicted in terms
+    ]
+    return float(sum(scores) / sum(weight for weight, *_ in terms))
 
 
 def decided(truth: Array, prob: Array, task: Task) -> tuple[Array, Array]:
