@@ -14,7 +14,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.run import Run
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Task, task_from
 from foldline.scoring.cv import cross_validation
 from old_records import old
 
@@ -26,6 +26,7 @@ METRIC = {
     "ordinal": "quadratic_weighted_kappa",
     "regression": "rmse",
     "soft": "kl_divergence",
+    "several": "accuracy(kind) + r2(weight)",
 }
 FURTHER: dict[str, list[str]] = {
     "binary": ["accuracy", "precision", "recall", "f1"],
@@ -34,6 +35,7 @@ FURTHER: dict[str, list[str]] = {
     "ordinal": ["accuracy"],
     "regression": ["mae", "r2"],
     "soft": ["log_loss"],
+    "several": [],
 }
 OUTPUTS: dict[str, list[str]] = {
     "binary": ["ok", "defective"],
@@ -43,6 +45,8 @@ OUTPUTS: dict[str, list[str]] = {
     "regression": ["width", "height"],
     "soft": ["smooth", "disk"],
 }
+SEVERAL_OUTPUTS = ["kind=cat", "kind=dog", "kind=newt", "weight="]
+SEVERAL = task_from({"kind": "multiclass", "weight": "regression"}).of(SEVERAL_OUTPUTS)
 
 
 def make_run(
@@ -88,6 +92,11 @@ def write_facts(layout: Layout, task: Task) -> None:
 
 def _arrays(task: Task, outputs: int, rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """[rows] or [rows, outputs] truth, and predictions that are mostly right."""
+    if task.targets:
+        sizes = [len(range(outputs)[block.columns]) for block in task.blocks]
+        parts = [_arrays(block.task, size, rows, rng) for block, size in zip(task.blocks, sizes, strict=True)]
+        truths, predictions = zip(*parts, strict=True)
+        return np.column_stack(truths), np.concatenate(predictions, axis=1)
     if task.single_label:
         truth = np.arange(rows, dtype=np.float64) % outputs
         logits = 2.5 * np.eye(outputs)[truth.astype(int)] + rng.normal(0, 1, (rows, outputs))
@@ -112,6 +121,15 @@ def _rows(layout: Layout, task: Task, names: list[str], truth: Array) -> pd.Data
     frame = pd.DataFrame({"row_id": ids, "image": [f"{row_id}.png" for row_id in ids]})
     if task.single_label:
         labels = pd.DataFrame({"target": [names[int(i)] for i in truth]})
+    elif task.targets:
+        labels = pd.DataFrame(
+            {
+                f"target_{block.name}": [block.outputs(names)[int(i)] for i in truth[:, block.target]]
+                if block.task.single_label
+                else truth[:, block.target]
+                for block in task.blocks
+            }
+        )
     elif task.label_sets:
         labels = pd.DataFrame(truth.astype(int).astype(str), columns=task.target_columns(names))
     else:
