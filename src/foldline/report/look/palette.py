@@ -119,6 +119,11 @@ def blank(width: int, height: int) -> "Figure":
     return Figure(figsize=(width * PX, height * PX), dpi=96, layout="constrained")
 
 
+def corner(axes: "Axes", text: str) -> None:
+    """A number in the lower right corner."""
+    axes.text(0.97, 0.06, text, ha="right", color=INK, fontsize=11, transform=axes.transAxes)
+
+
 def svg_uri(figure: "Figure") -> str:
     """The figure as `data:image/svg+xml;base64,...`."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg(figure).encode()).decode("ascii")

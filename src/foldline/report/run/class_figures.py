@@ -45,11 +45,10 @@ def _binary_roc(run: ReportedRun) -> list[Picture]:
         for fold in sorted(run.oof["fold"].unique()):
             part = (run.oof["fold"] == fold).to_numpy()
             if len(np.unique(is_positive[part])) == 2:
-                axes.plot(
-                    *analysis.roc(is_positive[part], prob[part], 120), color=palette.MUTED, linewidth=0.8, alpha=0.6
-                )
+                curve = analysis.roc(is_positive[part], prob[part], 120)
+                axes.plot(*curve, color=palette.MUTED, linewidth=0.8, alpha=0.6)
         axes.plot(*analysis.roc(is_positive, prob), color=palette.ACCENT, linewidth=2.2)
-        axes.text(0.97, 0.06, f"AUC {auc:.4f}", ha="right", color=palette.INK, fontsize=11, transform=axes.transAxes)
+        palette.corner(axes, f"AUC {auc:.4f}")
         uri = palette.svg_uri(figure)
     name = formats.printable(run.outputs[1])
     alt = f"ROC curve of “{name}”, all folds pooled: the area under it is {auc:.4f}."
@@ -58,22 +57,17 @@ def _binary_roc(run: ReportedRun) -> list[Picture]:
 
 
 def _class_rocs(run: ReportedRun) -> list[Picture]:
-    areas = []
-    for i in range(len(run.outputs)):
-        areas.append(analysis.area(analysis.one_against_rest(run.task, run.truth, i), run.predicted[:, i])[0])
+    members = [analysis.one_against_rest(run.task, run.truth, i) for i in range(len(run.outputs))]
+    areas = [analysis.area(is_class, run.predicted[:, i])[0] for i, is_class in enumerate(members)]
     if np.isnan(areas).all():
         return []
     worst, mean = int(np.nanargmin(areas)), float(np.nanmean(areas))
     with palette.drawing():
         figure, axes = _roc_axes()
         for i in [*(j for j in range(len(areas)) if j != worst and not np.isnan(areas[j])), worst]:
-            curve = analysis.roc(analysis.one_against_rest(run.task, run.truth, i), run.predicted[:, i], 150)
-            axes.plot(
-                *curve, color=palette.WARM if i == worst else palette.ACCENT, linewidth=2.2 if i == worst else 1.1
-            )
-        axes.text(
-            0.97, 0.06, f"mean AUC {mean:.4f}", ha="right", color=palette.INK, fontsize=11, transform=axes.transAxes
-        )
+            colour, width = (palette.WARM, 2.2) if i == worst else (palette.ACCENT, 1.1)
+            axes.plot(*analysis.roc(members[i], run.predicted[:, i], 150), color=colour, linewidth=width)
+        palette.corner(axes, f"mean AUC {mean:.4f}")
         uri = palette.svg_uri(figure)
     name = formats.printable(run.outputs[worst])
     lowest = f"the lowest is “{name}” with {areas[worst]:.4f}"
@@ -130,10 +124,10 @@ def distributions(run: ReportedRun) -> list[Picture]:
 def _histograms(run: ReportedRun) -> list[Picture]:
     is_positive, prob = analysis.one_against_rest(run.task, run.truth, 1), run.predicted[:, 1]
     names = [formats.printable(name) for name in run.outputs]
-    edges = np.linspace(0, 1, 26)
+    parts, edges = (prob[~is_positive], prob[is_positive]), np.linspace(0, 1, 26)
     with palette.drawing():
         figure, axes = palette.canvas(*SIZE)
-        for part, colour in ((prob[~is_positive], palette.ACCENT), (prob[is_positive], palette.WARM)):
+        for part, colour in zip(parts, (palette.ACCENT, palette.WARM), strict=True):
             if len(part):
                 heights = 100 * np.histogram(part, edges)[0] / len(part)
                 axes.stairs(heights, edges, fill=True, color=colour, alpha=0.18)
@@ -142,17 +136,13 @@ def _histograms(run: ReportedRun) -> list[Picture]:
         axes.set(xlim=(-0.01, 1.01), xlabel=f"predicted probability of “{formats.printable(names[1], 28)}”")
         axes.set_ylabel("% of the class's rows")
         uri = palette.svg_uri(figure)
-    medians = [
-        float(np.median(part)) if len(part) else float("nan") for part in (prob[~is_positive], prob[is_positive])
-    ]
+    medians = [formats.score(float(np.median(part)) if len(part) else None, 2) for part in parts]
     alt = (
-        f"Distribution of the predicted probability of “{names[1]}”: median {formats.score(medians[0], 2)} for rows "
-        f"of “{names[0]}”, {formats.score(medians[1], 2)} for rows of “{names[1]}”."
+        f"Distribution of the predicted probability of “{names[1]}”: median {medians[0]} for rows of “{names[0]}”, "
+        f"{medians[1]} for rows of “{names[1]}”."
     )
-    legend = [
-        ("accent", f"true label {formats.printable(names[0], 28)}"),
-        ("warm", f"true label {formats.printable(names[1], 28)}"),
-    ]
+    keys = zip(("accent", "warm"), names, strict=True)
+    legend = [(key, f"true label {formats.printable(name, 28)}") for key, name in keys]
     caption = "The less the two overlap, the better the classes are separated."
     return [Picture("distribution", "Score distribution by true class", uri, *SIZE, alt, caption, legend)]
 

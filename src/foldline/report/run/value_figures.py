@@ -53,7 +53,7 @@ def _scatter(run: ReportedRun, output: int) -> Picture:
         axes.plot(true, value, "o", color=palette.ACCENT, markersize=3.4, alpha=0.45, markeredgewidth=0)
         axes.set(xlabel="true", ylabel="predicted")
         axes.locator_params(nbins=6)
-        axes.text(0.97, 0.06, f"R² {formats.score(error['r2'])}", ha="right", fontsize=11, transform=axes.transAxes)
+        palette.corner(axes, f"R² {formats.score(error['r2'])}")
         uri = palette.svg_uri(figure)
     errors = f"R² {formats.score(error['r2'])}, RMSE {formats.score(error['rmse'])}"
     alt = f"Predicted against true values{_of(run, output)}: {errors}."
