@@ -15,7 +15,7 @@ from foldline.core.tables import read_csv, read_json
 from foldline.core.task import TASKS
 from foldline.engine.losses.catalogue import build_objective
 from foldline.engine.predict_run import load_models
-from tiny import RUN, TinyProject
+from tiny import FACTS, RUN, TinyProject
 
 NETWORK = """
 from torch import nn
@@ -115,6 +115,17 @@ def test_a_network_is_rebuilt_from_the_folds_folder_alone(own: TinyProject) -> N
     own_code.forget()
     with pytest.raises(FoldlineError, match=r"code/network\.py is not there, or is not the code"):
         load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_a_metric_that_picked_the_epoch_is_an_input(own: TinyProject, select: str) -> None:
+    place = own.root / "configs" / "tiny" / "metric.py"
+    place.write_text("def right(truth, prob):\n    return float(((prob[:, 1] > 0.5) == truth).mean())\n")
+    own.write_yaml("competition", {**FACTS, "metric": "metric.py:right"})
+    given = ["--name", "picked", "--set", f"train.select={select}", "--fold", "0"]
+    assert own.run("train", *given) == 0
+    place.write_text(place.read_text().replace("0.5", "0.4"))
+    assert own.run("train", *given) == (2 if select == "best" else 0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ that was made from something else than what is there now is noticed.
 from collections.abc import Iterable
 
 from foldline.core import own_code
+from foldline.core.competition import load_competition
 from foldline.core.paths import Layout
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
@@ -37,6 +38,9 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iter
         if meta is not None:
             hashes[f"{setting}: {name}"] = meta.sha256.weights
     hashes |= own_code.run_sha256(layout, comp, run)
+    if run.train.select == "best":
+        metric = load_competition(layout, comp).metric
+        hashes |= {f"metric: {metric.rpartition('/')[2]}": digest} if (digest := own_code.sha256(metric)) else {}
     return hashes | {LEFT_OUT + image: digest for image, digest in pictures_sha256(layout, comp, left_out).items()}
 
 
