@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import foldline
 from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
@@ -44,7 +45,7 @@ def test_a_file_of_before_is_read_and_written_as_it_was(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", ["meta", "cv", "folds", "ledger"])
 def test_keys_keep_their_order(tmp_path: Path, name: str) -> None:
     RECORDS[name].read(FOLDER / f"{name}.json").write(tmp_path / "a.json")
-    further = {"facts_sha256", "private_metrics"}  # no longer written; at the end
+    further = {"facts_sha256", "crop", "private_metrics"}  # no longer written, or at the end
     keys = [list(json.loads(path.read_text())) for path in (FOLDER / f"{name}.json", tmp_path / "a.json")]
     assert [key for key in keys[0] if key not in further] == [key for key in keys[1] if key not in further]
 
@@ -112,3 +113,11 @@ def test_a_run_on_other_folds_is_no_leak() -> None:
     with pytest.raises(FoldlineError, match="run 'both' was made on other folds") as raised:
         require_same(Cv.model_validate(old("ensemble_cv")), folds="1" * 64, where="here")
     assert "leak" not in raised.value.what
+
+
+def test_nobody_else_opens_the_files() -> None:
+    """JSON is read by the records, of raw files by the readers, and by the picture cache its own index."""
+    house = Path(foldline.__file__).parent
+    allowed = ("core/records/", "core/tables.py", "core/run_folder.py", "readers/", "images/cache.py")
+    paths = [path.relative_to(house).as_posix() for path in house.rglob("*.py") if "read_json(" in path.read_text()]
+    assert [path for path in paths if not path.startswith(allowed)] == []
