@@ -19,7 +19,7 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.core.task import Task
-from foldline.images.files.decode import BadImageError, preview, resize
+from foldline.images.files.decode import BadImageError, preview
 from foldline.report.look.formats import metric_title
 from foldline.report.run.pictures import data_uri
 from foldline.scoring.metrics import metric_for
@@ -154,9 +154,7 @@ def _image(live: LiveRun, image: str) -> str:
         pixels = preview(live.layout.input(live.comp) / image.split("|", maxsplit=1)[0])
     except (BadImageError, FoldlineError):  # FoldlineError: no package here reads this kind
         return ""
-    height, width, _ = pixels.shape
-    scale = SIDE_PX / max(height, width)
-    return data_uri(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))))
+    return data_uri(pixels, SIDE_PX)
 
 
 def _number(cell: str) -> float | None:

@@ -122,16 +122,16 @@ def _thumbnail(run: ReportedRun, image: str) -> tuple[str, str, bool]:
     except (BadImageError, FoldlineError) as error:  # FoldlineError: no package here reads this kind
         reason = error.what if isinstance(error, FoldlineError) else str(error)
         return "", formats.printable(reason, 60), False
-    height, width, _ = pixels.shape
-    scale = min(1.0, SIDE_PX / max(height, width))
-    small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    return data_uri(small), "", max(height, width) < PIXELATED_PX
+    return data_uri(pixels, SIDE_PX), "", max(pixels.shape[:2]) < PIXELATED_PX
 
 
-def data_uri(pixels: Pixels) -> str:
-    """The picture as PNG where it is tiny, else as JPEG; gray where all its channels are equal."""
+def data_uri(pixels: Pixels, side_px: int) -> str:
+    """The picture of at most `side_px`: PNG where it is tiny, else JPEG; gray where all its channels are equal."""
     import cv2
 
+    height, width, _ = pixels.shape
+    scale = min(1.0, side_px / max(height, width))
+    pixels = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
     gray = bool((pixels == pixels[..., :1]).all())
     ready = pixels[..., 0] if gray else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     kind, options = ("png", []) if max(ready.shape) < PIXELATED_PX else ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, 82])
