@@ -95,9 +95,9 @@ def symmetries(recipe: str, size: tuple[int, int] = (4, 4)) -> Counter[bytes]:
 
 @pytest.mark.parametrize(("recipe", "count"), [(FISH, 4), (PEPE, 2), (DERE, 4), ("flips", 4), ("dihedral", 8)])
 def test_a_recipe_of_symmetries_gives_each_about_equally_often(recipe: str, count: int) -> None:
-    found = symmetries(recipe)
-    assert len(found) == count
-    assert min(found.values()) > 400 / count * 0.6
+    counts = symmetries(recipe)
+    assert len(counts) == count
+    assert min(counts.values()) > 400 / count * 0.6
 
 
 @pytest.mark.parametrize(

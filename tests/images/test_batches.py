@@ -25,12 +25,12 @@ def training_rows(augment: Augment, channels: int = 3, **more: Any) -> TrainingR
 
 
 def digest(rows: TrainingRows, workers: int = 0) -> str:
-    found = sha256()
+    hashed = sha256()
     for epoch in range(3):
         for images, chosen in training_batches(rows, epoch, 4, workers=workers):
-            found.update(images.numpy().tobytes())
-            found.update(chosen.astype("<i8").tobytes())
-    return found.hexdigest()[:16]
+            hashed.update(images.numpy().tobytes())
+            hashed.update(chosen.astype("<i8").tobytes())
+    return hashed.hexdigest()[:16]
 
 
 @pytest.mark.parametrize(

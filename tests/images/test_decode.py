@@ -155,9 +155,9 @@ def test_exif_rotation_is_applied(kind: str, orientation: int) -> None:
         8: np.rot90(SMOOTH),
     }[orientation]
     for channels in (3,) if kind == ".jpg" else (3, 4):
-        found = decode_bytes(content, channels)
-        assert found.shape[:2] == turned.shape[:2]
-        assert np.abs(found[:, :, :3].astype(int) - turned).mean() < 6
+        pixels = decode_bytes(content, channels)
+        assert pixels.shape[:2] == turned.shape[:2]
+        assert np.abs(pixels[:, :, :3].astype(int) - turned).mean() < 6
 
 
 @pytest.mark.parametrize("kind", [".png", ".tif"])
@@ -376,10 +376,10 @@ def test_intensity(intensity: Intensity, dtype: Any, numbers: list[float], expec
 def test_percentiles_leave_outliers_out() -> None:
     values = np.append(np.linspace(0, 1, 998), [-1e6, 1e6]).reshape(10, 100, 1)
     assert to_bytes(values, "minmax")[0, :, 0].std() < 1
-    found = to_bytes(values, "percentile")
-    assert found.min() == 0
-    assert found.max() == 255
-    assert found.std() > 60
+    pixels = to_bytes(values, "percentile")
+    assert pixels.min() == 0
+    assert pixels.max() == 255
+    assert pixels.std() > 60
 
 
 def test_colours_share_a_range_and_bands_do_not() -> None:

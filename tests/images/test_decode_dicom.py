@@ -87,8 +87,8 @@ def stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
     return to_bytes(values[:, :, None].astype(np.float64), "minmax")[:, :, 0]
 
 
-def near(found: NDArray[Any], expected: NDArray[Any], tolerance: float = 1.0) -> bool:
-    return bool(found.shape == expected.shape and np.abs(found.astype(np.float64) - expected).max() <= tolerance)
+def near(pixels: NDArray[Any], expected: NDArray[Any], tolerance: float = 1.0) -> bool:
+    return bool(pixels.shape == expected.shape and np.abs(pixels.astype(np.float64) - expected).max() <= tolerance)
 
 
 def test_eight_bits_are_untouched() -> None:
@@ -157,10 +157,10 @@ def test_padding_is_black_and_no_part_of_the_range(photometric: str) -> None:
     signed[:3] = -30000
     made = dataset(signed, PhotometricInterpretation=photometric)
     made.add_new("PixelPaddingValue", "SS", -30000)
-    found = gray(made)
-    assert (found[:3] == 0).all()
+    pixels = gray(made)
+    assert (pixels[:3] == 0).all()
     inner = stretched(signed[3:])
-    assert np.array_equal(found[3:], 255 - inner if photometric == "MONOCHROME1" else inner)
+    assert np.array_equal(pixels[3:], 255 - inner if photometric == "MONOCHROME1" else inner)
 
 
 def test_the_middle_frame() -> None:
@@ -247,8 +247,8 @@ def test_jpeg_inside(colour: bool) -> None:
     made["PixelData"].is_undefined_length = True
     if colour:
         made.PhotometricInterpretation = "YBR_FULL_422"
-    found = decode_bytes(written(made), 3 if colour else 1)
-    assert np.abs(found.astype(int).squeeze() - picture).mean() < 3
+    pixels = decode_bytes(written(made), 3 if colour else 1)
+    assert np.abs(pixels.astype(int).squeeze() - picture).mean() < 3
 
 
 WHOLE: dict[str, Dataset] = {"plain": dataset(DEEP, 12), "8 bits": dataset(GRAY), "colour": dataset(RGB)}
@@ -309,8 +309,8 @@ def test_threads_give_what_one_thread_gives(tmp_path: Path) -> None:
     for kind in ("rle", "jpeg 2000", "jpeg-ls"):
         (tmp_path / kind).write_bytes(written(WHOLE[kind]))
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda path: decode(path, 1), [tmp_path / kind] * 16))
-        assert all(np.array_equal(picture[:, :, 0], stretched(DEEP)) for picture in found)
+            pictures = list(pool.map(lambda path: decode(path, 1), [tmp_path / kind] * 16))
+        assert all(np.array_equal(picture[:, :, 0], stretched(DEEP)) for picture in pictures)
 
 
 def test_dicoms_go_through_the_cache(tmp_path: Path) -> None:

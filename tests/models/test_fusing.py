@@ -102,8 +102,8 @@ class Odd(nn.Module):
 
 
 def _around(model: Odd, x: Tensor) -> Tensor:
-    found = model.conv(x)
-    return model.bn(found) + found  # type: ignore[no-any-return]
+    output = model.conv(x)
+    return model.bn(output) + output  # type: ignore[no-any-return]
 
 
 def _twice(model: Odd, x: Tensor) -> Tensor:

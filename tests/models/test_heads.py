@@ -79,16 +79,16 @@ def test_pools_do_what_they_say(name: str) -> None:
         assert [key.endswith("global_pool.p") for key in odd.missing_keys] == ([True] if pool == "gem" else [])
     features = torch.rand_like(models["avg"].forward_features(torch.rand(2, 3, 64, 64))) + 0.1  # type: ignore[operator]
     flat = torch.ones_like(features) * features[..., :1, :1]
-    found = {pool: model.forward_head(features) for pool, model in models.items()}  # type: ignore[operator]
+    logits = {pool: model.forward_head(features) for pool, model in models.items()}  # type: ignore[operator]
     same = {pool: model.forward_head(flat) for pool, model in models.items()}  # type: ignore[operator]
-    assert torch.equal(found["default"], found["avg"])
+    assert torch.equal(logits["default"], logits["avg"])
     for pool in ("max", "avgmax", "gem"):
-        assert not torch.allclose(found[pool], found["avg"], atol=1e-4)
+        assert not torch.allclose(logits[pool], logits["avg"], atol=1e-4)
         assert torch.allclose(same[pool], same["avg"], atol=1e-3)
     for name, parameter in models["gem"].named_parameters():
         if name.endswith("global_pool.p"):
             parameter.fill_(1.0)
-    assert torch.allclose(models["gem"].forward_head(features), found["avg"], atol=1e-5)  # type: ignore[operator]
+    assert torch.allclose(models["gem"].forward_head(features), logits["avg"], atol=1e-5)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["test_vit", "levit_128", *(f"{CONFIGS}/{name}" for name in NETWORKS)])
@@ -113,10 +113,10 @@ class TestMultiDropout:
     def test_mean_of_the_masks_logits(self) -> None:
         layer, x = MultiDropout(6, 2, dropout=0.5, samples=4).train(), torch.rand(3, 6)
         torch.manual_seed(5)
-        found = layer(x)
+        logits = layer(x)
         torch.manual_seed(5)
         each = [nn.functional.linear(nn.functional.dropout(x, 0.5), layer.weight, layer.bias) for _ in range(4)]
-        assert torch.allclose(found, torch.stack(each).mean(0), atol=1e-6)
+        assert torch.allclose(logits, torch.stack(each).mean(0), atol=1e-6)
 
     def test_more_masks_are_less_noisy(self) -> None:
         def noise(samples: int) -> float:
@@ -142,9 +142,9 @@ class TestArcFace:
         layer = ArcFace(2, 3, scale=10.0, centers=1)
         with torch.no_grad():
             layer.weight.copy_(torch.tensor([[5.0, 0.0], [0.0, 0.1], [-1.0, 0.0]]))
-        found = layer(torch.tensor([[3.0, 0.0], [1.0, 1.0]]))
+        cosines = layer(torch.tensor([[3.0, 0.0], [1.0, 1.0]]))
         root = 10 / math.sqrt(2)
-        assert torch.allclose(found, torch.tensor([[10.0, 0.0, -10.0], [root, root, -root]]), atol=1e-5)
+        assert torch.allclose(cosines, torch.tensor([[10.0, 0.0, -10.0], [root, root, -root]]), atol=1e-5)
 
     def test_the_nearest_centre_counts(self) -> None:
         layer = ArcFace(2, 2, scale=1.0, centers=2)
@@ -156,9 +156,9 @@ class TestArcFace:
         layer = ArcFace(8, 3, scale=30.0, centers=1)
         x = torch.rand(4, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = layer(x)
-        assert found.dtype == torch.float32
-        assert torch.equal(found, layer(x))
+            cosines = layer(x)
+        assert cosines.dtype == torch.float32
+        assert torch.equal(cosines, layer(x))
 
 
 def beside(kind: str = "linear") -> HeadedNetwork:

@@ -34,10 +34,10 @@ def test_by_hand() -> None:
         [1, 0, 0, 0, 1, 0],
         [0, 1, 0, 10 / std, 0, 0],
     ]
-    found = encoding.encode(TRAIN)
-    assert found.dtype == np.float32
-    assert found.shape == (4, encoding.features)
-    assert np.allclose(found, expected)
+    encoded = encoding.encode(TRAIN)
+    assert encoded.dtype == np.float32
+    assert encoded.shape == (4, encoding.features)
+    assert np.allclose(encoded, expected)
 
 
 def test_comes_back_from_json_the_same() -> None:
@@ -63,19 +63,19 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
 def test_what_training_rows_never_show_is_nothing() -> None:
     """A weight that no training row moved must not meet a test row."""
     encoding = fit_encoding(TRAIN.iloc[:2], ["age", "site"])
-    found = encoding.encode(pd.DataFrame({"age": ["", "nan"], "site": ["neck", "n/a"]}))
+    encoded = encoding.encode(pd.DataFrame({"age": ["", "nan"], "site": ["neck", "n/a"]}))
     assert encoding.features == 3
-    assert np.array_equal(found, np.zeros((2, 3)))
+    assert np.array_equal(encoded, np.zeros((2, 3)))
 
 
 def test_rare_words_share_a_column() -> None:
     common = [f"w{i:02d}" for i in range(50)]
     frame = pd.DataFrame({"site": common * 2 + ["rare1", "rare2"]})
     encoding = fit_encoding(frame, ["site"])
-    found = encoding.encode(pd.DataFrame({"site": ["w07", "rare1", "rare2", "never seen"]}))
+    encoded = encoding.encode(pd.DataFrame({"site": ["w07", "rare1", "rare2", "never seen"]}))
     assert encoding.features == 51
-    assert found.argmax(1).tolist() == [7, 50, 50, 50]
-    assert (found.sum(1) == 1).all()
+    assert encoded.argmax(1).tolist() == [7, 50, 50, 50]
+    assert (encoded.sum(1) == 1).all()
 
 
 @pytest.mark.parametrize("cells", [["1", "inf"], ["1", "2 kg"], ["", "NA"]])

@@ -147,8 +147,8 @@ def test_old_meta_still_loads() -> None:
 @pytest.mark.parametrize(("name", "mean", "std"), [(MNIST, 0.0, 1.0), (DERE, 0.5, 0.5), ("cifar_cnn", 0.5, 0.5)])
 def test_own_preprocessing(name: str, mean: float, std: float) -> None:
     model = build(architecture(name))
-    found = preprocessing_of(model, 2)
-    assert (found.mean, found.std) == ([mean] * 2, [std] * 2)
+    scaling = preprocessing_of(model, 2)
+    assert (scaling.mean, scaling.std) == ([mean] * 2, [std] * 2)
 
 
 def test_the_shapes_that_the_recipes_name() -> None:

@@ -29,17 +29,17 @@ def prepared(root: Path, comp: str) -> Layout:
 @pytest.mark.parametrize("comp", RECIPES)
 def test_rows_classes_and_labels(comp: str, tmp_path: Path) -> None:
     layout, recipe = prepared(tmp_path, comp), RECIPES[comp]
-    found = load_folds(layout, comp)
-    assert found.outputs == recipe.classes
-    assert (len(found.frame), len(found.test)) == (recipe.train, recipe.test)
-    assert set(found.frame["target"]) == set(recipe.classes)
-    assert set(found.test.columns) == {"row_id", "image"}, "no label may be among the test rows"
-    assert set(found.frame["row_id"]).isdisjoint(found.test["row_id"])
-    assert set(found.frame["image"]).isdisjoint(found.test["image"])
+    folds = load_folds(layout, comp)
+    assert folds.outputs == recipe.classes
+    assert (len(folds.frame), len(folds.test)) == (recipe.train, recipe.test)
+    assert set(folds.frame["target"]) == set(recipe.classes)
+    assert set(folds.test.columns) == {"row_id", "image"}, "no label may be among the test rows"
+    assert set(folds.frame["row_id"]).isdisjoint(folds.test["row_id"])
+    assert set(folds.frame["image"]).isdisjoint(folds.test["image"])
     solution = read_csv(layout.holdout_solution(comp))
-    assert solution["row_id"].tolist() == found.test["row_id"].tolist()
+    assert solution["row_id"].tolist() == folds.test["row_id"].tolist()
     assert set(solution["target"]) <= set(recipe.classes)
-    assert read_csv(layout.holdout_sample(comp))["row_id"].tolist() == found.test["row_id"].tolist()
+    assert read_csv(layout.holdout_sample(comp))["row_id"].tolist() == folds.test["row_id"].tolist()
 
 
 @pytest.mark.parametrize("comp", RECIPES)
@@ -66,8 +66,8 @@ def test_every_source_brings_the_files_that_the_facts_name(comp: str) -> None:
 
 
 def test_masks_of_fish_are_no_rows(tmp_path: Path) -> None:
-    found = load_folds(prepared(tmp_path, "fish"), "fish")
-    images = [*found.frame["image"], *found.test["image"]]
+    folds = load_folds(prepared(tmp_path, "fish"), "fish")
+    images = [*folds.frame["image"], *folds.test["image"]]
     assert len(images) == len(set(images)) == 90
     assert not [path for path in images if " GT/" in path or path.startswith("NA_")]
     names = [path.split("/") for path in images]
@@ -76,21 +76,21 @@ def test_masks_of_fish_are_no_rows(tmp_path: Path) -> None:
 
 def test_simpsons_labels_are_those_of_folders_and_of_file_names(tmp_path: Path) -> None:
     layout = prepared(tmp_path, "simpsons")
-    found = load_folds(layout, "simpsons")
-    assert found.frame["target"].value_counts().to_dict() == SIMPSONS, "each picture once, though it lies there twice"
-    assert all(path.count("simpsons_dataset") == 1 for path in found.frame["image"])
+    read = load_folds(layout, "simpsons")
+    assert read.frame["target"].value_counts().to_dict() == SIMPSONS, "each picture once, though it lies there twice"
+    assert all(path.count("simpsons_dataset") == 1 for path in read.frame["image"])
     solution = read_csv(layout.holdout_solution("simpsons"))
     assert set(solution["target"]) == set(SIMPSONS_TEST)
     assert all(row.rpartition("_")[0] == name for row, name in zip(solution["row_id"], solution["target"], strict=True))
-    missing = found.frame.groupby("target")["fold"].nunique()
+    missing = read.frame.groupby("target")["fold"].nunique()
     assert missing["lionel_hutz"] == 3, "a class of three pictures is in three of five folds, and no error"
 
 
 def test_cifar_rows_come_from_all_batches(tmp_path: Path) -> None:
     layout = prepared(tmp_path, "cifar10")
-    found = load_folds(layout, "cifar10")
-    assert found.frame["row_id"].tolist() == [f"train_{i:05d}" for i in range(50)]
-    assert found.frame.groupby(["target", "fold"]).size().to_numpy().tolist() == [1] * 50
+    folds = load_folds(layout, "cifar10")
+    assert folds.frame["row_id"].tolist() == [f"train_{i:05d}" for i in range(50)]
+    assert folds.frame.groupby(["target", "fold"]).size().to_numpy().tolist() == [1] * 50
     assert read_csv(layout.holdout_solution("cifar10"))["target"].tolist()[:3] == ["airplane", "automobile", "bird"]
 
 
