@@ -180,6 +180,16 @@ def test_folds_that_stopped_early_are_said(tmp_path: Path) -> None:
     assert "a after 2 to 4 epochs, mean of 3 folds" in build_comparison(read_comparison(layout, COMP))
 
 
+def test_a_broken_run_is_left_out_in_words(tmp_path: Path) -> None:
+    layout = make_rivals(tmp_path, TASKS["binary"], {"a": 0.6, "b": 0.9})
+    (layout.run(COMP, "b") / "cv.json").write_text("{}")
+    tables.write_json(layout.runs(COMP) / "my run" / "cv.json", tables.read_json(layout.run(COMP, "a") / "cv.json"))
+    found = read_comparison(layout, COMP)
+    assert [rival.name for rival in found.rivals] == ["a"]
+    assert "the key 'comp' is missing" in found.left_out["b"]
+    assert "cannot be the name" in found.left_out["my run"]
+
+
 def test_train_scores_are_drawn_where_they_are_logged(tmp_path: Path) -> None:
     layout = make_rivals(tmp_path, TASKS["binary"], {"a": 0.6})
     assert "training loss and AUC" not in build_comparison(read_comparison(layout, COMP))

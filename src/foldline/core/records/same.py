@@ -20,16 +20,16 @@ def differences(
         inputs: what else a fold was trained with, by setting; what is gone by now is no difference.
     """
     made = record.sha256
-    found = []
+    words = []
     if folds and made.folds != folds:
-        found.append(f"{record.title} was made on other folds: {made.folds[:12]}, and now they are {folds[:12]}")
+        words.append(f"{record.title} was made on other folds: {made.folds[:12]}, and now they are {folds[:12]}")
     if run and made.run != run:
-        found.append(f"{record.title} was made with other choices than those of now")
+        words.append(f"{record.title} was made with other choices than those of now")
     if inputs and isinstance(record, FoldMeta):
         before = record.sha256.inputs
         changed = sorted(name for name in before.keys() & inputs.keys() if before[name] != inputs[name])
-        found += [f"{name} is not what this fold was trained with: it has changed since then" for name in changed]
-    return found
+        words += [f"{name} is not what this fold was trained with: it has changed since then" for name in changed]
+    return words
 
 
 def require_same(
@@ -45,8 +45,8 @@ def require_same(
 
     A fold on other folds may have seen rows that are validation rows now: that is a leak.
     """
-    found = differences(record, folds=folds, run=run, inputs=inputs)
-    if found:
+    words = differences(record, folds=folds, run=run, inputs=inputs)
+    if words:
         leak = isinstance(record, FoldMeta) and record.sha256.folds != (folds or record.sha256.folds)
         note = " (a leak: its network may have seen rows that are validated on now)" if leak else ""
-        raise FoldlineError(f"{'; '.join(found)}{note}", where=where, next=next)
+        raise FoldlineError(f"{'; '.join(words)}{note}", where=where, next=next)

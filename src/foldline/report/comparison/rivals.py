@@ -140,19 +140,19 @@ def read_comparison(layout: Layout, comp: str, runs: Sequence[str] = (), against
 
 def _all_runs(layout: Layout, comp: str, folds: Folds) -> tuple[list[str], dict[str, str]]:
     """The predicted runs on the present folds, and the others with a reason."""
-    names, left_out = [], {}
+    names: list[str] = []
+    left_out: dict[str, str] = {}
     for path in sorted(layout.runs(comp).glob("*/cv.json")):
-        words = differences(Cv.read(path), folds=folds.sha256)
-        if words:
-            left_out[path.parent.name] = "; ".join(words)
-        else:
-            names.append(path.parent.name)
-    for name in list(names):
+        name = path.parent.name
         try:
+            reasons = differences(Cv.read(path), folds=folds.sha256)
             stored_run(layout, comp, name)
         except FoldlineError as error:
-            names.remove(name)
-            left_out[name] = f"its settings are of an earlier version: {error.what}"
+            reasons = [error.what]
+        if reasons:
+            left_out[name] = "; ".join(reasons)
+        else:
+            names.append(name)
     return names, left_out
 
 
