@@ -17,8 +17,9 @@ import torch
 from foldline.core.run import Augment
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import DTYPES
-from foldline.images.augment import RECIPES, Augmenter
+from foldline.images.augment import Augmenter
 from foldline.images.files.decode import decode, resize
+from foldline.images.recipes import RECIPES
 from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
 

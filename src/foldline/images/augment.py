@@ -5,7 +5,6 @@ the rows, or where training was interrupted.
 """
 
 import inspect
-import os
 import random
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -17,10 +16,7 @@ from numpy.typing import NDArray
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Augment
-from foldline.images.recipes import RECIPES
 from foldline.images.transforms import WHERE, build_transforms, require_transforms
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a server for the newest version
 
 Pixels = NDArray[np.uint8]
 ERASING = -2  # the key's last part for erasing, apart from all others: rows, repeats and batches are not negative
@@ -90,6 +86,8 @@ def _transforms(settings: Augment, height_width: tuple[int, int], channels: int 
         build = own_code.load(settings.recipe, BUILDER, where="augment.recipe")
         made = own_code.attempt(settings.recipe, lambda: build(*arguments), where="augment.recipe")
         return require_transforms(made, where=f"augment.recipe: {settings.recipe}")
+    from foldline.images.recipes import RECIPES
+
     if settings.recipe not in RECIPES:
         raise unknown("augmentation recipe", settings.recipe, list(RECIPES), where="augment.recipe")
     return RECIPES[settings.recipe](*arguments)

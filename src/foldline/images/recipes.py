@@ -1,11 +1,15 @@
 """Named recipes: what training images go through, as lists of albumentations. Reads and writes no files.
 
 A recipe is a function of the strength (0 leaves only what has no strength, such as flips), the picture's size and its
-number of channels. Operations on colour are left out unless there are three channels.
+number of channels. Operations on colour are left out unless there are three channels. Albumentations takes a second to
+import, so this module is imported where a recipe is asked for.
 """
 
 from collections.abc import Callable
 from typing import Any
+
+import albumentations as alb
+import cv2
 
 Size = tuple[int, int]
 Recipe = Callable[[float, Size, int | None], list[Any]]
@@ -15,16 +19,11 @@ RANDAUGMENT_MAGNITUDE = 0.3  # the share of the largest change at strength 1: th
 
 
 def _flip(*, up_down: bool = False) -> Any:
-    import albumentations as alb
-
     return alb.VerticalFlip(p=0.5) if up_down else alb.HorizontalFlip(p=0.5)
 
 
 def _shift(strength: float, degrees: float) -> Any:
     """Small moves, turns and zooms; the border is mirrored, so that no black corner tells what was done."""
-    import albumentations as alb
-    import cv2
-
     reach = 0.05 * strength
     return alb.Affine(
         translate_percent=(-reach, reach),
@@ -36,16 +35,12 @@ def _shift(strength: float, degrees: float) -> Any:
 
 
 def _light_and_contrast(strength: float) -> Any:
-    import albumentations as alb
-
     reach = min(0.2 * strength, 0.9)
     return alb.RandomBrightnessContrast(brightness_limit=reach, contrast_limit=reach, p=1.0)
 
 
 def _hues(strength: float, channels: int | None) -> list[Any]:
     """Hue and saturation, for colour pictures alone."""
-    import albumentations as alb
-
     if channels != RGB:
         return []
     return [
@@ -56,20 +51,14 @@ def _hues(strength: float, channels: int | None) -> list[Any]:
 
 
 def _noise(strength: float, p: float) -> Any:
-    import albumentations as alb
-
     return alb.GaussNoise(std_range=(0.01 * strength, 0.04 * strength), p=p)
 
 
 def _blur(strength: float, p: float) -> Any:
-    import albumentations as alb
-
     return alb.GaussianBlur(blur_limit=0, sigma_limit=(0.1 * strength, 1.0 * strength), p=p)
 
 
 def _gamma(strength: float) -> Any:
-    import albumentations as alb
-
     reach = min(25 * strength, 80)
     return alb.RandomGamma(gamma_limit=(100 - reach, 100 + reach), p=0.5)
 
@@ -88,23 +77,17 @@ def _flips(strength: float, size: Size, channels: int | None) -> list[Any]:  # n
 
 
 def _dihedral(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-
     turns = [alb.SquareSymmetry(p=1.0) if size[0] == size[1] else _half_turns()]
     return turns if strength == 0 else [*turns, _shift(strength, 10.0), _light_and_contrast(strength)]
 
 
 def _half_turns() -> Any:
     """One of the four symmetries of a picture that is no square; quarter turns would change its size."""
-    import albumentations as alb
-
     left_right, up_down = alb.HorizontalFlip(p=1.0), alb.VerticalFlip(p=1.0)
     return alb.OneOf([alb.NoOp(p=1.0), left_right, up_down, alb.Sequential([left_right, up_down], p=1.0)], p=1.0)
 
 
 def _medium(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-
     if strength == 0:
         return [_flip()]
     soften = alb.OneOf([_blur(strength, 1.0), _noise(strength, 1.0)], p=0.3)
@@ -112,9 +95,6 @@ def _medium(strength: float, size: Size, channels: int | None) -> list[Any]:  # 
 
 
 def _heavy(strength: float, size: Size, channels: int | None) -> list[Any]:
-    import albumentations as alb
-    import cv2
-
     if strength == 0:
         return [_flip()]
     bend = alb.GridDistortion(distort_limit=0.2 * strength, border_mode=cv2.BORDER_REFLECT_101, p=0.3)
@@ -125,8 +105,6 @@ def _heavy(strength: float, size: Size, channels: int | None) -> list[Any]:
 
 
 def _holes(strength: float) -> Any:
-    import albumentations as alb
-
     largest = min(0.15 * strength, 0.5)
     return alb.CoarseDropout(
         num_holes_range=(1, 4), hole_height_range=(largest / 3, largest), hole_width_range=(largest / 3, largest), p=0.5
@@ -134,9 +112,6 @@ def _holes(strength: float) -> Any:
 
 
 def _document(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-    import cv2
-
     if strength == 0:
         return []
     tilt = alb.Perspective(scale=(0.0, 0.04 * strength), border_mode=cv2.BORDER_REPLICATE, p=0.5)
@@ -145,17 +120,11 @@ def _document(strength: float, size: Size, channels: int | None) -> list[Any]:  
 
 
 def _coarser(strength: float) -> Any:
-    import albumentations as alb
-    import cv2
-
     pair = {"downscale": cv2.INTER_LINEAR, "upscale": cv2.INTER_LINEAR}  # INTER_AREA ends at four channels
     return alb.Downscale(scale_range=(max(1 - 0.3 * strength, 0.25), 0.95), interpolation_pair=pair, p=1.0)
 
 
 def _medical(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-    import cv2
-
     if strength == 0:
         return []
     bend = alb.GridDistortion(distort_limit=0.1 * strength, border_mode=cv2.BORDER_REFLECT_101, p=0.3)
@@ -163,8 +132,6 @@ def _medical(strength: float, size: Size, channels: int | None) -> list[Any]:  #
 
 
 def _randaugment(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    import albumentations as alb
-
     share = min(RANDAUGMENT_MAGNITUDE * strength, 1.0)
     if share == 0:
         return [_flip()]
@@ -174,9 +141,6 @@ def _randaugment(strength: float, size: Size, channels: int | None) -> list[Any]
 
 def _randaugment_moves(share: float) -> list[Any]:
     """Turned by up to 30 degrees, sheared by up to 17 (0.3), moved by up to 45 % of the side, times the share."""
-    import albumentations as alb
-    import cv2
-
     border = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1.0}
     shear, move = 17 * share, 0.45 * share
     return [
@@ -190,8 +154,6 @@ def _randaugment_moves(share: float) -> list[Any]:
 
 def _randaugment_tones(share: float) -> list[Any]:
     """Changes of light that every number of channels knows."""
-    import albumentations as alb
-
     reach = 0.9 * share
     return [
         alb.RandomBrightnessContrast(brightness_limit=reach, contrast_limit=0, p=1.0),
@@ -204,8 +166,6 @@ def _randaugment_tones(share: float) -> list[Any]:
 
 def _randaugment_colours(share: float, channels: int | None) -> list[Any]:
     """What needs one or three channels; for others nothing."""
-    import albumentations as alb
-
     if channels != RGB:
         return []
     saturation = (1 - 0.9 * share, 1 + 0.9 * share)
