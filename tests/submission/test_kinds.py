@@ -273,6 +273,13 @@ CASES: dict[str, tuple[str, Competition, list[str], Any, str]] = {
         [[0.25, 0.75, 1.5], [0.5, 0.5, -2]],
         "id,mm,colour\na,1.5,10\nb,-2.0,2\n",
     ),
+    "a class and a whole number": (
+        "id,hue,grade\na,2,0\nb,2,0\n",
+        facts({"hue": "multiclass", "grade": "regression"}, "quadratic_weighted_kappa", bounds=[0, 4]),
+        ["hue=2", "hue=10", "grade="],
+        [[0.25, 0.75, 1.5], [0.5, 0.5, 7.25]],
+        "id,hue,grade\na,10,2\nb,2,4\n",
+    ),
     "lines of several targets": (
         "row_id,target\na_1_width,0\na_1_hue,0\nb_1_width,0\nb_1_hue,0\n",
         facts({"hue": "multiclass", "width": "regression"}, "accuracy(hue)"),

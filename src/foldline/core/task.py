@@ -224,7 +224,8 @@ class Several(Task):
 
     def classes(self, outputs: Sequence[str]) -> list[str]:
         """The outputs that are classes: all but those of numbers."""
-        return [name for name in outputs if not name.endswith(BETWEEN)]
+        blocks = self.of(outputs).blocks
+        return [name for block in blocks if block.task.has_classes for name in outputs[block.columns]]
 
     def default_labels(self, prob: Array) -> Array:
         """[rows, targets] class indices and numbers."""

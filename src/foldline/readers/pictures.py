@@ -136,7 +136,7 @@ def _picture(line: NDArray[Any], pixels: Pixels, where: str) -> NDArray[np.uint8
     """The picture of one line: [height, width, channels] uint8."""
     height, width = pixels.height_width
     if pixels.columns[0].endswith("*"):
-        channels = [_numbers(list(line), where)]
+        channels = [_numbers(line, where)]
     else:
         channels = [_numbers(_split(cell, pixels.separator), where) for cell in line]
     expected = height * width * pixels.channels
@@ -157,9 +157,9 @@ def _split(cell: Any, separator: str) -> list[Any]:
     return cell.strip("[] ").split(None if separator in (" ", "whitespace") else separator)
 
 
-def _numbers(cells: list[Any], where: str) -> NDArray[np.float64]:
+def _numbers(cells: list[Any] | NDArray[Any], where: str) -> NDArray[np.float64]:
     try:
-        return np.array(cells, dtype=np.float64)
+        return np.asarray(cells, dtype=np.float64)
     except ValueError as error:
         raise FoldlineError(f"a pixel is no number: {error}", where=where) from error
 

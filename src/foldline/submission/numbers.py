@@ -154,27 +154,32 @@ class Targets(Columns):
     name = "targets"
 
     def placeholders(self) -> Placeholders:
-        return {name: next(iter(self.classes(name)), 0.0) for name, _ in self.task.targets}
+        return {name: next(iter(self.classes(j)), 0.0) for j, (name, _) in enumerate(self.task.targets)}
 
     def suits(self) -> bool:
         return bool(self.task.targets)
 
-    def classes(self, target: str) -> list[str]:
+    def classes(self, place: int) -> list[str]:
         """The class names of a target; empty for a number."""
-        block = next(block for block in self.task.blocks if block.name == target)
+        block = self.task.blocks[place]
         return block.task.classes(block.outputs(self.outputs))
 
     def cells(self, values: Array, decision: Decision) -> Cells:
+        """Numbers are whole where the target's metric compares labels."""
+        whole = {part.target for part in self.metric.parts if part.metric.input == "label"}
         labels, cells = self.task.default_labels(values), {}
         for column, place in self.output_of.items():
-            names = self.classes(self.task.targets[place][0])
-            numbers = labels[:, place]
-            named = texts(names[int(label)] for label in numbers.tolist()) if names else None
-            cells[column] = shortest_texts(numbers, self.bounds) if named is None else named
+            names, numbers = self.classes(place), labels[:, place]
+            if names:
+                cells[column] = texts(names[int(label)] for label in numbers.tolist())
+            elif self.task.targets[place][0] in whole:
+                cells[column] = whole_texts(np.clip(np.floor(numbers + 0.5), *(self.bounds or (-np.inf, np.inf))))
+            else:
+                cells[column] = shortest_texts(numbers, self.bounds)
         return cells
 
     def check_column(self, gate: Gate, column: str, word: str) -> Array:
-        names = self.classes(self.task.targets[list(self.words).index(word)][0])
+        names = self.classes(list(self.words).index(word))
         if not names:
             return super().check_column(gate, column, word)
         gate.require_words(column, names)
@@ -184,12 +189,8 @@ class Targets(Columns):
         """1 for the class, or the number; 0 for targets without a column."""
         values = np.zeros((len(frame), len(self.outputs)))
         for column, place in self.output_of.items():
-            block = self.task.blocks[place]
-            names = self.classes(block.name)
-            if names:
-                values[:, block.columns] = np.array(names) == frame[column].to_numpy(dtype=object)[:, None]
-            else:
-                values[:, block.columns] = frame[[column]].astype(np.float64)
+            block, names, cells = self.task.blocks[place], self.classes(place), frame[[column]].to_numpy(dtype=object)
+            values[:, block.columns] = np.array(names) == cells if names else cells.astype(np.float64)
         return values
 
 
