@@ -11,7 +11,9 @@ import torch
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Optim
 from foldline.core.tables import read_csv, read_json
+from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.optim import build_optimizer, freeze
+from foldline.engine.loop.step import Learner
 from foldline.engine.machine.precision import Precision, choose_precision, set_batch_norm
 from tiny import TinyProject
 
@@ -131,3 +133,36 @@ def test_a_loss_that_is_no_number_stops_with_advice(project: TinyProject, capsys
     settings = "optim.lr=1e30 optim.clip=none optim.name=sgd schedule.warmup=0"
     assert project.run("train", "--name", "nan", "--set", settings, "--fold", "0") == 2
     assert "lower optim.lr" in capsys.readouterr().err
+
+
+def test_the_rate_that_is_logged_is_the_runs_own(project: TinyProject) -> None:
+    project.prepare()
+    for name, scales in (("head", "optim.head_lr=10"), ("layers", "optim.head_lr=10 optim.layer_decay=0.5")):
+        settings = f"schedule=constant schedule.warmup=0 optim.lr=1e-3 {scales} train.epochs=1"
+        assert project.run("train", "--name", name, "--set", settings, "--fold", "0") == 0
+        assert float(read_csv(project.fold(0, name) / "log.csv")["lr"][1]) == pytest.approx(1e-3, rel=1e-12)
+
+
+def test_seconds_are_those_of_the_whole_fold_and_speed_counts_rows(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by a second at each batch, by a hundred at each validation."""
+    project.prepare()
+    now = [0.0]
+
+    def later(seconds: float, function: Any) -> Any:
+        def call(*given: Any, **more: Any) -> Any:
+            now[0] += seconds
+            return function(*given, **more)
+
+        return call
+
+    monkeypatch.setattr("foldline.engine.loop.fit.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("foldline.engine.loop.fit.evaluate", later(100.0, evaluate))
+    monkeypatch.setattr(Learner, "learn", later(1.0, Learner.learn))
+    settings = "train.epochs=2 train.batch_size=1000 train.precision=fp32"
+    assert project.run("train", "--name", "slow", "--set", settings, "--fold", "0") == 0
+    meta, log = read_json(project.fold(0, "slow") / "meta.json"), read_csv(project.fold(0, "slow") / "log.csv")
+    assert meta["seconds"] == 302
+    assert log["seconds"].astype(float).tolist() == [100, 201, 302]
+    assert log["images_per_second"][1:].astype(float).tolist() == [meta["rows_train"]] * 2

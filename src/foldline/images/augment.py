@@ -222,10 +222,10 @@ def _words(shape: Sequence[int]) -> str:
 
 
 def key_seed(*key: int) -> int:
-    """A 32-bit seed that depends on every part of the key.
+    """A 32-bit seed that depends on every part of the key; whole numbers of any type are alike.
 
     >>> key_seed(0, 1, 2, 3) == key_seed(0, 1, 2, 3), key_seed(0, 1) == key_seed(1, 0)
     (True, False)
     """
-    digest = blake2b(repr(key).encode(), digest_size=4).digest()
+    digest = blake2b(repr(tuple(map(int, key))).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")

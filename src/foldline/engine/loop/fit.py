@@ -44,8 +44,9 @@ class Position:
     loss_sum: float = 0.0  # over this epoch's batches so far
     right: int = 0  # rows whose class was right, and rows of which that can be said
     judged: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
+    rows: int = 0  # of this epoch's batches so far
+    seconds: float = 0.0  # of the whole fold: training, validation, resume points
+    epoch_seconds: float = 0.0  # of this epoch's batches alone
     best_epoch: int = 0
     steps_logged: int = 0
     scaler: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class _Training:
         self.best: State = {}
         self.step_losses: list[float] = []  # of the batches of one step; a resume point always stands between two
         self.steps_log = StepsLog(job.folder / "steps.csv")
+        self.clock = time.monotonic()
 
     def resume_or_start(self) -> None:
         """Goes on from the resume point, or scores the start as epoch 0."""
@@ -96,10 +98,18 @@ class _Training:
             self.learner.scaler.load_state_dict(self.position.scaler)
         self.learner.rates.load(self.position.rates)
         self.steps_log.cut(self.position.steps_logged)
+        self.clock = time.monotonic()
         say(f"  fold {self.job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
+
+    def tick(self) -> float:
+        """The seconds since it was called last; they are added to the fold's."""
+        before, self.clock = self.clock, time.monotonic()
+        self.position.seconds += self.clock - before
+        return self.clock - before
 
     def save(self) -> None:
         """Writes the resume point."""
+        self.tick()
         self.position.scaler = self.learner.scaler.state_dict()
         self.position.rates = self.learner.rates.state()
         self.position.steps_logged = self.steps_log.flush()
@@ -115,19 +125,18 @@ class _Training:
             first=position.batch, workers=job.run.data.workers, pin=job.device.type == "cuda",
         )  # fmt: skip
         title = f"fold {job.fold}, epoch {position.epoch + 1}"
-        saved = clock = time.monotonic()
+        self.tick()
+        saved = self.clock
         for images, rows in progress.over(batches, title, total=self.batches, done=position.batch):
             whole_step = self._learn(images, rows)
-            now = time.monotonic()
-            position.seconds += now - clock
-            position.epoch_seconds += now - clock
-            clock = now
+            position.epoch_seconds += self.tick()
             inside = whole_step and position.batch < self.batches
-            if inside and (flag.asked or now - saved >= job.run.train.checkpoint_minutes * 60):
+            if inside and (flag.asked or self.clock - saved >= job.run.train.checkpoint_minutes * 60):
                 self.save()
                 if flag.asked:
                     raise KeyboardInterrupt
-                saved = clock = time.monotonic()
+                self.tick()
+                saved = self.clock
 
     def _place(self) -> Place:
         """Where the next batch stands."""
@@ -143,6 +152,7 @@ class _Training:
         learnt = self.learner.learn(images, rows, place)
         position.loss_sum += learnt.loss
         position.batch += 1
+        position.rows += len(rows)
         self.step_losses.append(learnt.loss)
         if learnt.right is not None:
             position.right += learnt.right
@@ -160,8 +170,8 @@ class _Training:
         self._record(train_loss=self.position.loss_sum / self.batches)
         position = self.position
         position.epoch += 1
-        position.batch, position.loss_sum, position.epoch_seconds = 0, 0.0, 0.0
-        position.right = position.judged = 0
+        position.loss_sum = position.epoch_seconds = 0.0
+        position.batch = position.rows = position.right = position.judged = 0
         self.save()
         if self.job.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -176,10 +186,10 @@ class _Training:
             row["train_accuracy"] = position.right / position.judged if position.judged else None
         last = number == job.run.train.epochs
         looked = last or number % job.run.train.validate_every == 0
-        found = self._validate(number) if looked else {"valid_loss": None, "score": None}
-        trained = self.batches * job.run.train.batch_size
-        row |= found | {
-            "images_per_second": trained / position.epoch_seconds if train_loss is not None else None,
+        row |= self._validate(number) if looked else {"valid_loss": None, "score": None}
+        self.tick()
+        row |= {
+            "images_per_second": position.rows / position.epoch_seconds if train_loss is not None else None,
             "memory_mb": memory_mb(job.device),
             "seconds": position.seconds,
         }
@@ -196,13 +206,16 @@ class _Training:
             job.on_epoch(job.fold, number, _score(row))
 
     def _validate(self, number: int) -> LogRow:
-        found, predictions = evaluate(self.job, self.averages.predicting(number))
+        columns, predictions = evaluate(self.job, self.averages.predicting(number))
         table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
         write_parquet(self.job.folder / "latest.parquet", table)
-        return found
+        return columns
 
     def _rate(self) -> float:
-        return float(max(group["lr"] for group in self.learner.optimizer.param_groups))
+        """The rate that layer decay and the head's own rate are multiples of."""
+        groups = self.learner.optimizer.param_groups
+        group = min(groups, key=lambda group: abs(group.get("lr_scale", 1.0) - 1))  # where 1, without rounding
+        return float(group["lr"] / group.get("lr_scale", 1.0))
 
     def _refresh(self, model: nn.Module) -> None:
         """Batch-norm statistics from this epoch's training pictures."""
@@ -253,6 +266,7 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
             training.finish_epoch()
             if flag.asked:
                 raise KeyboardInterrupt
+    training.tick()
     position = training.position
     last = training.averages.predicting(position.epoch).state_dict()
     return Fitted(cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds)

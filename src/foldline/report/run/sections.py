@@ -117,7 +117,7 @@ SECTIONS: dict[str, Section] = {
 def _facts(run: ReportedRun) -> list[tuple[str, str]]:
     """(name, value)."""
     facts = [
-        ("Training", formats.duration(run.cv.seconds.train)),
+        ("Training and validation", formats.duration(run.cv.seconds.train)),
         ("Prediction", formats.duration(run.cv.seconds.predict)),
         ("Device", run.cv.device),
     ]
