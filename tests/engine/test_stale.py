@@ -387,16 +387,25 @@ def download_again(project: TinyProject) -> None:
 
 def test_a_picture_that_was_left_out_and_is_mended(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither training nor what comes after it goes on without it in silence."""
-    picture = project.root / "raw" / "p050.png"
-    whole = picture.read_bytes()
     project.prepare()
-    train_row = "p050" in set(read_csv(project.layout.folds("tiny"))["row_id"])
-    assert train_row, "choose a picture of a training row"
+    test_row = read_csv(project.layout.test_rows("tiny"))["row_id"].iloc[0]
+    assert "p050" in set(read_csv(project.layout.folds("tiny"))["row_id"]), "choose a picture of a training row"
+    picture, shown = (project.root / "raw" / f"{name}.png" for name in ("p050", test_row))
+    whole, whole_shown = picture.read_bytes(), shown.read_bytes()
     picture.write_bytes(whole[:200])
+    shown.write_bytes(whole_shown[:200])
     download_again(project)
     assert train(project, "skip", "data.bad_images=skip") == 0
     for stage in ("train", "predict", "ensemble"):
         assert project.run(stage, "--run", "skip") == 0, "nothing has changed"
+    shown.write_bytes(whole_shown)
+    download_again(project)
+    capsys.readouterr()
+    assert project.run("ensemble", "--run", "skip") == 2
+    assert f"{test_row}.png" in capsys.readouterr().err, "its prediction is of a black picture"
+    for stage in ("train", "predict", "ensemble"):
+        assert project.run(stage, "--run", "skip") == 0, "no training saw it: predicted anew is enough"
+    assert "up to date" not in capsys.readouterr().out
     picture.write_bytes(whole)
     download_again(project)
     capsys.readouterr()
