@@ -35,7 +35,7 @@ class ToSplit:
 
 def plain(rows: ToSplit, k: int, seed: int) -> Indices:
     """A random split into folds whose sizes differ by at most 1."""
-    return _deal(shuffle_ranks(rows.ids, seed, "folds"), k)
+    return shuffle_ranks(rows.ids, seed, "folds") % k
 
 
 def stratified(rows: ToSplit, k: int, seed: int) -> Indices:
@@ -47,7 +47,7 @@ def stratified(rows: ToSplit, k: int, seed: int) -> Indices:
     """
     ranks = shuffle_ranks(rows.ids, seed, "folds")
     if rows.strata.codes is not None:
-        return _deal(np.lexsort((ranks, rows.strata.codes)).argsort(), k)
+        return np.lexsort((ranks, rows.strata.codes)).argsort() % k
     share = np.full(k, 1 / k)
     fold_of = assign(rows.strata.matrix, np.ones(len(ranks)), share, ranks, exact=True)
     return cover_classes(rows.strata.matrix[:, : rows.strata.classes], fold_of, k)
@@ -153,8 +153,3 @@ def _by_group(rows: ToSplit, matrix: Sparse, classes: int, k: int, seed: int) ->
     sizes = np.bincount(unit, minlength=len(names)).astype(np.float64)
     fold_of = assign(units, sizes, np.full(k, 1 / k), shuffle_ranks(names, seed, "folds"))
     return cover_classes(units[:, :classes], fold_of, k)[unit]
-
-
-def _deal(place: Indices, k: int) -> Indices:
-    """Folds by each row's place in an order, one after the other like cards."""
-    return place % k

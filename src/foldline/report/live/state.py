@@ -68,7 +68,7 @@ def state(live: LiveRun) -> dict[str, Any]:
     folds: list[dict[str, Any]] = []
     for path in live.folder.glob("fold_*/log.csv"):
         log = read_csv(path)
-        columns = {name: [_number(cell) for cell in log[name]] for name in log.columns}
+        columns = {name: [float(cell) if cell else None for cell in log[name]] for name in log.columns}
         done = path.with_name("meta.json").is_file()
         folds.append({"fold": int(path.parent.name.removeprefix("fold_")), "log": columns, "done": done})
     folds.sort(key=itemgetter("fold"))
@@ -155,7 +155,3 @@ def _image(live: LiveRun, image: str) -> str:
     except (BadImageError, FoldlineError):  # FoldlineError: no package here reads this kind
         return ""
     return data_uri(pixels, SIDE_PX)
-
-
-def _number(cell: str) -> float | None:
-    return float(cell) if cell else None

@@ -139,11 +139,8 @@ def svg(figure: "Figure") -> str:
     for role, colour in STAND_IN.items():
         text = text.replace(colour, f"var(--{role})")
     text = re.sub(r' d="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), text)  # 1/100 px is enough
-    return re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{_svg_style()}</style>", text, count=1)
-
-
-def _svg_style() -> str:
-    return f"{colour_variables()}text{{font-family:{FONT}!important;font-variant-numeric:tabular-nums}}"
+    style = f"{colour_variables()}text{{font-family:{FONT}!important;font-variant-numeric:tabular-nums}}"
+    return re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{style}</style>", text, count=1)
 
 
 def colour_variables() -> str:

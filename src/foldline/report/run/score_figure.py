@@ -29,12 +29,8 @@ def score_strip(run: ReportedRun) -> list[Picture]:
     each = ", ".join(f"fold {k} {formats.score(value)}" for k, value in scores)
     band = f", its interval from {formats.score(low)} to {formats.score(high)}" if low is not None else ""
     alt = f"The pooled score {formats.score(pooled)}{band}; {each}."
-    legend = [("accent", "pooled"), ("band", _level(run)), ("number", "each fold")]
+    legend = [("accent", "pooled"), ("band", f"{100 * run.cv.level:g} % interval"), ("number", "each fold")]
     return [Picture("score", "", uri, 440, 84 + 22 * max(lanes), alt, legend=legend)]
-
-
-def _level(run: ReportedRun) -> str:
-    return f"{100 * run.cv.level:g} % interval"
 
 
 def _lanes(values: list[float], low: float | None, high: float | None) -> list[int]:
