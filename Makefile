@@ -104,8 +104,8 @@ ledger: $(ready) ## list all submissions, or those of COMP, with their CV and le
 check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 	$(foldline) check --comp $(COMP) "$(FILE)"
 
-test: $(ready) ## run all tests
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(ready) ## run all tests, and list the lines that none of them reached
+	OMP_NUM_THREADS=1 $(bin)/python -m slipcover -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(ready) ## ruff and mypy
 	$(bin)/ruff check

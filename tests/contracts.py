@@ -106,11 +106,8 @@ class _Loader(SourceFileLoader):
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 node.decorator_list.append(ast.copy_location(ast.Name(checked.__name__, ast.Load()), node))
+        tree.body[1:1] = ast.parse(f"from {__name__} import {checked.__name__}").body  # after the docstring
         return compile(tree, path, "exec")
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module)[checked.__name__] = checked
-        super().exec_module(module)
 
 
 class _Finder(PathFinder):
@@ -130,4 +127,4 @@ def install(*modules: str) -> None:
     early = [name for name in sys.modules if name.startswith(modules)]
     assert not early, f"imported before their shapes could be checked: {early}"
     _Finder.modules = modules
-    sys.meta_path.insert(0, _Finder)
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), _Finder)

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from contracts import ShapeError, checked
+from foldline.core.choices import Mix
 from foldline.core.run import Loss
 from foldline.core.task import TASKS
 from foldline.engine.losses.catalogue import build_objective
+from foldline.images.mix import mix
 from foldline.scoring.metrics import METRICS
 
 COLUMN = np.ones((4, 1))
@@ -36,6 +38,14 @@ def test_a_loss_refuses_a_column_for_a_target(name: str) -> None:
 def test_a_metric_refuses_a_column_for_a_truth(name: str, prediction: Any) -> None:
     with pytest.raises(ShapeError):
         METRICS[name].function(COLUMN, prediction)
+
+
+def test_mixing_refuses_pictures_and_targets_of_other_lengths() -> None:
+    settings = Mix(name="mixup")
+    assert mix(torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 1, 0]), 2, settings, 0)[1].shape == (4, 2)
+    for pictures, target in ((torch.rand(4, 3, 2, 2), torch.rand(1, 2)), (torch.rand(4, 2, 2), torch.rand(4, 2))):
+        with pytest.raises(ShapeError):
+            mix(pictures, target, 2, settings, 0)
 
 
 def test_names_bind_over_arguments_and_the_result() -> None:

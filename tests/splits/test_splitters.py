@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from scipy.sparse import csr_matrix
 
 from foldline.core.errors import FoldlineError
@@ -99,16 +100,14 @@ def test_continuous_targets_have_the_same_distribution_in_each_fold(make_rows: A
 
 @pytest.mark.parametrize("seed", range(4))
 def test_multilabel_is_as_even_as_the_library(seed: int) -> None:
-    library = pytest.importorskip("iterstrat.ml_stratifiers")
     rng = np.random.default_rng(seed)
     labels = (rng.random((1000, 30)) < rng.beta(0.4, 4, 30) * np.exp(rng.normal(size=(1000, 1)) * 0.8)).astype(float)
     labels = labels[:, labels.sum(axis=0) > 0]
     ranks = shuffle_ranks([str(i) for i in range(1000)], seed, "test")
     own = assign(csr_matrix(labels), np.ones(1000), np.full(5, 0.2), ranks, exact=True)
     other = np.empty(1000, dtype=np.int64)
-    for i, (_, test) in enumerate(
-        library.MultilabelStratifiedKFold(5, shuffle=True, random_state=seed).split(labels, labels)
-    ):
+    library = MultilabelStratifiedKFold(5, shuffle=True, random_state=seed)
+    for i, (_, test) in enumerate(library.split(labels, labels)):
         other[test] = i
 
     def deviation(fold: Any) -> float:

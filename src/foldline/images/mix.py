@@ -1,5 +1,7 @@
 """Mixup and cutmix: pictures of a batch are joined in pairs, and so are their targets. Reads and writes no files."""
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,9 @@ from foldline.core.choices import Mix
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Task
 from foldline.images.augment import key_seed
+
+Pictures = Annotated[Tensor, "batch channels height width"]
+Target = Annotated[Tensor, "batch | batch outputs"]
 
 MIXING = -1  # the key's last part, so that batch 7 does not draw what the augmentation of row 7 draws
 
@@ -23,7 +28,7 @@ def require_mixable(settings: Mix, task: Task) -> None:
         )
 
 
-def mix(images: Tensor, target: Tensor, classes: int, settings: Mix, *key: int) -> tuple[Tensor, Tensor]:
+def mix(images: Pictures, target: Target, classes: int, settings: Mix, *key: int) -> tuple[Pictures, Target]:
     """Joins each picture of a batch with the one that stands as far from the batch's other end.
 
     mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends the two pictures; cutmix (Yun et al. 2019,
