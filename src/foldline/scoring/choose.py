@@ -99,7 +99,7 @@ def decision_in_words(record: dict[str, Any], metric: str) -> str:
     """
     if record["cross_fitted_score"] is None and record["used"] == "default":
         return ""
-    scores = f"{metric} {_show(record['cross_fitted_score'])} cross-fitted, {_show(record['default_score'])}"
+    scores = f"{metric} {in_digits(record['cross_fitted_score'])} cross-fitted, {in_digits(record['default_score'])}"
     if record["used"] == "default":
         return f"labels by the default decision; one fitted on OOF is no better: {scores} by the default decision"
     numbers = [f"{number:.4g}" for number in record["numbers"]]
@@ -107,5 +107,6 @@ def decision_in_words(record: dict[str, Any], metric: str) -> str:
     return f"labels by the fitted {record['kind']} {listed}: {scores} by the default decision"
 
 
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+def in_digits(score: float | None) -> str:
+    """A score for the terminal; None is one that is undefined."""
+    return "undefined" if score is None else f"{score:.4f}"

@@ -185,8 +185,9 @@ def _write_scores(
 
 def _by_default(record: Cv) -> str:
     """The pooled score by the default decision, in which all runs have one."""
-    score = (record.decision or {}).get("default_score", record.pooled)
-    return "undefined" if score is None else f"{score:.4f}"
+    from foldline.scoring.choose import in_digits
+
+    return in_digits((record.decision or {}).get("default_score", record.pooled))
 
 
 def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> "pd.DataFrame":

@@ -20,6 +20,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, wanted_folds
 from foldline.core.tables import read_parquet, sha256_file
+from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation, metric_names
 
 if TYPE_CHECKING:
@@ -110,13 +111,9 @@ def _write(
 def cv_line(cv: Cv) -> str:
     """The scores in one line."""
     low, high = cv.interval
-    folds = ", ".join(_show(value) for value in cv.per_fold)
+    folds = ", ".join(in_digits(value) for value in cv.per_fold)
     spread = "" if cv.std is None else f" ± {cv.std:.4f}"
     return (
-        f"OOF {cv.metric} {_show(cv.pooled)} (95 % interval {_show(low)} to {_show(high)}); "
-        f"folds {folds}; mean {_show(cv.mean)}{spread}"
+        f"OOF {cv.metric} {in_digits(cv.pooled)} (95 % interval {in_digits(low)} to {in_digits(high)}); "
+        f"folds {folds}; mean {in_digits(cv.mean)}{spread}"
     )
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"

@@ -13,6 +13,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.entry import Entry
 from foldline.core.tables import read_csv, require_file
+from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for, score
 from foldline.submission.form import open_form
@@ -52,9 +53,5 @@ def _write(layout: Layout, comp: str, name: str, facts: Competition, scores: dic
     ledger = layout.submission(comp, name).with_suffix(".json")
     entry = Entry.read(ledger)
     entry.changed(private=scores[facts.metric], private_metrics=scores).write(ledger)
-    words = ", ".join(f"{metric} {_show(value)}" for metric, value in scores.items())
-    say(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {_show(entry.score.pooled)})")
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    words = ", ".join(f"{metric} {in_digits(value)}" for metric, value in scores.items())
+    say(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {in_digits(entry.score.pooled)})")
