@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from foldline.cli import main
+from foldline.core.competition import load_competition
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.engine.new_files import predict_files
 from foldline.report.live.state import newest_predictions, open_live
+from foldline.scoring.metrics.for_task import metric_for, target_metrics
 from scoring.by_shape import score
 from tiny import RUN
 
@@ -198,3 +200,15 @@ def test_runs_of_several_targets_are_blended_and_compared(project: Project) -> N
     assert project.run("compare", "--runs", "quick second both") == 0
     oof = read_parquet(project.layout.run("bars", "both") / "oof.parquet")
     assert np.allclose(oof[[f"prob_colour_{name}" for name in COLOURS]].sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_metric_of_the_users_own_scores_one_of_the_targets(project: Project) -> None:
+    (project.root / "configs" / "bars" / "own.py").write_text("def half(truth, prediction):\n    return 0.5\n")
+    project.write("competition", {**project.facts, "metric": "3*own.py:half(shade) + accuracy(colour)"})
+    facts = load_competition(project.layout, "bars")
+    metric = metric_for(facts.metric, facts.task)
+    assert target_metrics(metric)[0].endswith("configs/bars/own.py:half(shade)")
+    right = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    prediction = np.array([[1.0, 0, 0, 1, 0, 0], [0.0, 1, 0, 1, 0, 0]])
+    found = score(metric, right, prediction, task=facts.task.of(OUTPUTS))
+    assert found == pytest.approx((3 * 0.5 + 1) / 4)

@@ -7,6 +7,7 @@ from there alone. What each such function takes and gives stands in docs/own-cod
 import hashlib
 import importlib
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,8 @@ def locate(layout: Layout, comp: str, name: str) -> str:
     Raises:
         FoldlineError: there is no such file.
     """
+    if "(" in name:  # a metric of several targets: each name in it
+        return re.sub(r"[^\s()*]+:\w+(?=\()", lambda match: locate(layout, comp, match[0]), name)
     file, _, function = name.rpartition(":")
     if not file.endswith(".py") or Path(file).is_absolute():
         return name
