@@ -422,3 +422,11 @@ def test_a_picture_that_was_left_out_and_is_mended(project: TinyProject, capsys:
         write_json(path, meta)
     assert project.run("predict", "--run", "skip") == 2
     assert "p050" in capsys.readouterr().err
+
+
+def test_weights_that_are_cut_off_are_said_so(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(ready, "first") == 0
+    weights = ready.fold(1, "first") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert ready.run("predict", "--run", "first") == 2
+    assert "not a file of weights" in capsys.readouterr().err

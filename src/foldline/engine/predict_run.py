@@ -19,7 +19,7 @@ from foldline.core.run import Run
 from foldline.core.tables import read_parquet, sha256_json
 from foldline.core.task import Array
 from foldline.engine.infer import predict
-from foldline.engine.loop.checkpoint import State, load_weights
+from foldline.engine.loop.checkpoint import State, load_state
 from foldline.engine.losses import Teacher, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision
@@ -28,6 +28,7 @@ from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import build, state_sha256
 from foldline.models.fusing import fuse
 from foldline.models.metadata import Encoding
+from foldline.models.weights import read_state
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.M
     models = []
     for file in meta.weights:
         model = build(architecture)
-        load_weights(folder / file, model)
+        load_state(model, read_state(folder / file), where=str(folder / file))
         models.append(model)
     if (
         weights_sha256({file: model.state_dict() for file, model in zip(meta.weights, models, strict=True)})

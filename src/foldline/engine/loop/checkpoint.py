@@ -12,12 +12,12 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.tables import atomic_path, require_file
+from foldline.core.tables import atomic_path
 
 State = dict[str, Tensor]
 
@@ -31,21 +31,6 @@ def save_weights(path: Path, state: State) -> None:
     """Writes a state dict as safetensors."""
     with atomic_path(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Fills a freshly built network; raises FoldlineError where the keys are not the same."""
-    require_file(path)
-    state = load_file(path)
-    own = model.state_dict()
-    odd = sorted(state.keys() ^ own.keys()) or [name for name in own if own[name].shape != state[name].shape]
-    if odd:
-        raise FoldlineError(
-            f"these weights are of another network: {first_few(odd)}",
-            where=str(path),
-            next="delete this fold's folder and train it again",
-        )
-    model.load_state_dict(state)
 
 
 def save_resume(
@@ -106,8 +91,16 @@ def _lay_out_like_parameters(optimizer: Optimizer) -> None:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def load_state(model: nn.Module, state: State) -> None:
-    """Fills a network from a state dict in main memory."""
+def load_state(model: nn.Module, state: State, *, where: str = "") -> None:
+    """Fills a network from a state dict; raises FoldlineError where names or shapes are not the same."""
+    own = model.state_dict()
+    odd = sorted(state.keys() ^ own.keys()) or [name for name in own if own[name].shape != state[name].shape]
+    if odd:
+        raise FoldlineError(
+            f"these weights are of another network: {first_few(odd)}",
+            where=where,
+            next="delete this fold's folder and train it again",
+        )
     with torch.no_grad():
         model.load_state_dict(state)
 
