@@ -135,8 +135,8 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
         first, second = set(left), set(right)
         pairs = {
             (names[places[a]], names[places[b]])
-            for found in near_pairs(hashes, MAX_DISTANCE)
-            for one, other in found.T.tolist()
+            for pairs in near_pairs(hashes, MAX_DISTANCE)
+            for one, other in pairs.T.tolist()
             for a, b in ((one, other), (other, one))
             if names[places[a]] in first and names[places[b]] in second
         }

@@ -51,18 +51,18 @@ def predict(
     batches = -(-len(rows) // batch_size)
     with Progress() as progress:
         watched = progress.over(evaluation_batches(pixels, rows.positions, batch_size), title, total=batches)
-        for images, where in watched:
+        for images, place in watched:
             x = all_views(normalise(images, preprocessing.mean, preprocessing.std, device), views)
-            metadata = _metadata(rows, where, len(views), device)
+            metadata = _metadata(rows, place, len(views), device)
             with precision.autocast(device):
                 logits = torch.stack([model(x, *metadata) for model in models])
-            found = activate(logits.double() if device.type != "mps" else logits.float(), activation)
-            parts.append(found.view(len(models), len(views), len(images), -1).mean(1).cpu())
+            prob = activate(logits.double() if device.type != "mps" else logits.float(), activation)
+            parts.append(prob.view(len(models), len(views), len(images), -1).mean(1).cpu())
     return torch.cat(parts, dim=1).double().numpy()
 
 
-def _metadata(rows: "RowArrays", where: slice, views: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _metadata(rows: "RowArrays", place: slice, views: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """The batch's metadata once for each view; nothing where the network does not see any."""
     if rows.metadata is None:
         return ()
-    return (torch.from_numpy(rows.metadata[where]).repeat(views, 1).to(device),)
+    return (torch.from_numpy(rows.metadata[place]).repeat(views, 1).to(device),)

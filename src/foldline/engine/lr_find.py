@@ -69,8 +69,8 @@ def _endless(rows: TrainingRows, batch_size: int) -> Iterator[tuple[Place, Batch
     """Epoch after epoch; each batch makes a step."""
     steps = count()
     for epoch in count():
-        for batch, found in enumerate(training_batches(rows, epoch, batch_size)):
-            yield Place(epoch, batch, next(steps), group=1, last_of_group=True), found
+        for batch, images_and_rows in enumerate(training_batches(rows, epoch, batch_size)):
+            yield Place(epoch, batch, next(steps), group=1, last_of_group=True), images_and_rows
 
 
 _MEMORY = 0.9  # of the running mean: each loss counts 0.1, so about ten steps are seen together
@@ -90,19 +90,19 @@ def sweep(step: Callable[[float], float], low: float, high: float, steps: int) -
     """
     if not (0 < low < high and steps >= 2):
         raise FoldlineError(f"a sweep from {low:g} to {high:g} in {steps} steps is none", next="low < high, 2 steps")
-    found: list[tuple[float, float]] = []
+    curve: list[tuple[float, float]] = []
     best = math.inf
     for i in range(steps):
         rate = low * (high / low) ** (i / (steps - 1))
         loss = step(rate)
         if not math.isfinite(loss):
             break
-        found.append((rate, loss))
-        now = float(smoothed([loss for _, loss in found])[-1])
+        curve.append((rate, loss))
+        now = float(smoothed([loss for _, loss in curve])[-1])
         best = min(best, now)
         if now > _GIVE_UP * best:
             break
-    return found
+    return curve
 
 
 def smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
@@ -111,11 +111,11 @@ def smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
     >>> smoothed([2.0, 2.0, 2.0]).round(6).tolist()
     [2.0, 2.0, 2.0]
     """
-    mean, found = 0.0, []
+    mean, means = 0.0, []
     for i, loss in enumerate(losses, 1):
         mean = _MEMORY * mean + (1 - _MEMORY) * loss
-        found.append(mean / (1 - _MEMORY**i))
-    return np.array(found)
+        means.append(mean / (1 - _MEMORY**i))
+    return np.array(means)
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:

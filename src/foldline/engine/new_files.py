@@ -40,8 +40,8 @@ def predict_files(
             where=layout.relative(layout.run(comp, run)),
             next=f"make train-all COMP={comp} RUN={run}",
         )
-    where = pick_device(device)
-    prepare_device(where)
+    chosen = pick_device(device)
+    prepare_device(chosen)
     metas = [FoldMeta.read(folder / "meta.json") for folder in folders]
     first = metas[0]
     if first.metadata is not None:
@@ -49,11 +49,11 @@ def predict_files(
     height, width = first.height_width
     pixels = np.stack([resize(decode(Path(file), first.channels, first.intensity), height, width) for file in files])
     rows = RowArrays(np.arange(len(pixels)), np.empty(0))
-    models = [model for folder, meta in zip(folders, metas, strict=True) for model in load_models(folder, meta, where)]
-    found = predict(
-        models, pixels, rows, Preprocessing(first.mean, first.std, first.interpolation), where,
-        precision_of(first, where), views=first.views, activation=first.activation, batch_size=batch_size,
+    models = [model for folder, meta in zip(folders, metas, strict=True) for model in load_models(folder, meta, chosen)]
+    prob = predict(
+        models, pixels, rows, Preprocessing(first.mean, first.std, first.interpolation), chosen,
+        precision_of(first, chosen), views=first.views, activation=first.activation, batch_size=batch_size,
     ).mean(axis=0)  # fmt: skip
-    table = pd.DataFrame(found, columns=first.task.prediction_columns(first.outputs))
+    table = pd.DataFrame(prob, columns=first.task.prediction_columns(first.outputs))
     table.insert(0, "file", [str(file) for file in files])
     return table

@@ -185,9 +185,9 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
         batches = evaluation_batches(problem.cache.pixels, positions, FEATURE_BATCH)
         with Progress() as progress:
             watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            found = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
+            features = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            np.save(handle, found)
+            np.save(handle, features)
         model.to("cpu")
     loaded: Features = np.load(path)
     return loaded

@@ -140,11 +140,11 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
         model = build(problem.architecture).to(job.device)
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
-    found = predict(
+    prob = predict(
         models, job.pixels, job.valid, job.preprocessing, job.device, job.precision,
         views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
     ).mean(axis=0)  # fmt: skip
-    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, found, job.task, job.outputs))
+    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, prob, job.task, job.outputs))
 
 
 def _meta(

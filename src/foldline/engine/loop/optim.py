@@ -110,15 +110,15 @@ def _groups(model: nn.Module, settings: Optim) -> list[dict[str, Any]]:
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     """Parameters whose name begins with one of `prefixes` are not trained."""
     for prefix in prefixes:
-        found = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
-        if not found:
+        frozen = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+        if not frozen:
             tops = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
             raise FoldlineError(
                 f"no parameter's name begins with '{prefix}'",
                 where="train.freeze",
                 next=f"they begin with: {', '.join(tops)}",
             )
-        for parameter in found:
+        for parameter in frozen:
             parameter.requires_grad_(False)
 
 
@@ -126,8 +126,8 @@ def classifier_names(model: nn.Module) -> set[str]:
     """The names of the last layer's parameters, by timm's `get_classifier`; some networks have two last layers."""
     heads = model.get_classifier()  # type: ignore[operator]
     heads = heads if isinstance(heads, tuple | list) else [heads]
-    own = {id(parameter) for head in heads for parameter in head.parameters()}
-    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    last = {id(parameter) for head in heads for parameter in head.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in last}
 
 
 def layer_groups(model: nn.Module) -> list[list[str]]:
@@ -137,8 +137,8 @@ def layer_groups(model: nn.Module) -> list[list[str]]:
     """
     head = classifier_names(model)
     if hasattr(model, "group_matcher"):
-        found = group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
-        groups = [found[i] for i in sorted(found)]
+        by_depth = group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+        groups = [by_depth[i] for i in sorted(by_depth)]
     else:
         tops: dict[str, list[str]] = {}
         for name, _ in model.named_parameters():

@@ -70,9 +70,11 @@ class Learner:
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
-            said = self.teacher.logits(denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device)
+            teacher_logits = self.teacher.logits(
+                denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device
+            )
             options = run.loss.teacher.options
-            learnt = distillation_loss(logits, said, job.objective.activation, options["temperature"])
+            learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]
         require_finite(loss, where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}")
@@ -95,8 +97,8 @@ class Learner:
     def _right(self, logits: Tensor, target: Tensor) -> int | None:
         if target.ndim != 1 or not self.job.task.single_label:
             return None
-        found = activate(logits, self.job.objective.activation).argmax(1)
-        return int((found == target).sum())
+        classes = activate(logits, self.job.objective.activation).argmax(1)
+        return int((classes == target).sum())
 
     def _update(self, step: int) -> None:
         self.rates.at_step(step)
