@@ -50,7 +50,7 @@ def aggregate(
     column is aggregated and the row divided by its sum.
 
     Args:
-        frame: a predictions table, with the columns of `core.task.prediction_columns`.
+        frame: a predictions table, with the columns of `core.task.Task.prediction_columns`.
         entity: the column that names each row's entity.
         how: an entry of AGGREGATES.
         keep: further columns (labels, fold), which must be the same in all rows of an entity.

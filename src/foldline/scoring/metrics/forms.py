@@ -1,7 +1,7 @@
 """From truth and predictions to the form that a metric reads, with every check. Arrays in, arrays out.
 
 Truth is [rows] class indices or [rows, outputs]; predictions are [rows, outputs] (columns as in
-`core.task.prediction_columns`; for two classes a single column is the positive one). A metric's function gets
+`core.task.Task.prediction_columns`; for two classes a single column is the positive one). A metric's function gets
 
 | `input` | truth | prediction |
 |---|---|---|
