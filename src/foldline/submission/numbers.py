@@ -118,7 +118,7 @@ class Values(Columns):
     name = "values"
 
     def placeholders(self) -> Placeholders:
-        return {output or "target": 0.0 for output in ([""] if self.task.has_classes else self.outputs)}
+        return {output or "target": 0.0 for output in self.outputs}
 
     def suits(self) -> bool:
         return len(self.columns) > 1 and not self.task.has_classes
@@ -271,6 +271,9 @@ class Value(Values):
     """One number: a score, a regression's, or the expected class; whole where the metric compares labels."""
 
     name = "value"
+
+    def placeholders(self) -> Placeholders:
+        return {"target": 0.0} if self.task.has_classes else super().placeholders()
 
     def suits(self) -> bool:
         return True
