@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
+from foldline.core.choices import Weights
 from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
 from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
-from foldline.models.weights import state_from
+from foldline.models.weights import state_from, timm_state
 
 MADE: dict[str, Any] = {"name": "test_resnet", "outputs": 3, "channels": 3, "height": 32, "width": 32}
 
@@ -96,3 +99,22 @@ def test_a_deeper_source_is_refused(tmp_path: Path, other: dict[str, Any]) -> No
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FoldlineError, match="file not found"):
         state_from(tmp_path / "model.safetensors", fresh())
+
+
+def test_names_of_efficientnet_pytorch_are_known_by_themselves(tmp_path: Path) -> None:
+    model = timm.create_model("tf_efficientnet_lite0")
+    names = {
+        "_conv_stem.weight": "conv_stem.weight", "_blocks.0._project_conv.weight": "blocks.0.0.conv_pw.weight",
+        "_blocks.2._expand_conv.weight": "blocks.1.1.conv_pw.weight", "_fc.bias": "classifier.bias",
+    }  # fmt: skip
+    file = Weights(name="file", options={"file": "foreign.safetensors"})
+    save_file(
+        {name: model.state_dict()[ours].clone() for name, ours in names.items()}, tmp_path / "foreign.safetensors"
+    )
+    state = timm_state(file, model, Layout(tmp_path))
+    assert set(state) == set(names.values())
+    assert all(torch.equal(state[name], model.state_dict()[name]) for name in state)
+    save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    assert set(timm_state(file, model, Layout(tmp_path))) == {"conv_stem.weight"}
+    with pytest.raises(FoldlineError, match="needs its version"):
+        timm_state(Weights(name="pypi", options={"package": "weights"}), model, Layout(tmp_path))

