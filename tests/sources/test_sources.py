@@ -50,7 +50,7 @@ def test_every_source_refuses_a_bad_name_in_words_and_leaves_nothing(kind: str, 
         fetch(source(kind, name), tmp_path / "out")
     assert caught.value.where
     assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.rglob("*.raw"))
+    assert not list(tmp_path.rglob(".raw*"))
 
 
 def test_an_unknown_source_lists_the_known_ones(tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_the_stage_checks_images_itself(layout: Layout, monkeypatch: Any) -> Non
 
     read = foldline.readers.read_rows
     monkeypatch.setattr(
-        "foldline.readers.read_rows",
+        "foldline.stages.folds.read_rows",
         lambda *args, **options: read(*args, **options).assign(image="images/lost.png|images/000.png"),
     )
     with pytest.raises(FoldlineError, match=r"1 images are missing: images/lost\.png"):

@@ -1,6 +1,6 @@
 """The facts of a competition, read from `configs/<comp>/competition.yaml`. Nobody chooses them."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -288,10 +288,6 @@ class Competition(Strict):
     def makes_sample(self) -> bool:
         """Whether foldline writes the sample submission itself, since the competition has none."""
         return self.holdout is not None or (self.has_solution and self.submission.sample is None)
-
-    def facts(self) -> dict[str, Any]:
-        """All facts as a JSON value, defaults included: what is hashed."""
-        return self.model_dump(mode="json")
 
 
 def load_competition(layout: Layout, comp: str) -> Competition:

@@ -87,7 +87,11 @@ def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
 
 def wanted_folds(run: Run, k: int) -> list[int]:
     """The folds that make the run complete: `train.folds`, or all; raises FoldlineError for one that is not there."""
-    odd = [fold for fold in run.train.folds if not 0 <= fold < k]
-    if odd:
-        raise FoldlineError(f"there is no fold {odd[0]}", where="train.folds", next=f"the folds are 0 to {k - 1}")
-    return sorted(set(run.train.folds)) or list(range(k))
+    return sorted({known_fold(fold, k, where="train.folds") for fold in run.train.folds}) or list(range(k))
+
+
+def known_fold(fold: int, k: int, *, where: str = "FOLD") -> int:
+    """`fold`; raises FoldlineError unless it is one of the k folds."""
+    if not 0 <= fold < k:
+        raise FoldlineError(f"there is no fold {fold}", where=where, next=f"the folds are 0 to {k - 1}")
+    return fold

@@ -43,11 +43,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
+def scratch_folder(parent: Path, name: str = "scratch") -> Iterator[Path]:
     """An empty folder inside `parent`, removed when the block ends, or by the next process if this one is killed."""
     parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(parent)
-    folder = _temporary(parent / "scratch")
+    folder = _temporary(parent / name)
     folder.mkdir()
     try:
         yield folder
@@ -136,14 +136,16 @@ def read_csv(
     """
     require_file(path)
     frame = _parse_csv(path, separator, columns)
-    missing = [name for name in required if name not in frame.columns]
-    if missing:
-        raise FoldlineError(
-            f"has no column {first_few(missing)}",
-            where=str(path),
-            next=f"its columns are: {first_few(list(frame.columns), 20)}",
-        )
+    require_columns(frame, required, where=str(path))
     return frame
+
+
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, where: str) -> None:
+    """Raises FoldlineError for columns that a table lacks; names those that it has."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        known = first_few(list(frame.columns), 20)
+        raise FoldlineError(f"has no column {first_few(missing)}", where=where, next=f"its columns are: {known}")
 
 
 def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -186,9 +188,7 @@ def read_parquet(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise FoldlineError(f"not a Parquet file: {error}", where=str(path)) from error
-    missing = [name for name in required if name not in frame.columns]
-    if missing:
-        raise FoldlineError(f"has no column {first_few(missing)}", where=str(path))
+    require_columns(frame, required, where=str(path))
     return frame
 
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import require_columns
 
 Array = NDArray[np.float64]
 Labels = Literal["class", "set", "shares", "numbers", "several"]
@@ -142,9 +143,7 @@ class Task:
             FoldlineError: a label is empty, no known class, or no finite number; the first ids are named.
         """
         columns = self.target_columns(outputs)
-        missing = [name for name in columns if name not in frame.columns]
-        if missing:
-            raise FoldlineError(f"has no column {first_few(missing)}", where=where)
+        require_columns(frame, columns, where=where)
         return self._read(frame, columns, list(outputs), where)
 
     def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
@@ -284,8 +283,7 @@ def class_indices(frame: pd.DataFrame, column: str, classes: Sequence[str], wher
     """[rows] the place of each label among the classes."""
     codes = frame[column].map({name: i for i, name in enumerate(classes)})
     _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
-    indices: Array = np.asarray(codes, dtype=np.float64)
-    return indices
+    return np.asarray(codes, dtype=np.float64)
 
 
 def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:

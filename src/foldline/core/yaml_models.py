@@ -41,7 +41,7 @@ def _problem(model: type[Strict], item: Any) -> str:
         return f"setting '{key}' is now {model.moved[key]}"
     if item["type"] == "extra_forbidden":
         known = _known_keys(model, item["loc"][:-1])
-        return unknown("setting", key, known).__str__().replace("\n  next:  ", "; ")
+        return str(unknown("setting", key, known)).replace("\n  next:  ", "; ")
     if item["type"] == "missing":
         return f"setting '{key}' is missing"
     message = item["msg"].removeprefix("Value error, ")

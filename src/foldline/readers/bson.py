@@ -27,9 +27,8 @@ def read_bson(root: Path, rows: RowFacts) -> pd.DataFrame:
     files = raw_files(root, rows)
     lines: list[dict[str, Any]] = []
     with PictureFolder(root, files, "bson") as folder, Progress() as progress:
-        documents = (document for path in files for document in read_documents(path))
-        total = sum(path.stat().st_size for path in files) // (1 << 20) + 1
-        for document in progress.over(documents, "read documents", total=total):
+        paths = progress.over(files, "read files", total=len(files))
+        for document in (document for path in paths for document in read_documents(path)):
             plain = {key: value for key, value in document.items() if isinstance(value, str | int | float | bool)}
             for number, picture in enumerate(_binaries(document)):
                 lines.append(plain | {"number": number, PICTURE: folder.add(picture)})

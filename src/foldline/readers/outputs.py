@@ -41,14 +41,12 @@ def given_classes(facts: Competition, target: str) -> list[str] | None:
 
 
 def _of_target(frame: pd.DataFrame, facts: Competition, name: str, task: Task) -> list[str]:
-    """The outputs of one of several targets."""
     cells, given = frame[f"target_{name}"], given_classes(facts, name)
     classes = _classes(cells, task, given) if task.has_classes else [""]
     return [f"{name}{BETWEEN}{label}" for label in classes]
 
 
 def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> list[str]:
-    """The ordered classes of the labels in a column."""
     classes = given or sorted_texts(cells.unique().tolist())
     where = "" if cells.name == "target" else str(cells.name)
     if task.two_classes and len(classes) != 2:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
-from foldline.core.tables import sha256_file, sha256_json
+from foldline.core.tables import require_columns, sha256_file, sha256_json
 from foldline.readers.files import raw_files
 
 PICTURE = "picture"  # the column that holds the written picture's path
@@ -180,10 +180,7 @@ def _to_bytes(image: NDArray[np.float64], pixels: Pixels, where: str) -> NDArray
 
 def write_encoded(table: pd.DataFrame, frame: pd.DataFrame, root: Path, path: Path, column: str) -> pd.DataFrame:
     """`table` with the column `picture`, for `frame[column]` that holds whole files (bytes, or a map with `bytes`)."""
-    if column not in frame.columns:
-        raise FoldlineError(
-            f"has no column '{column}'", where=str(path), next=f"its columns are: {first_few(list(frame.columns), 20)}"
-        )
+    require_columns(frame, [column], where=str(path))
     with PictureFolder(root, [path], {"encoded": column}) as folder:
         cells = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[column]]
         return table.assign(**{PICTURE: [folder.add(bytes(cell)) for cell in cells]})

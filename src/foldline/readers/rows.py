@@ -1,4 +1,4 @@
-"""RowFacts of a competition: reads a raw layout by the facts, gives the table that folds are made of.
+"""The rows of a competition: reads a raw layout by the facts, gives the table that folds are made of.
 
 raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, metadata
 """

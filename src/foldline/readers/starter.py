@@ -165,7 +165,6 @@ def _generalise(path: str, line: "pd.Series[Any]", column: str) -> str:
 
 
 def _task_of_cells(cells: "pd.Series[str]") -> str:
-    """A guess from the labels of one column."""
     values = cells[cells != ""].unique().tolist()
     numbers = pd.to_numeric(pd.Series(values), errors="coerce")
     if numbers.isna().any():
@@ -179,7 +178,6 @@ def _task_of_cells(cells: "pd.Series[str]") -> str:
 
 
 def _task_of_columns(cells: pd.DataFrame) -> str:
-    """A guess from several label columns."""
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     if not numbers.isin([0, 1]).all().all():
         whole = (numbers.dropna() % 1 == 0).all().all() and (numbers.dropna() >= 0).all().all()

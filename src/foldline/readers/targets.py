@@ -119,14 +119,7 @@ def _check(cells: "pd.Series[str]", task: Task, classes: list[str] | None, where
 
 
 def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: str) -> pd.DataFrame:
-    """Sets of labels as 0/1 columns.
-
-    Args:
-        labels: row_id and label, one line for each label; an empty label is none.
-        ids: all row_ids, once each.
-        facts: the classes, where the competition names them.
-        where: for messages.
-    """
+    """Sets of labels, a line for each label (an empty one is none), as 0/1 columns with a line for each of `ids`."""
     labels = labels[labels["label"] != ""]
     classes = facts.classes or sorted_texts(labels["label"].unique().tolist())
     strange = ~labels["label"].isin(classes)

@@ -1,1 +1,1 @@
-"""Floor 2: metrics, intervals, blends, decisions, submissions. Arrays and tables in and out. No torch."""
+"""Floor 2: metrics, intervals, blends, decisions. Arrays and tables in and out. No torch."""

@@ -34,8 +34,7 @@ def gmean(stack: Array, task: Task) -> Array:
 
 def _mean(stack: Array) -> Array:
     """The mean over the members [members, rows, outputs]."""
-    mean: Array = np.tensordot(np.full(len(stack), 1 / len(stack)), stack, axes=1)
-    return mean
+    return np.asarray(np.tensordot(np.full(len(stack), 1 / len(stack)), stack, axes=1))
 
 
 def rank_mean(stack: Array, task: Task) -> Array:

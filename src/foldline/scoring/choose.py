@@ -79,8 +79,7 @@ def as_predictions(labels: Array, task: Task, outputs: int) -> Array:
         return labels
     if not task.has_classes:
         return labels[:, None]
-    answers: Array = np.eye(outputs)[labels.astype(np.int64)]
-    return answers
+    return np.asarray(np.eye(outputs)[labels.astype(np.int64)])
 
 
 def stored_decision(record: dict[str, Any] | None) -> Decision | None:

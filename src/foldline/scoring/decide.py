@@ -64,8 +64,7 @@ def expected_index(prob: Array) -> Array:
     """[rows] the expected class index of ordinal probabilities; a single column is a number already."""
     if prob.shape[1] == 1:
         return prob[:, 0]
-    expected: Array = prob @ np.arange(prob.shape[1], dtype=np.float64)
-    return expected
+    return np.asarray(prob @ np.arange(prob.shape[1], dtype=np.float64))
 
 
 def top_k(prob: Array, k: int) -> NDArray[np.int64]:
@@ -127,7 +126,6 @@ def _value_of(metric: Metric, truth: Array, prob: Array) -> Value:
     sign = 1.0 if metric.direction == "max" else -1.0
 
     def value(decision: Decision) -> float:
-        """Larger is better."""
         score = sign * metric.function(truth, decide(decision, prob))
         return score if np.isfinite(score) else -np.inf
 

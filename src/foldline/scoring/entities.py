@@ -15,13 +15,7 @@ Starts = NDArray[np.int64]
 
 def _mean(values: Array, starts: Starts) -> Array:
     size = np.diff(np.append(starts, len(values)))
-    mean: Array = np.add.reduceat(values, starts, axis=0) / size[:, None]
-    return mean
-
-
-def _max(values: Array, starts: Starts) -> Array:
-    largest: Array = np.maximum.reduceat(values, starts, axis=0)
-    return largest
+    return np.asarray(np.add.reduceat(values, starts, axis=0) / size[:, None])
 
 
 def _noisy_or(values: Array, starts: Starts) -> Array:
@@ -31,7 +25,11 @@ def _noisy_or(values: Array, starts: Starts) -> Array:
     return 1.0 - np.exp(np.add.reduceat(logs, starts, axis=0))
 
 
-AGGREGATES: dict[str, Callable[[Array, Starts], Array]] = {"mean": _mean, "max": _max, "noisy_or": _noisy_or}
+AGGREGATES: dict[str, Callable[[Array, Starts], Array]] = {
+    "mean": _mean,
+    "max": np.maximum.reduceat,
+    "noisy_or": _noisy_or,
+}
 
 
 def aggregate(
@@ -42,7 +40,6 @@ def aggregate(
     task: Task,
     outputs: Sequence[str],
     keep: Sequence[str] = (),
-    where: str = "",
 ) -> pd.DataFrame:
     """One row for each entity, in the order in which entities first appear.
 
@@ -59,9 +56,9 @@ def aggregate(
         FoldlineError: unknown `how`; noisy_or of numbers; an entity with two values in a `keep` column.
     """
     if how not in AGGREGATES:
-        raise unknown("aggregate", how, list(AGGREGATES), where=where)
+        raise unknown("aggregate", how, list(AGGREGATES))
     if how == "noisy_or" and not all(part.has_classes for part in task.parts):
-        raise FoldlineError("noisy_or is for probabilities", where=where, next="use mean or max")
+        raise FoldlineError("noisy_or is for probabilities", next="use mean or max")
     columns = task.prediction_columns(outputs)
     code, names = pd.factorize(frame[entity], sort=False)
     order = np.argsort(code, kind="stable")
@@ -70,7 +67,7 @@ def aggregate(
     values = by_block(_combine, task.of(outputs), rows, starts=starts, how=how)
     table = pd.DataFrame({entity: names})
     for column in keep:
-        table[column] = _constant(frame, entity, column, order[starts], where)
+        table[column] = _constant(frame, entity, column, order[starts])
     return pd.concat([table, pd.DataFrame(values, columns=columns)], axis=1)
 
 
@@ -84,10 +81,10 @@ def _combine(values: Array, task: Task, starts: Starts, how: str) -> Array:
     return combined / combined.sum(axis=1, keepdims=True) if task.exclusive else combined
 
 
-def _constant(frame: pd.DataFrame, entity: str, column: str, first: Starts, where: str) -> "pd.Series[Any]":
+def _constant(frame: pd.DataFrame, entity: str, column: str, first: Starts) -> "pd.Series[Any]":
     """The one value of a column for each entity, read from its first row."""
     differing = frame.groupby(entity, sort=False)[column].nunique(dropna=False) > 1
     if differing.any():
         names = [str(name) for name in differing.index[differing]]
-        raise FoldlineError(f"column '{column}' differs inside the entities {first_few(names)}", where=where)
+        raise FoldlineError(f"column '{column}' differs inside the entities {first_few(names)}")
     return frame[column].iloc[first].reset_index(drop=True)

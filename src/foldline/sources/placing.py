@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from foldline.core.errors import FoldlineError
+from foldline.core.tables import scratch_folder
 from foldline.sources.archives import is_archive, safe_member, stem_of, unpack
 from foldline.sources.volumes import join_volumes
 
@@ -20,15 +21,11 @@ def parking(destination: Path) -> Path:
 
 def unpack_all(archive: Path, destination: Path, *, keep: list[str], nested: bool) -> None:
     """Unpacks a downloaded archive below `destination`: nested archives too, and only what `keep` names."""
-    raw = destination.with_name(destination.name + ".raw")
-    shutil.rmtree(raw, ignore_errors=True)
-    try:
+    with scratch_folder(destination.parent, "raw") as raw:
         unpack(archive, raw)
         if nested:
             unpack_nested(raw)
         keep_only(raw, keep, destination)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def unpack_nested(folder: Path, depth: int = 1) -> None:

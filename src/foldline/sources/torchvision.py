@@ -1,7 +1,6 @@
 """A data set that torchvision can download (CIFAR10, MNIST, Flowers102 ...): its raw files, not its tensors."""
 
 import inspect
-import shutil
 import zipfile
 from pathlib import Path
 from urllib.error import URLError
@@ -9,6 +8,7 @@ from urllib.error import URLError
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.progress import say
+from foldline.core.tables import scratch_folder
 from foldline.sources.archives import is_archive
 from foldline.sources.placing import keep_only
 from foldline.sources.tools import UnreachableError, last_line
@@ -25,13 +25,12 @@ def fetch_torchvision(source: Source, destination: Path) -> None:
     if source.name not in names:
         raise unknown("torchvision data set", source.name, names, where="source.name")
     say(f"downloading the data set {source.name} with torchvision")
-    raw = destination.with_name(destination.name + ".raw")
-    shutil.rmtree(raw, ignore_errors=True)
     try:
-        _download(getattr(known, source.name), raw)
-        for path in [path for path in raw.rglob("*") if path.is_file() and _is_packed(path)]:
-            path.unlink()
-        keep_only(raw, source.keep, destination)
+        with scratch_folder(destination.parent, "raw") as raw:
+            _download(getattr(known, source.name), raw)
+            for path in [path for path in raw.rglob("*") if path.is_file() and _is_packed(path)]:
+                path.unlink()
+            keep_only(raw, source.keep, destination)
     except (URLError, RuntimeError, zipfile.BadZipFile) as error:
         if isinstance(error, URLError) or str(error).startswith("Error downloading"):
             raise UnreachableError(
@@ -42,8 +41,6 @@ def fetch_torchvision(source: Source, destination: Path) -> None:
         raise FoldlineError(
             f"torchvision could not download it: {error}", where=f"source {source.name}", next="check the network"
         ) from error
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def _is_packed(path: Path) -> bool:
@@ -60,6 +57,5 @@ def _download(dataset: type, root: Path) -> None:
         parts = [{"split": "train"}, {"split": "test"}]
     else:
         parts = [{}]
-    root.mkdir(parents=True)
     for part in parts:
         dataset(root=str(root), download=True, **part)

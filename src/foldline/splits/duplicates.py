@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from foldline.core.errors import first_few
 from foldline.core.progress import Progress, say
@@ -49,9 +51,6 @@ def duplicate_groups(paths: Sequence[Path]) -> Indices:
 
     Images that cannot be read as pictures by OpenCV, and flat ones, stand alone; the first are named on the screen.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     places, hashes = image_hashes(paths)
     edges = [places[pair] for pair in near_pairs(hashes, MAX_DISTANCE)]
     left, right = np.concatenate([np.empty((2, 0), dtype=np.int64), *edges], axis=1)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from foldline.splits.shuffle import Indices
 
@@ -16,9 +18,6 @@ def connected(keys: Sequence[Sequence[str]]) -> Indices:
     >>> connected([["p1", "p1", "p2", ""], ["a", "b", "b", ""]]).tolist()
     [0, 0, 0, 1]
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     rows = len(keys[0])
     left, right, nodes = [], [], rows
     for names in keys:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from foldline.core.cells import sorted_texts
 from foldline.core.errors import FoldlineError, first_few, unknown
@@ -55,8 +56,6 @@ def stratified(rows: ToSplit, k: int, seed: int) -> Indices:
 
 def grouped(rows: ToSplit, k: int, seed: int) -> Indices:
     """Groups stay whole; the folds' sizes are as equal as a greedy choice makes them."""
-    from scipy.sparse import csr_matrix
-
     return _by_group(rows, csr_matrix((len(rows.ids), 0)), 0, k, seed)
 
 
@@ -137,8 +136,6 @@ def group_units(rows: ToSplit) -> tuple[list[str], Indices]:
 
 def sum_by_unit(matrix: Sparse, unit: Indices, units: int) -> Sparse:
     """[units, columns] the sums of the rows of `matrix` that belong to each unit."""
-    from scipy.sparse import csr_matrix
-
     member = csr_matrix((np.ones(len(unit)), (unit, np.arange(len(unit)))), shape=(units, len(unit)))
     return (member @ matrix).tocsr()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
 
 from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
@@ -17,7 +18,7 @@ from foldline.core.task import Task
 from foldline.splits.shuffle import Indices
 
 Floats = NDArray[np.float64]
-Sparse = Any  # scipy.sparse.csr_matrix; scipy has no types and is imported where it is used
+Sparse = Any  # scipy.sparse.csr_matrix; scipy has no types
 
 BINS = 10  # of a continuous column: fine enough to keep its distribution, and 10 rows or more fill each
 SOFT_BINS = 4  # of the largest soft label inside a class: how sure the votes were
@@ -59,8 +60,6 @@ def class_matrix(truth: Floats, task: Task, classes: int) -> Sparse:
 
     Regression has no classes: [rows, 0].
     """
-    from scipy.sparse import csr_matrix
-
     if not task.has_classes:
         return csr_matrix((len(truth), 0))
     if task.label_sets:
@@ -70,8 +69,6 @@ def class_matrix(truth: Floats, task: Task, classes: int) -> Sparse:
 
 def one_hot(codes: Indices, columns: int | None = None) -> Sparse:
     """[n, columns] with a single 1 in each row, sparse."""
-    from scipy.sparse import csr_matrix
-
     width = int(codes.max(initial=-1)) + 1 if columns is None else columns
     return csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), width))
 
@@ -91,8 +88,6 @@ def bin_codes(values: Floats, bins: int = BINS) -> Indices:
 
 
 def _target_strata(truth: Floats, task: Task, outputs: int) -> Strata:
-    from scipy.sparse import hstack
-
     if task.targets:
         return _of_several(truth, task, outputs)
     classes = class_matrix(truth, task, outputs)
@@ -109,8 +104,6 @@ def _target_strata(truth: Floats, task: Task, outputs: int) -> Strata:
 
 def _of_several(truth: Floats, task: Task, outputs: int) -> Strata:
     """Each target's classes, then the bins of each number."""
-    from scipy.sparse import hstack
-
     parts = [
         _target_strata(block.truth(truth), block.task, len(range(outputs)[block.columns])) for block in task.blocks
     ]
@@ -120,8 +113,6 @@ def _of_several(truth: Floats, task: Task, outputs: int) -> Strata:
 
 def _joined(target: Strata, other: Indices) -> Strata:
     """`target` and a second stratum of each row, jointly."""
-    from scipy.sparse import csr_matrix, hstack
-
     cells = target.matrix.tocoo()
     both = cells.col.astype(np.int64) * (other.max(initial=0) + 1) + other[cells.row]
     column = np.unique(both, return_inverse=True)[1].reshape(-1)

@@ -8,31 +8,32 @@ submission holds labels, `cv.json` gets the scores of the labels that are submit
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
+
+import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
+from foldline.core.predictions import predictions_table, read_predictions, write_predictions
 from foldline.core.progress import say
 from foldline.core.provenance import pictures_sha256
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.records.same import require_same
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import sha256_file, write_csv
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from foldline.submission.form import Form
-
-Decide = Literal["default", "fitted"]
+from foldline.core.tables import read_parquet, sha256_file, write_csv
+from foldline.scoring.blend import blend, rows_sum_to_one
+from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
+from foldline.scoring.cv import cross_validation
+from foldline.scoring.entities import aggregate
+from foldline.submission.form import Form, open_form, sample_path
 
 
 def ensemble(
     layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = (),
-    decide: Decide = "fitted",
+    decide: How = "fitted",
 ) -> tuple[str, bool]:  # fmt: skip
     """Blends the members and writes the submission.
 
@@ -51,23 +52,20 @@ def ensemble(
     Raises:
         FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate.
     """
-    from foldline.submission.form import open_form, sample_path
-
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
-    if len(runs) == 1:
-        runs = [_current_name(layout, comp, runs[0], name, list(overrides))]
-    else:
-        runs = [_current_name(layout, comp, run, "", []) for run in runs]
+    blended = len(runs) > 1
+    alone = ("", []) if blended else (name, list(overrides))
+    runs = [_current_name(layout, comp, run, *alone) for run in runs]
     records = {run: _record(layout, comp, run, folds) for run in runs}
-    name = name if len(runs) > 1 and name else "+".join(runs)
-    if len(runs) > 1 and name in runs:
+    name = name if blended and name else "+".join(runs)
+    if blended and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
     sample = sample_path(layout, comp, facts)
     made_from = {
-        "folds": folds.sha256, "members": hashes, "blend": blend if len(runs) > 1 else None,
+        "folds": folds.sha256, "members": hashes, "blend": blend if blended else None,
         "metric": facts.metric, "decide": decide,
         "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
         "sample": sha256_file(sample) if sample.is_file() else "",
@@ -78,10 +76,10 @@ def ensemble(
         return name, False
     form = open_form(layout, comp, facts, folds.outputs)
     record = records[runs[0]]
-    if len(runs) > 1:
+    if blended:
         record = _write_blend(layout, comp, name, records, blend, folds, hashes)
-    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=len(runs) > 1)
-    if len(runs) > 1:
+    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=blended)
+    if blended:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
         say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
     _write_submission(layout, comp, name, record, facts, folds, form, made_from)
@@ -130,9 +128,6 @@ def _write_blend(
     layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, folds: Folds, hashes: dict[str, str]
 ) -> Cv:  # fmt: skip
     """Writes the predictions of an ensemble; its record still has the scores of its first member."""
-    from foldline.core.predictions import write_predictions
-    from foldline.scoring.blend import rows_sum_to_one
-
     folder, runs, members = layout.run(comp, name), list(records), list(records.values())
     sums = rows_sum_to_one(how, folds.task, len(folds.outputs))
     oof = _blend(layout, comp, runs, "oof.parquet", how, folds)
@@ -161,14 +156,10 @@ def _write_blend(
 
 
 def _write_scores(
-    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: "Form", decide: Decide,
+    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: Form, decide: How,
     *, blended: bool,
 ) -> Cv:  # fmt: skip
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
-    from foldline.core.tables import read_parquet
-    from foldline.scoring.choose import decision_in_words
-    from foldline.scoring.cv import cross_validation
-
     labels = form.holds_labels
     if not (labels or record.decision or record.metric != facts.metric or blended):
         return record
@@ -185,17 +176,11 @@ def _write_scores(
 
 def _by_default(record: Cv) -> str:
     """The pooled score by the default decision, in which all runs have one."""
-    from foldline.scoring.choose import in_digits
-
     return in_digits((record.decision or {}).get("default_score", record.pooled))
 
 
-def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> "pd.DataFrame":
+def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> pd.DataFrame:
     """The members' predictions, joined by id and blended; ids that a member lacks are an error."""
-    from foldline.core.predictions import predictions_table, read_predictions
-    from foldline.core.tables import read_parquet
-    from foldline.scoring.blend import blend
-
     columns = folds.task.prediction_columns(folds.outputs)
     first = read_parquet(layout.run(comp, runs[0]) / file, required=("row_id", *columns))
     ids = first["row_id"]
@@ -206,14 +191,10 @@ def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, fold
 
 
 def _write_submission(
-    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: "Form",
+    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: Form,
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
     """The CSV, through the gate, and its ledger entry."""
-    from foldline.core.predictions import read_predictions
-    from foldline.scoring.choose import stored_decision
-    from foldline.scoring.entities import aggregate
-
     test = read_predictions(
         layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
     )

@@ -22,11 +22,10 @@ from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
-from foldline.core.tables import (
-    require_file,
-    sha256_file,
-    write_csv,
-)
+from foldline.core.tables import require_file, sha256_file, write_csv
+from foldline.readers import find_outputs, read_rows
+from foldline.readers.files import tables_of
+from foldline.submission.form import make_sample
 
 if TYPE_CHECKING:
     from foldline.splits.plan import Plan
@@ -103,8 +102,6 @@ def _shaping(facts: Competition) -> dict[str, Any]:
 
 def _made_from(layout: Layout, comp: str, facts: Competition) -> MadeFrom:
     """What the files were made from besides the shaping facts; where it differs they are made again and compared."""
-    from foldline.readers.files import tables_of
-
     root = layout.input(comp)
     all_rows = [rows for rows in (facts.train, facts.test) if rows is not None]
     paths = {path for rows in all_rows for path in tables_of(root, rows)}
@@ -129,9 +126,7 @@ def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
 
 def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
     """Reads the rows and splits them; where the competition has no sample submission, makes one."""
-    from foldline.readers import find_outputs, read_rows
     from foldline.splits.plan import make_plan
-    from foldline.submission.form import make_sample
 
     root = layout.input(comp)
     frame = read_rows(root, facts.train, facts, with_target=True)
@@ -156,8 +151,6 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
 
 def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str]) -> pd.DataFrame:
     """The test rows, with their labels where the facts say how; these must be classes of the training rows."""
-    from foldline.readers import read_rows
-
     known = facts if not facts.task.has_classes else facts.model_copy(update={"classes": outputs})
     return read_rows(root, rows, known, with_target=rows.target is not None)
 
@@ -185,7 +178,6 @@ def _sha256(table: pd.DataFrame) -> str:
 
 
 def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: dict[str, str]) -> FoldsMeta:
-    """The content of `folds/<comp>.json`."""
     return FoldsMeta(
         comp=comp,
         task=facts.task,

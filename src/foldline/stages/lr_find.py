@@ -3,11 +3,11 @@
 Nothing is trained: the weights of the sweep are dropped, and no setting is changed.
 """
 
-from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import load_run
+from foldline.core.run_folder import known_fold
 
 LOW, HIGH, STEPS = 1e-6, 1.0, 100
 
@@ -31,11 +31,8 @@ def lr_find(
     Raises:
         FoldlineError: the run or its folds are wrong, or the loss never fell.
     """
-    fold = fold or 0
     choices = load_run(layout, comp, run, overrides)
-    k = load_folds(layout, comp).k
-    if not 0 <= fold < k:
-        raise FoldlineError(f"there is no fold {fold}", where="FOLD", next=f"the folds are 0 to {k - 1}")
+    fold = known_fold(fold or 0, load_folds(layout, comp).k)
     import pandas as pd
 
     from foldline.core.tables import write_csv

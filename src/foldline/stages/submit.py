@@ -87,7 +87,6 @@ def _slug(facts: Competition, comp: str) -> str:
 
 
 def _entry(layout: Layout, comp: str, name: str) -> Entry:
-    """The ledger entry beside the submission."""
     path = layout.submission(comp, name)
     ensemble = f"make ensemble COMP={comp} RUN={name}"
     require_file(path, next=ensemble)

@@ -5,7 +5,6 @@ is written last: a fold is finished when it is there.
 """
 
 from foldline.core.competition import load_competition
-from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
@@ -13,7 +12,7 @@ from foldline.core.progress import say
 from foldline.core.provenance import require_current
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, wanted_folds
+from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
 from foldline.scoring.cv import metric_names
 
 
@@ -28,7 +27,7 @@ def train(
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
     metric_names(load_competition(layout, comp), [locate(layout, comp, metric) for metric in choices.metrics])
-    wanted = wanted_folds(choices, folds.k) if fold is None else [_known_fold(fold, folds.k)]
+    wanted = wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
     for k in sorted(set(wanted) - set(left)):
         say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
@@ -36,12 +35,6 @@ def train(
         from foldline.engine.train_run import train_folds
 
         train_folds(layout, comp, name, choices, left, device)
-
-
-def _known_fold(fold: int, k: int) -> int:
-    if not 0 <= fold < k:
-        raise FoldlineError(f"there is no fold {fold}", where="FOLD", next=f"the folds are 0 to {k - 1}")
-    return fold
 
 
 def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:

@@ -19,8 +19,7 @@ Bounds = tuple[float, float] | None
 
 def to_units(prob: Array) -> Units:
     """Numbers as whole multiples of 1e-12, rounded."""
-    units: Units = np.floor(prob * UNIT + 0.5).astype(np.int64)
-    return units
+    return np.asarray(np.floor(prob * UNIT + 0.5).astype(np.int64))
 
 
 def rows_with_sum(prob: Array, row_sum: float) -> "list[pd.Series[str]]":

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import read_json, write_json
+from foldline.core.tables import read_json, require_file, write_json
 
 SCHEMA = 1
 
@@ -34,8 +34,7 @@ class Record(Part):
             FoldlineError: no file, no JSON, no mapping, a key that is missing or holds something else, or a schema
                 that a later version wrote.
         """
-        if not path.is_file():
-            raise FoldlineError("file not found", where=str(path), next=next or cls.made_by)
+        require_file(path, next=next or cls.made_by)
         content = read_json(path, next=cls.made_by)
         schema = content.get("schema", SCHEMA) if isinstance(content, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:

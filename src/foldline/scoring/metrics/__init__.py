@@ -38,8 +38,7 @@ def per_class_accuracy(truth: Array, prediction: Array, *, task: Task) -> Array:
     _, truth, prediction = as_read_by("brier", truth, prediction, task)
     truth, labels = decided(truth, prediction, task)
     if truth.ndim == 2:
-        shares: Array = (truth == labels).mean(axis=0)
-        return shares
+        return np.asarray((truth == labels).mean(axis=0))
     right = np.bincount(truth[truth == labels].astype(np.int64), minlength=prediction.shape[1])
     rows = np.bincount(truth.astype(np.int64), minlength=prediction.shape[1])
     return np.where(rows > 0, right / np.maximum(rows, 1), np.nan)

@@ -53,7 +53,6 @@ def _agreement(name: str, function: Callable[[Array, Array], float], low: float)
 
 
 def _fbeta(name: str, average: str, beta: float) -> Metric:
-    """F-beta of one way to average."""
     if average == "samples":
         return _mean(name, partial(classification.fbeta_samples_rows, beta=beta), "label", "set")
     function = {
@@ -69,12 +68,12 @@ def _fbeta(name: str, average: str, beta: float) -> Metric:
 def _parametrised(name: str) -> Metric:
     """The metric `family@parameter`; raises FoldlineError for a parameter out of range."""
     family, _, text = name.partition("@")
+    make, example = FAMILIES[family]
     try:
-        numbers = np.array([float(part) for part in text.split(",")])
-        return FAMILIES[family](name, numbers)
+        return make(name, np.array([float(part) for part in text.split(",")]))
     except ValueError as error:
         raise FoldlineError(
-            f"metric '{name}': '{text}' is no parameter of {family}", next=f"for example {EXAMPLES[family]}"
+            f"metric '{name}': '{text}' is no parameter of {family}", next=f"for example {family}@{example}"
         ) from error
 
 
@@ -96,21 +95,6 @@ def _weights(numbers: Array) -> Array:
     return numbers
 
 
-def _top(name: str, numbers: Array) -> Metric:
-    rows = partial(probability.top_rows, k=_whole(numbers))
-    return _mean(name, rows, "prob", "class")
-
-
-def _missed(name: str, numbers: Array) -> Metric:
-    rows = partial(probability.missed_rows, k=_whole(numbers))
-    return _loss(name, rows, "prob", "class", largest=1.0)
-
-
-def _map_at(name: str, numbers: Array) -> Metric:
-    rows = partial(probability.average_precision_at_rows, k=_whole(numbers))
-    return _mean(name, rows, "prob", *LABELS)
-
-
 def _partial_auc(name: str, numbers: Array) -> Metric:
     rate = _within(numbers, 0.0, 1.0)
     return Metric(name, partial(ranking.partial_auc, rate=rate), "max", "rank", BINARY, (0.0, 1.0 - rate))
@@ -125,31 +109,21 @@ def _fbeta_family(average: str) -> Callable[[str, Array], Metric]:
     return lambda name, numbers: _fbeta(name, average, _within(numbers, 0.0, np.inf))
 
 
-FAMILIES: dict[str, Callable[[str, Array], Metric]] = {
-    "top_accuracy": _top,
-    "top_error": _missed,
-    "map": _map_at,
-    "partial_auc": _partial_auc,
-    "weighted_log_loss": _weighted_log_loss,
-    "fbeta": _fbeta_family("binary"),
-    "fbeta_macro": _fbeta_family("macro"),
-    "fbeta_micro": _fbeta_family("micro"),
-    "fbeta_weighted": _fbeta_family("weighted"),
-    "fbeta_samples": _fbeta_family("samples"),
-}
-EXAMPLES = {
-    name: f"{name}@{value}"
-    for name, value in (
-        ("top_accuracy", "3"),
-        ("top_error", "1"),
-        ("map", "5"),
-        ("partial_auc", "0.8"),
-        ("weighted_log_loss", "2,1 (a weight for each class)"),
-        *((family, "2") for family in FAMILIES if family.startswith("fbeta")),
-    )
-}
+def _ranked_family(make: Callable[..., Metric], rows: Callable[..., Array], *kinds: str) -> Callable[..., Metric]:
+    """Metrics of the k most probable classes; `make` is `_mean` or `_loss`."""
+    return lambda name, numbers: make(name, partial(rows, k=_whole(numbers)), "prob", *kinds)
 
-AVERAGES = ("binary", "macro", "micro", "weighted", "samples")
+
+AVERAGES = {"": "binary", "_macro": "macro", "_micro": "micro", "_weighted": "weighted", "_samples": "samples"}
+# what makes the metric of a parameter, and an example of one
+FAMILIES: dict[str, tuple[Callable[[str, Array], Metric], str]] = {
+    "top_accuracy": (_ranked_family(_mean, probability.top_rows, "class"), "3"),
+    "top_error": (_ranked_family(partial(_loss, largest=1.0), probability.missed_rows, "class"), "1"),
+    "map": (_ranked_family(_mean, probability.average_precision_at_rows, *LABELS), "5"),
+    "partial_auc": (_partial_auc, "0.8"),
+    "weighted_log_loss": (_weighted_log_loss, "2,1 (a weight for each class)"),
+    **{f"fbeta{end}": (_fbeta_family(average), "2") for end, average in AVERAGES.items()},
+}
 _LIST = [
     _mean("accuracy", classification.right_rows, "label", *CLASSES),
     _loss("error", classification.wrong_rows, "label", *CLASSES, largest=1.0),
@@ -158,8 +132,7 @@ _LIST = [
     _label("precision_macro", classification.precision_macro, LABELS),
     _label("recall_macro", classification.recall_macro, LABELS),
     _label("balanced_accuracy", classification.balanced_accuracy, EXCLUSIVE),
-    *(_fbeta("f1" if way == "binary" else f"f1_{way}", way, 1.0) for way in AVERAGES),
-    *(_fbeta("f2" if way == "binary" else f"f2_{way}", way, 2.0) for way in AVERAGES),
+    *(_fbeta(f"f{beta}{end}", average, beta) for beta in (1, 2) for end, average in AVERAGES.items()),
     _label("matthews", classification.matthews, ("class",), -1.0),
     _label("cohen_kappa", classification.cohen_kappa, ("class",), -1.0),
     _label("quadratic_weighted_kappa", classification.quadratic_weighted_kappa, ("class", "numbers"), -1.0),

@@ -14,8 +14,7 @@ from foldline.scoring.metrics.metric import Labels, Rows
 def right_rows(truth: Labels, labels: Labels) -> Rows:
     """[rows] of 1 where the label, or the whole set of labels, is right, else 0."""
     equal = truth == labels
-    right: Rows = (equal if equal.ndim == 1 else equal.all(axis=1)).astype(np.float64)
-    return right
+    return np.asarray((equal if equal.ndim == 1 else equal.all(axis=1)).astype(np.float64))
 
 
 def wrong_rows(truth: Labels, labels: Labels) -> Rows:

@@ -23,6 +23,7 @@ from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.metric import Metric
 from foldline.scoring.metrics.ranking import order_codes
 
+Place = int | slice
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
 
 
@@ -74,31 +75,24 @@ def _as_parts_read(metric: Metric, truth: Array, prediction: Array, task: Task) 
     for part in metric.parts:
         block = blocks[part.target]
         form, true, predicted = as_read_by(part.metric, block.truth(truth), prediction[:, block.columns], block.task)
-        terms.append((part.weight, form.function, _Columns(truths, true), _Columns(predictions, predicted)))
+        terms.append((part.weight, form.function, _beside(truths, true), _beside(predictions, predicted)))
     function = partial(_weighted_mean, tuple(terms))
     return replace(metric, function=function), np.concatenate(truths, axis=1), np.concatenate(predictions, axis=1)
 
 
-class _Columns:
-    """The place of one array among others that are joined side by side; [rows] stays [rows]."""
-
-    def __init__(self, before: list[Array], array: Array) -> None:
-        wide = array.reshape(len(array), -1)
-        start = sum(other.shape[1] for other in before)
-        self.place = start if array.ndim == 1 else slice(start, start + wide.shape[1])
-        before.append(wide)
-
-    def of(self, joined: Array) -> Array:
-        """The array again, or the same rows of it."""
-        return joined[:, self.place]
+def _beside(before: list[Array], array: Array) -> Place:
+    """Puts an array beside those before it; the column or columns where it stands among them."""
+    start = sum(other.shape[1] for other in before)
+    before.append(array.reshape(len(array), -1))
+    return start if array.ndim == 1 else slice(start, start + array.shape[1])
 
 
 def _weighted_mean(
-    terms: Sequence[tuple[float, Callable[[Array, Array], float], _Columns, _Columns]], truth: Array, prediction: Array
+    terms: Sequence[tuple[float, Callable[[Array, Array], float], Place, Place]], truth: Array, prediction: Array
 ) -> float:
     """The weighted mean of the targets' scores; nan where one of them is undefined."""
     scores = [
-        weight * function(true.of(truth), predicted.of(prediction)) for weight, function, true, predicted in terms
+        weight * function(truth[:, true], prediction[:, predicted]) for weight, function, true, predicted in terms
     ]
     return float(sum(scores) / sum(weight for weight, *_ in terms))
 

@@ -4,7 +4,7 @@ The arrays' types name their lengths: equal names are equal lengths; `*outputs` 
 would broadcast to a wrong score without a word, so tests hold every call against them (tests/contracts.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -34,7 +34,7 @@ class Metric:
         kinds: the kinds of tasks for which it has a meaning (`Task.fits`).
         range: the smallest and the largest score; the best is the end that `direction` points to.
         rows: where the metric is a plain mean over rows: the function that gives each row's part.
-        parts: of a metric of several targets, each target's (`scoring.metrics.combined`).
+        parts: of a metric of several targets, each target's (`scoring.metrics.for_task`).
     """
 
     name: str
@@ -56,6 +56,12 @@ class Metric:
         if np.isnan(left) or np.isnan(right):
             return bool(np.isnan(right) and not np.isnan(left))
         return left > right if self.direction == "max" else left < right
+
+
+def mean_defined(values: Sequence[float]) -> float:
+    """The mean of the finite values; nan where there are none."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,7 @@ def log_loss_rows(truth: Truth, prob: Table) -> Rows:
     shares = _shares(prob)
     if truth.ndim == 1:
         return -_log(_pick(shares, truth))
-    losses: Rows = -(truth * _log(shares)).sum(axis=1)
-    return losses
+    return np.asarray(-(truth * _log(shares)).sum(axis=1))
 
 
 def column_log_loss(truth: Truth, prob: Table) -> Table:
@@ -47,8 +46,7 @@ def column_log_loss(truth: Truth, prob: Table) -> Table:
 
 def column_log_loss_rows(truth: Truth, prob: Table) -> Rows:
     """[rows] the mean binary log loss of each row's columns."""
-    losses: Rows = column_log_loss(truth, prob).mean(axis=1)
-    return losses
+    return np.asarray(column_log_loss(truth, prob).mean(axis=1))
 
 
 def weighted_log_loss(truth: Truth, prob: Table, weights: Array) -> float:
@@ -73,8 +71,7 @@ def kl_divergence_rows(truth: Truth, prob: Table) -> Rows:
     if truth.ndim == 1:
         return log_loss_rows(truth, prob)
     entropy = (truth * np.log(np.where(truth > 0, truth, 1.0))).sum(axis=1)
-    divergence: Rows = entropy + log_loss_rows(truth, prob)
-    return divergence
+    return np.asarray(entropy + log_loss_rows(truth, prob))
 
 
 def brier_rows(truth: Truth, prob: Table) -> Rows:
@@ -84,11 +81,9 @@ def brier_rows(truth: Truth, prob: Table) -> Rows:
     divided by the number of outputs.
     """
     if truth.ndim == 2:
-        distances: Rows = ((prob - truth) ** 2).mean(axis=1)
-        return distances
+        return np.asarray(((prob - truth) ** 2).mean(axis=1))
     right = _pick(prob, truth)
-    distance: Rows = ((prob**2).sum(axis=1) - right**2 + (1 - right) ** 2) / prob.shape[1]
-    return distance
+    return np.asarray(((prob**2).sum(axis=1) - right**2 + (1 - right) ** 2) / prob.shape[1])
 
 
 def rank_of_truth(truth: Rows, prob: Table) -> Rows:
@@ -99,8 +94,7 @@ def rank_of_truth(truth: Rows, prob: Table) -> Rows:
     """
     right = _pick(prob, truth)[:, None]
     before = np.arange(prob.shape[1])[None, :] < truth[:, None]
-    ahead: Rows = ((prob > right) | ((prob == right) & before)).sum(axis=1).astype(np.float64)
-    return ahead
+    return np.asarray(((prob > right) | ((prob == right) & before)).sum(axis=1).astype(np.float64))
 
 
 def top_rows(truth: Rows, prob: Table, k: int) -> Rows:
@@ -126,8 +120,7 @@ def average_precision_at_rows(truth: Truth, prob: Table, k: int) -> Rows:
     order = np.argsort(-prob, axis=1, kind="stable")[:, :k]
     hits = np.take_along_axis(truth, order, axis=1)
     precision = np.cumsum(hits, axis=1) / np.arange(1, order.shape[1] + 1)
-    average: Rows = (precision * hits).sum(axis=1) / np.clip(truth.sum(axis=1), 1, k)
-    return average
+    return np.asarray((precision * hits).sum(axis=1) / np.clip(truth.sum(axis=1), 1, k))
 
 
 def global_average_precision(truth: Rows, prob: Table) -> float:

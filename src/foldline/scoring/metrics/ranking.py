@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.metric import Codes, Rows, Table, Truth
+from foldline.scoring.metrics.metric import Codes, Rows, Table, Truth, mean_defined
 
 
 def order_codes(scores: Table) -> Table:
@@ -82,9 +82,7 @@ def over_columns(metric: Callable[[Array, Codes], float], truth: Truth, codes: T
     if truth.ndim == 1 and codes.shape[1] == 2:
         return metric(truth, whole[:, 1])
     columns = truth.T if truth.ndim == 2 else (truth == index for index in range(codes.shape[1]))
-    values = np.array([metric(column, whole[:, j]) for j, column in enumerate(columns)])
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
+    return mean_defined([metric(column, whole[:, j]) for j, column in enumerate(columns)])
 
 
 def auc(truth: Truth, codes: Table) -> float:

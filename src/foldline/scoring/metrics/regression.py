@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foldline.core.task import Array
-from foldline.scoring.metrics.metric import Rows, Table
+from foldline.scoring.metrics.metric import Rows, Table, mean_defined
 
 
 def rmse(truth: Table, value: Table) -> float:
@@ -30,15 +30,11 @@ def rmsle(truth: Table, value: Table) -> float:
 
 def absolute_error_rows(truth: Table, value: Table) -> Rows:
     """[rows] the mean absolute error of each row's columns; their mean is the MAE, 0 is best."""
-    errors: Rows = np.abs(truth - value).mean(axis=1)
-    return errors
+    return np.asarray(np.abs(truth - value).mean(axis=1))
 
 
 def _columns(metric: Callable[[Array, Array], float], truth: Table, value: Table) -> float:
-    """The mean over the columns for which the metric is defined; nan where it is defined for none."""
-    values = np.array([metric(truth[:, j], value[:, j]) for j in range(truth.shape[1])])
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
+    return mean_defined([metric(truth[:, j], value[:, j]) for j in range(truth.shape[1])])
 
 
 def _r2(truth: Rows, value: Rows) -> float:
