@@ -43,8 +43,9 @@ def test_an_option_of_another_is_refused_and_those_that_are_taken_are_listed(key
     known = CHOICES[key].known
     every = {option: usual.default for options in known.values() for option, usual in options.items()}
     for name, options in known.items():
+        needed = [f"{key}.options.{option}=x" for option, usual in options.items() if usual.needed]
         for option, value in every.items():
-            given = f"{key}.name={name}", f"{key}.options.{option}={value!r}"
+            given = f"{key}.name={name}", f"{key}.options.{option}={value!r}", *needed
             if option in options:
                 parsed(*given)
             elif options:
@@ -52,6 +53,15 @@ def test_an_option_of_another_is_refused_and_those_that_are_taken_are_listed(key
             else:
                 assert f"'{name}' has no options" in refused(*given)
     assert f"unknown {CHOICES[key].what} 'x'" in refused(f"{key}=x")
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"), [("name=file", "file"), ("name=run", "run"), ("name=pypi options.package=a==1", "file")]
+)
+def test_weights_that_name_no_weights_are_refused(given: str, lacking: str) -> None:
+    settings = [f"model.weights.{setting}" for setting in given.split()]
+    assert f"needs the option '{lacking}'" in refused(*settings)
+    assert f"needs the option '{lacking}'" in refused(*settings, f"model.weights.options.{lacking}=''")
 
 
 def test_what_is_built_takes_the_options_that_the_settings_say() -> None:

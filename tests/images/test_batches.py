@@ -11,7 +11,7 @@ import torch
 
 from foldline.core.run import Augment, Sampling
 from foldline.images.augment import Augmenter
-from foldline.images.batches import TrainingRows, batches_per_epoch, normalise, training_batches
+from foldline.images.batches import TrainingRows, normalise, training_batches
 
 KEY = (5, 2)
 POSITIONS = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
@@ -130,8 +130,7 @@ def test_an_epoch_has_the_batches_that_were_announced() -> None:
 def test_a_batch_larger_than_the_epoch_is_all_of_it() -> None:
     rows = training_rows(Augment(recipe="none"))
     assert [len(chosen) for _, chosen in training_batches(rows, 0, 64)] == [10]
-    assert batches_per_epoch(10, 64) == 1
-    assert batches_per_epoch(10, 3) == 3
+    assert (rows.batches(64), rows.batches(3)) == (1, 3)
 
 
 def test_normalise_is_the_formula() -> None:

@@ -1,6 +1,7 @@
 """Pooling, classifiers and metadata: the formulas, and that each is where it was asked for."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ class TestMetadata:
     def test_layer_decay_gives_each_layer_timms_rate(self, name: str) -> None:
         made = Architecture(name, 3, 3, 160, 160)
         plain = build(made)
-        model = build(Architecture(**{**made.as_json(), "metadata_features": 4}))
+        model = build(Architecture(**{**asdict(made), "metadata_features": 4}))
 
         def rates(network: nn.Module) -> dict[str, float]:
             groups = param_groups_layer_decay(network, layer_decay=0.5)

@@ -1,5 +1,6 @@
 """Every network of foldline's own, and some of timm's, with everything that a run can ask of a network."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_learns_and_is_rebuilt(name: str, head: str) -> None:
         optimizer.step()
     still = [key for key, value in model.named_parameters() if torch.equal(before[key], value)]
     assert still == []
-    copy = build(Architecture(**made.as_json()))
+    copy = build(Architecture(**asdict(made)))
     assert list(copy.state_dict()) == list(model.state_dict())
     copy.load_state_dict(model.state_dict())
     assert torch.equal(model.eval()(*x), copy.eval()(*x))

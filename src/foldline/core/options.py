@@ -36,6 +36,7 @@ class Option:
         low, high: the smallest and the largest number accepted.
         description: what it is, for the documentation.
         kinds: the kinds of tasks for which it means something; None: all of its owner's.
+        needed: an empty text is refused.
     """
 
     default: float | str | None
@@ -43,6 +44,7 @@ class Option:
     high: float = inf
     description: str = ""
     kinds: tuple[str, ...] | None = None
+    needed: bool = False
 
     @property
     def type(self) -> type[Any]:
@@ -78,13 +80,19 @@ def read_options(owner: str, known: Mapping[str, Option], given: Mapping[str, An
         where: the dotted setting that holds the options.
 
     Raises:
-        FoldlineError: an option that the owner does not take; a value of another type or out of range.
+        FoldlineError: an option that the owner does not take, or one that it needs and has not; a value of another
+            type or out of range.
     """
     for key in given:
         if not known:
             raise FoldlineError(f"{owner} has no options", where=where, next=f"leave '{key}' out")
         if key not in known:
             raise unknown(f"option of {owner}:", key, list(known), where=where)
+    for key, option in known.items():
+        if option.needed and given.get(key, "") == "":
+            raise FoldlineError(
+                f"{owner} needs the option '{key}'", where=where, next=f"give {key}: {option.description}"
+            )
     return {
         key: option.read(given[key], where=f"{where}.{key}") if key in given else option.default
         for key, option in known.items()

@@ -80,6 +80,14 @@ class Augment(Strict):
     erasing: float = Field(0.0, ge=0, le=1, description="the share of pictures of which a random patch is erased")
     mix: Mix = Field(default_factory=Mix)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.strength != 1 and self.transforms is not None:
+            raise ValueError("strength scales a recipe: transforms of your own take none; leave it out")
+        if self.strength not in (0, 1) and self.recipe == "none":
+            raise ValueError("recipe: none takes no strength; leave it out")
+        return self
+
 
 class Sampling(Strict):
     """Which training rows an epoch has, and how often."""

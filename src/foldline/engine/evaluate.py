@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.losses import activate
 from foldline.engine.machine.precision import NotFiniteError
-from foldline.engine.problem import Array, FoldJob, target_tensor
+from foldline.engine.problem import FoldJob, target_tensor
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 

@@ -35,8 +35,8 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
     """The rows of the files in `extra.rows`: row_id, image, the target columns, and what else they have.
 
     Raises:
-        FoldlineError: a file is missing, has a `fold` column, an id twice or one that the folds have, a label that
-            is none, or an image that is not there.
+        FoldlineError: a file is missing, has a `fold` column, an id twice or one that the folds have, or a label
+            that is none.
     """
     targets = folds.task.target_columns(folds.outputs)
     tables = []

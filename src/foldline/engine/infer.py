@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from foldline.core.progress import Progress
+from foldline.core.task import Array
 from foldline.engine.losses import activate
 from foldline.engine.machine.precision import Precision
 from foldline.images.batches import evaluation_batches, normalise
@@ -17,8 +18,6 @@ from foldline.models.architecture import Preprocessing
 
 if TYPE_CHECKING:
     from foldline.engine.problem import RowArrays
-
-Array = NDArray[np.float64]
 
 
 @torch.inference_mode()

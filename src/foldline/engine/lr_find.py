@@ -7,14 +7,14 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.engine.loop.fit import training_rows
-from foldline.engine.loop.schedule import Rates
+from foldline.engine.loop.schedule import RatesByStep
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.machine.precision import NotFiniteError
@@ -22,17 +22,6 @@ from foldline.engine.problem import open_problem
 from foldline.engine.starting_weights import make_starting_weights
 from foldline.engine.train_run import make_job, require_trainable
 from foldline.images.batches import Batch, TrainingRows, training_batches
-
-
-class _Swept(Rates):
-    """The rate that the sweep says, times each group's scale."""
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer, self.rate = optimizer, 0.0
-
-    def at_step(self, step: int) -> None:  # noqa: ARG002 - the sweep says when
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group.get("lr_scale", 1.0)
 
 
 def sweep_fold(
@@ -50,13 +39,15 @@ def sweep_fold(
     with tempfile.TemporaryDirectory() as folder:
         job = make_job(problem, start, fold, Path(folder))
         learner = Learner(job, start.for_fold(problem, fold), steps)
-        learner.rates = swept = _Swept(learner.optimizer)
+        swept = low
+        learner.rates = RatesByStep(learner.optimizer, 1.0, lambda _: swept)
         learner.training_mode(0)
         batches = _endless(training_rows(job), run.train.batch_size)
 
         def step(rate: float) -> float:
+            nonlocal swept
+            swept = rate
             place, (images, rows) = next(batches)
-            swept.rate = rate
             try:
                 return learner.learn(images, rows, place).loss
             except NotFiniteError:
@@ -73,7 +64,7 @@ def _endless(rows: TrainingRows, batch_size: int) -> Iterator[tuple[Place, Batch
             yield Place(epoch, batch, next(steps), group=1, last_of_group=True), images_and_rows
 
 
-_MEMORY = 0.9  # of the running mean: each loss counts 0.1, so about ten steps are seen together
+_NEWEST = 0.1  # what the newest loss counts in the running mean, so about ten steps are seen together
 _GIVE_UP = 4.0  # times the best smoothed loss
 _FEWEST = 5
 
@@ -111,11 +102,7 @@ def smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
     >>> smoothed([2.0, 2.0, 2.0]).round(6).tolist()
     [2.0, 2.0, 2.0]
     """
-    mean, means = 0.0, []
-    for i, loss in enumerate(losses, 1):
-        mean = _MEMORY * mean + (1 - _MEMORY) * loss
-        means.append(mean / (1 - _MEMORY**i))
-    return np.array(means)
+    return pd.Series(losses, dtype=np.float64).ewm(alpha=_NEWEST).mean().to_numpy()
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:

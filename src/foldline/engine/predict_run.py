@@ -143,8 +143,8 @@ def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.M
         parts = zip(metas, models, own_rows, titles, strict=True)
         return np.stack([_predict(problem, *part).mean(axis=0) for part in parts])
     flat = [model for own in models for model in own]
-    found = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds")
-    mean: Array = found.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
+    prob = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds")
+    mean: Array = prob.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
     return mean
 
 
@@ -174,14 +174,14 @@ def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Modul
                 where=str(stored),
                 next=FoldMeta.made_by,
             )
-        found = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
+        prob = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
     else:
-        found = _predict(
+        prob = _predict(
             problem, meta, models, problem.valid_rows(fold, _encoding(meta)), f"validation rows of fold {fold}"
         ).mean(axis=0)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
-        frame, found, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
+        frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
     )
 
 

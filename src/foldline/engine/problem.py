@@ -22,7 +22,7 @@ from foldline.core.own_code import locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.task import Task, hot_truth
+from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, build_objective
 from foldline.engine.machine.precision import Precision
@@ -34,12 +34,10 @@ from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class RowArrays:
-    """RowArrays as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it, and
+    """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it, and
     `metadata` [rows, features] float32, or None where the network does not see any."""
 
     positions: NDArray[np.int64]

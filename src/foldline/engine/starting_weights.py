@@ -4,7 +4,7 @@ Reads weights and, for a probe, the images; writes the features into the cache f
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +172,7 @@ def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
 def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, probe: Probe, digest: str) -> Features:
     """[views, rows, features] float32, kept in the cache folder."""
     positions = problem.cache.rows(problem.folds.frame["image"].tolist())
-    network = problem.architecture.as_json()  # pooling and options have no weights, and make other features
+    network = asdict(problem.architecture)  # pooling and options have no weights, and make other features
     network["name"] += sha256(problem.architecture.name)
     content = [
         problem.cache.key, problem.folds.sha256, digest, network, probe.views, problem.device.type,

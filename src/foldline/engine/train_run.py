@@ -151,7 +151,6 @@ def _meta(
     problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted, members: dict[str, State],
     code: dict[str, str],
 ) -> FoldMeta:  # fmt: skip
-    """The content of `meta.json`."""
     run, encoding = problem.run, problem.encoding_of(job.fold)
     last_epoch = len(fitted.log) - 1
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
@@ -163,7 +162,7 @@ def _meta(
     return FoldMeta(
         comp=problem.comp, run=name, fold=job.fold, task=job.task, outputs=job.outputs,
         activation=job.objective.activation, model=run.model.name,
-        architecture=problem.architecture.as_json() | {"name": run.model.name},
+        architecture=asdict(problem.architecture) | {"name": run.model.name},
         height_width=run.data.height_width, channels=problem.architecture.channels,
         **asdict(start.preprocessing), intensity=run.data.intensity,
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members), seed=run.seed,

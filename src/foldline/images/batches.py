@@ -68,7 +68,7 @@ class TrainingRows(Dataset[Batch]):
 
     def batches(self, batch_size: int) -> int:
         """How many batches every epoch has."""
-        return batches_per_epoch(self.rows_per_epoch, batch_size)
+        return max(1, self.rows_per_epoch // batch_size)
 
     def order(self, epoch: int) -> Indices:
         """[rows_per_epoch] the rows of an epoch, in their order."""
@@ -142,19 +142,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `training_batches` yields for an epoch of so many rows."""
-    return max(1, rows // batch_size)
-
-
 def evaluation_batches(
     pixels: NDArray[np.uint8], positions: Indices, batch_size: int
 ) -> Iterator[tuple[Tensor, slice]]:
     """The rows in order: [batch, channels, height, width] uint8, and which rows they are."""
     for start in range(0, len(positions), batch_size):
         rows = slice(start, min(start + batch_size, len(positions)))
-        chosen = np.asarray(pixels[positions[rows]])
-        yield torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2))), rows
+        yield _channels_first(np.asarray(pixels[positions[rows]])), rows
 
 
 def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Manifest
 from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_csv, write_json
-from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode_bytes, resize
+from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes, resize
 
 VERSION = 2  # raise it whenever decode or resize gives other pixels
 
@@ -78,7 +78,8 @@ def open_cache(
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
     """
     spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
-    hashes = _manifest_hashes(root)
+    manifest = Manifest.read_if_there(root / "manifest.json")
+    hashes = {} if manifest is None else manifest.hashes
     key = _key(root, spec, hashes)
     data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"
     if not (data_path.is_file() and index_path.is_file()):
@@ -96,13 +97,6 @@ def _files_per_image(images: Sequence[str]) -> int:
         examples = ", ".join(f"{count} in '{image}'" for count, image in sorted(counts.items())[:2])
         raise FoldlineError(f"images have different numbers of files: {examples}", next="correct the column image")
     return next(iter(counts), 1)
-
-
-def _manifest_hashes(root: Path) -> dict[str, str]:
-    manifest = root / "manifest.json"
-    if not manifest.is_file():
-        return {}
-    return Manifest.read(manifest).hashes
 
 
 def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
@@ -159,10 +153,7 @@ def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensi
 
     It comes first, because there are decoders that end the whole process on damaged bytes.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadImageError(error.strerror or "cannot be read") from error
+    content = content_of(path)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
     return decode_bytes(content, channels, intensity)

@@ -18,10 +18,6 @@ RANDAUGMENT_OPERATIONS = 2  # n in Cubuk et al. 2020 (https://arxiv.org/abs/1909
 RANDAUGMENT_MAGNITUDE = 0.3  # the share of the largest change at strength 1: their magnitude 9 of 30
 
 
-def _flip(*, up_down: bool = False) -> Any:
-    return alb.VerticalFlip(p=0.5) if up_down else alb.HorizontalFlip(p=0.5)
-
-
 def _shift(strength: float, degrees: float) -> Any:
     """Small moves, turns and zooms; the border is mirrored, so that no black corner tells what was done."""
     reach = 0.05 * strength
@@ -40,7 +36,6 @@ def _light_and_contrast(strength: float) -> Any:
 
 
 def _hues(strength: float, channels: int | None) -> list[Any]:
-    """Hue and saturation, for colour pictures alone."""
     if channels != RGB:
         return []
     return [
@@ -68,11 +63,11 @@ def _none(strength: float, size: Size, channels: int | None) -> list[Any]:  # no
 
 
 def _light(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    return [_flip(), _shift(strength, 10.0), _light_and_contrast(strength)]
+    return [alb.HorizontalFlip(p=0.5), _shift(strength, 10.0), _light_and_contrast(strength)]
 
 
 def _flips(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
-    flips = [_flip(), _flip(up_down=True)]
+    flips = [alb.HorizontalFlip(p=0.5), alb.VerticalFlip(p=0.5)]
     return flips if strength == 0 else [*flips, _shift(strength, 5.0), _light_and_contrast(strength)]
 
 
@@ -89,19 +84,25 @@ def _half_turns() -> Any:
 
 def _medium(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
     if strength == 0:
-        return [_flip()]
+        return [alb.HorizontalFlip(p=0.5)]
     soften = alb.OneOf([_blur(strength, 1.0), _noise(strength, 1.0)], p=0.3)
-    return [_flip(), _shift(1.5 * strength, 10.0), _light_and_contrast(strength), *_hues(strength, channels), soften]
+    return [
+        alb.HorizontalFlip(p=0.5),
+        _shift(1.5 * strength, 10.0),
+        _light_and_contrast(strength),
+        *_hues(strength, channels),
+        soften,
+    ]
 
 
 def _heavy(strength: float, size: Size, channels: int | None) -> list[Any]:
     if strength == 0:
-        return [_flip()]
+        return [alb.HorizontalFlip(p=0.5)]
     bend = alb.GridDistortion(distort_limit=0.2 * strength, border_mode=cv2.BORDER_REFLECT_101, p=0.3)
     soften = alb.OneOf([_blur(1.5 * strength, 1.0), _noise(2 * strength, 1.0)], p=0.5)
     crop = alb.RandomResizedCrop(size=size, scale=(max(1 - 0.5 * strength, 0.08), 1.0), p=1.0)
     tint = [_light_and_contrast(1.5 * strength), *_hues(2 * strength, channels)]
-    return [crop, _flip(), _shift(strength, 15.0), bend, *tint, soften, _holes(strength)]
+    return [crop, alb.HorizontalFlip(p=0.5), _shift(strength, 15.0), bend, *tint, soften, _holes(strength)]
 
 
 def _holes(strength: float) -> Any:
@@ -134,9 +135,9 @@ def _medical(strength: float, size: Size, channels: int | None) -> list[Any]:  #
 def _randaugment(strength: float, size: Size, channels: int | None) -> list[Any]:  # noqa: ARG001
     share = min(RANDAUGMENT_MAGNITUDE * strength, 1.0)
     if share == 0:
-        return [_flip()]
+        return [alb.HorizontalFlip(p=0.5)]
     operations = [*_randaugment_moves(share), *_randaugment_tones(share), *_randaugment_colours(share, channels)]
-    return [_flip(), alb.RandomOrder(operations, n=RANDAUGMENT_OPERATIONS)]
+    return [alb.HorizontalFlip(p=0.5), alb.RandomOrder(operations, n=RANDAUGMENT_OPERATIONS)]
 
 
 def _randaugment_moves(share: float) -> list[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core import own_code
@@ -109,12 +110,7 @@ def repeats(rows: Indices) -> Indices:
     >>> repeats(np.array([5, 3, 5, 5, 3])).tolist()
     [0, 0, 1, 2, 1]
     """
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.empty(0, dtype=np.int64)
-    before = np.empty(len(rows), dtype=np.int64)
-    before[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
-    return before
+    return np.asarray(pd.Series(rows).groupby(rows).cumcount(), dtype=np.int64)
 
 
 def _members(classes: Indices | None, names: Sequence[str]) -> list[Indices]:

@@ -72,11 +72,9 @@ def _known() -> dict[str, Any]:
     """Every transform and composition that turns an array into an array."""
     import albumentations as alb
 
-    transforms = {}
-    for name, kind in vars(alb).items():
-        if inspect.isclass(kind) and issubclass(kind, (alb.BasicTransform, alb.BaseCompose)) and name not in FOREIGN:
-            transforms[name] = kind
-    return transforms
+    kinds = (alb.BasicTransform, alb.BaseCompose)
+    classes = inspect.getmembers(alb, inspect.isclass)
+    return {name: kind for name, kind in classes if issubclass(kind, kinds) and name not in FOREIGN}
 
 
 def _value(key: str, value: Any) -> Any:

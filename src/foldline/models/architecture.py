@@ -1,6 +1,6 @@
 """What a fold's meta keeps of its network: all that rebuilds it, and how its pictures are scaled."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -30,10 +30,6 @@ class Architecture:
     head: dict[str, Any] = field(default_factory=dict)
     metadata_features: int = 0
     options: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as a JSON value."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def _arguments(architecture: Architecture) -> dict[str, Any]:
         "drop_rate": architecture.drop_rate,
         "drop_path_rate": architecture.drop_path_rate,
     }
-    if _fixed_size(architecture.name):
+    config = timm.get_pretrained_cfg(architecture.name)
+    if config is not None and config.fixed_input_size:
         arguments["img_size"] = (architecture.height, architecture.width)
     if architecture.pool not in ("default", "gem"):
         arguments["global_pool"] = architecture.pool
@@ -92,20 +93,10 @@ def _timm_network(name: str, arguments: dict[str, Any]) -> nn.Module:
 def require_known(name: str) -> None:
     """Raises FoldlineError for a name that timm does not know; lists those that are like it."""
     if not timm.is_model(name):
-        raise (
-            unknown("backbone", name, timm.list_models(), where="model.name")
-            if len(timm.list_models(f"*{name}*")) == 0
-            else FoldlineError(
-                f"unknown backbone '{name}'",
-                where="model.name",
-                next=f"timm has: {', '.join(timm.list_models(f'*{name}*')[:10])}",
-            )
-        )
-
-
-def _fixed_size(name: str) -> bool:
-    config = timm.get_pretrained_cfg(name)
-    return bool(config is not None and config.fixed_input_size)
+        like = timm.list_models(f"*{name}*")
+        if not like:
+            raise unknown("backbone", name, timm.list_models(), where="model.name")
+        raise FoldlineError(f"unknown backbone '{name}'", where="model.name", next=f"timm has: {', '.join(like[:10])}")
 
 
 def build_pretrained(architecture: Architecture, choice: Model, layout: Layout) -> nn.Module:

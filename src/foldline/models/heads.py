@@ -184,14 +184,15 @@ def attach_head(model: nn.Module, outputs: int, pool: str, head: Head, metadata_
         return model
     name = classifier_name(model)
     in_features = int(model.get_submodule(name).in_features)  # type: ignore[arg-type]
+    in_features += METADATA_UNITS if metadata_features else 0
+    new = CLASSIFIERS[head.name](in_features, outputs, **head.options)
     if not metadata_features:
-        new = _classifier(head, in_features, outputs)
         if isinstance(new, MultiDropout):  # the same weights: the masks are all that differs from a plain run
             new.load_state_dict(model.get_submodule(name).state_dict())
         model.set_submodule(name, new)
         return model
     model.set_submodule(name, nn.Identity())
-    return HeadedNetwork(model, _classifier(head, in_features + METADATA_UNITS, outputs), metadata_features, name)
+    return HeadedNetwork(model, new, metadata_features, name)
 
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
@@ -199,10 +200,6 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "multi_dropout": MultiDropout,
     "arcface": ArcFace,
 }
-
-
-def _classifier(head: Head, in_features: int, outputs: int) -> nn.Module:
-    return CLASSIFIERS[head.name](in_features, outputs, **head.options)
 
 
 def classifier_name(model: nn.Module) -> str:
@@ -225,17 +222,14 @@ def require_pool(model: nn.Module, pool: str) -> None:
 
     Transformers take the argument too, but then leave out or add layers that the pretrained weights have or lack.
     """
-    kinds = [part.pool_type.removeprefix("fast") for _, part in model.named_modules() if _pools(part)]
+    pools = (SelectAdaptivePool2d, ClNormMlpClassifierHead)
+    kinds = [part.pool_type.removeprefix("fast") for part in model.modules() if isinstance(part, pools)]
     if kinds != [pool]:
         raise FoldlineError(
             f"this backbone cannot pool by '{pool}' (transformers pool tokens in their own ways)",
             where="model.pool",
             next="leave model.pool out; what timm takes for this backbone can be set as model.options.global_pool",
         )
-
-
-def _pools(part: nn.Module) -> bool:
-    return isinstance(part, (SelectAdaptivePool2d, ClNormMlpClassifierHead))
 
 
 def _put_gem(model: nn.Module) -> None:
@@ -252,15 +246,7 @@ def _put_gem(model: nn.Module) -> None:
 
 def gem_like(pool: SelectAdaptivePool2d) -> GeM:
     """GeM that takes and gives tensors of the same shapes as timm's `pool`."""
-    return GeM(flatten=_flattens(pool), input_fmt=_format(pool))
-
-
-def _flattens(pool: SelectAdaptivePool2d) -> bool:
-    """Whether the pooling gives [rows, channels] rather than a map of one place."""
-    return isinstance(pool.flatten, nn.Flatten) or getattr(pool.pool, "flatten", False) is True
-
-
-def _format(pool: SelectAdaptivePool2d) -> str:
-    """The place of the channels; only timm's fast poolings know another than the second."""
+    flatten = isinstance(pool.flatten, nn.Flatten) or getattr(pool.pool, "flatten", False) is True
+    # only timm's fast poolings know another place of the channels than the second
     dims = getattr(pool.pool, "dim", getattr(pool.pool, "dim_reduce", (2, 3)))
-    return "NHWC" if tuple(dims) == (1, 2) else "NCHW"
+    return GeM(flatten=flatten, input_fmt="NHWC" if tuple(dims) == (1, 2) else "NCHW")

@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldline.core.task import Task
+from foldline.core.task import Array, Task
 from foldline.images.batches import normalise
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import classifier
 
 Features = NDArray[np.float32]
-Array = NDArray[np.float64]
 
 
 @torch.inference_mode()

@@ -68,7 +68,7 @@ def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
         formats.spread(cv.mean, cv.std),
         *(formats.score(scores.get(k)) for k in folds),
         *([formats.count(len(rival.oof))] if rows else []),
-        formats.duration(rival.seconds),
+        formats.duration(rival.cv.seconds.total),
     ]
 
 

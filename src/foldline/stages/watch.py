@@ -14,7 +14,6 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.report.live.state import LiveRun, newest_predictions, open_live, state
-from foldline.report.look.palette import colour_variables
 from foldline.report.look.templates import environment
 
 ROWS = 24  # pictures at a time
@@ -53,11 +52,9 @@ def serve(layout: Layout, comp: str, run: str, *, port: int, test: bool) -> Thre
 
 
 def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
-    from markupsafe import Markup
 
-    palette = Markup(colour_variables())  # noqa: S704 - our own constants
     template = environment().get_template("live.html")
-    page = template.render(run=live.run, comp=live.comp, test=live.test, palette=palette)
+    page = template.render(run=live.run, comp=live.comp, test=live.test)
 
     class Handler(BaseHTTPRequestHandler):
         """Answers the page and its two lists of facts."""

@@ -30,7 +30,7 @@ from foldline.engine.machine.device import memory_mb
 from foldline.engine.problem import FoldJob
 from foldline.images.augment import Augmenter
 from foldline.images.batches import TrainingRows, normalise, training_batches
-from foldline.scoring.metrics import metric_for
+from foldline.scoring.metrics import brief, metric_for
 
 LogRow = dict[str, float | None]
 
@@ -139,7 +139,6 @@ class _Training:
                 saved = self.clock
 
     def _place(self) -> Place:
-        """Where the next batch stands."""
         position, accumulate = self.position, self.job.run.optim.accumulate
         begun = position.batch // accumulate * accumulate
         group = min(accumulate, self.batches - begun)
@@ -302,4 +301,4 @@ def _in_words(row: LogRow, metric: str) -> str:
     if row["valid_loss"] is None:
         return f"{train}not validated{speed}"
     shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
-    return f"{train}valid loss {row['valid_loss']:.4f}, {metric} {shown}{speed}"
+    return f"{train}valid loss {row['valid_loss']:.4f}, {brief(metric)} {shown}{speed}"

@@ -56,7 +56,7 @@ class _Timm(Rates):
         self._schedule.step_update(step)
 
 
-class _Own(Rates):
+class RatesByStep(Rates):
     """Rates of a function of the step: what the run's rate is multiplied with."""
 
     def __init__(self, optimizer: Optimizer, lr: float, share: Callable[[int], float]) -> None:
@@ -65,11 +65,12 @@ class _Own(Rates):
         self.at_step(0)
 
     def at_step(self, step: int) -> None:
+        """Sets each group's rate, times its own scale."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr * self._share(step) * group.get("lr_scale", 1.0)
 
 
-class _Plateau(_Own):
+class _Plateau(RatesByStep):
     """After a warm-up the rate stays until the valid loss has not become better for `patience` epochs, then falls.
 
     Better is by more than 1e-4 of the best, as torch's ReduceLROnPlateau has it.
@@ -155,7 +156,7 @@ def _step(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, decay: 
 
 def _one_cycle(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float) -> Rates:
     """Rises over the warm-up's share from 1/25 of the peak, falls to `min_lr_fraction`, by default 1/250,000."""
-    return _Own(optimizer, lr, lambda step: one_cycle(step, steps, warmup, min_lr_fraction))
+    return RatesByStep(optimizer, lr, lambda step: one_cycle(step, steps, warmup, min_lr_fraction))
 
 
 # Each takes the optimizer, the peak rate, the steps of the whole training, the share of the warm-up, and as keywords

@@ -11,19 +11,16 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.options import TINY, Option, read_options
 from foldline.core.own_code import is_own
 from foldline.core.run import Loss
-from foldline.core.task import CLASSES, EXCLUSIVE, Task
+from foldline.core.task import CLASSES, EXCLUSIVE, Array, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
 from foldline.engine.losses.own import own_loss
 from foldline.engine.losses.spec import LossContext, LossFunction, LossSpec, Mean, Table, by_task
-
-Array = NDArray[np.float64]
 
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
 _GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, kinds=("two_classes", "set"))}
@@ -240,7 +237,7 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
     The mean over the rows is 1, so the loss keeps its size. Of soft labels and of several labels a row the sums
     count as rows. A class without training rows counts 1.
 
-    >>> from foldline.core.task import TASKS
+    >>> from foldline.core.task import Array, TASKS
     >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), TASKS["binary"], 2).round(3).tolist()
     [0.667, 2.0]
     """

@@ -14,7 +14,7 @@ from foldline.images.files.dicom import read_dicom
 from foldline.images.files.header import ORIENTATION, BadImageError, Header, read_header, require_size, tif_tags
 from foldline.images.files.intensity import Intensity, Pixels, Values, to_bytes
 
-__all__ = ["BadImageError", "Intensity", "Pixels", "decode", "decode_bytes", "preview", "resize"]
+__all__ = ["BadImageError", "Intensity", "Pixels", "content_of", "decode", "decode_bytes", "preview", "resize"]
 
 _AS_STORED = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # gray or BGR of any depth, without alpha, EXIF rotation applied
 
@@ -35,7 +35,7 @@ def decode(path: Path, channels: int, intensity: Intensity = "auto") -> Pixels:
         BadImageError: the file is missing, empty, truncated, too large, no picture, or has other channels.
         FoldlineError: a package that reads this kind is not installed.
     """
-    return decode_bytes(_content(path), channels, intensity)
+    return decode_bytes(content_of(path), channels, intensity)
 
 
 def decode_bytes(content: bytes, channels: int, intensity: Intensity = "auto") -> Pixels:
@@ -47,13 +47,14 @@ def decode_bytes(content: bytes, channels: int, intensity: Intensity = "auto") -
 
 def preview(path: Path, intensity: Intensity = "auto") -> Pixels:
     """[height, width, 3] uint8 to look at: RGB or gray where the file is that, else its first channel as gray."""
-    content = _content(path)
+    content = content_of(path)
     header = read_header(content)
     pixels, _ = _read(content, header, 3, intensity)
     return _to_channels(pixels if pixels.shape[2] == 3 else pixels[:, :, :1], 3, has_alpha=False)
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; raises BadImageError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -28,9 +28,7 @@ class Header:
     width: int = 0  # px
     height: int = 0  # px
     bits: int = 0  # of one number
-    tags: dict[int, tuple[int, ...]] = field(
-        default_factory=dict
-    )  # of a tif: its first page's, those that are whole numbers
+    tags: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of a tif's first page, the whole numbers
 
 
 def read_header(content: bytes) -> Header:

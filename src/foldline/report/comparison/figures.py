@@ -23,8 +23,7 @@ def score_dots(comparison: Comparison) -> list[Picture]:
         return []
     metric = formats.metric_title(comparison.facts.metric)
     with palette.drawing():
-        height = FRAME + LANE * len(shown)
-        figure, axes = palette.canvas(WIDTH, height)
+        figure, axes = palette.canvas(WIDTH, FRAME + LANE * len(shown))
         for lane, (rival, pooled) in enumerate(shown):
             folds = [value for value in rival.cv.per_fold if value is not None]
             axes.plot(
@@ -38,13 +37,12 @@ def score_dots(comparison: Comparison) -> list[Picture]:
             _dot(axes, lane, pooled, rival.cv.interval, rival.name in comparison.partial)
         _lanes(axes, [rival.name for rival, _ in shown])
         axes.set_xlabel(metric)
-        uri = palette.svg_uri(figure)
     alt = "; ".join(f"{rival.name} {formats.score(pooled)}" for rival, pooled in shown)
     better = "Further right is better." if comparison.direction == "max" else "Further left is better."
     hollow = " A hollow dot: a run on only some of the rows." if comparison.partial else ""
     legend = [("dot", "pooled score"), ("accent", "95 % interval"), ("number", "one fold")]
     title = f"{metric}, out of fold"
-    return [Picture("scores", title, uri, WIDTH, height, f"{metric}: {alt}.", better + hollow, legend)]
+    return [palette.picture(figure, "scores", title, f"{metric}: {alt}.", better + hollow, legend)]
 
 
 def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
@@ -53,8 +51,7 @@ def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
     if not shown:
         return []
     with palette.drawing():
-        height = FRAME + LANE * len(shown)
-        figure, axes = palette.canvas(WIDTH, height)
+        figure, axes = palette.canvas(WIDTH, FRAME + LANE * len(shown))
         axes.axvline(0, color=palette.MUTED, linewidth=1.2)
         for lane, pair in enumerate(shown):
             difference = pair.difference
@@ -68,12 +65,11 @@ def forest(reference: str, pairs: Sequence[Pair]) -> list[Picture]:
             _dot(axes, lane, difference.gain, (difference.low, difference.high), not difference.everything, colour)
         _lanes(axes, [pair.run for pair in shown])
         axes.set_xlabel(f"better than {formats.printable(reference, NAME)} by")
-        uri = palette.svg_uri(figure)
     alt = "; ".join(pair.in_words() for pair in shown)
     caption = "Right of the line is better. Gray: the interval holds 0: no significant difference."
     legend = [("accent", "better"), ("warm", "worse"), ("gray", "no significant difference")]
     title = f"Against {formats.printable(reference, 40)}"
-    return [Picture("differences", title, uri, WIDTH, height, f"{alt}.", caption, legend)]
+    return [palette.picture(figure, "differences", title, f"{alt}.", caption, legend)]
 
 
 def _dot(
@@ -124,9 +120,8 @@ def _curve(
             axes.set_ylim(limits)
             axes.locator_params(axis="y", nbins=4)
         curves.whole_epochs(below, max(float(log["epoch"].max()) for log in logs))
-        uri = palette.svg_uri(figure)
     title, alt = formats.printable(rival.name, 40), _curve_words(comparison, rival)
-    return Picture("curves", title, uri, 250, 250, alt, _settings_apart(comparison, rival))
+    return palette.picture(figure, "curves", title, alt, _settings_apart(comparison, rival))
 
 
 def _curve_words(comparison: Comparison, rival: Rival) -> str:

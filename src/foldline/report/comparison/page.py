@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from foldline import __version__
 from foldline.report.comparison import figures
 from foldline.report.comparison.rivals import Comparison, Pair, caveats
-from foldline.report.look import formats, palette
+from foldline.report.look import formats
 from foldline.report.look.templates import environment
 
 
@@ -16,8 +15,6 @@ def build_comparison(comparison: Comparison) -> str:
 
 def page(comparison: Comparison) -> dict[str, Any]:
     """Everything that the template shows."""
-    from markupsafe import Markup
-
     return {
         "comparison": comparison,
         "metric": formats.metric_title(comparison.facts.metric),
@@ -32,8 +29,6 @@ def page(comparison: Comparison) -> dict[str, Any]:
         ),
         "folds": range(comparison.k) if comparison.k <= 10 else [],
         "verdict": verdict,
-        "version": __version__,
-        "palette": Markup(palette.colour_variables()),  # noqa: S704 - our own constants
     }
 
 

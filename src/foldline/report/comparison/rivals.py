@@ -48,16 +48,6 @@ class Rival:
     choices: Record | None = None
     logs: dict[int, pd.DataFrame] = field(default_factory=dict)
 
-    @property
-    def seconds(self) -> float:
-        """Training and prediction together."""
-        return self.cv.seconds.total
-
-    @property
-    def fitted(self) -> bool:
-        """Whether its labels are decided by a rule that was fitted on OOF."""
-        return self.cv.fitted
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -201,7 +191,7 @@ def _pairs(rivals: list[Rival], references: list[str], facts: Competition, outpu
     pairs: dict[str, list[Pair]] = {reference: [] for reference in references}
     with Progress() as progress:
         for run, reference in progress.over(wanted, "comparing", total=len(wanted)):
-            fitted = (run.fitted, reference.fitted)
+            fitted = (run.cv.fitted, reference.cv.fitted)
             difference = compare_runs(run.oof, reference.oof, facts, outputs, fitted=fitted)
             pairs[reference.name].append(Pair(run.name, reference.name, difference, _seed_alone(run, reference)))
     return pairs

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from foldline.scoring.metrics import brief
+
 DASH = "\N{EN DASH}"  # where there is no number
 MINUS = "\N{MINUS SIGN}"  # as wide as a plus
 ACRONYMS = {
@@ -18,7 +20,7 @@ ACRONYMS = {
 ACRONYMS |= {"map": "MAP", "mse": "MSE", "ap": "AP", "qwk": "QWK", "tpr": "TPR"}
 
 
-def score(value: float | None, digits: int = 4) -> str:
+def score(value: float | None, decimals: int = 4) -> str:
     """A score: four decimals, fewer for large numbers, a dash where it is undefined.
 
     >>> score(0.93124), score(1234.5), score(None), score(-0.00001)
@@ -27,7 +29,7 @@ def score(value: float | None, digits: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return DASH
     whole = len(str(int(abs(value))))
-    text = f"{value:,.{max(0, digits + 1 - whole)}f}"
+    text = f"{value:,.{max(0, decimals + 1 - whole)}f}"
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 
 
@@ -94,10 +96,10 @@ def metric_title(name: str) -> str:
     >>> metric_title("auc(side)"), metric_title("2*auc(side) + r2(age)")
     ('AUC (side)', 'Weighted mean of 2 targets')
     """
-    if name.endswith(")"):  # of several targets
-        terms = name.count("(")
+    name = brief(name)
+    if name.endswith(")"):  # of one of several targets
         metric, _, target = name.partition("(")
-        return f"{metric_title(metric)} ({target}" if terms == 1 else f"Weighted mean of {terms} targets"
+        return f"{metric_title(metric)} ({target}"
     base, at, parameter = name.rpartition(":")[2].partition("@")  # of "file.py:function" the function
     text = " ".join(ACRONYMS.get(word, word) for word in base.split("_")) + at + parameter
     return text[:1].upper() + text[1:]

@@ -8,7 +8,7 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -124,16 +124,26 @@ def corner(axes: "Axes", text: str) -> None:
     axes.text(0.97, 0.06, text, ha="right", color=INK, fontsize=11, transform=axes.transAxes)
 
 
-def svg_uri(figure: "Figure") -> str:
-    """The figure as `data:image/svg+xml;base64,...`."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg(figure).encode()).decode("ascii")
+def picture(
+    figure: "Figure",
+    name: str,
+    title: str,
+    alt: str,
+    caption: str = "",
+    legend: Sequence[tuple[str, str]] = (),
+) -> Picture:
+    """The figure for a page, embedded as `data:image/svg+xml;base64,...`; see `Picture`."""
+    uri = "data:image/svg+xml;base64," + base64.b64encode(svg(figure).encode()).decode("ascii")
+    width, height = (round(inches / PX) for inches in figure.get_size_inches())
+    return Picture(name, title, uri, width, height, alt, caption, list(legend))
 
 
 def svg(figure: "Figure") -> str:
     """The figure as SVG, transparent, in colours that follow the reader's colour scheme."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    with drawing():
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]  # without the document type, which names a network address
     for role, colour in STAND_IN.items():

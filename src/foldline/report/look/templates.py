@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from foldline.report.look import formats
+from foldline import __version__
+from foldline.report.look import formats, palette
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -11,8 +12,9 @@ ROOMS = ("look", "run", "comparison", "live")  # whose *.html are templates
 
 
 def environment() -> "Environment":
-    """The templates of all pages, with every value escaped and the filters of `formats`."""
+    """The templates of all pages, with every value escaped, the filters of `formats`, the palette and the version."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     templates = Environment(
         loader=ChoiceLoader([PackageLoader("foldline", f"report/{room}") for room in ROOMS]),
@@ -32,4 +34,6 @@ def environment() -> "Environment":
         formats.printable,
     ):
         templates.filters[kind.__name__] = kind
+    colours = Markup(palette.colour_variables())  # noqa: S704 - our own constants
+    templates.globals |= {"palette": colours, "version": __version__}
     return templates

@@ -25,17 +25,13 @@ def draw(run: ReportedRun) -> list[Picture]:
     """All figures of a run whose outputs are the classes of one target."""
     if not run.task.fits(CLASSES):
         return []
-    return [*roc_curves(run), *reliability_curve(run), *distributions(run)]
-
-
-def roc_curves(run: ReportedRun) -> list[Picture]:
-    """Binary: the pooled curve over each fold's; else one curve a class, for at most `MOST_CURVES` classes."""
     if run.task.two_classes:
-        return _binary_roc(run)
-    return _class_rocs(run) if len(run.outputs) <= MOST_CURVES else []
+        return [*_binary_roc(run), *_reliability_curve(run), *_histograms(run)]
+    return [*_class_rocs(run), *_reliability_curve(run), *_quantiles(run)]
 
 
 def _binary_roc(run: ReportedRun) -> list[Picture]:
+    """The pooled curve over each fold's."""
     is_positive, prob = analysis.one_against_rest(run.task, run.truth, 1), run.predicted[:, 1]
     auc, _ = analysis.area(is_positive, prob)
     if np.isnan(auc):
@@ -49,14 +45,18 @@ def _binary_roc(run: ReportedRun) -> list[Picture]:
                 axes.plot(*curve, color=palette.MUTED, linewidth=0.8, alpha=0.6)
         axes.plot(*analysis.roc(is_positive, prob), color=palette.ACCENT, linewidth=2.2)
         palette.corner(axes, f"AUC {auc:.4f}")
-        uri = palette.svg_uri(figure)
     name = formats.printable(run.outputs[1])
     alt = f"ROC curve of “{name}”, all folds pooled: the area under it is {auc:.4f}."
     legend = [("accent", "all folds pooled"), ("thin", "each fold"), ("dotted", "chance")]
-    return [Picture("roc", "ROC curve", uri, *SIZE, alt, "The nearer to the upper left corner, the better.", legend)]
+    return [
+        palette.picture(figure, "roc", "ROC curve", alt, "The nearer to the upper left corner, the better.", legend)
+    ]
 
 
 def _class_rocs(run: ReportedRun) -> list[Picture]:
+    """One curve a class, for at most `MOST_CURVES` classes."""
+    if len(run.outputs) > MOST_CURVES:
+        return []
     members = [analysis.one_against_rest(run.task, run.truth, i) for i in range(len(run.outputs))]
     areas = [analysis.area(is_class, run.predicted[:, i])[0] for i, is_class in enumerate(members)]
     if np.isnan(areas).all():
@@ -68,12 +68,11 @@ def _class_rocs(run: ReportedRun) -> list[Picture]:
             colour, width = (palette.WARM, 2.2) if i == worst else (palette.ACCENT, 1.1)
             axes.plot(*analysis.roc(members[i], run.predicted[:, i], 150), color=colour, linewidth=width)
         palette.corner(axes, f"mean AUC {mean:.4f}")
-        uri = palette.svg_uri(figure)
     name = formats.printable(run.outputs[worst])
     lowest = f"the lowest is “{name}” with {areas[worst]:.4f}"
     alt = f"ROC curve of each class against the rest: mean AUC {mean:.4f}, {lowest}."
     legend = [("thin-accent", "each class against the rest"), ("warm", f"the lowest: {formats.printable(name, 24)}")]
-    return [Picture("roc", "ROC curves", uri, *SIZE, alt, "", [*legend, ("dotted", "chance")])]
+    return [palette.picture(figure, "roc", "ROC curves", alt, "", [*legend, ("dotted", "chance")])]
 
 
 def _roc_axes() -> "tuple[Figure, Axes]":
@@ -83,7 +82,7 @@ def _roc_axes() -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def reliability_curve(run: ReportedRun) -> list[Picture]:
+def _reliability_curve(run: ReportedRun) -> list[Picture]:
     """Predicted probability against what happened, in ten bins with 95 % intervals."""
     if not run.probabilities:
         return []
@@ -105,7 +104,6 @@ def reliability_curve(run: ReportedRun) -> list[Picture]:
             zorder=3,
         )
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), xlabel="predicted probability", ylabel="observed frequency")
-        uri = palette.svg_uri(figure)
     bins = f"{len(curve.rows)} bins"
     alt = f"Reliability of the probability {about}: expected calibration error {curve.error:.3f} over {bins}."
     caption = (
@@ -113,12 +111,7 @@ def reliability_curve(run: ReportedRun) -> list[Picture]:
         f"expected calibration error {curve.error:.3f}."
     )
     legend = [("dot", "a bin, larger with more rows; bar: 95 % interval"), ("dotted", "perfect")]
-    return [Picture("reliability", "Reliability", uri, *SIZE, alt, caption, legend)]
-
-
-def distributions(run: ReportedRun) -> list[Picture]:
-    """Binary: two histograms; else quantiles of the right class's probability, class by class."""
-    return _histograms(run) if run.task.two_classes else _quantiles(run)
+    return [palette.picture(figure, "reliability", "Reliability", alt, caption, legend)]
 
 
 def _histograms(run: ReportedRun) -> list[Picture]:
@@ -135,7 +128,6 @@ def _histograms(run: ReportedRun) -> list[Picture]:
         axes.axvline(0.5, color=palette.MUTED, linewidth=1, linestyle=":")
         axes.set(xlim=(-0.01, 1.01), xlabel=f"predicted probability of “{formats.printable(names[1], 28)}”")
         axes.set_ylabel("% of the class's rows")
-        uri = palette.svg_uri(figure)
     medians = [formats.score(float(np.median(part)) if len(part) else None, 2) for part in parts]
     alt = (
         f"Distribution of the predicted probability of “{names[1]}”: median {medians[0]} for rows of “{names[0]}”, "
@@ -144,17 +136,17 @@ def _histograms(run: ReportedRun) -> list[Picture]:
     keys = zip(("accent", "warm"), names, strict=True)
     legend = [(key, f"true label {formats.printable(name, 28)}") for key, name in keys]
     caption = "The less the two overlap, the better the classes are separated."
-    return [Picture("distribution", "Score distribution by true class", uri, *SIZE, alt, caption, legend)]
+    return [palette.picture(figure, "distribution", "Score distribution by true class", alt, caption, legend)]
 
 
 def _quantiles(run: ReportedRun) -> list[Picture]:
+    """Quantiles of the right class's probability, class by class."""
     groups = _groups(run)
     shown = sorted(groups, key=lambda group: float(np.median(group[1])))[:MOST_CURVES]
     if not shown:
         return []
-    height = 96 + 26 * len(shown)
     with palette.drawing():
-        figure, axes = palette.canvas(SIZE[0], height)
+        figure, axes = palette.canvas(SIZE[0], 96 + 26 * len(shown))
         for y, (_, of_class, rest) in enumerate(reversed(shown)):
             _quantile_line(axes, y + (0.13 if len(rest) else 0), of_class, palette.ACCENT)
             if len(rest):
@@ -163,14 +155,13 @@ def _quantiles(run: ReportedRun) -> list[Picture]:
         axes.tick_params(axis="y", labelcolor=palette.INK)
         axes.grid(visible=False, axis="y")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="predicted probability of the class")
-        uri = palette.svg_uri(figure)
     name, of_class, _ = shown[0]
     lowest = f"the lowest median is {np.median(of_class):.2f} for “{name}”"
     alt = f"Predicted probability of the true class, class by class; {lowest}."
     which = f"The {len(shown)} lowest of {formats.count(len(groups))} classes. " if len(groups) > len(shown) else ""
     caption = f"{which}Dot: median; thick: the middle half of the rows; thin: 90 % of them."
     legend = [("accent", "rows of the class")] + ([("warm", "all other rows")] if run.task.label_sets else [])
-    return [Picture("distribution", "Score distribution by class", uri, SIZE[0], height, alt, caption, legend)]
+    return [palette.picture(figure, "distribution", "Score distribution by class", alt, caption, legend)]
 
 
 def _groups(run: ReportedRun) -> list[tuple[str, Floats, Floats]]:

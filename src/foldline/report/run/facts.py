@@ -20,7 +20,6 @@ def lede(run: ReportedRun) -> str:
 
 
 def _models(run: ReportedRun) -> str:
-    """Which models predict which rows."""
     views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(model(run))
     averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
     if run.k == 1 < run.all_k:

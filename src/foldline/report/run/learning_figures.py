@@ -91,8 +91,7 @@ def _picture(run: ReportedRun, logs: dict[int, pd.DataFrame], panel: Panel) -> P
         axes.set_ylim(curves.limits([*train, *valid]))
         curves.plain_numbers(axes, ticks=5)
         curves.whole_epochs(axes, _last_epoch(logs.values()))
-        uri = palette.svg_uri(figure)
-    return Picture("learning", panel.title, uri, *SIZE, _in_words(panel, max(len(train), len(valid)), train, valid))
+    return palette.picture(figure, "learning", panel.title, _in_words(panel, max(len(train), len(valid)), train, valid))
 
 
 def known_probes(run: ReportedRun) -> list[float]:
@@ -139,7 +138,6 @@ def _rates(run: ReportedRun) -> list[Picture]:
         axes.set_ylim(bottom=0)
         curves.plain_numbers(axes, ticks=5)
         curves.whole_epochs(axes, max(float(place[-1]) for place, _ in folds.values()))
-        uri = palette.svg_uri(figure)
     rates = [run.steps[k]["lr"] for k in folds]
     fewest, most = min(map(len, rates)), max(map(len, rates))
     counted = formats.count(most) if fewest == most else f"{formats.count(fewest)} to {formats.count(most)}"
@@ -148,7 +146,7 @@ def _rates(run: ReportedRun) -> list[Picture]:
         f"Learning rate over {counted} steps: from {rates[0].iloc[0]:.2g} to at most {highest:.2g}, "
         f"{'' if fewest == most else 'at most '}{last:.2g} at the end."
     )
-    return [Picture("learning", "Learning rate", uri, *SIZE, alt)]
+    return [palette.picture(figure, "learning", "Learning rate", alt)]
 
 
 def rate_curve(steps: pd.DataFrame) -> tuple[Array, Array]:
@@ -176,10 +174,9 @@ def loss_in_parts(run: ReportedRun) -> list[Picture]:
 
 
 def _part(train: "pd.Series[float]", valid: "pd.Series[float]", first: int, last: int) -> Picture:
-    width, height = 210, 240
     parts = [curves.stretch(curve, first, last) for curve in (train, valid)]
     with palette.drawing():
-        figure = palette.blank(width, height)
+        figure = palette.blank(210, 240)
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, part, colour, line in (
             (above, parts[0], palette.MUTED, "--"),
@@ -191,9 +188,8 @@ def _part(train: "pd.Series[float]", valid: "pd.Series[float]", first: int, last
             if not len(part):
                 axes.set_yticks([])
         curves.whole_epochs(below, last, first)
-        uri = palette.svg_uri(figure)
     alt = _in_words(Panel(f"Loss in the epochs {first} to {last}", "", ""), 1, *([part] for part in parts))
-    return Picture("learning-parts", f"Epochs {first} to {last}", uri, width, height, alt)
+    return palette.picture(figure, "learning-parts", f"Epochs {first} to {last}", alt)
 
 
 def class_curves(run: ReportedRun) -> list[Picture]:
@@ -215,10 +211,9 @@ def _class_curve(name: str, parts: "list[pd.Series[float]]", scale: tuple[float,
         axes.set_ylim(scale)
         curves.plain_numbers(axes)
         curves.whole_epochs(axes, last)
-        uri = palette.svg_uri(figure)
     title = formats.printable(name, 26)
     alt = _in_words(Panel(f"Accuracy of “{formats.printable(name)}”", "", ""), len(parts), [], parts)
-    return Picture("learning-classes", title, uri, *CLASS_SIZE, alt)
+    return palette.picture(figure, "learning-classes", title, alt)
 
 
 def legend(run: ReportedRun) -> list[tuple[str, str]]:

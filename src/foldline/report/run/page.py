@@ -6,9 +6,8 @@ Class names, ids and file names come from strangers; Jinja2 escapes every value.
 
 from typing import Any
 
-from foldline import __version__
 from foldline.core.paths import Layout
-from foldline.report.look import formats, palette
+from foldline.report.look import formats
 from foldline.report.look.templates import environment
 from foldline.report.run import facts, remarks
 from foldline.report.run.reported_run import ReportedRun, read_run
@@ -27,8 +26,6 @@ def build_report(layout: Layout, comp: str, run: str) -> str:
 
 def page(run: ReportedRun) -> dict[str, Any]:
     """What stands at the top of the page, and all sections that have something to show: (name, title, content)."""
-    from markupsafe import Markup
-
     sections = [(name, section.title, section.show(run)) for name, section in SECTIONS.items()]
     return {
         "run": run,
@@ -40,6 +37,4 @@ def page(run: ReportedRun) -> dict[str, Any]:
         "remarks": remarks.remarks(run),
         "units": "groups" if "group" in run.oof.columns else run.unit,
         "sections": [(name, title, content) for name, title, content in sections if content is not None],
-        "version": __version__,
-        "palette": Markup(palette.colour_variables()),  # noqa: S704 - our own constants
     }

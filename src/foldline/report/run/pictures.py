@@ -78,8 +78,8 @@ def _cards(run: ReportedRun, order: Array) -> list[Card]:
 def _card(run: ReportedRun, i: int) -> Card:
     uri, missing, pixelated = _thumbnail(run, run.images[i])
     truth, predicted, right = _words(run, i)
-    fold = int(run.oof["fold"].iloc[i])
-    return Card(formats.printable(run.ids[i]), fold, uri, missing, pixelated, truth, predicted, right)
+    row_id, fold = run.oof[["row_id", "fold"]].iloc[i]
+    return Card(formats.printable(str(row_id)), int(fold), uri, missing, pixelated, truth, predicted, right)
 
 
 def _words(run: ReportedRun, i: int) -> tuple[str, str, bool | None]:

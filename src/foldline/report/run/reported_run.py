@@ -77,11 +77,6 @@ class ReportedRun:
         ]  # fmt: skip
 
     @property
-    def ids(self) -> list[str]:
-        """The row ids, in the order of `truth` and `predicted`."""
-        return [str(row_id) for row_id in self.oof["row_id"]]
-
-    @property
     def unit(self) -> str:
         """What the score counts: single rows, or entities of several rows."""
         return "entities" if "entity" in self.oof.columns else "rows"
@@ -95,11 +90,6 @@ class ReportedRun:
     def metric(self) -> str:
         """The metric's name for a reader."""
         return metric_title(self.cv.metric)
-
-    @property
-    def fitted(self) -> bool:
-        """Whether labels are decided by a rule that was fitted on OOF."""
-        return self.cv.fitted
 
     @property
     def fold_numbers(self) -> list[int]:
@@ -176,7 +166,7 @@ def _metas(layout: Layout, comp: str, run: str, numbers: list[int]) -> dict[int,
 def _tables(
     layout: Layout, comp: str, run: str, numbers: list[int], name: str, required: list[str]
 ) -> dict[int, pd.DataFrame]:
-    """One CSV file of each fold as numbers."""
+    """A CSV file of each fold that has it, as numbers; an empty cell is NaN."""
     paths = {k: layout.fold(comp, run, k) / name for k in numbers}
     logs = {k: tables.read_csv(path, required=required) for k, path in paths.items() if path.is_file()}
     return {k: log.apply(pd.to_numeric, errors="coerce") for k, log in logs.items()}

@@ -25,12 +25,11 @@ def score_strip(run: ReportedRun) -> list[Picture]:
         axes.set(ylim=(-0.9, max(lanes) + 0.9), yticks=[], xlabel=run.metric)
         axes.margins(x=0.08)
         axes.locator_params(axis="x", nbins=6)
-        uri = palette.svg_uri(figure)
     each = ", ".join(f"fold {k} {formats.score(value)}" for k, value in scores)
     band = f", its interval from {formats.score(low)} to {formats.score(high)}" if low is not None else ""
     alt = f"The pooled score {formats.score(pooled)}{band}; {each}."
     legend = [("accent", "pooled"), ("band", f"{100 * run.cv.level:g} % interval"), ("number", "each fold")]
-    return [Picture("score", "", uri, 440, 84 + 22 * max(lanes), alt, legend=legend)]
+    return [palette.picture(figure, "score", "", alt, legend=legend)]
 
 
 def _lanes(values: list[float], low: float | None, high: float | None) -> list[int]:

@@ -74,7 +74,6 @@ def predictions(run: ReportedRun) -> Shown:
 
 
 def _of_target(name: str, run: ReportedRun) -> dict[str, Any]:
-    """Of classes or of numbers."""
     figures = class_figures.draw(run) if run.task.has_classes else value_figures.draw(run)
     confusion = class_tables.confusion_cells(run)
     return {
@@ -115,7 +114,6 @@ SECTIONS: dict[str, Section] = {
 
 
 def _facts(run: ReportedRun) -> list[tuple[str, str]]:
-    """(name, value)."""
     facts = [
         ("Training and validation", formats.duration(run.cv.seconds.train)),
         ("Prediction", formats.duration(run.cv.seconds.predict)),

@@ -15,11 +15,11 @@ MOST_POINTS = 1500  # each point is ~100 bytes of the page
 
 
 def draw(run: ReportedRun) -> list[Picture]:
-    """All figures of a regression."""
-    return [*scatter(run), *residuals(run)]
+    """Predicted against true, and the distribution of predicted - true, one picture each for an output."""
+    return [drawn(run, output) for drawn in (_scatter, _residuals) for output in _worst_outputs(run)]
 
 
-def worst_outputs(run: ReportedRun) -> list[int]:
+def _worst_outputs(run: ReportedRun) -> list[int]:
     """The outputs that get figures: the `MOST_OUTPUTS` with the lowest R², in the order of `outputs`."""
     r2 = [row["r2"] for row in analysis.regression_errors(run.truth, run.predicted)]
     return sorted(np.argsort(np.nan_to_num(r2, nan=-np.inf), kind="stable")[:MOST_OUTPUTS].tolist())
@@ -37,11 +37,6 @@ def _some_rows(rows: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).choice(rows, MOST_POINTS, replace=False))
 
 
-def scatter(run: ReportedRun) -> list[Picture]:
-    """Predicted against true, one picture an output."""
-    return [_scatter(run, output) for output in worst_outputs(run)]
-
-
 def _scatter(run: ReportedRun, output: int) -> Picture:
     error = analysis.regression_errors(run.truth, run.predicted)[output]
     some = _some_rows(len(run.truth))
@@ -54,7 +49,6 @@ def _scatter(run: ReportedRun, output: int) -> Picture:
         axes.set(xlabel="true", ylabel="predicted")
         axes.locator_params(nbins=6)
         palette.corner(axes, f"R² {formats.score(error['r2'])}")
-        uri = palette.svg_uri(figure)
     errors = f"R² {formats.score(error['r2'])}, RMSE {formats.score(error['rmse'])}"
     alt = f"Predicted against true values{_of(run, output)}: {errors}."
     drawn = (
@@ -63,12 +57,7 @@ def _scatter(run: ReportedRun, output: int) -> Picture:
         else ""
     )
     caption = f"{drawn}Points on the dotted line are right."
-    return Picture("scatter", f"Predicted against true{_of(run, output)}", uri, *SIZE, alt, caption)
-
-
-def residuals(run: ReportedRun) -> list[Picture]:
-    """The distribution of predicted - true, one picture an output."""
-    return [_residuals(run, output) for output in worst_outputs(run)]
+    return palette.picture(figure, "scatter", f"Predicted against true{_of(run, output)}", alt, caption)
 
 
 def _residuals(run: ReportedRun, output: int) -> Picture:
@@ -83,9 +72,8 @@ def _residuals(run: ReportedRun, output: int) -> Picture:
         axes.axvline(float(error.mean()), color=palette.WARM, linewidth=1.6)
         axes.set(xlabel="error (predicted minus true)", ylabel="% of rows")
         axes.locator_params(nbins=6)
-        uri = palette.svg_uri(figure)
     mean, ends = formats.score(float(error.mean())), f"{formats.score(low)} to {formats.score(high)}"
     alt = f"Residuals{_of(run, output)}: mean {mean}, 95 % of them from {ends}."
     caption = f"95 % of the rows lie from {ends}."
     legend = [("warm", f"mean {mean}"), ("dotted", "no error")]
-    return Picture("residuals", f"Residuals{_of(run, output)}", uri, *SIZE, alt, caption, legend)
+    return palette.picture(figure, "residuals", f"Residuals{_of(run, output)}", alt, caption, legend)

@@ -4,13 +4,14 @@ import numpy as np
 
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import METRICS, metric_named
-from foldline.scoring.metrics.for_task import metric_for
+from foldline.scoring.metrics.for_task import brief, metric_for
 from foldline.scoring.metrics.forms import as_read_by, decided
 from foldline.scoring.metrics.metric import Metric
 
 __all__ = [
     "METRICS",
     "Metric",
+    "brief",
     "metric_for",
     "metric_named",
     "per_class_accuracy",

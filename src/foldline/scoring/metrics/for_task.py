@@ -17,6 +17,16 @@ from foldline.scoring.metrics.metric import Metric, Part
 TERM = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s*\*)?\s*(?P<metric>[^\s()]+)\((?P<target>[^()]+)\)")
 
 
+def brief(name: str) -> str:
+    """A metric's name for a line of text: of several targets' metrics only how many they are.
+
+    >>> brief("auc(side)"), brief("2*auc(side) + r2(age)")
+    ('auc(side)', 'weighted mean of 2 targets')
+    """
+    terms = name.count("(")
+    return f"weighted mean of {terms} targets" if terms > 1 else name
+
+
 def metric_for(name: "str | Metric", task: Task, *, where: str = "") -> Metric:
     """The metric, checked to have a meaning for the task; raises FoldlineError that lists those which have.
 
