@@ -39,7 +39,7 @@ def first_few(items: "list[str]", shown: int = 5) -> str:
 
 
 def unknown(kind: str, name: str, known: "list[str]", *, where: str = "") -> FoldlineError:
-    """The error for a name that no dictionary holds; lists the known names, the nearest first.
+    """The error for a name that no dictionary holds; lists the known names; of more than 200 the ten nearest.
 
     >>> print(unknown("metric", "acuracy", ["auc", "accuracy"]))
     unknown metric 'acuracy'
@@ -49,4 +49,7 @@ def unknown(kind: str, name: str, known: "list[str]", *, where: str = "") -> Fol
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return FoldlineError(f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {', '.join(sorted(known))}")
+    names = ", ".join(sorted(known))
+    if len(known) > 200:
+        names = f"{len(known)}, among them {', '.join(difflib.get_close_matches(name, known, n=10, cutoff=0))}"
+    return FoldlineError(f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {names}")
