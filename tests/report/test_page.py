@@ -33,7 +33,7 @@ from report.made_runs import (
 )
 from tasks import PLAIN, plain
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
 
 class Reader(HTMLParser):
