@@ -67,7 +67,7 @@ def remove_orphans(folder: Path) -> None:
         name, _, owner = path.name.removesuffix(".tmp").rpartition(".")
         here = name.endswith(f".{socket.gethostname()}")
         if here and owner.isdecimal() and not _runs(int(owner)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
