@@ -3,7 +3,6 @@
 The rule says which file a template's path means where endings, case or folders differ.
 """
 
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
+from foldline.core.walk import walk
 from foldline.readers.templates import split_suffix
 
 
@@ -67,14 +67,8 @@ def _missing(root: Path, path: Path) -> FoldlineError:
 
 
 def list_files(root: Path) -> list[str]:
-    """All files below `root` as paths with `/`, hidden ones and the manifest left out, sorted."""
-    paths: list[str] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(folder).relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        paths += [prefix + name for name in sorted(names) if not name.startswith(".")]
-    return sorted(path for path in paths if path != "manifest.json")
+    """All files below `root` as paths with `/`, hidden ones, junk and the manifest left out, sorted."""
+    return [path for path in walk(root).files if path != "manifest.json"]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from foldline.core.errors import FoldlineError, first_few
 # Endings that are taken for pictures. A dotted id such as 1.2.826.0 has none of them.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".npy"),
-    *(".dcm", ".dicom", ".jp2", ".ppm", ".pgm"),
+    *(".dcm", ".dicom", ".jp2", ".ppm", ".pgm", ".jfif", ".jpe", ".jpg_large", ".avif"),
 )
 
 

@@ -7,7 +7,8 @@ from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.core.tables import scratch_folder, sha256_file
-from foldline.sources.placing import files_below, keep_only, unpack_all, unpack_nested
+from foldline.core.walk import walk
+from foldline.sources.placing import keep_only, unpack_all, unpack_nested
 from foldline.sources.volumes import is_volume
 
 
@@ -39,10 +40,12 @@ def fetch_folder(source: Source, destination: Path) -> None:
 
 
 def _copy(folder: Path, destination: Path) -> None:
-    """Copies all files below a folder; links are followed to files, hidden files stay behind."""
-    files = files_below(folder)
+    """Copies all files below a folder; what is no data stays behind and is counted (`core.walk`)."""
+    found = walk(folder)
+    files = [folder / name for name in found.files]
     if not files:
         raise FoldlineError("the folder holds no files", where=str(folder))
+    found.remark(folder.name)
     with Progress() as progress:
         for path in progress.over(files, f"copy {folder.name}", total=len(files)):
             place = destination / path.relative_to(folder)

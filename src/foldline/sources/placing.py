@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import scratch_folder
+from foldline.core.walk import walk
 from foldline.sources.archives import is_archive, safe_member, stem_of, unpack
 from foldline.sources.volumes import join_volumes
 
@@ -97,15 +98,5 @@ def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, hidden ones (a cache, a temporary file) left out, in the order of their paths."""
-    paths: list[Path] = []
-    pending: list[Path] = [folder]
-    while pending:
-        for path in pending.pop().iterdir():
-            if path.name.startswith("."):
-                continue
-            if path.is_dir():
-                pending.append(path)
-            elif path.is_file():
-                paths.append(path)
-    return sorted(paths)
+    """All files below a folder (`core.walk`), in the order of their paths."""
+    return sorted(folder / name for name in walk(folder).files)

@@ -16,6 +16,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Manifest, RawFile
 from foldline.core.tables import sha256_file, write_text
+from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
@@ -112,6 +113,7 @@ def write_manifest(layout: Layout, comp: str, source: Source) -> None:
     manifest.write(layout.manifest(comp))
     total = sum(path.stat().st_size for path in files)
     say(f"{layout.relative(folder)}: {len(files)} files, {total / 1e6:.1f} MB")
+    walk(folder).remark(layout.relative(folder))
 
 
 def _has_size(folder: Path, file: RawFile) -> bool:
