@@ -47,7 +47,8 @@ def read_folders(root: Path, rows: RowFacts) -> pd.DataFrame:
             next=f"the pictures there are: {first_few([below[path] for path in pictures]) or 'none'}",
         )
     if not rows.pattern and rows.target is not None:
-        _check_classes({below[path]: hit["label"] for path, hit in hits.items()}, f"configs/{root.name}/competition.yaml")
+        labels = {below[path]: hit["label"] for path, hit in hits.items()}
+        _check_classes(labels, f"configs/{root.name}/competition.yaml")
     _report(root, bases, below, pictures, set(hits))
     paths = pd.Series(list(hits), dtype=str)
     frame = pd.DataFrame({"path": paths, **{part: paths.map(PARTS[part]) for part in ("name", "stem", "folder")}})
