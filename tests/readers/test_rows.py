@@ -237,3 +237,21 @@ def test_a_template_needs_numbers_to_pad_them() -> None:
     frame = pd.DataFrame({"id": ["x"]})
     with pytest.raises(FoldlineError, match="whole numbers"):
         fill(frame, "{id:05d}", where="row_id")
+
+
+def test_names_of_files_in_another_spelling_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    table = f"id,label\n{composed},a\n100.0,b\n 7,a\n"
+    names = {f"train/{decomposed}.png": "", "train/100.png": "", "train/7.png": ""}
+    root = plant(tmp_path, {"t.csv": table, **names})
+    assert rows(root, {})["image"].tolist() == list(names)
+    assert "3 image files differ from their ids in case, ending or spelling" in capsys.readouterr().out
+    assert rows(root, {"image": "**/{id}.png"})["image"].tolist() == list(names)
+    plant(root, {"train/100.0.png": ""})
+    assert rows(root, {})["image"][1] == "train/100.0.png", "the very name wins"
+
+
+def test_ids_of_two_spellings_are_warned_about(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(root, {"t.csv": "id,label\n1,a\n1.0,b\n2,a\n", "train/1.png": "", "train/2.png": ""})
+    assert len(rows(root, {})) == 3
+    assert "row_ids that differ in spelling alone, taken for different rows: '1.0' and '1'" in capsys.readouterr().out

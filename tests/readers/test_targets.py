@@ -161,7 +161,7 @@ BAD: dict[str, tuple[str, dict[str, Any], Any, str, str]] = {
         r"root \(3 classes\), vowel \(3 classes\) hold classes each",
     ),
     "uncertain labels": ("multilabel", {}, {"columns": ["a", "b"]}, "a,b\n1,0\n0,-1\n-1,1", "neither 0 nor 1: r1, r2"),
-    "no number to compare": ("binary", {}, {"column": "y", "thresholds": [0.5]}, "y\n1\nna\n2", "no number: r1"),
+    "no number to compare": ("binary", {}, {"column": "y", "thresholds": [0.5]}, "y\n1\nlow\n2", "no number: r1"),
     "two classes of one row": ("multiclass", {}, {"columns": ["a", "b"]}, "a,b\n1,1\n0,1", "not exactly one class: r0"),
     "neither 0 nor 1": ("multilabel", {}, {"columns": ["a", "b"]}, "a,b\n1,2\n0,1", "neither 0 nor 1: r0"),
     "an unknown label of a set": (
@@ -270,3 +270,51 @@ def test_classes_that_would_share_a_column_are_refused(tmp_path: Path) -> None:
     names = {"a": "multiclass", "a_b": "multiclass"}
     with pytest.raises(FoldlineError, match="two classes would share the column prob_a_b_c"):
         read(table(tmp_path, "a,a_b\nb_c,c\nd,e"), names, {"metric": "accuracy(a)"}, None)
+
+
+def labels(root: Path, cells: list[str], task: str = "multiclass", target: Any = "y", **more: Any) -> list[str]:
+    """The label of each row, for a table of these cells."""
+    train = {"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": target, **more.pop("train", {})}
+    plant(root, {"t.csv": "id,y\n" + "".join(f'{i},"{cell}"\n' for i, cell in enumerate(cells))})
+    plant(root, {f"{i}.png": "" for i in range(len(cells))})
+    known = facts(train, task, **more)
+    return read_rows(root, known.train, known, with_target=True).iloc[:, 2:].to_numpy().ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("cells", "more", "expected", "words"),
+    [
+        (["cat", "cat ", " dog"], {}, ["cat", "cat", "dog"], "'cat ' -> 'cat' (1 rows), ' dog' -> 'dog' (1 rows)"),
+        (["1", "1.0", "2"], {}, ["1", "1", "2"], "'1.0' -> '1' (1 rows)"),
+        (["1.0", "2.0", "1.0"], {}, ["1.0", "2.0", "1.0"], ""),
+        (["1.0", "2.0"], {"classes": ["1", "2"]}, ["1", "2"], "'1.0' -> '1' (1 rows), '2.0' -> '2' (1 rows)"),
+        (["1.0", "2"], {"target": {"column": "y", "names": {"1": "a"}}}, ["a", "2"], "'1.0' -> '1' (1 rows)"),
+        (["caf\u00e9", "cafe\u0301"], {}, ["caf\u00e9"] * 2, "'cafe\\u0301' -> 'caf\u00e9' (1 rows)"),
+        (["Cat", "cat", "NA"], {}, ["Cat", "cat", "NA"], ""),
+    ],
+)
+def test_spellings_of_one_label(
+    cells: list[str], more: Any, expected: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert labels(tmp_path / "toy", cells, **more) == expected
+    said = f"configs/toy/competition.yaml: labels are read without blanks and in one spelling: {words}\n"
+    assert capsys.readouterr().out == (said if words else "")
+
+
+def test_a_separator_means_its_characters(tmp_path: Path) -> None:
+    cells = ["Pleural Thickening | Mass", "Mass", "No|Finding"]
+    labels(tmp_path, cells, "multilabel", target={"column": "y", "separator": " | "})
+    known = facts({"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": {"column": "y", "separator": " | "}},
+                  "multilabel")  # fmt: skip
+    frame = read_rows(tmp_path, known.train, known, with_target=True)
+    assert frame.columns[2:].tolist() == ["target_Mass", "target_No|Finding", "target_Pleural Thickening"]
+    assert frame["target_Mass"].tolist() == ["1", "1", "0"]
+
+
+@pytest.mark.parametrize("word", ["", "NA", " none ", "<NA>"])
+def test_one_list_of_words_for_a_missing_number_or_flag(word: str, tmp_path: Path) -> None:
+    drop = {"missing_targets": "drop"}
+    assert labels(tmp_path / "a", ["1.5", word], "regression", train=drop) == ["1.5"]
+    threshold = {"column": "y", "thresholds": [1]}
+    assert labels(tmp_path / "b", ["2", word], "binary", threshold, train=drop, classes=["n", "y"]) == ["y"]
+    assert labels(tmp_path / "c", ["1", word], "multilabel", {"columns": ["y"]}, train=drop) == ["1"]

@@ -169,3 +169,32 @@ def test_every_target_is_checked() -> None:
     lacking = several().assign(fold=lambda rows: rows["fold"].where(rows["target_kind"] == "a", rows["fold"] % 4))
     with pytest.raises(FoldlineError, match="fold 4 lacks 'kind=b'"):
         check_folds(lacking, NO_TEST, task, outputs, 5, where="folds/x.csv", hashes={})
+
+
+def test_names_that_hardly_mean_two_classes_or_none() -> None:
+    frame = sound().assign(target=["Cat", "cat", "nan"] * 20, fold=[i // 3 % 5 for i in range(60)])
+    findings = check(frame, task="multiclass", outputs=["Cat", "cat", "nan"])
+    assert "rows of the 3 classes: Cat 20, cat 20, nan 20" in findings
+    twins = "warning: classes differ in spelling alone: 'Cat' (20 rows) and 'cat' (20 rows)"
+    assert [line for line in findings if line.startswith(twins)]
+    assert [line for line in findings if line.startswith("warning: 'nan' (20 rows) is a class")]
+
+
+def test_the_rows_of_many_classes_are_shortened() -> None:
+    names = [f"c{i:02d}" for i in range(20)]
+    frame = sound(100).assign(target=names * 5, fold=[i // 20 for i in range(100)])
+    (line,) = [line for line in check(frame, task="multiclass", outputs=names) if line.startswith("rows of")]
+    shown = [*names[:6], *names[-6:]]
+    assert line == (
+        f"rows of the 20 classes: {', '.join(f'{name} 5' for name in shown[:6])}, ..., "
+        f"{', '.join(f'{name} 5' for name in shown[6:])} (all: `counts` of the JSON beside the folds)"
+    )
+
+
+def test_groups_of_two_spellings_are_seen() -> None:
+    frame = sound().assign(group=[f"P{i}" if i else "p1" for i in range(60)])
+    (line,) = [line for line in check(frame) if "groups differ" in line]
+    assert "'p1' (1 rows) and 'P1' (1 rows)" in line
+    test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "group": ["100.0"]})
+    findings = check(sound().assign(group=["100", *[f"g{i}" for i in range(59)]]), test)
+    assert "1 values of group are in both training and test rows: 100" in findings

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 import old_records
@@ -388,3 +389,39 @@ def test_a_write_that_fails_leaves_no_valid_folds(layout: Layout, monkeypatch: A
     assert not layout.folds("tiny").exists()
     folds(layout, "tiny")
     assert load_folds(layout, "tiny").k == 4
+
+
+def test_a_patient_of_two_spellings_is_one_and_an_unknown_one_stands_alone(layout: Layout, capsys: Any) -> None:
+    """The same patients in two tables, one of them saved as fractions; some are not known."""
+    table = layout.input("tiny") / "labels.csv"
+    head, *lines = [line.split(",") for line in table.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line[3] = "nan" if number >= 72 else f"{100 + number % 12}" + ".0" * (number % 24 < 12)
+    table.chmod(0o644)
+    table.write_text("\n".join(",".join(line) for line in [head, *lines]) + "\n")
+    write_manifest(layout)
+    write_facts(layout, FACTS.replace("  metadata", "  group: patient\n  metadata"))
+    folds(layout, "tiny")
+    train, test = read_csv(layout.folds("tiny")), read_csv(layout.test_rows("tiny"))
+    known = train[train["group"].str.startswith("1")]
+    assert set(known["group"]) <= {str(100 + i) for i in range(12)}, "no patient has two names"
+    assert set(known["group"]).isdisjoint(test["group"]), "none is in training and holdout"
+    assert known.groupby("group")["fold"].nunique().max() == 1
+    unknown = pd.concat([train, test])[lambda frame: frame["group"].str.startswith("00")]
+    assert len(unknown) == 8
+    assert unknown["group"].equals(unknown["row_id"]), "a word for nothing is no patient"
+    said = capsys.readouterr().out
+    assert "groups of several spellings stay together: '100.0' -> '100' (3 rows)" in said
+    assert "8 rows have no group ('nan'): each stands alone" in said
+
+
+def test_rows_that_are_never_validated_on_are_no_sixth_fold(layout: Layout) -> None:
+    table = layout.input("tiny") / "labels.csv"
+    table.chmod(0o644)
+    table.write_text(table.read_text().replace(",5\n", ",-1\n"))
+    write_manifest(layout)
+    write_facts(layout, FACTS.replace("[kind]", "[kind, part]").replace("k: 4", "k: 4, splitter: column, column: part"))
+    with pytest.raises(FoldlineError, match="16 rows are in fold -1, so never validated on") as error:
+        folds(layout, "tiny")
+    assert 'train.without: {part: "-1"}' in error.value.next
+    assert "extra.rows" in error.value.next

@@ -1,10 +1,15 @@
-"""What a table's cell says, which is always text: nothing, or a number. Nobody else decides it."""
+"""What a table's cell says, which is always text: nothing, a number, or a name. Nobody else decides it."""
 
-from collections.abc import Collection, Iterable
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from foldline.core.errors import first_few
 
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "<na>"})  # what tables write for nothing, in small letters
 
@@ -40,3 +45,60 @@ def sorted_texts(texts: Iterable[str]) -> list[str]:
     """
     texts = list(texts)
     return sorted(texts, key=lambda text: (float(text), text)) if all_numbers(texts) else sorted(texts)
+
+
+def tidy(text: str) -> str:
+    """A name without blanks around it, in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def plain(text: str) -> str:
+    """What all spellings of one name share: tidy, and no `.0` behind a whole number.
+
+    >>> plain(" cat"), plain("100.0"), plain("1.50"), plain("007")
+    ('cat', '100', '1.50', '007')
+    """
+    return re.sub(r"\A([+-]?\d+)\.0+\Z", r"\1", tidy(text))
+
+
+def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
+    """Spelling -> the one to use instead, for all names of which another spelling is there (`plain`).
+
+    >>> spellings(["100", "100.0", "7.0", "cat "], known=["cat"])
+    {'100.0': '100', 'cat ': 'cat'}
+
+    Args:
+        known: spellings that stay as they are; without one the plain spelling is used.
+    """
+    families = defaultdict[str, list[str]](list)
+    for name in dict.fromkeys([*known, *names]):
+        families[plain(name)].append(name)
+    result = dict[str, str]()
+    for common, family in families.items():
+        used = family[0] if family[0] in known else common
+        if len(family) > 1:
+            result |= {name: used for name in family if name != used and name not in known}
+    return result
+
+
+def spellings_in_words(cells: "pd.Series[str]", used: Mapping[str, str]) -> str:
+    """Such as `'cat ' -> 'cat' (3 rows)`; empty where no cell is spelled otherwise."""
+    counts = Counter(cells[cells.isin(list(used))].tolist())
+    return first_few([f"{_visible(name)} -> '{used[name]}' ({count} rows)" for name, count in counts.most_common()])
+
+
+def _visible(name: str) -> str:
+    """Quoted; with its codes where it looks like the spelling that is used."""
+    return f"'{name}'" if unicodedata.is_normalized("NFC", name) else ascii(name)
+
+
+def alike_but_for_case(names: Iterable[str]) -> list[list[str]]:
+    """The sets of names that differ in case alone.
+
+    >>> alike_but_for_case(["Cat", "dog", "cat"])
+    [['Cat', 'cat']]
+    """
+    families = defaultdict[str, list[str]](list)
+    for name in dict.fromkeys(names):
+        families[plain(name).casefold()].append(name)
+    return [family for family in families.values() if len(family) > 1]

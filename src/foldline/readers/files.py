@@ -4,9 +4,11 @@ The rule says which file a template's path means where endings, case or folders 
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from foldline.core.cells import plain, tidy
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
@@ -73,7 +75,7 @@ def list_files(root: Path) -> list[str]:
 
 @dataclass
 class FileIndex:
-    """The files of a competition, found by exact path, by path without ending and case, and by name."""
+    """The files of a competition, found by exact path, by path without ending, case and spelling, and by name."""
 
     root: Path
     files: set[str] = field(init=False)
@@ -84,7 +86,7 @@ class FileIndex:
         self.files = set(list_files(self.root))
         self.loose, self.names = defaultdict(list), defaultdict(list)
         for path in sorted(self.files):
-            key = split_suffix(path)[0].casefold()
+            key = _key(path)
             self.loose[key].append(path)
             self.names[key.rpartition("/")[2]].append(path)
 
@@ -92,19 +94,22 @@ class FileIndex:
         """The files that a path may mean; the exact one alone where it exists."""
         if wanted in self.files:
             return [wanted]
-        key = split_suffix(wanted)[0].casefold()
+        return next((hits for spelling in (tidy, plain) if (hits := self._alike(wanted, _key(wanted, spelling)))), [])
+
+    def _alike(self, wanted: str, key: str) -> list[str]:
+        """The files of a key, in any folder where it holds `**/`; those of the very path alone where there are."""
         before, anywhere, after = key.partition("**/")
         if not anywhere:
             return self.loose.get(key, [])
         same_name = self.names.get(after.rpartition("/")[2], [])
-        hits = [p for p in same_name if p.casefold().startswith(before) and _ends_with(p, after)]
+        hits = [p for p in same_name if _key(p).startswith(before) and f"/{_key(p)}".endswith(f"/{after}")]
         exact = [path for path in hits if path.endswith(wanted.rpartition("**/")[2])]
         return exact or hits
 
 
-def _ends_with(path: str, tail: str) -> bool:
-    key = "/" + split_suffix(path)[0].casefold()
-    return key.endswith("/" + tail)
+def _key(path: str, spelling: Callable[[str], str] = tidy) -> str:
+    """A path without its picture ending, its names in one spelling and in small letters."""
+    return "/".join(spelling(name) for name in split_suffix(path)[0].split("/")).casefold()
 
 
 def clean_path(path: str) -> str:
@@ -150,4 +155,5 @@ def _report(wanted: list[str], files: list[str], where: str) -> None:
         if hit and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
     ]
     if differing:
-        say(f"{where}: {len(differing)} image files differ from their ids in case or ending: {first_few(differing, 2)}")
+        words = f"{len(differing)} image files differ from their ids in case, ending or spelling"
+        say(f"{where}: {words}: {first_few(differing, 2)}")

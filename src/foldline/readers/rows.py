@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from foldline.core.cells import spellings
 from foldline.core.competition import Competition, RowFacts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.progress import say
@@ -78,6 +79,8 @@ def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bo
     long = with_target and not isinstance(rows.target, str) and rows.target is not None and rows.target.per is not None
     if rows.repeated == "stop" and not long:
         require_unique(ids, where=f"{where}: row_id of {', '.join(file_names(rows)) or rows.reader}")
+    if twins := spellings(ids):
+        say(f"warning: {where}: row_ids that differ in spelling alone, taken for different rows: {_pairs(twins)}")
     first = ~ids.duplicated()
     result = pd.DataFrame({"row_id": ids[first], "image": _resolve(root, [s[first] for s in images], where)})
     if with_target:
@@ -89,6 +92,10 @@ def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bo
     for name, column in _riders(lines, rows, where, own_folds=own_folds).items():
         result[name] = column[first]
     return _with_images(result, rows, root).reset_index(drop=True)
+
+
+def _pairs(twins: dict[str, str]) -> str:
+    return first_few([f"'{one}' and '{other}'" for one, other in twins.items()])
 
 
 def _image_templates(lines: pd.DataFrame, rows: RowFacts, where: str) -> "list[pd.Series[str]]":

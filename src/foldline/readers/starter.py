@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from foldline.core.cells import is_missing
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
@@ -165,7 +166,7 @@ def _generalise(path: str, line: "pd.Series[Any]", column: str) -> str:
 
 
 def _task_of_cells(cells: "pd.Series[str]") -> str:
-    values = cells[cells != ""].unique().tolist()
+    values = cells[~is_missing(cells)].unique().tolist()
     numbers = pd.to_numeric(pd.Series(values), errors="coerce")
     if numbers.isna().any():
         words = {word for value in values for word in value.split(" ")}

@@ -1,11 +1,12 @@
 """Raw labels become the label columns of rows: `target`, or `target_<class>` or `target_<target>` each."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from foldline.core.cells import is_missing, numbers, sorted_texts
+from foldline.core.cells import is_missing, numbers, sorted_texts, spellings, spellings_in_words, tidy
 from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
@@ -36,7 +37,7 @@ def make_targets(
         return _several(lines, ids, target, rows, facts, where)
     names = _names(root, target, where)
     if target.per is not None:
-        wide = _pivot(lines, ids, target, names, rows, where)
+        wide = _pivot(lines, ids, target, names, rows, facts, where)
         return _from_columns(wide, list(wide.columns), rows, facts, where)
     first = ~ids.duplicated()
     if target.columns is not None:
@@ -46,17 +47,18 @@ def make_targets(
         raise FoldlineError("give 'target.column' or 'target.columns'", where=where)
     cells = fill(lines, target.column, where=f"{where}: target")
     if facts.task.label_sets:
-        sets = cells.str.split(target.separator) if target.separator else cells.map(lambda cell: [cell])
+        sets = cells.map(lambda cell: cell.split(target.separator) if target.separator else [cell])
         labels = pd.DataFrame({"row_id": ids, "label": sets}).explode("label")
-        labels["label"] = labels["label"].fillna("").str.strip().map(lambda label: names.get(label, label))
+        labels["label"] = _named(labels["label"].fillna("").str.strip(), names, facts.classes, where)
         return _from_sets(labels, ids[first].tolist(), facts, where)
-    cells = _without_missing(cells[first].set_axis(ids[first]).to_frame(), rows, facts, where).iloc[:, 0]
     if facts.task.soft:
         raise FoldlineError("a soft task needs 'target.columns', one for each class", where=where)
+    named = ["target"] if facts.task.has_classes and target.thresholds is None else []
+    cells = _without_missing(cells[first].set_axis(ids[first]).to_frame("target"), rows, where, named)["target"]
     if target.thresholds is not None:
         cells = _by_threshold(cells, target.thresholds, facts.classes, where)
     elif facts.task.has_classes:
-        cells = cells.map(lambda cell: names.get(cell, cell))
+        cells = _named(cells, names, facts.classes, where)
     _check(cells, facts.task, facts.classes, where)
     return pd.DataFrame({"target": cells})
 
@@ -75,9 +77,13 @@ def _several(
     first = ~ids.duplicated()
     cells = {f"target_{name}": fill(lines, column, where=f"{where}: target")
              for name, column in zip(targets, columns, strict=True)}  # fmt: skip
-    table = _without_missing(pd.DataFrame(cells)[first].set_index(ids[first]), rows, facts, where)
+    named = {f"target_{name}" for name, part in targets.items() if part.has_classes}
+    table = _without_missing(pd.DataFrame(cells)[first].set_index(ids[first]), rows, where, named)
     for name, part in targets.items():
-        _check(table[f"target_{name}"], part, given_classes(facts, name), where)
+        column, classes = f"target_{name}", given_classes(facts, name)
+        if part.has_classes:
+            table[column] = _named(table[column], {}, classes, where)
+        _check(table[column], part, classes, where)
     return table
 
 
@@ -93,6 +99,17 @@ def _names(root: Path, target: Target, where: str) -> dict[str, str]:
         table = read_lookup(raw_path(root, target.names_file, where=where))
         names = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
     return names | (target.names or {})
+
+
+def _named(labels: "pd.Series[str]", names: dict[str, str], classes: list[str] | None, where: str) -> "pd.Series[str]":
+    """Raw labels as class names: without blanks around them, one spelling for each; what was joined is said."""
+    known = [*names, *(classes or [])]
+    tidied = {label: label if label in known else tidy(label) for label in labels.unique()}
+    same = spellings(tidied.values(), known)
+    used = {label: same.get(text, text) for label, text in tidied.items()}
+    if words := spellings_in_words(labels, {label: text for label, text in used.items() if label != text}):
+        say(f"{where}: labels are read without blanks and in one spelling: {words}")
+    return labels.map({label: names.get(text, text) for label, text in used.items()})
 
 
 def _by_threshold(
@@ -132,11 +149,17 @@ def _from_sets(labels: pd.DataFrame, ids: list[str], facts: Competition, where: 
 
 
 def _pivot(
-    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, names: dict[str, str], rows: RowFacts, where: str
+    lines: pd.DataFrame,
+    ids: "pd.Series[str]",
+    target: Target,
+    names: dict[str, str],
+    rows: RowFacts,
+    facts: Competition,
+    where: str,
 ) -> pd.DataFrame:
     """A long table (a line for each row and class) as one column for each class."""
     cells = fill(lines, target.column or "", where=f"{where}: target")
-    classes = fill(lines, target.per or "", where=f"{where}: target").map(lambda name: names.get(name, name))
+    classes = _named(fill(lines, target.per or "", where=f"{where}: target"), names, facts.classes, where)
     pairs = pd.DataFrame({"row_id": ids, "class": classes, "cell": cells}).drop_duplicates()
     twice = pairs.duplicated(["row_id", "class"])
     _refuse(twice.set_axis(pairs["row_id"]), "two labels for one class", where)
@@ -146,14 +169,12 @@ def _pivot(
     return pd.DataFrame(wide.fillna(""))
 
 
-def _without_missing(cells: pd.DataFrame, rows: RowFacts, facts: Competition, where: str) -> pd.DataFrame:
-    """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them."""
-    number_columns = {f"target_{name}" for name, part in facts.task.targets if not part.has_classes}
-    if facts.task.soft or not facts.task.has_classes:
-        number_columns = set(cells.columns)
-    lacking = cells.apply(
-        lambda column: is_missing(column) if column.name in number_columns else column.str.strip() == ""
-    )
+def _without_missing(cells: pd.DataFrame, rows: RowFacts, where: str, named: Collection[str] = ()) -> pd.DataFrame:
+    """`cells` without the rows that lack a label; these are an error where `missing_targets` does not drop them.
+
+    In the columns `named` any word may be a class (`none`), so only empty cells are missing there.
+    """
+    lacking = cells.apply(lambda column: column.str.strip() == "" if column.name in named else is_missing(column))
     bad, empty = lacking.any(axis=1), int(lacking.all(axis=1).sum())
     if not bad.any():
         return cells
@@ -180,7 +201,7 @@ def _from_columns(wide: pd.DataFrame, names: list[str], rows: RowFacts, facts: C
             where=where,
             next=f"the columns stand for: {first_few(names, 20)}; name them with target.names",
         )
-    wide = _without_missing(pd.DataFrame(wide[classes]), rows, facts, where)
+    wide = _without_missing(pd.DataFrame(wide[classes]), rows, where)
     if facts.task.soft or not facts.task.has_classes:
         bad = wide.apply(lambda column: np.isnan(numbers(column))).any(axis=1)
         _refuse(bad, "a label that is no number", where)

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.cells import MISSING, alike_but_for_case, plain
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
 from foldline.core.task import Task
 from foldline.splits.shuffle import Indices
 from foldline.splits.strata import Floats, class_matrix
 
+SHOWN = 12  # classes whose rows are printed
 LARGE_GROUP = 0.5  # of a fold's share of the rows: from here on one group decides what its fold looks like
 
 
@@ -60,7 +62,7 @@ def check_folds(
         units = _units_per_class(frame, labels, block.task, len(names))
         kind = "groups" if "group" in frame.columns else "rows"
         findings += _missing_classes(counts, units, names, kind=kind, allow=allow_missing_class, where=where)
-        findings += _balance(counts, frame, names)
+        findings += _balance(counts, frame, names) + _name_findings(counts, names)
     findings += _group_findings(frame, k) + shared
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
@@ -96,7 +98,8 @@ def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, w
     for name in ("row_id", "group"):
         if name not in frame.columns or name not in test.columns:
             continue
-        shared = sorted(set(frame[name]) & set(test[name]) - {""})
+        one, other = ({cell if name == "row_id" else plain(cell) for cell in table[name]} for table in (frame, test))
+        shared = sorted((one & other) - MISSING)
         text = f"{len(shared)} values of {name} are in both training and test rows: {first_few(shared)}"
         if shared and held_out:
             raise FoldlineError(text, where=where, next="this is a fault of the split: please report it")
@@ -145,6 +148,28 @@ def _balance(counts: Indices, frame: pd.DataFrame, outputs: Sequence[str]) -> li
     ]
 
 
+def _name_findings(counts: Indices, names: Sequence[str]) -> list[str]:
+    """How many rows each class has; names that hardly mean two classes, or none."""
+    rows = dict(zip(names, counts.sum(axis=0).tolist(), strict=True))
+    listed = [f"{name} {n}" for name, n in sorted(rows.items(), key=lambda item: -item[1])]
+    shown = listed if len(listed) <= SHOWN else [*listed[: SHOWN // 2], "...", *listed[-SHOWN // 2 :]]
+    more = "" if len(listed) <= SHOWN else " (all: `counts` of the JSON beside the folds)"
+    findings = [f"rows of the {len(listed)} classes: {', '.join(shown)}{more}"]
+    findings += [
+        f"warning: classes differ in spelling alone: {_counted(family, rows)}; join them with train.target.names"
+        for family in alike_but_for_case(names)
+    ]
+    return findings + [
+        f"warning: '{name}' ({n} rows) is a class, and a word for a missing label; train.without leaves such rows out"
+        for name, n in rows.items()
+        if name.strip().lower() in MISSING
+    ]
+
+
+def _counted(names: Sequence[str], rows: Mapping[str, int]) -> str:
+    return " and ".join(f"'{name}' ({rows[name]} rows)" for name in names)
+
+
 def _values(truth: Floats, outputs: Sequence[str], fold: NDArray[np.int64], k: int) -> list[str]:
     means = np.stack([truth[fold == i].mean(axis=0) for i in range(k)])
     return [
@@ -158,7 +183,11 @@ def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
     if "group" not in frame.columns:
         return []
     sizes = frame["group"].value_counts()
+    rows = {str(name): int(count) for name, count in sizes.items()}
     findings = [f"{len(sizes)} groups; the largest has {sizes.iloc[0]} rows"]
+    twins = [_counted(names, rows) for names in alike_but_for_case(rows)]
+    if twins:
+        findings.append(f"warning: groups differ in case alone, and may be torn: {first_few(twins, 3)}")
     if sizes.iloc[0] > LARGE_GROUP * len(frame) / k:
         findings.append(f"group '{sizes.index[0]}' alone is {sizes.iloc[0] * k / len(frame):.0%} of an average fold")
     return findings

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from foldline.core.cells import is_missing, plain, spellings, spellings_in_words
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
@@ -66,7 +67,7 @@ def make_plan(
     """
     frame = _by_id(frame, f"{where}, training rows")
     given = _own_folds(frame, facts)
-    frame = _with_groups(frame, facts, hashes, find_duplicates)
+    frame, remarks = _with_groups(frame, facts, hashes, find_duplicates)
     if facts.holdout is None:
         assert test is not None
         tables = _given_test(_by_id(test, f"{where}, test rows"), facts, outputs, where)
@@ -76,7 +77,7 @@ def make_plan(
     has_groups, stratify = rows.groups is not None, bool(facts.folds.stratify)
     splitter = choose_splitter(facts.folds.splitter, has_groups=has_groups, stratify=stratify)
     frame = frame.assign(fold=split(rows, splitter, facts.folds.k, facts.folds.seed))
-    findings = check_folds(
+    findings = remarks + check_folds(
         frame,
         tables["test"],
         facts.task,
@@ -108,18 +109,38 @@ def _own_folds(frame: pd.DataFrame, facts: Competition) -> list[str] | None:
             where="folds.column",
             next=f"name it in train.metadata too; the rows have: {first_few(list(frame.columns), 20)}",
         )
-    return frame[name].tolist()
+    cells = frame[name]
+    never = cells[cells.map(plain) == "-1"]
+    if len(never):
+        raise FoldlineError(
+            f"{len(never)} rows are in fold {never.iloc[0]}, so never validated on: every row of the folds is, once",
+            where=f"folds.column: {name}",
+            next=f'leave them out with train.without: {{{name}: "{never.iloc[0]}"}}; a file of them in a run\'s '
+            "extra.rows is trained on in every fold and never validated on (docs/runs.md)",
+        )
+    used = spellings(cells)
+    return cells.map(lambda cell: used.get(cell, cell)).tolist()
 
 
 def _with_groups(
     frame: pd.DataFrame, facts: Competition, hashes: Mapping[str, str], find_duplicates: FindDuplicates
-) -> pd.DataFrame:
-    """`frame` with its columns in the order of the contract, and a `group` for rows that must stay together.
+) -> tuple[pd.DataFrame, list[str]]:
+    """`frame` with its columns in the order of the contract, and a `group` for rows that must stay together; findings.
 
-    A group and an entity must not be torn; a row whose group is empty stands alone.
+    A group and an entity must not be torn, whatever the spelling; a row whose group is unknown stands alone.
     """
     frame = frame.drop(columns="fold", errors="ignore")
-    keys = [frame[name].tolist() for name in ("group", "entity") if name in frame.columns]
+    keys, findings = [], []
+    for name in (name for name in ("group", "entity") if name in frame.columns):
+        cells = frame[name]
+        if name == "group" and (unknown := is_missing(cells)).any():
+            words = first_few([f"'{cell}'" for cell in cells[unknown].unique()])
+            findings.append(f"{int(unknown.sum())} rows have no group ({words}): each stands alone")
+            cells = cells.mask(unknown, "")
+        used = spellings(cells)
+        if used:
+            findings.append(f"{name}s of several spellings stay together: {spellings_in_words(cells, used)}")
+        keys.append(cells.map(lambda cell, used=used: used.get(cell, cell)).tolist())
     if facts.folds.group_duplicates:
         same = pd.Series([content(image, hashes) for image in frame["image"]])
         keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]
@@ -127,7 +148,7 @@ def _with_groups(
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
     targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
     first = ["row_id", "image", *targets, *[name for name in ("group", "entity") if name in frame.columns]]
-    return frame[first + [name for name in frame.columns if name not in first]]
+    return frame[first + [name for name in frame.columns if name not in first]], findings
 
 
 def _to_split(

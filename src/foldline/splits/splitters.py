@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from foldline.core.cells import sorted_texts
+from foldline.core.cells import MISSING, sorted_texts
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.splits.assign import assign, cover_classes
 from foldline.splits.shuffle import Indices, shuffle_ranks
@@ -72,7 +72,7 @@ def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one s
     """
     if rows.given is None:
         raise FoldlineError("splitter 'column' needs a fold column", where="folds.column")
-    empty = [id_ for id_, cell in zip(rows.ids, rows.given, strict=True) if cell == ""]
+    empty = [id_ for id_, cell in zip(rows.ids, rows.given, strict=True) if cell.strip().lower() in MISSING]
     if empty:
         raise FoldlineError(
             f"{len(empty)} rows have no fold: {first_few(empty)}", where="folds.column", next="fill the cells"
