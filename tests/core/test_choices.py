@@ -83,7 +83,7 @@ def test_what_is_built_takes_the_options_that_the_settings_say() -> None:
         ("schedule={name: poly, options: {power: 0}}", "power is 0, not above 0"),
         ("schedule={name: cosine, options: {cycles: 1.5}}", "1.5 is no whole number"),
         ("model.head={name: arcface, options: {centers: true}}", "True is no whole number"),
-        ("optim.clip={name: norm, options: {limit: .nan}}", "limit is nan"),
+        ("optim.clip={name: norm, options: {limit: .nan}}", "not finite"),
         ("loss.teacher.options.weight=0.3", "has no options"),
         ("schedule=3", "schedule"),
     ],

@@ -1,6 +1,7 @@
 """The way from raw lines to rows: parts of cells, joins, filters, and the id-to-file rule."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.readers import read_rows
-from foldline.readers.templates import compile_pattern, fill, match
+from foldline.readers.templates import Pattern, fill, match
 from readers.layouts import facts, plant
 
 TABLE = "id,label,patient,age\n01,a,p1,7\n02,b,p1,8\n03,a,p2,9\n"
@@ -230,13 +231,58 @@ def test_names_take_as_much_as_they_can() -> None:
     ],
 )
 def test_patterns(pattern: str, path: str, fits: bool) -> None:
-    assert (compile_pattern(pattern, where="").fullmatch(path) is not None) == fits
+    assert (Pattern(pattern, where="").matches([path])[0] is not None) == fits
 
 
 def test_a_template_needs_numbers_to_pad_them() -> None:
     frame = pd.DataFrame({"id": ["x"]})
     with pytest.raises(FoldlineError, match="whole numbers"):
         fill(frame, "{id:05d}", where="row_id")
+
+
+FRAME = pd.DataFrame({"id": ["7"], "path": ["a/b.png"]})
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{id:>1000000000}", "format that is not read"),
+        ("{id:1000000000d}", "format that is not read"),
+        ("{id:.1000000000f}", "format that is not read"),
+        ("{id:{path}}", "format that is not read"),
+        ("{id!r}", "format that is not read"),
+        ("{id", "is no template"),
+        ("id}{", "is no template"),
+        ("{id.__class__}", "is no column"),
+        ("{id.__class__.__mro__}", "is no column"),
+        ("{id[0]}", "is no column"),
+        ("{}", "is no column"),
+        ("{0}", "is no column"),
+    ],
+)
+def test_a_template_holds_columns_and_widths_alone(template: str, words: str) -> None:
+    with pytest.raises(FoldlineError, match=words):
+        fill(FRAME, template, where="row_id")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("{a:(}", "no regular expression"),
+        ("{a:[}.png", "no regular expression"),
+        ("{a:*}", "no regular expression"),
+        ("{a:(?P<b>x)(?P<b>x)}", "no regular expression"),
+        ("{a:(?R)}", "no regular expression"),
+        ("{a:" + "(" * 5000 + ")" * 5000 + "}", "no regular expression"),
+        ("{a:(x|xx)+y}", "takes too long"),
+        ("{1a}", "no name for a column"),
+    ],
+)
+def test_a_pattern_that_is_none_or_takes_for_ever(pattern: str, words: str) -> None:
+    started = time.process_time()
+    with pytest.raises(FoldlineError, match=words):
+        match(pd.Series(["x" * 80]), pattern, where="extract")
+    assert time.process_time() - started < 2
 
 
 def test_names_of_files_in_another_spelling_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,10 @@
 """What a run chooses by name, each with the options that the chosen one takes; and where earlier settings went."""
 
-from math import inf
 from typing import ClassVar
 
 from pydantic import Field
 
-from foldline.core.options import ANY, TINY, Choice, Option
+from foldline.core.options import ANY, MANY, TINY, Choice, Option
 
 _SHA256 = Option("", description="the expected sha256 of the file")
 
@@ -43,11 +42,11 @@ class Head(Choice):
         "linear": {},
         "multi_dropout": {
             "dropout": Option(0.5, 0, 0.99, "the share of features dropped"),
-            "samples": Option(5, 1, inf, "how many masks"),
+            "samples": Option(5, 1, 1000, "how many masks"),
         },
         "arcface": {
-            "scale": Option(30.0, TINY, inf, "what cosines are multiplied with"),
-            "centers": Option(1, 1, inf, "centres a class; 3 is sub-centre ArcFace"),
+            "scale": Option(30.0, TINY, 1000, "what cosines are multiplied with"),
+            "centers": Option(1, 1, 1000, "centres a class; 3 is sub-centre ArcFace"),
         },
     }
 
@@ -60,7 +59,7 @@ class Head(Choice):
 
 _MIXING = {
     "probability": Option(1.0, 0, 1, "the share of batches that are mixed"),
-    "off_epochs": Option(0, 0, inf, "the last epochs, in which nothing is mixed"),
+    "off_epochs": Option(0, 0, MANY, "the last epochs, in which nothing is mixed"),
 }
 
 
@@ -70,11 +69,11 @@ class Mix(Choice):
     what = "mixing"
     known: ClassVar = {
         "none": {},
-        "mixup": {"alpha": Option(0.4, TINY, inf, "both parameters of the Beta distribution"), **_MIXING},
-        "cutmix": {"alpha": Option(1.0, TINY, inf, "both parameters of the Beta distribution"), **_MIXING},
+        "mixup": {"alpha": Option(0.4, TINY, MANY, "both parameters of the Beta distribution"), **_MIXING},
+        "cutmix": {"alpha": Option(1.0, TINY, MANY, "both parameters of the Beta distribution"), **_MIXING},
         "both": {
-            "mixup": Option(0.4, TINY, inf, "mixup's alpha"),
-            "cutmix": Option(1.0, TINY, inf, "cutmix's alpha"),
+            "mixup": Option(0.4, TINY, MANY, "mixup's alpha"),
+            "cutmix": Option(1.0, TINY, MANY, "cutmix's alpha"),
             **_MIXING,
         },
     }
@@ -106,7 +105,7 @@ class Teacher(Choice):
         "": {},
         ANY: {
             "weight": Option(0.5, 0, 1, "the teacher's share of the loss"),
-            "temperature": Option(2.0, TINY, inf, "softens the teacher's and the network's probabilities"),
+            "temperature": Option(2.0, TINY, MANY, "softens the teacher's and the network's probabilities"),
         },
     }
 
@@ -121,9 +120,9 @@ class Clip(Choice):
     what = "clipping"
     known: ClassVar = {
         "none": {},
-        "norm": {"limit": Option(1.0, TINY, inf, "the largest norm")},
-        "value": {"limit": Option(1.0, TINY, inf, "the largest number")},
-        "agc": {"limit": Option(0.01, TINY, inf, "the largest share of the weights' norm")},
+        "norm": {"limit": Option(1.0, TINY, MANY, "the largest norm")},
+        "value": {"limit": Option(1.0, TINY, MANY, "the largest number")},
+        "agc": {"limit": Option(0.01, TINY, MANY, "the largest share of the weights' norm")},
     }
 
     name: str = Field(
@@ -141,17 +140,17 @@ class Schedule(Choice):
 
     what = "schedule"
     known: ClassVar = {
-        "cosine": {**_LOWEST, "cycles": Option(1, 1, inf, "restarts; each cycle has the same length")},
+        "cosine": {**_LOWEST, "cycles": Option(1, 1, MANY, "restarts; each cycle has the same length")},
         "constant": {},
         "one_cycle": {"min_lr_fraction": Option(4e-6, 0, 1, "the rate at the end, as a share of the peak")},
         "linear": _LOWEST,
-        "poly": {**_LOWEST, "power": Option(0.9, TINY, inf, "the power of the share of the steps that is left")},
+        "poly": {**_LOWEST, "power": Option(0.9, TINY, MANY, "the power of the share of the steps that is left")},
         "tanh": _LOWEST,
         "step": {"decay": _DECAY, "every": Option(0.3, TINY, 1, "the share of the steps between two of its steps")},
         "plateau": {
             **_LOWEST,
             "decay": _DECAY,
-            "patience": Option(2, 1, inf, "epochs without a better valid loss before the rate falls"),
+            "patience": Option(2, 1, MANY, "epochs without a better valid loss before the rate falls"),
         },
     }
 
@@ -171,7 +170,7 @@ class Average(Choice):
     known: ClassVar = {
         "none": {},
         "ema": {"decay": Option(0.999, 0, 0.9999999, "how much of the average is kept in each step")},
-        "swa": {"epochs": Option(3, 1, inf, "the last epochs, whose weights' mean predicts")},
+        "swa": {"epochs": Option(3, 1, MANY, "the last epochs, whose weights' mean predicts")},
     }
 
     name: str = Field(

@@ -1,14 +1,17 @@
 """The facts of a competition, read from `configs/<comp>/competition.yaml`. Nobody chooses them."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from foldline.core.errors import FoldlineError
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.task import TaskField
-from foldline.core.yaml_models import Strict, load_yaml
+from foldline.core.yaml_models import Seed, Side, Strict, ascending, load_yaml
+
+Ends = Annotated[tuple[float, float], AfterValidator(ascending)]
+Open = Annotated[float, Field(allow_inf_nan=True)]
 
 
 class Source(Strict):
@@ -75,10 +78,12 @@ class Pixels(Strict):
     columns: list[str] = Field(
         description="a channel each, all its numbers in one cell; or one name ending in `*`: a column for each number"
     )
-    height_width: tuple[int, int] = Field(description="[height, width] of the picture in px, row by row")
-    channels: int = Field(1, ge=1, description="channels inside one cell or `*` column, the last index of a pixel")
+    height_width: tuple[Side, Side] = Field(description="[height, width] of the picture in px, row by row")
+    channels: int = Field(
+        1, ge=1, le=1024, description="channels inside one cell or `*` column, the last index of a pixel"
+    )
     separator: str = Field(" ", description="what separates the numbers of a cell; JSON lists need none")
-    range: tuple[float, float] | None = Field(
+    range: Ends | None = Field(
         None, description="the numbers that become 0 and 255, for floats; absent: the numbers are 0 to 255 already"
     )
 
@@ -154,7 +159,7 @@ class Holdout(Strict):
     """Training rows that become the test rows of a competition that has none."""
 
     fraction: float = Field(gt=0, lt=1, description="the share of the rows")
-    seed: int = Field(0, description="the seed of the draw")
+    seed: Seed = Field(0, description="the seed of the draw")
     stratify: list[str] = Field(
         default_factory=lambda: ["target"], description="columns whose joint distribution the draw keeps"
     )
@@ -163,8 +168,8 @@ class Holdout(Strict):
 class FoldFacts(Strict):
     """How the training rows are split."""
 
-    k: int = Field(5, ge=2, description="the number of folds")
-    seed: int = Field(0, description="the seed of the split")
+    k: int = Field(5, ge=2, le=1000, description="the number of folds")
+    seed: Seed = Field(0, description="the seed of the split")
     splitter: str = Field(
         "auto", description="plain, stratified, grouped, stratified_grouped, column; auto: by the task and the groups"
     )
@@ -209,8 +214,10 @@ class Submission(Strict):
         "default: found in the ids, `<entity>_<output>` and alike, or in a second column of ids",
     )
     separator: str = Field(" ", description="what separates the labels of one cell")
-    top_k: int = Field(5, ge=1, description="how many labels a ranked cell holds")
-    bounds: tuple[float, float] | None = Field(None, description="the smallest and the largest value accepted")
+    top_k: int = Field(5, ge=1, le=100_000, description="how many labels a ranked cell holds")
+    bounds: Annotated[tuple[Open, Open], AfterValidator(ascending)] | None = Field(
+        None, description="the smallest and the largest value accepted"
+    )
     row_sum: float | None = Field(
         None, description="what the numbers of each row must add up to; 1 for log loss over classes"
     )

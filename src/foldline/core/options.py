@@ -6,7 +6,6 @@ An option that the chosen one does not take is an error that lists those that it
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -23,6 +22,7 @@ from foldline.core.errors import FoldlineError, unknown
 from foldline.core.yaml_models import Strict
 
 TINY = 1e-9  # the smallest of what must be above 0
+MANY = 1_000_000  # the largest of what has no end of its own: more is a slip of the keys
 ANY = "<run>"  # the key of `Choice.known` for every name that is no other key
 
 
@@ -41,7 +41,7 @@ class Option:
 
     default: float | str | None
     low: float = 0.0
-    high: float = inf
+    high: float = MANY
     description: str = ""
     kinds: tuple[str, ...] | None = None
     needed: bool = False
@@ -54,8 +54,9 @@ class Option:
     @property
     def range(self) -> str:
         """The numbers accepted, in words."""
-        low = "above 0" if self.low == TINY else f"{self.low:g} or more"
-        return low if self.high == inf else f"between {self.low:g} and {self.high:g}"
+        if self.low == TINY:
+            return f"above 0 and up to {self.high:.10g}"
+        return f"between {self.low:g} and {self.high:.10g}"
 
     def read(self, value: Any, *, where: str) -> Any:
         """`value` in the option's type; raises FoldlineError where it is of another type or out of range."""
@@ -65,7 +66,7 @@ class Option:
             raise FoldlineError(f"{value!r} is no {kind}", where=where, next=f"give a {kind}")
         if not isinstance(value, str) and not self.low <= value <= self.high:
             raise FoldlineError(
-                f"{where.rpartition('.')[2]} is {value:g}, not {self.range}",
+                f"{where.rpartition('.')[2]} is {value}, not {self.range}",
                 where=where,
                 next=f"leave it out for the usual {self.default}",
             )

@@ -5,9 +5,10 @@ two marker lines; a test compares them.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from foldline.core.competition import Competition
@@ -29,8 +30,33 @@ def settings_table(model: type[BaseModel], prefix: str = "") -> list[str]:
             rows += settings_table(inner, f"{prefix}{name}.")
         else:
             words = (field.description or "").replace("|", "\\|")
-            rows.append(f"| `{prefix}{name}` | {_default(field)} | {words} |")
+            span = f" ({range_of(field)})" if range_of(field) else ""
+            rows.append(f"| `{prefix}{name}` | {_default(field)} | {words}{span} |")
     return rows
+
+
+def range_of(field: FieldInfo) -> str:
+    """The numbers that a setting takes, in words; empty where it takes none, or every one.
+
+    >>> range_of(Run.model_fields["seed"])
+    '0 to 4294967295'
+    """
+    limits = _limits(field)
+    words = {"ge": "", "gt": "above ", "le": "to ", "lt": "to below "}
+    return " ".join(f"{word}{limits[key]:.10g}" for key, word in words.items() if key in limits)
+
+
+def _limits(part: Any) -> dict[str, float]:
+    """The limits (ge, gt, le, lt) in an annotation or a field, from the outside in."""
+    found: dict[str, float] = {}
+    notes_of: Any = getattr(part, "metadata", None) or getattr(part, "__metadata__", ())
+    for note in notes_of:
+        notes: list[Any] = note.metadata if isinstance(note, FieldInfo) else [note]
+        found |= {key: getattr(one, key) for one in notes for key in ("ge", "gt", "le", "lt") if hasattr(one, key)}
+    inner = [part.annotation] if isinstance(part, FieldInfo) else get_args(part)
+    for one in inner:
+        found = _limits(one) | found
+    return found
 
 
 def options_table(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -1,13 +1,17 @@
 """The choices of a run, read from `configs/<comp>/<run>.yaml`. One way to solve a competition."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from foldline.core.choices import MOVED, Average, Clip, Head, Mix, Pseudo, Schedule, Teacher, Weights
 from foldline.core.errors import FoldlineError
+from foldline.core.options import MANY
 from foldline.core.paths import Layout
-from foldline.core.yaml_models import Strict, apply_overrides, load_yaml
+from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
+
+Times = Annotated[float, Field(gt=0, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=MANY)]
 
 
 class Model(Strict):
@@ -33,8 +37,8 @@ class Model(Strict):
 class Data(Strict):
     """What the network sees."""
 
-    image_size: int | tuple[int, int] = Field(224, description="side in px, or [height, width]")
-    channels: int = Field(3, ge=1, description="channels of one file: 1 gray, 3 colour, or as many as it has")
+    image_size: Side | tuple[Side, Side] = Field(224, description="side in px, or [height, width]")
+    channels: int = Field(3, ge=1, le=1024, description="channels of one file: 1 gray, 3 colour, or as many as it has")
     intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
         "auto",
         description="how numbers become 8 bits: full: the type's range (fractions: 0 to 1); minmax, percentile: each "
@@ -45,7 +49,7 @@ class Data(Strict):
         "stop",
         description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
     )
-    workers: int = Field(0, ge=0, description="processes that augment; the result is the same for any number")
+    workers: int = Field(0, ge=0, le=1024, description="processes that augment; the result is the same for any number")
     grow_from: float = Field(
         1.0,
         gt=0,
@@ -102,14 +106,15 @@ class Sampling(Strict):
         le=1,
         description="0: rows as they are; 1: every class equally often; 0.5: by its root; the epoch's length stays",
     )
-    weights: dict[str, float] = Field(
+    weights: dict[str, Times] = Field(
         default_factory=dict,
         description="class: how many times more often than now its rows are drawn, beside the others'",
     )
-    at_least: int = Field(0, ge=0, description="classes with fewer training rows are repeated up to so many")
+    at_least: int = Field(0, ge=0, le=MANY, description="classes with fewer training rows are repeated up to so many")
     at_most: int = Field(
         0,
         ge=0,
+        le=MANY,
         description="classes with more training rows give so many an epoch, in turn until all were seen; 0: all",
     )
 
@@ -132,7 +137,7 @@ class Loss(Strict):
         "auto", description="auto: by the task; an unknown name lists the known ones; `file.py:name`: your own"
     )
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+    class_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none", description="what each class counts: balanced: rows / (classes x its rows), or class: weight"
     )
     options: dict[str, float] = Field(
@@ -145,31 +150,33 @@ class Optim(Strict):
     """The optimizer, as timm's factory takes it."""
 
     name: str = Field("adamw", description="any optimizer that timm's factory knows")
-    lr: float = Field(3e-4, gt=0, description="the peak learning rate")
-    weight_decay: float = Field(0.05, ge=0)
+    lr: float = Field(3e-4, gt=0, le=1000, description="the peak learning rate")
+    weight_decay: float = Field(0.05, ge=0, le=1000, description="decoupled where the optimizer does so")
     layer_decay: float = Field(1.0, gt=0, le=1, description="factor of each earlier layer group's learning rate")
-    head_lr: float = Field(1.0, gt=0, description="the classifier's learning rate, as a multiple of the others'")
+    head_lr: float = Field(
+        1.0, gt=0, le=MANY, description="the classifier's learning rate, as a multiple of the others'"
+    )
     clip: Clip = Field(default_factory=Clip)
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
+    accumulate: int = Field(1, ge=1, le=MANY, description="batches whose gradients are added up before a step")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments: momentum, betas, eps ...")
 
 
 class Probe(Strict):
     """A logistic head on frozen features that starts the classifier (LP-FT, Kumar et al. 2022)."""
 
-    c: float = Field(0.01, gt=0, description="inverse strength of the L2 penalty on scaled features")
+    c: float = Field(0.01, gt=0, le=1e9, description="inverse strength of the L2 penalty on scaled features")
     views: list[str] = Field(default_factory=lambda: ["identity"], description="views whose features it is fitted on")
 
 
 class Train(Strict):
     """How the network is fine-tuned."""
 
-    folds: list[int] = Field(
+    folds: list[Annotated[int, Field(ge=0, le=999)]] = Field(
         default_factory=list,
         description="the folds that are trained, for a fixed split or a quick look; empty: all. OOF is of their rows",
     )
-    epochs: int = Field(5, ge=0, description="0 keeps the probe")
-    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(5, ge=0, le=MANY, description="0 keeps the probe")
+    batch_size: int = Field(32, ge=1, le=MANY, description="pictures a batch")
     probe: Probe | None = Field(None, description="absent: the classifier starts from random weights")
     batch_norm: Literal["train", "frozen"] = Field(
         "train", description="frozen: the pretrained running statistics stay as they are"
@@ -194,9 +201,13 @@ class Train(Strict):
         "last",
         description="the epoch whose weights predict; best is selected by the validation rows and makes OOF optimistic",
     )
-    patience: int = Field(0, ge=0, description="stop after so many epochs without a better metric; 0: never")
-    checkpoint_minutes: float = Field(5.0, gt=0, description="how often a resume point is written inside an epoch")
-    validate_every: int = Field(1, ge=1, description="epochs between two validations; the last epoch always is")
+    patience: int = Field(0, ge=0, le=MANY, description="stop after so many epochs without a better metric; 0: never")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, le=MANY, description="how often a resume point is written inside an epoch"
+    )
+    validate_every: int = Field(
+        1, ge=1, le=MANY, description="epochs between two validations; the last epoch always is"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -213,7 +224,7 @@ class Predict(Strict):
     """How the trained networks are used."""
 
     views: list[str] = Field(default_factory=lambda: ["identity"], description="test-time views, averaged")
-    batch_size: int = Field(64, ge=1, description="images a batch, before views")
+    batch_size: int = Field(64, ge=1, le=MANY, description="images a batch, before views")
 
 
 class Run(Strict):
@@ -236,7 +247,7 @@ class Run(Strict):
         description="metrics to report beside the competition's; `file.py:name` is a function of your own, its file in "
         "configs/<comp>/ or the project folder",
     )
-    seed: int = Field(0, ge=0, description="the seed of everything random in training")
+    seed: Seed = Field(0, description="the seed of everything random in training")
 
     def choices(self) -> dict[str, Any]:
         """All choices as a JSON value, defaults included: what is hashed and written to the run's folder."""

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.options import Choice
+from foldline.core.options import MANY, Choice
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
-from foldline.core.yaml_models import Strict, apply_overrides, load_yaml, model_of
+from foldline.core.yaml_models import Seed, Strict, apply_overrides, load_yaml, model_of
 
 Number = StrictInt | StrictFloat
 NOT_SEARCHED = {
@@ -76,17 +76,21 @@ class Prune(Strict):
         description="median: worse than the median of the other trials at this epoch; hyperband: only the best third "
         "goes on, at epoch 1, 3, 9 ...; none",
     )
-    warmup: int = Field(1, ge=0, description="the first epochs, in which nothing is given up")
-    after_trials: int = Field(4, ge=1, description="median: trials that are trained to the end before any is given up")
+    warmup: int = Field(1, ge=0, le=MANY, description="the first epochs, in which nothing is given up")
+    after_trials: int = Field(
+        4, ge=1, le=MANY, description="median: trials that are trained to the end before any is given up"
+    )
 
 
 class Search(Strict):
     """One search."""
 
     base: str = Field("baseline", description="the run whose other settings every trial has; it is the first trial")
-    trials: int = Field(20, ge=1, description="how many; a higher number later goes on where the search ended")
-    folds: list[int] = Field([0], min_length=1, description="where a trial is trained; its score is the folds' mean")
-    seed: int = Field(0, ge=0, description="of what is drawn; training has the base's own seed")
+    trials: int = Field(20, ge=1, le=MANY, description="how many; a higher number later goes on where the search ended")
+    folds: list[Annotated[int, Field(ge=0, le=999)]] = Field(
+        [0], min_length=1, description="where a trial is trained; its score is the folds' mean"
+    )
+    seed: Seed = Field(0, description="of what is drawn; training has the base's own seed")
     prune: Prune = Field(default_factory=Prune)
     ranges: dict[str, Range] = Field(
         ..., min_length=1, description="setting: {low, high, log, step}, or a list of values"
@@ -126,7 +130,7 @@ def number_type(key: str, choice: Range, *, where: str) -> type[int] | type[floa
     kind = setting_type(key, where=where)
     if choice.choices:
         return None
-    kinds = (kind, *getattr(kind, "__args__", ()))
+    kinds = [getattr(part, "__origin__", part) for part in (kind, *getattr(kind, "__args__", ()))]  # int of a Side
     if kind is not Any and int not in kinds and float not in kinds:
         raise FoldlineError(f"'{key}' is no number", where=where, next="give a list of values: [a, b]")
     whole = isinstance(choice.low, int) and isinstance(choice.high, int) and not isinstance(choice.step, float)

@@ -14,7 +14,7 @@ from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import Progress, say
 from foldline.core.walk import walk
 from foldline.readers.files import list_files, raw_files
-from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, compile_pattern, split_suffix
+from foldline.readers.templates import IMAGE_SUFFIXES, PARTS, Pattern, split_suffix
 
 LABELLED, UNLABELLED = "**/{label}/{stem}.{ext}", "**/{stem}.{ext}"  # the default patterns; the ending may be missing
 TEST_WORDS = {"test", "tests", "testing"}
@@ -35,11 +35,12 @@ def read_folders(root: Path, rows: RowFacts) -> pd.DataFrame:
     bases = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/" for folder in folders]
     default = UNLABELLED if rows.target is None else LABELLED
     patterns = [rows.pattern] if rows.pattern else [default, default.removesuffix(".{ext}")]
-    compiled = [compile_pattern(pattern, where="pattern") for pattern in patterns]
+    compiled = [Pattern(pattern, where="pattern") for pattern in patterns]
     below = {path: path[len(base) :] for base in bases for path in list_files(root) if path.startswith(base)}
     pictures = _pictures(root, list(below), patterns[0])
-    found = {path: next((hit for one in compiled if (hit := one.fullmatch(below[path]))), None) for path in pictures}
-    hits = {path: hit for path, hit in found.items() if hit}
+    matched = [one.matches([below[path] for path in pictures]) for one in compiled]
+    tried = zip(pictures, *reversed(matched), strict=True)  # of several that match, the first pattern counts
+    hits = {path: hit for path, *found in tried for hit in found if hit is not None}
     if not hits:
         raise FoldlineError(
             f"no picture matches the pattern '{patterns[0]}'",
@@ -52,8 +53,8 @@ def read_folders(root: Path, rows: RowFacts) -> pd.DataFrame:
     _report(root, bases, below, pictures, set(hits))
     paths = pd.Series(list(hits), dtype=str)
     frame = pd.DataFrame({"path": paths, **{part: paths.map(PARTS[part]) for part in ("name", "stem", "folder")}})
-    for name in compiled[0].groupindex:
-        frame[name] = pd.Series([hit.groupdict().get(name, "") for hit in hits.values()], dtype=str)
+    for name in compiled[0].columns:
+        frame[name] = pd.Series([hit.get(name, "") for hit in hits.values()], dtype=str)
     return frame
 
 

@@ -16,13 +16,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
-from string import Formatter
 from typing import NamedTuple
 
 import pandas as pd
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
+from foldline.readers.templates import parts_of
 
 SEPARATORS = ("_", "-", "/", ":", "|", ".", ",", " ")
 STATE = "say which is meant with `submission.extract`, `submission.entity` and `submission.output`"
@@ -121,7 +121,7 @@ def _counts_rows(sample: pd.DataFrame) -> bool:
 def _told(sample: pd.DataFrame, facts: Competition) -> tuple[str, ...]:
     """The sample's columns that the facts name, or use in a template, for what a line is about."""
     templates = [text for text in (facts.submission.entity, facts.submission.output) if text]
-    fields = {field for text in templates for _, field, _, _ in Formatter().parse(text) if field}
+    fields = {field for text in templates for _, field, _ in parts_of(text, where="submission") if field}
     used = {*templates, *fields, *(field.rpartition(".")[0] for field in fields)}
     return tuple(column for column in sample.columns if column in used)
 
