@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
@@ -75,3 +76,11 @@ def test_an_unknown_run_lists_the_known(tmp_path: Path) -> None:
     (tmp_path / "configs" / "c" / "good.yaml").write_text("")
     with pytest.raises(FoldlineError, match="known: good"):
         load_run(Layout(tmp_path), "c", "bad", [])
+
+
+@pytest.mark.parametrize(("written", "read"), [("no", "as truth values"), ("7", "is a number")])
+def test_a_word_that_yaml_reads_otherwise_wants_quotes(written: str, read: str) -> None:
+    content = parse_yaml(f"kind: {written}\n", where="x")
+    with pytest.raises(FoldlineError, match=f"'kind'.*{read}.* in quotes"):
+        Source.parse(content, where="x")
+    assert Source.parse(parse_yaml(f'kind: "{written}"\n', where="x"), where="x").kind == written

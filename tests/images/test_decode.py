@@ -307,6 +307,22 @@ def test_a_truncated_file_is_no_picture(kind: str, share: float) -> None:
         decode_bytes(content[: int(len(content) * share)], 7 if kind == "bands" else 3)
 
 
+FILM = b"MotionPhoto_Data\0\0\0\x18ftypmp42" + bytes(range(200)) * 30
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "progressive jpg", "jpg with restarts", "png"])
+@pytest.mark.parametrize("tail", [FILM, bytes(4096), b"\xff" * 2000])
+def test_what_lies_behind_the_end_of_a_whole_picture_changes_nothing(kind: str, tail: bytes) -> None:
+    restarts = (cv2.IMWRITE_JPEG_RST_INTERVAL, 1)
+    options = {"progressive jpg": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), "jpg with restarts": restarts}
+    whole = encoded(NOISE, ".png" if kind == "png" else ".jpg", *options.get(kind, ()))
+    assert np.array_equal(decode_bytes(whole + tail, 3), decode_bytes(whole, 3))
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(BadImageError):
+            decode_bytes(whole[: int(len(whole) * share)] + bytes(4096), 3)
+
+
 def test_other_files_are_no_pictures(tmp_path: Path) -> None:
     for content in (
         b"hello",

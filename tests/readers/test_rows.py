@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.readers import read_rows
+from foldline.readers.files import tables_of
 from foldline.readers.templates import Pattern, fill, match
-from readers.layouts import facts, plant
+from readers.layouts import bson, facts, plant, png
 
 TABLE = "id,label,patient,age\n01,a,p1,7\n02,b,p1,8\n03,a,p2,9\n"
 IMAGES: dict[str, str | bytes] = {f"train/{i}.png": "" for i in ("01", "02", "03")}
@@ -178,7 +181,7 @@ def test_several_files_are_stacked(tmp_path: Path) -> None:
     assert frame["image"].tolist() == ["01/r.png|01/g.png", "02/r.png|02/g.png", "03/r.png|03/g.png"]
 
 
-@pytest.mark.parametrize("cell", ["../secret.png", "/etc/passwd", "a|b.png", "train/../../x.png"])
+@pytest.mark.parametrize("cell", ["../secret.png", "/../secret.png", "a|b.png", "train/../../x.png"])
 def test_paths_of_a_table_cannot_leave_the_folder(cell: str, root: Path) -> None:
     plant(root, {"t.csv": f"id,label\n{cell},a\n"})
     with pytest.raises(FoldlineError, match="leave the folder"):
@@ -301,3 +304,79 @@ def test_ids_of_two_spellings_are_warned_about(root: Path, capsys: pytest.Captur
     plant(root, {"t.csv": "id,label\n1,a\n1.0,b\n2,a\n", "train/1.png": "", "train/2.png": ""})
     assert len(rows(root, {})) == 3
     assert "row_ids that differ in spelling alone, taken for different rows: '1.0' and '1'" in capsys.readouterr().out
+
+
+def test_a_slash_before_a_path_is_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(root, {"t.csv": "path,label\n/train/01.png,a\n//train/02.png,b\n"})
+    frame = rows(root, {"row_id": "path", "image": "path"})
+    assert frame[["row_id", "image"]].to_numpy().tolist() == [
+        ["/train/01.png", "train/01.png"],
+        ["//train/02.png", "train/02.png"],
+    ]
+    assert "2 image paths begin with a slash, which is left out: /train/01.png" in capsys.readouterr().out
+    plant(root, {"t.csv": "path,label\n/etc/passwd,a\n/train/02.png,b\n"})
+    with pytest.raises(FoldlineError, match="1 of 2 rows have no image file: /etc/passwd"):
+        rows(root, {"row_id": "path", "image": "path"})
+
+
+def test_brackets_in_names_are_no_patterns_and_their_files_are_hashed(root: Path) -> None:
+    plant(root, {"a[1]?.csv": TABLE, "a1x.csv": "id,label,patient,age\n09,a,p,1\n", "train/09.png": ""})
+    assert rows(root, {"file": "a[1]?.csv"})["row_id"].tolist() == ["01", "02", "03"]
+    assert rows(root, {"file": "a[1]*.csv"})["row_id"].tolist() == ["01", "02", "03"]
+    known = facts({**TRAIN, "file": ["a[1]?.csv", "t*.csv"], "labels": "labels.npy:x"})
+    plant(root, {"labels.npy": "x"})
+    assert [path.name for path in tables_of(root, known.train)] == ["a[1]?.csv", "labels.npy", "t.csv"]
+
+
+def test_a_table_of_another_encoding_is_named_and_can_be_stated(root: Path) -> None:
+    table = "id,label\n01,H\u00e4user\n02,B\u00e4ume\n"
+    plant(root, {"t.csv": table.encode("cp1252"), "u.csv": table.encode("utf-16")})
+    with pytest.raises(FoldlineError, match=r"it looks like cp1252 \('01,H\u00e4user'\)") as error:
+        rows(root, {})
+    assert "encoding: cp1252" in error.value.next
+    assert rows(root, {"encoding": "cp1252"})["target"].tolist() == ["H\u00e4user", "B\u00e4ume"]
+    with pytest.raises(FoldlineError, match="it looks like utf-16"):
+        rows(root, {"file": "u.csv"})
+    assert rows(root, {"file": "u.csv", "encoding": "utf-16"})["target"].tolist() == ["H\u00e4user", "B\u00e4ume"]
+    with pytest.raises(FoldlineError, match="no such encoding"):
+        rows(root, {"encoding": "utf-17"})
+    plant(root, {"j.csv": "key,file\n01,Ä\n02,B\n".encode("cp1252"), "t.csv": "id,label\n01,a\n02,b\n"})
+    join = {"file": "j.csv", "left": "id", "right": "key", "encoding": "cp1252"}
+    assert rows(root, {"join": [join], "metadata": ["file"]})["file"].tolist() == ["Ä", "B"]
+
+
+@pytest.mark.parametrize("separator", ["|", "||", " | ", "\\t", ".*", "$"])
+def test_the_separator_of_a_table_is_text(separator: str, root: Path) -> None:
+    plant(root, {"t.csv": TABLE.replace(",", separator)})
+    assert rows(root, {"separator": separator, "metadata": ["age"]})["age"].tolist() == ["7", "8", "9"]
+    plant(root, {"t.csv": (TABLE + "03,a,p,1,2\n").replace(",", separator)})
+    with pytest.raises(FoldlineError):
+        rows(root, {"separator": separator})
+
+
+BIG = 2**53
+
+
+def test_whole_numbers_with_holes_stay_what_they_are_in_every_reader(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [{"id": i, "label": i % 2, **({"patient": BIG + i} if i else {})} for i in range(4)]
+    table = pa.table({name: [line.get(name) for line in lines] for name in ("id", "label", "patient")})
+    parquet = pa.BufferOutputStream()
+    pq.write_table(table, parquet)
+    names = table.column_names
+    columns = {name: {str(i): line[name] for i, line in enumerate(lines) if name in line} for name in names}
+    files = {f"{i}.png": "" for i in range(4)}
+    contents = {
+        "t.parquet": parquet.getvalue().to_pybytes(),
+        "t.json": json.dumps(lines),
+        "columns.json": json.dumps(columns),
+        "t.bson": b"".join(bson({**line, "picture": png(i)}) for i, line in enumerate(lines)),
+    }
+    root = plant(tmp_path, {**files, **contents, "ids.csv": "id,label\n0,a\n1,b\n2,a\n3,b\n"})
+    expected = ["", *[str(BIG + i) for i in (1, 2, 3)]]
+    for name in contents:
+        reader = {"reader": name.partition(".")[2], "file": name, "metadata": ["patient"]}
+        assert rows(root, {**reader, "image": "{id}.png"})["patient"].tolist() == expected, name
+    for name in ("t.parquet", "t.json"):
+        join = {"file": name, "left": "id", "right": "id"}
+        more = {"file": "ids.csv", "image": "{id}.png", "join": [join], "metadata": ["patient"]}
+        assert rows(root, more)["patient"].tolist() == expected, name

@@ -207,6 +207,18 @@ STARTERS: dict[str, tuple[Tree, str, list[str], list[str]]] = {
         [f"data/{kind}/{i}.png" for kind in ("cat", "cow", "dog") for i in range(2)],
         [],
     ),
+    "class folders of parts of a split": (
+        {f"{part}/{kind}/1.png": "x" for part in ("train", "valid", "seg_test") for kind in ("cat", "contest")},
+        "multiclass",
+        [f"{part}/{kind}/1.png" for part in ("train", "valid") for kind in ("cat", "contest")],
+        [f"seg_test/{kind}/1.png" for kind in ("cat", "contest")],
+    ),
+    "class folders at different depths": (
+        {f"{place}/1.png": "x" for place in ("cat", "more/cat", "dog")},
+        "multiclass",
+        ["cat/1.png", "dog/1.png", "more/cat/1.png"],
+        [],
+    ),
     "labels in file names": (CAT_DOG, "multiclass", list(CAT_DOG), []),
 }
 

@@ -14,6 +14,17 @@ Ends = Annotated[tuple[float, float], AfterValidator(ascending)]
 Open = Annotated[float, Field(allow_inf_nan=True)]
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "a".encode(name)
+    except LookupError as error:
+        raise ValueError("no such encoding; usual ones: utf-8, cp1252, latin-1, utf-16, shift_jis, gbk") from error
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+
+
 class Source(Strict):
     """Where the raw files come from."""
 
@@ -49,7 +60,9 @@ class Target(Strict):
         description="one column for each class (one-hot, multi-label, soft votes), for each number (regression), "
         "or for each of several targets (default: columns of their names)",
     )
-    separator: str | None = Field(None, description="what separates the labels of a set in one cell")
+    separator: str | None = Field(
+        None, description="what separates the labels of a set in one cell, exactly these characters"
+    )
     per: str | None = Field(
         None, description="for long tables (a line for each row and class): the column that names the line's class"
     )
@@ -69,6 +82,7 @@ class Join(Strict):
     left: str = Field(description="the column or template of the first table")
     right: str = Field(description="the column of this table that it must equal")
     separator: str = Field(",", description="what separates the cells")
+    encoding: Encoding = Field("utf-8", description="how its text is written, such as cp1252 or utf-16")
     optional: bool = Field(False, description="lines without a partner stay, with empty cells; else they are an error")
 
 
@@ -98,9 +112,14 @@ class RowFacts(Strict):
 
     reader: str = Field("csv", description="the reader: csv, folders ...; an unknown name lists the known ones")
     file: str | list[str] | None = Field(
-        None, description="the table (or folder) below input/<comp>; `*` or a list reads several, one after the other"
+        None,
+        description="the table (or folder) below input/<comp>; `*` (any characters) or a list reads several, one after "
+        "the other",
     )
-    separator: str = Field(",", description="what separates the cells; `whitespace` for runs of blanks")
+    separator: str = Field(
+        ",", description="what separates the cells, exactly these characters; `whitespace` for runs of blanks"
+    )
+    encoding: Encoding = Field("utf-8", description="how the text of tables is written, such as cp1252 or utf-16")
     columns: list[str] | None = Field(None, description="the columns' names where the file has no header line")
     pattern: str | None = Field(
         None,

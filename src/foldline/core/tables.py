@@ -4,10 +4,12 @@ A file is written under a temporary name beside its place, flushed to the disk, 
 reads a path therefore sees the old content or the new, never a half.
 """
 
+import codecs
 import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import warnings
@@ -120,6 +122,7 @@ def read_csv(
     required: Sequence[str] = (),
     separator: str = ",",
     columns: Sequence[str] | None = None,
+    encoding: str = "utf-8",
 ) -> pd.DataFrame:
     """A table whose every cell is a string, exactly as it stands in the file.
 
@@ -128,14 +131,15 @@ def read_csv(
     Args:
         path: the file; a name that ends in .gz, .zip, .bz2 or .xz is unpacked while reading.
         required: columns that must be there.
-        separator: one character, or "whitespace" for runs of blanks.
+        separator: exactly these characters, or "whitespace" for runs of blanks.
         columns: names for a file that has no header line.
+        encoding: of the file; a mark at its beginning is no part of the table.
 
     A row with more cells than the header is refused. A first column without a name (an index
     that somebody saved) is called "".
     """
     require_file(path)
-    frame = _parse_csv(path, separator, columns)
+    frame = _parse_csv(path, separator, columns, encoding)
     require_columns(frame, required, where=str(path))
     return frame
 
@@ -148,7 +152,7 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, where: str) 
         raise FoldlineError(f"has no column {first_few(missing)}", where=where, next=f"its columns are: {known}")
 
 
-def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None) -> pd.DataFrame:
+def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encoding: str) -> pd.DataFrame:
     """The table of text; raises FoldlineError where pandas cannot read one."""
     options: dict[str, Any] = {
         "dtype": str,
@@ -156,8 +160,10 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None) -> pd.
         "na_filter": False,
         "index_col": False,
         "sep": r"\s+" if separator == "whitespace" else separator,
-        "encoding": "utf-8-sig",
+        "encoding": "utf-8-sig" if encoding == "utf-8" else encoding,
     }
+    if len(separator) > 1 and separator != "whitespace":  # pandas would take it for a regular expression
+        options |= {"sep": re.escape(separator), "engine": "python"}
     header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
     mend = "open it in an editor and mend it"
     try:
@@ -170,9 +176,25 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None) -> pd.
             frame = frame.rename(columns={"Unnamed: 0": first_cell})
     except pd.errors.ParserWarning as error:
         raise FoldlineError("a row has more cells than the header", where=str(path), next=mend) from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise _not_of_encoding(path, encoding) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise FoldlineError(f"cannot be read as a table: {error}", where=str(path), next=mend) from error
     return frame
+
+
+def _not_of_encoding(path: Path, encoding: str) -> FoldlineError:
+    """The error for a table of another encoding: which it most likely is, and what it would read."""
+    with path.open("rb") as handle:
+        head = handle.read(1 << 20)
+    likely = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+    odd = [line for line in head.decode(likely, "replace").splitlines() if not line.isascii()]
+    sample = f" ('{odd[0][:60].strip()}')" if odd else ""
+    return FoldlineError(
+        f"the table is not written in {encoding}; it looks like {likely}{sample}",
+        where=str(path),
+        next=f"where the facts name this table (train, test, join) add encoding: {likely}; or save it as UTF-8",
+    )
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
@@ -185,7 +207,8 @@ def read_parquet(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
     """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column."""
     require_file(path)
     try:
-        frame = pd.read_parquet(path)
+        options = {"integer_object_nulls": True}  # whole numbers beside holes would become floats, and merge
+        frame: pd.DataFrame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs=options)
     except (OSError, ValueError) as error:
         raise FoldlineError(f"not a Parquet file: {error}", where=str(path)) from error
     require_columns(frame, required, where=str(path))

@@ -85,6 +85,8 @@ def _problem(model: type[Strict], item: Any) -> str:
         return str(unknown("setting", key, known)).replace("\n  next:  ", "; ")
     if item["type"] == "missing":
         return f"setting '{key}' is missing"
+    if item["type"] == "string_type" and isinstance(item["input"], int | float):
+        return f"setting '{key}' must be text, and {item['input']!r} is a number: put it in quotes"
     message = item["msg"].removeprefix("Value error, ")
     value = repr(item["input"])
     got = "" if isinstance(item["input"], dict) else f", got {value if len(value) <= 100 else value[:100] + '...'}"

@@ -16,8 +16,8 @@ from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
 from foldline.readers.files import raw_files
+from foldline.readers.json import frame_of
 from foldline.readers.pictures import PICTURE, PictureFolder
-from foldline.readers.tables import as_texts
 
 Buffer = bytes | mmap.mmap
 
@@ -32,8 +32,7 @@ def read_bson(root: Path, rows: RowFacts) -> pd.DataFrame:
             plain = {key: value for key, value in document.items() if isinstance(value, str | int | float | bool)}
             for number, picture in enumerate(_binaries(document)):
                 lines.append(plain | {"number": number, PICTURE: folder.add(picture)})
-    table = pd.DataFrame(lines)
-    return pd.DataFrame({name: as_texts(table[name].tolist()) for name in table.columns}, dtype=str)
+    return frame_of(lines)
 
 
 def read_documents(path: Path) -> Iterator[dict[str, Any]]:

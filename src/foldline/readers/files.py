@@ -3,6 +3,7 @@
 The rule says which file a template's path means where endings, case or folders differ.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,21 +39,28 @@ def raw_files(root: Path, rows: RowFacts) -> list[Path]:
 
 def tables_of(root: Path, rows: RowFacts) -> list[Path]:
     """The tables that `rows` are read from: their files, joined ones, names of labels; of those that are there."""
-    names = [*file_names(rows), *(join.file for join in rows.join)]
+    names = [*file_names(rows), rows.labels or "", *(join.file for join in rows.join)]
     if rows.target is not None and not isinstance(rows.target, str):
         names.append(rows.target.names_file or "")
-    places = [raw_path(root, name.partition(":")[0], where="file") for name in names if name]  # file:array
-    files = [path for place in places for path in root.glob(place.relative_to(root).as_posix())]
+    files = [path for name in names if name for path in _hits(root, name.partition(":")[0])]  # file:array
     return sorted(path for path in files if path.is_file())
 
 
 def _matching(root: Path, name: str) -> list[Path]:
     """The file of that name; `*` stands for several."""
-    path = raw_path(root, name, where="file")
-    paths = sorted(hit for hit in root.glob(name) if hit.is_file()) if "*" in name else [path]
+    paths = [path for path in _hits(root, name) if "*" not in name or path.is_file()]
     if not paths or not paths[0].exists():
-        raise _missing(root, path)
+        raise _missing(root, raw_path(root, name, where="file"))
     return paths
+
+
+def _hits(root: Path, name: str) -> list[Path]:
+    """The paths that a name means: only `*` stands for others, brackets and question marks for themselves."""
+    path = raw_path(root, name, where="file")
+    if "*" not in name:
+        return [path]
+    pattern = path.relative_to(root).as_posix().replace("[", "[[]").replace("?", "[?]")
+    return sorted(root.glob(pattern))
 
 
 def _missing(root: Path, path: Path) -> FoldlineError:
@@ -113,15 +121,12 @@ def _key(path: str, spelling: Callable[[str], str] = tidy) -> str:
 
 
 def clean_path(path: str) -> str:
-    """A table's path in foldline's form.
+    """A table's path in foldline's form: below the folder of the raw files, also where it begins with a slash.
 
-    >>> clean_path(".\\\\train\\\\a.png")
-    'train/a.png'
+    >>> clean_path(".\\\\train\\\\a.png"), clean_path("/a.png")
+    ('train/a.png', 'a.png')
     """
-    path = path.strip().replace("\\", "/")
-    while path.startswith("./"):
-        path = path[2:]
-    return path
+    return re.sub(r"\A(\./|/)+", "", path.strip().replace("\\", "/"))
 
 
 def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[str]:

@@ -95,7 +95,8 @@ def _report(root: Path, bases: list[str], below: dict[str, str], pictures: list[
         say(f"{len(used)} of {len(below)} files are rows; left out: {'; '.join(reasons)}")
     filled = {parent for path in used for parent in _folders(path)}
     held = [parent for path in below for parent in _folders(path)] + seen.empty
-    barren = sorted({name for name in held if name not in filled and any(f"{name}/".startswith(b) for b in bases)})
+    none = {name for name in held if name not in filled and any(f"{name}/".startswith(base) for base in bases)}
+    barren = sorted(name for name in none if name.rpartition("/")[0] not in none)
     if barren:
         say(f"warning: {len(barren)} folders give no row: {first_few(barren, 10)}")
 

@@ -22,13 +22,14 @@ def read_json_table(root: Path, rows: RowFacts) -> pd.DataFrame:
 
 def _table(content: Any, path: Path) -> pd.DataFrame:
     if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
-        content = pd.DataFrame(content).to_dict(orient="records")
+        lines = list(dict.fromkeys(line for cells in content.values() for line in cells))
+        content = [{key: cells[line] for key, cells in content.items() if line in cells} for line in lines]
     if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
         raise FoldlineError("must hold a list of objects", where=str(path), next="or use the reader coco or python")
-    return _frame(content)
+    return frame_of(content)
 
 
-def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+def frame_of(records: list[dict[str, Any]]) -> pd.DataFrame:
     """Objects as lines, plain values as text; a key that an object lacks is an empty cell."""
     keys = list(dict.fromkeys(key for record in records for key in record))
     columns: dict[str, Any] = {}
@@ -77,4 +78,4 @@ def _plain(records: Any, path: Path, name: str) -> pd.DataFrame:
     """The plain fields (no boxes, no outlines) of a list of objects that have an id."""
     if not isinstance(records, list) or not all(isinstance(record, dict) and "id" in record for record in records):
         raise FoldlineError(f"its {name} are no list of objects with an id", where=str(path))
-    return _frame([{k: v for k, v in record.items() if not isinstance(v, list | dict)} for record in records])
+    return frame_of([{k: v for k, v in record.items() if not isinstance(v, list | dict)} for record in records])

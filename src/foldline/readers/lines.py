@@ -8,6 +8,8 @@ from foldline.core.competition import Join, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
 from foldline.readers.files import raw_path
+from foldline.readers.json import frame_of
+from foldline.readers.tables import as_texts, texts_of
 from foldline.readers.templates import fill, match
 
 
@@ -34,7 +36,7 @@ def _holds(lines: pd.DataFrame, column: str, cells: str | list[str], where: str)
 
 def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.DataFrame:
     """`lines` with the columns of the joined table; the number and order of lines stay."""
-    table = read_lookup(raw_path(root, join.file, where=where), separator=join.separator)
+    table = read_lookup(raw_path(root, join.file, where=where), separator=join.separator, encoding=join.encoding)
     if join.right not in table.columns:
         raise FoldlineError(
             f"{join.file} has no column '{join.right}'",
@@ -56,16 +58,16 @@ def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.Da
     return lines.assign(**{name: cells[name].to_numpy() for name in new})
 
 
-def read_lookup(path: Path, *, separator: str = ",") -> pd.DataFrame:
+def read_lookup(path: Path, *, separator: str = ",", encoding: str = "utf-8") -> pd.DataFrame:
     """A table, or a JSON map as a table of `key` and `value`, all strings."""
     require_file(path)
     if path.suffix.lower() in (".parquet", ".pq"):
-        return read_parquet(path).astype(str)
+        return texts_of(read_parquet(path))
     if path.suffix.lower() != ".json":
-        return read_csv(path, separator=separator)
+        return read_csv(path, separator=separator, encoding=encoding)
     content = read_json(path)
     if isinstance(content, dict):
-        return pd.DataFrame({"key": list(content), "value": [str(value) for value in content.values()]}, dtype=str)
+        return pd.DataFrame({"key": list(content), "value": as_texts(content.values())}, dtype=str)
     if isinstance(content, list) and all(isinstance(item, dict) for item in content):
-        return pd.DataFrame(content).fillna("").astype(str)
+        return frame_of(content).fillna("").astype(str)
     raise FoldlineError("must hold one map, or a list of maps", where=str(path))

@@ -108,13 +108,17 @@ def _image_templates(lines: pd.DataFrame, rows: RowFacts, where: str) -> "list[p
             where=where,
             next=f"name a column or a template such as train/{{id}}.png; columns: {first_few(list(lines.columns), 20)}",
         )
-    return [fill(lines, template, where=f"{where}: image").map(clean_path) for template in templates]
+    paths = [fill(lines, template, where=f"{where}: image") for template in templates]
+    rooted = [path for column in paths for path in column if path.strip().startswith("/")]
+    if rooted:
+        say(f"{where}: {len(rooted)} image paths begin with a slash, which is left out: {first_few(rooted, 2)}")
+    return [column.map(clean_path) for column in paths]
 
 
 def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":
     """The image cell of each row: its files joined by `|`, or "" where one is missing."""
     wanted = [path for column in images for path in column]
-    bad = [path for path in wanted if path.startswith("/") or ".." in path.split("/") or STACK in path]
+    bad = [path for path in wanted if ".." in path.split("/") or STACK in path]
     if bad:
         raise FoldlineError(f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}", where=where)
     if all(path.startswith(".") for path in wanted):  # written by a reader, so they exist

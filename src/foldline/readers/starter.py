@@ -3,6 +3,7 @@
 Reads the files below `input/<comp>`, writes nothing: the download stage writes the text.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
 from foldline.core.task import TASKS
 from foldline.readers.files import FileIndex
+from foldline.readers.folders import TEST_WORDS
 from foldline.readers.templates import split_suffix
 
 HEAD_LINES = 5000  # lines of a table that are looked at to guess what a label is
@@ -48,7 +50,7 @@ def starter_facts(root: Path, source: Source) -> str:
     if train is not None:
         _from_table(starter, index, train, tables[train], [id_column, *labels])
     else:
-        _from_paths(starter, index)
+        _from_paths(starter, index, test_too=sample is None)
     _test_rows(starter, index, tables, sample, id_column)
     if sample:
         starter.facts["submission"] = {"sample": sample}
@@ -104,26 +106,56 @@ def _from_table(starter: Starter, index: FileIndex, name: str, table: pd.DataFra
     starter.facts["train"] = train
 
 
-def _from_paths(starter: Starter, index: FileIndex) -> None:
-    """Facts of a layout without a table: the label is a folder's name, or the beginning of the file's name."""
-    pictures = [path for path in sorted(index.files) if split_suffix(path)[1] and "test" not in path.lower()]
-    parents = {str(PurePosixPath(path).parent) for path in pictures}
-    train: dict[str, Any] = {"reader": "folders", "row_id": "path", "target": "label"}
+def _from_paths(starter: Starter, index: FileIndex, *, test_too: bool) -> None:
+    """Facts of a layout without a table: the label is a folder's name, or the beginning of the file's name.
+
+    Args:
+        test_too: where a test folder holds the same class folders, it becomes the test rows.
+    """
+    pictures = [path for path in sorted(index.files) if split_suffix(path)[1]]
+    of_test = [path for path in pictures if _is_of_test(path)]
+    of_train = [path for path in pictures if path not in set(of_test)]
+    parents = {str(PurePosixPath(path).parent) for path in of_train}
+    starter.facts["task"] = "multiclass"
     if len(parents) > 1:
-        grand = {str(PurePosixPath(parent).parent) for parent in parents}
-        base = grand.pop() if len(grand) == 1 else "."
-        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}/{stem}.{ext}"
+        starter.facts["train"] = _class_folders(of_train)
+        if isinstance(files := starter.facts["train"].get("file"), list):
+            starter.remarks.append(f"train.file: the pictures of {', '.join(files)} are all training rows")
+        if test_too and of_test and _labels(of_test) <= _labels(of_train):
+            starter.facts["test"] = _class_folders(of_test)
+            starter.remarks.append("test.target: no stage but `make score` reads the labels of the test folder")
     else:
         base = parents.pop() if parents else "train"
-        train["pattern"] = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
+        pattern = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
+        starter.facts["train"] = {"reader": "folders", "row_id": "path", "target": "label", "pattern": pattern}
         starter.remarks.append("pattern: the label is taken from the file's name; check it")
-    starter.facts["train"], starter.facts["task"] = train, "multiclass"
+
+
+def _is_of_test(path: str) -> bool:
+    """Whether a folder above a file is called `test`, `seg_test` or alike."""
+    return any(TEST_WORDS & set(re.split("[^a-z]+", part)) for part in path.lower().split("/")[:-1])
+
+
+def _labels(paths: list[str]) -> set[str]:
+    return {PurePosixPath(path).parent.name for path in paths}
+
+
+def _class_folders(paths: list[str]) -> dict[str, Any]:
+    """How pictures in class folders are read: these lie in one folder, in several, or at different depths."""
+    bases = sorted({str(PurePosixPath(path).parent.parent) for path in paths})
+    facts: dict[str, Any] = {"reader": "folders", "row_id": "path", "target": "label"}
+    if len(bases) > 1 and "." in bases:
+        return {**facts, "pattern": "**/{label}/{stem}.{ext}"}
+    where = {} if bases == ["."] else {"file": bases if len(bases) > 1 else bases[0]}
+    return {**facts, **where, "pattern": "{label}/{stem}.{ext}"}
 
 
 def _test_rows(
     starter: Starter, index: FileIndex, tables: dict[str, pd.DataFrame], sample: str | None, id_column: str
 ) -> None:
-    """Test rows from a table of its own, else from the sample, else a holdout."""
+    """Test rows from a table of its own, else from the sample, else a holdout; nothing where they are known."""
+    if "test" in starter.facts:
+        return
     name = next((n for n in tables if "test" in n.lower() and id_column in tables[n].columns and n != sample), sample)
     if name is None:
         starter.facts["holdout"] = {"fraction": 0.2}

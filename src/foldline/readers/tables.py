@@ -1,5 +1,6 @@
 """Readers of tables: CSV, TSV and Parquet. Every cell becomes a string, as it stands in the file."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,20 @@ def _read_one(root: Path, path: Path, rows: RowFacts) -> pd.DataFrame:
         frame = read_parquet(path)
         numbers = set(numbered_columns(frame, rows.pixels)) if rows.pixels else set()  # 32,000 a picture stay numbers
         kept = [name for name in frame.columns if name != rows.encoded]
-        texts = {name: as_texts(frame[name].tolist()) for name in kept if name not in numbers}
-        table = frame[kept].assign(**{name: pd.Series(cells, frame.index, dtype=str) for name, cells in texts.items()})
+        words = texts_of(frame[[name for name in kept if name not in numbers]])
+        table = frame[kept].assign(**{name: words[name] for name in words.columns})
         return table if rows.encoded is None else write_encoded(table, frame, root, path, rows.encoded)
     is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
-    return read_csv(path, separator="\t" if is_tsv else rows.separator, columns=rows.columns or ())
+    separator = "\t" if is_tsv else rows.separator
+    return read_csv(path, separator=separator, columns=rows.columns or (), encoding=rows.encoding)
 
 
-def as_texts(cells: list[Any]) -> list[str]:
+def texts_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of a typed table as text."""
+    texts = {name: pd.Series(as_texts(frame[name].tolist()), frame.index, dtype=str) for name in frame.columns}
+    return frame.assign(**texts)
+
+
+def as_texts(cells: Iterable[Any]) -> list[str]:
     """Typed cells as text: a missing cell (None, NA, NaN) is empty."""
     return ["" if cell is None or cell is pd.NA or cell != cell else str(cell) for cell in cells]  # noqa: PLR0124 - NaN

@@ -35,7 +35,7 @@ def make_targets(
     target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
     if facts.task.targets:
         return _several(lines, ids, target, rows, facts, where)
-    names = _names(root, target, where)
+    names = _names(root, target, rows.encoding, where)
     if target.per is not None:
         wide = _pivot(lines, ids, target, names, rows, facts, where)
         return _from_columns(wide, list(wide.columns), rows, facts, where)
@@ -90,13 +90,14 @@ def _several(
 def class_names(root: Path, facts: Competition) -> dict[str, str]:
     """Raw label -> class name, from the facts and from the file that they name; empty where labels keep their names."""
     target = facts.train.target
-    return _names(root, target, f"configs/{root.name}/competition.yaml") if isinstance(target, Target) else {}
+    where = f"configs/{root.name}/competition.yaml"
+    return _names(root, target, facts.train.encoding, where) if isinstance(target, Target) else {}
 
 
-def _names(root: Path, target: Target, where: str) -> dict[str, str]:
+def _names(root: Path, target: Target, encoding: str, where: str) -> dict[str, str]:
     names: dict[str, str] = {}
     if target.names_file is not None:
-        table = read_lookup(raw_path(root, target.names_file, where=where))
+        table = read_lookup(raw_path(root, target.names_file, where=where), encoding=encoding)
         names = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
     return names | (target.names or {})
 

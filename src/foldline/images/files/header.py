@@ -3,6 +3,7 @@
 The kind is known by content, never by the name: files of competitions have wrong extensions, or none.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,12 @@ from typing import Any
 
 MAX_PIXELS = 200_000_000  # a picture larger than this is a mistake or an attack; 600 MB decoded in colour
 
-# What the file must end with (within the last bytes) to be whole. Some OpenCV versions fill a truncated
-# picture with grey, or with the rows of the picture decoded before it, and report no error.
+# What the file must end with to be whole. Some OpenCV versions fill a truncated picture with grey, or with the rows of
+# the picture decoded before it, and report no error. Looked for in the last bytes, then after each part of the picture:
+# phones put films behind it, cameras fill sectors.
 _TRAILERS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
 _TRAILER_WINDOW = 1024
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # not inside coded pixels
 
 
 class BadImageError(Exception):
@@ -40,7 +43,7 @@ def read_header(content: bytes) -> Header:
     if not content:
         raise BadImageError("the file is empty")
     for start, end in _TRAILERS.items():
-        if content.startswith(start) and end not in content[-_TRAILER_WINDOW:]:
+        if content.startswith(start) and end not in content[-_TRAILER_WINDOW:] and not _ends(content):
             raise BadImageError("the file is truncated: its end marker is missing")
     try:
         header = _read(content)
@@ -48,6 +51,23 @@ def read_header(content: bytes) -> Header:
         raise BadImageError("cannot be decoded: truncated, corrupt, or no picture") from error
     require_size(header.height, header.width)
     return header
+
+
+def _ends(content: bytes) -> bool:
+    """Whether the first picture of a jpg or png comes to its end, whatever lies behind."""
+    if content.startswith(b"\x89PNG"):
+        at = 8
+        while at + 12 <= len(content):
+            (size,) = struct.unpack_from(">I", content, at)
+            if content[at + 4 : at + 8] == b"IEND":
+                return True
+            at += 12 + size
+        return False
+    found = _JPEG_MARKER.search(content, 2)
+    while found and found[0] != b"\xff\xd9":
+        size = struct.unpack_from(">H", content, found.end())[0] if found.end() + 2 <= len(content) else 0
+        found = _JPEG_MARKER.search(content, found.end() + size)
+    return found is not None
 
 
 def require_size(height: int, width: int) -> None:
