@@ -30,7 +30,7 @@ members := $(or $(RUNS),$(run))
 set_args := $(if $(SET),--set "$(SET)")
 run_args := --comp $(COMP) --run $(RUN) $(if $(NAME),--name $(NAME)) $(set_args)
 
-manifest := input/$(COMP)/manifest.json
+manifest := $(firstword $(wildcard input/$(COMP).manifest.json) input/$(COMP)/manifest.json)
 folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
@@ -116,5 +116,5 @@ bench: $(ready) ## time decoding, augmentation, a training step, inference
 	$(bin)/python benchmarks/speed.py
 
 clean: ## delete what can be made again: image caches and tool caches; never weights, folds or submissions
-	rm -rf input/*/.cache .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
+	rm -rf input/*/.cache input/.caches .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

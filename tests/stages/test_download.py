@@ -106,12 +106,14 @@ def break_off(source: Source, place: Path) -> None:
     raise FoldlineError("the connection broke")
 
 
-@pytest.mark.parametrize(("fails", "words"), [(fill_up, "disk is full"), (break_off, "connection broke")])
+@pytest.mark.parametrize(
+    ("fails", "kind", "words"), [(fill_up, OSError, "No space left"), (break_off, FoldlineError, "connection broke")]
+)
 def test_a_download_that_fails_leaves_nothing(
-    fails: Any, words: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    fails: Any, kind: type[Exception], words: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SOURCES, "folder", fails)
-    with pytest.raises(FoldlineError, match=words):
+    with pytest.raises(kind, match=words):
         download(layout, "toy")
     assert not list((layout.root / "input").rglob("*"))
     monkeypatch.undo()

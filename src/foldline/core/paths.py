@@ -1,5 +1,6 @@
 """Where everything lies: one method a file, so that no stage spells a path out."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,20 @@ def checked_name(name: str) -> str:
             next="letters, digits and - _ + . are allowed, a dot not at the start",
         )
     return name
+
+
+def manifest_of(folder: Path) -> Path:
+    """The manifest of the raw files in `folder`: inside it, or beside it where it lies there.
+
+    It lies beside where the folder cannot be written to, is a link, or holds a `manifest.json` of the data's own.
+    """
+    beside = folder.with_name(f"{folder.name}.manifest.json")
+    return beside if beside.is_file() else folder / "manifest.json"
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether foldline may write into a folder of raw files: it is no link to somebody's folder, and not read-only."""
+    return not folder.is_symlink() and os.access(folder, os.W_OK)
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,21 @@ class Layout:
         return self._room("input", comp)
 
     def manifest(self, comp: str) -> Path:
-        """What was downloaded: names, bytes, sha256."""
-        return self.input(comp) / "manifest.json"
+        """What was downloaded: names, bytes, sha256; see `manifest_of`."""
+        return manifest_of(self.input(comp))
+
+    def part(self, comp: str) -> Path:
+        """The folder of a download that goes on."""
+        return self.root / "input" / f".{checked_name(comp)}.part"
+
+    def fetched(self, comp: str) -> Path:
+        """The record that `part` holds all files, and only has to be hashed and renamed."""
+        return self.root / "input" / f".{checked_name(comp)}.fetched.json"
 
     def cache(self, comp: str) -> Path:
         """Decoded images and frozen features: disposable, beside the raw files."""
-        return self.input(comp) / ".cache"
+        folder = self.input(comp)
+        return folder / ".cache" if is_ours(folder) or not folder.exists() else self.root / "input" / ".caches" / comp
 
     def weights_cache(self) -> Path:
         """Pretrained weights fetched from packages, shared by all competitions."""

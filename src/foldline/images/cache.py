@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import manifest_of
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Manifest
 from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_csv, write_json
@@ -78,7 +79,7 @@ def open_cache(
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
     """
     spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
-    manifest = Manifest.read_if_there(root / "manifest.json")
+    manifest = Manifest.read_if_there(manifest_of(root))
     hashes = {} if manifest is None else manifest.hashes
     key = _key(root, spec, hashes)
     data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from foldline.core.cells import plain, tidy
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import manifest_of
 from foldline.core.progress import say
 from foldline.core.walk import walk
 from foldline.readers.templates import split_suffix
@@ -78,7 +79,8 @@ def _missing(root: Path, path: Path) -> FoldlineError:
 
 def list_files(root: Path) -> list[str]:
     """All files below `root` as paths with `/`, hidden ones, junk and the manifest left out, sorted."""
-    return [path for path in walk(root).files if path != "manifest.json"]
+    manifest = manifest_of(root)
+    return [path for path in walk(root).files if root / path != manifest]
 
 
 @dataclass

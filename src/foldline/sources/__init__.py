@@ -45,7 +45,7 @@ def fetch(source: Source, destination: Path) -> Source:
     Raises:
         FoldlineError: a source fails otherwise than by being out of reach; `UnreachableError` where all are.
     """
-    candidates = source.alternatives()
+    candidates = [candidate for candidate in source.alternatives() if candidate.kind != PLACED]
     for candidate in candidates:
         if candidate.kind not in SOURCES:
             raise unknown("source", candidate.kind, [*SOURCES, PLACED], where="source.kind")

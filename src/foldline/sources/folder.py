@@ -1,5 +1,6 @@
 """A local folder, or a local archive. Reads it, copies it or unpacks it below the destination."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,10 +18,12 @@ def fetch_folder(source: Source, destination: Path) -> None:
 
     The user's own files stay as they are: copies are made, since what lies in `input/` becomes read-only.
     """
-    path = Path(source.name).expanduser()
+    path = Path(os.path.expanduser(source.name))  # noqa: PTH111 - it leaves `~` as it is where nobody has a home
     if not source.name or not path.exists():
         raise FoldlineError(
-            f"no such folder or archive: '{source.name}'", where="source.name", next="correct the path in the facts"
+            f"no such folder or archive: '{source.name}'",
+            where="source.name",
+            next="correct the path in the facts; it is the full one, or goes on from the folder where you type",
         )
     if path.is_file() and is_volume(path):
         raise FoldlineError(

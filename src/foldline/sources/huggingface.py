@@ -1,13 +1,13 @@
 """A data set of the Hugging Face hub: all files of its repository, as they lie there (Parquet, archives, pictures)."""
 
 import re
-import shutil
 from pathlib import Path
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.sources.placing import keep_only, parking, unpack_nested
+from foldline.core.tables import scratch_folder
+from foldline.sources.placing import keep_only, link_all, parking, unpack_nested
 from foldline.sources.tools import UnreachableError
 
 
@@ -26,10 +26,11 @@ def fetch_huggingface(source: Source, destination: Path) -> None:
     say(f"downloading the data set {source.name} from Hugging Face")
     parked = parking(destination)
     _download(source, parked)
-    shutil.rmtree(parked / ".cache", ignore_errors=True)
-    if source.unpack:
-        unpack_nested(parked)
-    keep_only(parked, source.keep, destination)
+    with scratch_folder(destination.parent, "raw") as raw:
+        link_all(parked, raw)  # what was downloaded stays as it is until all is in its place
+        if source.unpack:
+            unpack_nested(raw)
+        keep_only(raw, source.keep, destination)
 
 
 def _download(source: Source, folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.sources.archives import BrokenError
 from foldline.sources.folder import check_sha256
 from foldline.sources.placing import parking, unpack_all
 from foldline.sources.tools import UnreachableError
@@ -101,7 +102,11 @@ def run_client(arguments: list[str], *, page: str) -> str:
         errors: list[bytes] = []
         reader = threading.Thread(target=_pump, args=(process.stderr, errors))
         reader.start()
-        output = process.stdout.read().decode(errors="replace")
+        try:
+            output = process.stdout.read().decode(errors="replace")
+        except BaseException:  # Ctrl-C: else the client would go on, and write beside the next one
+            process.kill()
+            raise
         reader.join()
     error = b"".join(errors).decode(errors="replace")
     if process.returncode != 0 or UPLOAD_FAILED in output:
@@ -181,4 +186,9 @@ def _fetch(arguments: list[str], source: Source, destination: Path, page: str) -
             "the Kaggle client brought no whole archive", where=page, next="run the command again, it goes on"
         )
     check_sha256(archive, source.sha256)
-    unpack_all(archive, destination, keep=source.keep, nested=source.unpack)
+    try:
+        unpack_all(archive, destination, keep=source.keep, nested=source.unpack)
+    except BrokenError as error:
+        if str(archive) == error.where:
+            archive.unlink()  # else the next command would take it for whole
+        raise

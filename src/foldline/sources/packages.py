@@ -209,7 +209,12 @@ def fetch_debian(source: Source, destination: Path) -> None:
         raw = folder / "raw"
         code, output = run_tool(["dpkg-deb", "--extract", str(package), str(raw)], folder, install=DEBIAN_ONLY)
         if code != 0:
-            raise FoldlineError(f"the package is broken: {last_line(output)}", where=package.name, next="run it again")
+            full = re.search(DISK_FULL.pattern, output)
+            raise FoldlineError(
+                DISK_FULL.what if full else f"the package is broken: {last_line(output)}",
+                where=package.name,
+                next=DISK_FULL.next if full else "run it again",
+            )
         for path in [path for path in raw.rglob("*") if path.is_symlink()]:
             path.unlink()
         if source.unpack:

@@ -3,13 +3,17 @@
 Reads and moves files below a folder, and removes the archives that it unpacked.
 """
 
+import filecmp
+import os
 import shutil
 from pathlib import Path
 
 from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
 from foldline.core.tables import scratch_folder
 from foldline.core.walk import walk
-from foldline.sources.archives import is_archive, safe_member, stem_of, unpack
+from foldline.sources.archives import is_archive, stem_of, unpack
+from foldline.sources.members import Budget, is_readable, readable, safe_member
 from foldline.sources.volumes import join_volumes
 
 DEPTH_LIMIT = 3  # archives inside archives
@@ -23,26 +27,36 @@ def parking(destination: Path) -> Path:
 def unpack_all(archive: Path, destination: Path, *, keep: list[str], nested: bool) -> None:
     """Unpacks a downloaded archive below `destination`: nested archives too, and only what `keep` names."""
     with scratch_folder(destination.parent, "raw") as raw:
-        unpack(archive, raw)
+        budget = Budget(archive)
+        unpack(archive, raw, budget)
         if nested:
-            unpack_nested(raw)
+            unpack_nested(raw, budget)
         keep_only(raw, keep, destination)
 
 
-def unpack_nested(folder: Path, depth: int = 1) -> None:
+def unpack_nested(folder: Path, budget: Budget | None = None, depth: int = 1) -> None:
     """Unpacks every archive below `folder` and removes it; archives in parts (`.zip.001` ...) are joined first.
 
     Where the files go: a lone file lies beside the archive; a tree whose only top folder has the archive's name
     lies beside it as well; anything else goes into a folder of the archive's name.
+
+    Args:
+        budget: what the archive that held all of this may still unpack to; None: each archive has one of its own.
+        depth: how deep this is.
     """
     join_volumes(folder)
     archives = sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path))
     if archives and depth > DEPTH_LIMIT:
-        raise FoldlineError(f"archives are nested more than {DEPTH_LIMIT} deep", where=str(archives[0]))
+        raise FoldlineError(
+            f"archives are nested more than {DEPTH_LIMIT} deep",
+            where=str(archives[0]),
+            next="set source.unpack: false, or name what you need in source.keep",
+        )
     for archive in archives:
         inside = archive.with_name(f".{archive.name}.unpacking")
-        unpack(archive, inside)
-        unpack_nested(inside, depth + 1)
+        inner = budget or Budget(archive)
+        unpack(archive, inside, inner)
+        unpack_nested(inside, inner, depth + 1)
         archive.unlink()
         _settle(inside, archive)
 
@@ -63,15 +77,19 @@ def _settle(inside: Path, archive: Path) -> None:
 
 
 def _move(path: Path, place: Path) -> None:
-    """Renames a file, or merges a folder into one that exists; refuses to lay one file over another."""
+    """Renames a file, or merges a folder into one that exists; refuses to lay one file over another one."""
     if path.is_dir() and place.is_dir():
         for child in list(path.iterdir()):
             _move(child, place / child.name)
         path.rmdir()
         return
-    if place.exists():
-        raise FoldlineError("two archives hold a file of the same path", where=str(place))
-    path.rename(place)
+    if place.exists() and not (path.is_file() and place.is_file() and filecmp.cmp(path, place, shallow=False)):
+        raise FoldlineError(
+            "two archives hold a file of the same path",
+            where=str(place),
+            next="set source.unpack: false, or unpack them by hand into a folder and name that in the facts",
+        )
+    path.replace(place)
 
 
 def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
@@ -97,6 +115,31 @@ def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
             )
 
 
+def link_all(folder: Path, destination: Path) -> None:
+    """Gives all files below a folder a second name below `destination`; they are copied where that cannot be done."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+    shutil.copytree(
+        folder, destination, copy_function=link, ignore=shutil.ignore_patterns(".cache"), dirs_exist_ok=True
+    )
+
+
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder (`core.walk`), in the order of their paths."""
     return sorted(folder / name for name in walk(folder).files)
+
+
+def mend_names(folder: Path) -> None:
+    """Renames the files and folders below a folder of ours whose names are no UTF-8, and says so."""
+    mended = 0
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in (name for name in [*folders, *files] if not is_readable(name)):
+            _move(Path(parent, name), Path(parent, readable(name)))
+            mended += 1
+    if mended:
+        say(f"{mended} names of files and folders are no UTF-8; they were read as western European")

@@ -2,6 +2,7 @@
 
 import inspect
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -31,15 +32,17 @@ def fetch_torchvision(source: Source, destination: Path) -> None:
             for path in [path for path in raw.rglob("*") if path.is_file() and _is_packed(path)]:
                 path.unlink()
             keep_only(raw, source.keep, destination)
-    except (URLError, RuntimeError, zipfile.BadZipFile) as error:
-        if isinstance(error, URLError) or str(error).startswith("Error downloading"):
+    except (URLError, ConnectionError, TimeoutError, HTTPException, RuntimeError, zipfile.BadZipFile) as error:
+        if not isinstance(error, RuntimeError | zipfile.BadZipFile) or str(error).startswith("Error downloading"):
             raise UnreachableError(
                 f"torchvision cannot reach the servers of {source.name}",
                 where=f"source {source.name}: {last_line(str(error))}",
                 next="check the network and run the command again",
             ) from error
         raise FoldlineError(
-            f"torchvision could not download it: {error}", where=f"source {source.name}", next="check the network"
+            f"torchvision could not download it: {error}",
+            where=f"source {source.name}",
+            next="run the command again, it begins anew",
         ) from error
 
 

@@ -7,11 +7,13 @@ safely as any other.
 import re
 import shutil
 from collections import defaultdict
+from itertools import count, islice
 from pathlib import Path
 
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import FoldlineError
 
 _PART = re.compile(r"(.+\.(?:zip|7z|tar|tgz|tbz2|txz|tar\.gz|tar\.bz2|tar\.xz))\.(\d{3,})", re.IGNORECASE)
+_ONLY = "If these are no parts of an archive, set source.unpack: false"
 _SPANNED = re.compile(r"(.+)\.z\d{2,}", re.IGNORECASE)
 
 
@@ -25,7 +27,7 @@ def is_volume(path: Path) -> bool:
 
 
 def join_volumes(folder: Path) -> None:
-    """Joins all archives in parts below `folder`: the first part grows, the others go, so it needs little room.
+    """Joins all archives in parts below `folder`; each part goes when it is joined, so it needs little room.
 
     Raises:
         FoldlineError: a part is missing, the whole archive lies there too, or the parts are those of a spanned zip
@@ -34,7 +36,12 @@ def join_volumes(folder: Path) -> None:
     parts: dict[Path, dict[int, Path]] = defaultdict(dict)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if (hit := _PART.fullmatch(path.name)) is not None:
-            parts[path.with_name(hit[1])][int(hit[2])] = path
+            numbered = parts[path.with_name(hit[1])]
+            if int(hit[2]) in {0, *numbered}:
+                raise FoldlineError(
+                    "two parts of an archive have the same number, or one has 0", where=str(path), next=_ONLY
+                )
+            numbered[int(hit[2])] = path
         elif (spanned := _SPANNED.fullmatch(path.name)) and path.with_name(f"{spanned[1]}.zip").is_file():
             raise FoldlineError(
                 f"a zip that spans several files ({path.name} ...) cannot be unpacked here",
@@ -46,20 +53,20 @@ def join_volumes(folder: Path) -> None:
 
 
 def _join(whole: Path, numbered: dict[int, Path]) -> None:
-    """Appends the parts to the first one, in the order of their numbers, and gives it the archive's name."""
-    missing = [f"{whole.name}.{number:03d}" for number in range(1, max(numbered) + 1) if number not in numbered]
-    if missing:
+    """Appends the parts to one another, in the order of their numbers, under the archive's name."""
+    lacking = max(numbered) - len(numbered)
+    if lacking:
+        missing = islice((number for number in count(1) if number not in numbered), min(lacking, 5))
+        names = ", ".join(f"{whole.name}.{number:03d}" for number in missing)
         raise FoldlineError(
-            f"the archive lacks {len(missing)} of its parts: {first_few(missing)}",
+            f"the archive lacks {lacking} of its parts: {names}{' ...' if lacking > 5 else ''}",
             where=str(whole),
-            next="download all parts; they are numbered from 001",
+            next=f"download all parts; they are numbered from 001. {_ONLY}",
         )
     if whole.exists():
         raise FoldlineError("the archive lies there whole and in parts", where=str(whole), next="remove one of them")
-    first, *others = [numbered[number] for number in sorted(numbered)]
-    with first.open("ab") as target:
-        for part in others:
-            with part.open("rb") as source:
+    with whole.open("xb") as target:
+        for number in sorted(numbered):
+            with numbered[number].open("rb") as source:
                 shutil.copyfileobj(source, target, 1 << 20)
-            part.unlink()
-    first.rename(whole)
+            numbered[number].unlink()

@@ -2,25 +2,33 @@
 
 A competition that has no facts yet gets a starter file of them.
 
-The files are put into a hidden sibling folder that takes the name `input/<comp>` at the very end, so a download
-that fails leaves nothing half-written. Raw files are made read-only.
+    input/.<comp>.part/  is filled  ->  .<comp>.fetched.json  ->  hashed, read-only  ->  renamed to input/<comp>/
+
+Whatever ends the process, the same command goes on: without `.fetched.json` the hidden folder is filled anew, with it
+only the rest is done. `input/<comp>` gets its name with the manifest in it, so without one it holds the user's own
+files, of which none is ever removed.
 """
 
-import errno
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from foldline.core.competition import Source, load_competition
-from foldline.core.errors import FoldlineError
-from foldline.core.paths import Layout
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import Layout, is_ours
 from foldline.core.progress import Progress, say
-from foldline.core.records.manifest import Manifest, RawFile
-from foldline.core.tables import sha256_file, write_text
+from foldline.core.records.manifest import Fetched, Manifest, RawFile
+from foldline.core.tables import remove_orphans, sha256_file, write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
-from foldline.sources.placing import files_below, parking
+from foldline.sources.members import is_readable
+from foldline.sources.placing import files_below, mend_names, parking
+from foldline.sources.tools import UnreachableError
+
+DISPOSABLE = (".cache", ".pictures")  # what later stages write below `input/<comp>`
+BY_HAND = f"add `otherwise: {{kind: {PLACED}}}` to the source in the facts"
 
 
 def download(layout: Layout, comp: str) -> None:
@@ -35,21 +43,21 @@ def download(layout: Layout, comp: str) -> None:
     known = layout.competition_config(comp).is_file()
     source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
     if not is_downloaded(layout, comp, source):
-        if source.kind == PLACED:
-            _require_placed(layout, comp)
-        else:
-            _require_free(layout, comp)
-            source = _bring(source, layout.input(comp))
-        write_manifest(layout, comp, source)
+        remove_orphans(layout.part(comp).parent)
+        _get(layout, comp, source)
+    _tidy(layout, comp)
     if not known:
-        _write_starter(layout, comp, source)
+        path = layout.manifest(comp)
+        _write_starter(layout, comp, Source.parse(Manifest.read(path).source, where=layout.relative(path)))
 
 
 def _likely_source(layout: Layout, comp: str) -> Source:
-    """Where the files of a competition without facts come from: its manifest, its folder, else Kaggle."""
-    if layout.manifest(comp).is_file():
-        where = layout.relative(layout.manifest(comp))
-        return Source.parse(Manifest.read(layout.manifest(comp)).source, where=where)
+    """Where the files of a competition without facts come from: what was fetched, its folder, else Kaggle."""
+    fetched, manifest = layout.fetched(comp), layout.manifest(comp)
+    if fetched.is_file():
+        return Source.parse(Fetched.read(fetched).source, where=layout.relative(fetched))
+    if Manifest.is_at(manifest):
+        return Source.parse(Manifest.read(manifest).source, where=layout.relative(manifest))
     if layout.input(comp).is_dir() and files_below(layout.input(comp)):
         return Source.model_validate({"kind": PLACED})
     known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
@@ -72,48 +80,34 @@ def _write_starter(layout: Layout, comp: str, source: Source) -> None:
 
 def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
     """Whether the manifest is there, of this source or its `otherwise`, and all its files have their sizes."""
-    path = layout.manifest(comp)
-    if not path.is_file():
+    path, folder = layout.manifest(comp), layout.input(comp)
+    if not Manifest.is_at(path) or not _held(folder):
         return False
-    manifest = Manifest.read(path)
-    again = f"rm -r {layout.relative(layout.input(comp))} and run the command again"
-    if Source.parse(manifest.source, where=layout.relative(path)) not in source.alternatives():
+    manifest, where = Manifest.read(path), layout.relative(path)
+    if manifest.source.get("kind") == PLACED:  # the user's own files
+        anew, elsewhere = f"rm {where}", f"move {layout.relative(folder)} away"
+    else:
+        anew = elsewhere = f"rm -r {layout.relative(folder)}"
+    if Source.parse(manifest.source, where=where) not in source.alternatives():
         raise FoldlineError(
             "the files came from another source than the facts name: "
             + " ".join(manifest.source.get(key, "") for key in ("kind", "name", "version")).rstrip(),
-            where=layout.relative(path),
-            next=again,
+            where=where,
+            next=f"{elsewhere} and run the command again",
         )
-    wrong = [file.path for file in manifest.files if not _has_size(layout.input(comp), file)]
+    wrong = [file.path for file in manifest.files if not _has_size(folder, file)]
     if wrong:
         raise FoldlineError(
             f"{len(wrong)} raw files are missing or have another size, {wrong[0]} first",
-            where=layout.relative(path),
-            next=again,
+            where=where,
+            next=f"{anew} and run the command again",
         )
     return True
 
 
-def write_manifest(layout: Layout, comp: str, source: Source) -> None:
-    """Hashes all raw files, makes them read-only and writes `manifest.json`.
-
-    What a link leads to outside of the folder is hashed, but stays as writable as it is: it is not ours.
-    """
-    folder = layout.input(comp)
-    home = folder.resolve()
-    files = [path for path in files_below(folder) if path != layout.manifest(comp)]
-    entries = []
-    with Progress() as progress:
-        for path in progress.over(files, f"hash input/{comp}", total=len(files)):
-            if path.resolve().is_relative_to(home):
-                path.chmod(0o444)
-            name = path.relative_to(folder).as_posix()
-            entries.append(RawFile(path=name, bytes=path.stat().st_size, sha256=sha256_file(path)))
-    manifest = Manifest(comp=comp, source=source.model_dump(mode="json"), files=entries)
-    manifest.write(layout.manifest(comp))
-    total = sum(path.stat().st_size for path in files)
-    say(f"{layout.relative(folder)}: {len(files)} files, {total / 1e6:.1f} MB")
-    walk(folder).remark(layout.relative(folder))
+def _held(folder: Path) -> list[str]:
+    """What lies in a folder of raw files, but for what later stages wrote; nothing where there is no such folder."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in DISPOSABLE) if folder.is_dir() else []
 
 
 def _has_size(folder: Path, file: RawFile) -> bool:
@@ -121,51 +115,114 @@ def _has_size(folder: Path, file: RawFile) -> bool:
     return path.is_file() and path.stat().st_size == file.bytes
 
 
-def _require_placed(layout: Layout, comp: str) -> None:
-    folder = layout.input(comp)
-    if not folder.is_dir() or not files_below(folder):
+def _get(layout: Layout, comp: str, source: Source) -> None:
+    """Goes on with a download, takes the files that the user has placed, or fetches them."""
+    folder, by_hand = layout.input(comp), [other for other in source.alternatives() if other.kind == PLACED]
+    fetched = _fetched(layout, comp, source)
+    if by_hand and folder.is_dir() and files_below(folder):
+        write_manifest(layout, comp, by_hand[0], folder)
+    elif fetched is None and by_hand == source.alternatives():
         raise FoldlineError(
             "the facts say that you place the files yourself, and none are there",
             where=layout.relative(folder),
             next=f"copy the files to {layout.relative(folder)} and run the command again",
         )
+    else:
+        _require_free(layout, comp)
+        fetched = fetched or _bring(layout, comp, source)
+        write_manifest(layout, comp, fetched, layout.part(comp))
+        for name in DISPOSABLE:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if folder.is_dir():
+            folder.rmdir()
+        layout.part(comp).rename(folder)
+
+
+def _fetched(layout: Layout, comp: str, source: Source) -> Source | None:
+    """The source of the files that only have to be put in their place, if there are any of this one."""
+    path = layout.fetched(comp)
+    record = Fetched.read_if_there(path)
+    if record is not None and layout.part(comp).is_dir():
+        served = Source.parse(record.source, where=layout.relative(path))
+        if served in source.alternatives():
+            return served
+    path.unlink(missing_ok=True)
+    return None
 
 
 def _require_free(layout: Layout, comp: str) -> None:
-    """`input/<comp>` may hold nothing: what lies there without a manifest is the user's own, and stays."""
-    folder = layout.input(comp)
-    if folder.is_dir() and files_below(folder):
+    """`input/<comp>` may hold nothing but caches: what lies there without a manifest is the user's own, and stays."""
+    folder, where = layout.input(comp), layout.relative(layout.input(comp))
+    if folder.is_symlink():
         raise FoldlineError(
-            "the folder holds files that foldline did not download (there is no manifest.json)",
-            where=layout.relative(folder),
-            next=f"move them away, or keep them: set source.kind to {PLACED} in the facts",
+            "a link lies where the files shall go", where=where, next="remove it, or link the folder above it"
+        )
+    if held := _held(folder):
+        raise FoldlineError(
+            f"the folder holds files that foldline did not download (there is no manifest of them): {first_few(held)}",
+            where=where,
+            next=f"move them away; or, if they are the files of this competition, keep them: {BY_HAND}",
         )
 
 
-def _bring(source: Source, folder: Path) -> Source:
-    """Fetches into a hidden sibling and renames it; a full disk becomes an error with a next step.
+def _bring(layout: Layout, comp: str, source: Source) -> Source:
+    """Fetches into the hidden folder, and notes it when all files are there. Archives that are whole stay parked.
 
     Returns:
         The source that served.
     """
-    part = folder.with_name(f".{folder.name}.part")
+    part = layout.part(comp)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         served = fetch(source, part)
         if not files_below(part):
             raise FoldlineError("the source brought no files", where=f"source {source.kind} {source.name}")
-        shutil.rmtree(folder, ignore_errors=True)  # empty, or caches of files that are gone
-        part.rename(folder)
-        shutil.rmtree(parking(part), ignore_errors=True)
-        return served
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise FoldlineError(
-            "the disk is full", where=str(folder.parent), next="make room and run the command again"
-        ) from error
+        mend_names(part)
+        Fetched(comp=comp, source=served.model_dump(mode="json")).write(layout.fetched(comp))
+    except UnreachableError as error:
+        error.next += f"; or put its files into {layout.relative(layout.input(comp))} yourself and {BY_HAND}"
+        raise
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if parking(part).is_dir() and not any(parking(part).iterdir()):
-            parking(part).rmdir()
+        if not layout.fetched(comp).is_file():
+            shutil.rmtree(part, ignore_errors=True)
+            with suppress(OSError):
+                parking(part).rmdir()  # where it is empty
+    return served
+
+
+def _tidy(layout: Layout, comp: str) -> None:
+    """Removes what is superfluous once `input/<comp>` has its manifest."""
+    layout.fetched(comp).unlink(missing_ok=True)
+    for folder in (layout.part(comp), parking(layout.part(comp))):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_manifest(layout: Layout, comp: str, source: Source, folder: Path) -> None:
+    """Hashes all raw files in `folder`, makes them read-only and writes their manifest, inside or beside it.
+
+    What a link leads to is hashed, but stays as writable as it is: it is not ours.
+    """
+    inside, beside = folder / "manifest.json", layout.input(comp).with_name(f"{comp}.manifest.json")
+    mine = is_ours(folder) and (Manifest.is_at(inside) or not inside.exists())
+    place, home = inside if mine else beside, folder.resolve()
+    files = [path for path in files_below(folder) if path != place]
+    if odd := [str(path) for path in files if not is_readable(str(path))]:
+        raise FoldlineError(
+            f"the names of {len(odd)} files are no UTF-8: {first_few([ascii(name) for name in odd])}",
+            where=layout.relative(folder),
+            next="rename them (`convmv` does it for many) and run the command again",
+        )
+    entries = []
+    with Progress() as progress:
+        for path in progress.over(files, f"hash input/{comp}", total=len(files)):
+            if is_ours(folder) and path.resolve().is_relative_to(home):
+                with suppress(PermissionError):  # another user's
+                    path.chmod(0o444)
+            name = path.relative_to(folder).as_posix()
+            entries.append(RawFile(path=name, bytes=path.stat().st_size, sha256=sha256_file(path)))
+    if place == inside:
+        beside.unlink(missing_ok=True)  # of files that are gone
+    Manifest(comp=comp, source=source.model_dump(mode="json"), files=entries).write(place)
+    say(f"input/{comp}: {len(files)} files, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
+    walk(folder).remark(f"input/{comp}")

@@ -22,7 +22,7 @@ from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
-from foldline.core.tables import require_file, sha256_file, write_csv
+from foldline.core.tables import sha256_file, write_csv
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.files import tables_of
 from foldline.submission.form import make_sample
@@ -42,7 +42,9 @@ def folds(layout: Layout, comp: str) -> None:
             made; a row, label or image is broken or missing; the split fails its checks.
     """
     facts = load_competition(layout, comp)
-    require_file(layout.manifest(comp), next=f"make download COMP={comp}")
+    if not Manifest.is_at(layout.manifest(comp)):
+        where = layout.relative(layout.input(comp))
+        raise FoldlineError("there is no manifest of the raw files", where=where, next=f"make download COMP={comp}")
     if facts.unconfirmed:
         guesses = ", ".join(f"{name} '{getattr(facts, name, '?')}'" for name in facts.unconfirmed)
         where = layout.relative(layout.competition_config(comp))

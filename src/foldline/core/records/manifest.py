@@ -1,5 +1,7 @@
-"""`input/<comp>/manifest.json`: what was downloaded."""
+"""`input/<comp>/manifest.json`: what was downloaded; and the note that a download only has to be put in its place."""
 
+import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 from foldline.core.records.record import Part, Record
@@ -30,3 +32,24 @@ class Manifest(Record):
     def hashes(self) -> dict[str, str]:
         """The sha256 of each file, by its path."""
         return {file.path: file.sha256 for file in self.files}
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether `path` is a file that foldline wrote, be it damaged, and no `manifest.json` of the data's own."""
+        if not path.is_file():
+            return False
+        with path.open("rb") as handle:
+            return re.match(rb'\s*(\{\s*"schema":.*|$)', handle.read(100), re.DOTALL) is not None
+
+
+class Fetched(Record):
+    """All files of a download are there, and only have to be hashed and to take their place.
+
+    Attributes:
+        source: where they came from, as in the manifest.
+    """
+
+    made_by: ClassVar[str] = "remove this file and run make download again"
+
+    comp: str
+    source: dict[str, Any]
