@@ -380,3 +380,17 @@ def test_whole_numbers_with_holes_stay_what_they_are_in_every_reader(tmp_path: P
         join = {"file": name, "left": "id", "right": "id"}
         more = {"file": "ids.csv", "image": "{id}.png", "join": [join], "metadata": ["patient"]}
         assert rows(root, more)["patient"].tolist() == expected, name
+
+
+def test_cells_and_ids_of_another_spelling_are_chosen_and_joined_and_said(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(root, {"t.csv": "id,label,patient\n01,a,7\n02,b,7.0\n03,a,8\n", "p.csv": "key,sex\n7.0,f\n9,m\n"})
+    assert rows(root, {"where": {"patient": "7"}})["row_id"].tolist() == ["01", "02"]
+    assert rows(root, {"without": {"patient": ["7"]}})["row_id"].tolist() == ["03"]
+    assert capsys.readouterr().out.count("1 cells of patient are other spellings of the wanted: '7.0'") == 2
+    join = {"file": "p.csv", "left": "patient", "right": "key", "optional": True}
+    assert rows(root, {"join": [join], "metadata": ["sex"]})["sex"].tolist() == ["f", "f", ""]
+    said = capsys.readouterr().out
+    assert "ids that p.csv spells otherwise: '7' -> '7.0' (1 rows)" in said
+    assert "1 ids have no line in p.csv and get empty cells: 8" in said

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -425,3 +426,22 @@ def test_rows_that_are_never_validated_on_are_no_sixth_fold(layout: Layout) -> N
         folds(layout, "tiny")
     assert 'train.without: {part: "-1"}' in error.value.next
     assert "extra.rows" in error.value.next
+
+
+def test_files_that_came_after_the_download_are_said(layout: Layout, capsys: Any) -> None:
+    root = layout.input("tiny")
+    for number, path in enumerate(sorted((root / "images").iterdir())):
+        place = root / "images" / ("ab"[number % 2]) / path.name
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
+    write_manifest(layout)
+    head, tail = FACTS.partition("train:")[0], FACTS.partition("holdout:")[2].replace(", kind", "")
+    write_facts(layout, head.replace("[intact, broken]", "[a, b]") + "train: {reader: folders, file: images, target: "
+                "label}\nholdout:" + tail)  # fmt: skip
+    folds(layout, "tiny")
+    assert "came later" not in capsys.readouterr().out
+    shutil.copy(root / "images/a/000.png", root / "images/b/new.png")
+    folds(layout, "tiny")
+    said = capsys.readouterr().out
+    assert "warning: 1 files are not in input/tiny/manifest.json, so they came later: images/b/new.png" in said
+    assert "  rows of the 2 classes: a 30, b 30" in said, "the classes are printed whenever folds is called"

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from foldline.core.cells import plain, spellings, spellings_in_words
 from foldline.core.competition import Join, RowFacts
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
 from foldline.readers.files import raw_path
 from foldline.readers.json import frame_of
@@ -30,8 +32,16 @@ def shape_lines(lines: pd.DataFrame, root: Path, rows: RowFacts, *, where: str) 
 
 
 def _holds(lines: pd.DataFrame, column: str, cells: str | list[str], where: str) -> "pd.Series[bool]":
-    texts = fill(lines, column, where=f"{where}: where")
-    return texts.isin([cells] if isinstance(cells, str) else cells)
+    texts, wanted = fill(lines, column, where=f"{where}: where"), [cells] if isinstance(cells, str) else cells
+    held = texts.map(plain).isin([plain(cell) for cell in wanted])
+    others = texts[held & ~texts.isin(wanted)]
+    if len(others):
+        say(f"{where}: {len(others)} cells of {column} are other spellings of the wanted: {_quoted(others)}")
+    return held
+
+
+def _quoted(texts: "pd.Series[str]") -> str:
+    return first_few([f"'{text}'" for text in texts.unique()])
 
 
 def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.DataFrame:
@@ -46,8 +56,14 @@ def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.Da
     require_unique(table[join.right], where=f"{where}: join {join.file}")
     table = table.set_index(join.right, drop=False)
     keys = fill(lines, join.left, where=f"{where}: join")
+    others = spellings(keys, table.index.tolist())
+    if others:
+        say(f"{where}: ids that {join.file} spells otherwise: {spellings_in_words(keys, others)}")
+        keys = keys.map(lambda key: others.get(key, key))
     lost = keys[~keys.isin(table.index)].unique().tolist()
-    if lost and not join.optional:
+    if lost and join.optional:
+        say(f"{where}: {len(lost)} ids have no line in {join.file} and get empty cells: {first_few(lost)}")
+    elif lost:
         raise FoldlineError(
             f"{len(lost)} ids have no line in {join.file}: {first_few(lost)}",
             where=f"{where}: join {join.left} = {join.right}",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.picture_kinds import picture_kind
 from foldline.core.progress import Progress
 from foldline.core.tables import require_columns, sha256_file, sha256_json
 from foldline.readers.files import raw_files
@@ -23,7 +24,6 @@ from foldline.readers.files import raw_files
 PICTURE = "picture"  # the column that holds the written picture's path
 FOLDER = ".pictures"
 SHARD = 1000  # files a folder
-MAGIC = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 
 
 class PictureFolder:
@@ -80,12 +80,10 @@ class PictureFolder:
 def _suffix(picture: NDArray[np.uint8] | bytes) -> str:
     if not isinstance(picture, bytes):
         return ".png" if picture.ndim == 2 or picture.shape[2] in (1, 3) else ".npy"
-    if picture[8:12] == b"WEBP":
-        return ".webp"
-    suffix = next((name for magic, name in MAGIC.items() if picture.startswith(magic)), None)
-    if suffix is None:
+    kind = picture_kind(picture)
+    if not kind:
         raise FoldlineError(f"a cell holds no jpg, png, gif, bmp, tif or webp picture: it begins with {picture[:8]!r}")
-    return suffix
+    return f".{kind}"
 
 
 def _write(path: Path, picture: NDArray[np.uint8]) -> None:

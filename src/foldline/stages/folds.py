@@ -24,7 +24,7 @@ from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
 from foldline.core.tables import sha256_file, write_csv
 from foldline.readers import find_outputs, read_rows
-from foldline.readers.files import tables_of
+from foldline.readers.files import list_files, tables_of
 from foldline.submission.form import make_sample
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ def folds(layout: Layout, comp: str) -> None:
         where = layout.relative(layout.competition_config(comp))
         say(f"GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} by the competition's page, then")
         say("  delete its line `unconfirmed`. Another task means other folds; another metric ranks runs differently.")
+    _say_new_files(layout, comp, facts)
     exists = layout.folds(comp).is_file()
     if exists and _is_current(layout, comp, facts):
         meta = read_folds_meta(layout, comp)
         say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
+        _say_findings(meta.checks)
         return
     plan = _make(layout, comp, facts)
     hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
@@ -65,8 +67,24 @@ def folds(layout: Layout, comp: str) -> None:
     _meta(layout, comp, facts, plan, hashes).write(layout.folds_meta(comp))
     write_csv(paths["folds"], plan.tables["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
-    for finding in plan.findings:
+    _say_findings(plan.findings)
+
+
+def _say_findings(findings: list[str]) -> None:
+    for finding in findings:
         say(f"  {finding}")
+
+
+def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:
+    """Says where a folder whose files are the rows holds some that came after the download, and so have no hash."""
+    if all(rows is None or rows.reader != "folders" for rows in (facts.train, facts.test)):
+        return
+    known = Manifest.read(layout.manifest(comp)).hashes
+    new = [path for path in list_files(layout.input(comp)) if path not in known]
+    if new:
+        where = layout.relative(layout.manifest(comp))
+        say(f"warning: {len(new)} files are not in {where}, so they came later: {first_few(new, 3)}")
+        say(f"  where you placed them yourself: rm {where} && make download COMP={comp}")
 
 
 def _paths(layout: Layout, comp: str) -> dict[str, Path]:
