@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import pytest
 import old_records
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, sha256_file
+from foldline.engine.extra_rows import lookalikes
 from foldline.images.cache import open_cache
 from foldline.images.files.decode import BadImageError, decode
 
@@ -62,6 +64,19 @@ def test_the_cache_is_built_once_and_keyed_by_content(pictures: Path) -> None:
     changed = open_cache(pictures, folder, NAMES, SIZE, 1)
     assert changed.key != cache.key
     assert changed.pixels[changed.position["0.png"]].max() == 0
+
+
+def test_a_picture_without_a_hash_counts_by_its_content_not_by_size_and_time(pictures: Path) -> None:
+    """Such as one that came after the download; copying tools keep the time of a file."""
+    path, folder = pictures / "new.bmp", pictures / ".cache"
+    keys, alike, times = [], [], path.parent.stat()
+    for number in (1, 1, 0):
+        cv2.imwrite(str(path), np.asarray(cv2.imread(str(pictures / f"{number}.png"), cv2.IMREAD_GRAYSCALE)))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        keys.append(open_cache(pictures, folder, ["new.bmp"], SIZE, 1).key)
+        alike.append(lookalikes(pictures, folder, ["new.bmp"], NAMES)["new.bmp"])
+    assert keys[0] == keys[1] != keys[2]
+    assert alike == [{"1.png"}, {"1.png"}, {"0.png"}]
 
 
 def test_all_bad_images_are_listed_before_training(pictures: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_content_decides_what_is_a_row_and_the_rest_is_counted(tmp_path: Pat
     assert capsys.readouterr().out.splitlines() == [
         "warning: 1 files are called pictures and hold none: owl/odd.jpg; training will stop at them, or leave them "
         "out with data.bad_images=skip",
-        "8 of 10 files are rows; left out: 2 are no pictures by their content (cat/notes.txt, dog/a.txt)",
+        "toy/: 8 of 10 files are rows; left out: 2 are no pictures by their content (cat/notes.txt, dog/a.txt)",
         "warning: 2 folders give no row: bird, dog",
     ]
 
@@ -48,7 +48,7 @@ def test_pictures_that_a_pattern_does_not_match_are_said(tmp_path: Path, capsys:
     root = plant(tmp_path / "toy", {"cat/a_1.png": "", "dog/a_2.png": "", "dog/b.png": "", "dog/Thumbs.db": "x"})
     assert len(rows(root, pattern="{label}/{who}_{n}.png")) == 2
     assert capsys.readouterr().out == (
-        "2 of 3 files are rows; left out: 1 do not match the pattern (dog/b.png); 1 Thumbs.db\n"
+        "toy/: 2 of 3 files are rows; left out: 1 do not match the pattern (dog/b.png); 1 Thumbs.db\n"
     )
     rows(plant(tmp_path / "whole", {"cat/1.png": "", "dog/2.png": ""}))
     assert capsys.readouterr().out == "", "nothing is left out, so nothing is said"

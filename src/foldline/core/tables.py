@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -233,9 +233,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def file_stamp(path: Path) -> str:
-    """Size and time of a file, which change with its content; empty where there is none. Cheaper than a hash."""
-    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else ""
+def content_key(root: Path, file: str, hashes: Mapping[str, str]) -> str:
+    """What tells the content of a file below `root`: its sha256, from `hashes` where it stands there; empty where there
+    is no file. A hidden file was written by a reader into a folder that is named by its content: its path.
+    """
+    if file in hashes or file.startswith("."):
+        return hashes.get(file, file)
+    return sha256_file(root / file) if (root / file).is_file() else ""
 
 
 def sha256_json(content: Any) -> str:

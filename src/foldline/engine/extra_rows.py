@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from foldline.core.choices import Pseudo
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
-from foldline.core.paths import Layout
+from foldline.core.paths import Layout, manifest_of
 from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.run import Extra
 from foldline.core.tables import (
-    file_stamp,
+    content_key,
     read_csv,
     require_file,
     require_unique,
@@ -128,8 +129,9 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
         cache: where the found pairs are kept.
     """
     names = sorted(set(left) | set(right))
-    stamps = [file_stamp(root / _first(name)) for name in names]
-    path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), stamps])[:16]}.csv"
+    manifest = Manifest.read_if_there(manifest_of(root))
+    contents = [content_key(root, _first(name), manifest.hashes if manifest else {}) for name in names]
+    path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), contents])[:16]}.csv"
     if not path.is_file():
         places, hashes = image_hashes([root / _first(name) for name in names])
         first, second = set(left), set(right)

@@ -21,7 +21,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Manifest
-from foldline.core.tables import atomic_path, file_stamp, read_json, sha256_json, write_csv, write_json
+from foldline.core.tables import atomic_path, content_key, read_json, sha256_json, write_csv, write_json
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes, resize
 
 VERSION = 2  # raise it whenever decode or resize gives other pixels
@@ -101,9 +101,7 @@ def _files_per_image(images: Sequence[str]) -> int:
 
 
 def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
-    content = [
-        [hashes.get(file) or file_stamp(root / file) for file in name.split("|")] + [name] for name in spec.images
-    ]
+    content = [[content_key(root, file, hashes) for file in name.split("|")] + [name] for name in spec.images]
     settings = [VERSION, spec.height, spec.width, spec.channels]
     intensity = [] if spec.intensity == "auto" else [spec.intensity]
     return sha256_json([*settings, *intensity, content])[:16]

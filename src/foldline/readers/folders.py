@@ -92,7 +92,8 @@ def _report(root: Path, bases: list[str], below: dict[str, str], pictures: list[
     reasons += [f"{len(unmatched)} do not match the pattern ({first_few(unmatched, 3)})"] if unmatched else []
     reasons += [seen.left_out_in_words] if seen.left_out else []
     if reasons:
-        say(f"{len(used)} of {len(below)} files are rows; left out: {'; '.join(reasons)}")
+        folders = ", ".join(f"{root.name}/{base}" for base in bases)
+        say(f"{folders}: {len(used)} of {len(below)} files are rows; left out: {'; '.join(reasons)}")
     filled = {parent for path in used for parent in _folders(path)}
     held = [parent for path in below for parent in _folders(path)] + seen.empty
     none = {name for name in held if name not in filled and any(f"{name}/".startswith(base) for base in bases)}
