@@ -209,8 +209,10 @@ def read_parquet(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
     try:
         options = {"integer_object_nulls": True}  # whole numbers beside holes would become floats, and merge
         frame: pd.DataFrame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs=options)
-    except (OSError, ValueError) as error:
-        raise FoldlineError(f"not a Parquet file: {error}", where=str(path)) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise FoldlineError(
+            f"not a Parquet file: {error}", where=str(path), next="make or download it again"
+        ) from error
     require_columns(frame, required, where=str(path))
     return frame
 

@@ -3,8 +3,11 @@
 Columns: `index` (from 0), `label` where the facts name an array of labels, and `picture`.
 """
 
-import gzip
+import errno
+import math
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,12 @@ from foldline.readers.pictures import PICTURE, PictureFolder
 
 UINT8 = 8  # the IDX type code of bytes
 GZIP = b"\x1f\x8b"
+MOST_PACKED = 1033  # deflate cannot pack better than 1 to 1032
+# What numpy, zlib and zipfile raise for bytes that are not what they should be.
+BROKEN = (
+    *(ValueError, OSError, EOFError, TypeError, LookupError, OverflowError, MemoryError, NotImplementedError),
+    *(RuntimeError, SyntaxError, tokenize.TokenError, zlib.error, zipfile.BadZipFile),
+)
 
 
 def read_arrays(root: Path, rows: RowFacts) -> pd.DataFrame:
@@ -56,19 +65,31 @@ def load_array(root: Path, name: str) -> NDArray[Any]:
         if path.suffix == ".npz":
             return _from_npz(path, member)
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # it looks at the file's size first
         return parse_idx(path.read_bytes(), where=str(path))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FoldlineError(f"not an array: {error}", where=str(path)) from error
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # that one is a jump to nowhere
+            raise
+        raise FoldlineError(f"not an array: {error}", where=str(path), next="download it again") from error
 
 
 def _from_npz(path: Path, member: str) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as arrays:
-        if member not in arrays.files:
+    with zipfile.ZipFile(path) as archive:
+        held = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+        if member not in held:
             raise FoldlineError(
-                f"has no array '{member}'", where=str(path), next=f"write {path.name}:NAME; it holds {arrays.files}"
+                f"has no array '{member}'", where=str(path), next=f"write {path.name}:NAME; it holds {list(held)}"
             )
-        return np.asarray(arrays[member])
+        item = held[member]
+        with archive.open(item) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+        size = math.prod(shape) * dtype.itemsize
+        if size > item.file_size or item.file_size > MOST_PACKED * (item.compress_size + 1):
+            raise ValueError(f"it says that it holds {size} bytes, and does not")
+        with archive.open(item) as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def parse_idx(content: bytes, *, where: str) -> NDArray[np.uint8]:
@@ -77,12 +98,16 @@ def parse_idx(content: bytes, *, where: str) -> NDArray[np.uint8]:
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), where="").tolist()
     [7, 9]
     """
-    if content.startswith(GZIP):
-        content = gzip.decompress(content)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UINT8:
-        raise FoldlineError("not an IDX file of bytes", where=where)
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:start], dtype=">u4").astype(int)
-    if len(content) - start != int(np.prod(shape)):
-        raise FoldlineError(f"the IDX file is cut off: {len(content) - start} bytes for {list(shape)}", where=where)
+    packed = content.startswith(GZIP)
+    head = zlib.decompressobj(31).decompress(content, 4 + 4 * 255) if packed else content
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] != UINT8:
+        raise FoldlineError("not an IDX file of bytes", where=where, next="correct `file` and `labels` in the facts")
+    start = 4 + 4 * head[3]
+    shape = [int(side) for side in np.frombuffer(head[4:start], dtype=">u4")]
+    size = math.prod(shape)
+    if packed and size <= MOST_PACKED * len(content):
+        content = zlib.decompressobj(31).decompress(content, start + size + 1)
+    if len(content) - start != size:
+        what = f"the IDX file is cut off: {len(content) - start} bytes for {shape}"
+        raise FoldlineError(what, where=where, next="download it again")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -44,46 +44,54 @@ def read_documents(path: Path) -> Iterator[dict[str, Any]]:
         while at < len(content):
             try:
                 document, at = parse_document(content, at)
-            except (struct.error, IndexError, UnicodeDecodeError) as error:
-                raise FoldlineError(f"the BSON file is broken at byte {at}: {error}", where=str(path)) from error
+            except (struct.error, IndexError, UnicodeDecodeError, RecursionError) as error:
+                raise FoldlineError(
+                    f"the BSON file is broken at byte {at}: {error}", where=str(path), next="download it again"
+                ) from error
             yield document
 
 
-def parse_document(content: Buffer, at: int) -> tuple[dict[str, Any], int]:
-    """The document that begins at byte `at`, and where the next one begins.
+def parse_document(content: Buffer, at: int, limit: int | None = None) -> tuple[dict[str, Any], int]:
+    """The document that begins at byte `at` and ends before `limit`, and where the next one begins.
 
     >>> parse_document(b"\\x0c\\0\\0\\0\\x10a\\0\\x05\\0\\0\\0\\0", 0)
     ({'a': 5}, 12)
     """
     (size,) = struct.unpack_from("<i", content, at)
     end = at + size
-    if size < 5 or end > len(content):
-        raise IndexError("a document is longer than its file")
+    if size < 5 or end > (len(content) if limit is None else limit):
+        raise IndexError("a document is longer than what holds it")
     at += 4
     document: dict[str, Any] = {}
     while at < end - 1:
         kind = content[at]
         stop = content.find(b"\0", at + 1, end)
+        if stop < 0:
+            raise IndexError("a name has no end")
         name = bytes(content[at + 1 : stop]).decode()
-        document[name], at = _value(kind, content, stop + 1)
+        document[name], at = _value(kind, content, stop + 1, end)
+        if at >= end:
+            raise IndexError("a value is longer than its document")
     return document, end
 
 
 FIXED = {0x01: "<d", 0x08: "<?", 0x09: "<q", 0x10: "<i", 0x11: "<Q", 0x12: "<q"}  # type code: how it is packed
 
 
-def _value(kind: int, content: Buffer, at: int) -> tuple[Any, int]:
-    """One value of a type code, and where the next element begins."""
+def _value(kind: int, content: Buffer, at: int, end: int) -> tuple[Any, int]:
+    """One value of a type code in a document that ends at `end`, and where the next element begins."""
     if kind in FIXED:
         (value,) = struct.unpack_from(FIXED[kind], content, at)
         return value, at + struct.calcsize(FIXED[kind])
     if kind in (0x03, 0x04):  # a document, or an array: a document whose names are numbers
-        return parse_document(content, at)
+        return parse_document(content, at, end)
     if kind in (0x06, 0x0A):
         return None, at
     if kind == 0x07:
         return bytes(content[at : at + 12]).hex(), at + 12
     (size,) = struct.unpack_from("<i", content, at)
+    if not 0 <= size < end - at:
+        raise IndexError("a value is longer than its document")
     if kind == 0x02:
         return bytes(content[at + 4 : at + 3 + size]).decode(), at + 4 + size
     if kind == 0x05:
