@@ -24,6 +24,7 @@ SHELL := /bin/bash
 bin := .venv/bin
 foldline := $(bin)/foldline
 ready := .venv/ready
+tools := .tools/ready
 run := $(or $(NAME),$(RUN))
 name := $(if $(RUNS),$(or $(NAME),$(subst $(eval) ,+,$(strip $(RUNS)))),$(run))
 members := $(or $(RUNS),$(run))
@@ -35,7 +36,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test lint bench clean
+.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -44,6 +45,12 @@ help: ## list the targets
 $(ready): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(bin)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Not in .venv: what they need themselves is nothing that foldline needs.
+$(tools): Makefile
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@touch $@
 
 $(manifest): | $(ready)
@@ -111,6 +118,16 @@ lint: $(ready) ## ruff and mypy
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
+
+audit: $(ready) $(tools) ## known holes in the installed packages; says so where their data cannot be reached
+	@{ .tools/bin/pip-audit --path "$$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	  --format json --progress-spinner off 2> .tools/audit.log || true; } | $(bin)/python benchmarks/audit.py
+
+sbom: $(ready) $(tools) ## what is installed, as CycloneDX for a release: build/foldline.cdx.json
+	@mkdir -p build
+	.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
+	  --output-file build/foldline.cdx.json $(bin)/python
+	sed -i 's#"file://[^"]*"#"file:."#' build/foldline.cdx.json
 
 bench: $(ready) ## time decoding, augmentation, a training step, inference
 	$(bin)/python benchmarks/speed.py

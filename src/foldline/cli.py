@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 from foldline import __version__
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+
+LONGEST = 4000  # letters of an argument
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "choices": ["default", "fitted"],
         "help": "how labels are decided: fitted on the OOF predictions where that is better, or always the default",
     },
-    "--port": {"type": int, "default": 8765, "help": "where on this machine (default: 8765)"},
+    "--port": {"default": "8765", "help": "where on this machine (default: 8765)"},
     "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
     "--against": {"default": "", "help": "a further run to compare every other one with"},
     "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
@@ -78,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     forget()
     try:
+        for key, value in vars(given).items():
+            if isinstance(value, str | Path):
+                _require_text(key, str(value), file=isinstance(value, Path))
         _run(Layout(given.root.resolve()), given)
     except FoldlineError as error:
         return _failed(given, error)
@@ -136,9 +142,29 @@ def _ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options
 def _fold(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdecimal():
-        raise FoldlineError(f"'{text}' is no fold", where="FOLD", next="give a number such as 0, or all")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise FoldlineError(f"'{text[:50]}' is no fold", where="FOLD", next="give a number such as 0, or all")
     return int(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65_535:
+        raise FoldlineError(
+            f"'{text[:50]}' is no port", where="--port", next="give a number up to 65535; 0: a free one"
+        )
+    return int(text)
+
+
+def _require_text(key: str, text: str, *, file: bool) -> None:
+    """Raises FoldlineError for an argument that no file can hold; the name of a file may be any that the system has."""
+    try:
+        text.encode("utf-8", "surrogateescape" if file else "strict")
+    except UnicodeEncodeError:
+        text = "\0" + text
+    if "\0" in text or len(text) > LONGEST:
+        raise FoldlineError(
+            f"{text[:50]!r} is no text in UTF-8 of up to {LONGEST} letters", where=f"--{key}", next="write it anew"
+        )
 
 
 def _words(text: str) -> list[str]:
@@ -148,7 +174,7 @@ def _words(text: str) -> list[str]:
         raise FoldlineError(f"{error}: {text}", where="SET or RUNS", next="close the quotation mark") from error
 
 
-_READ: dict[str, Callable[[str], Any]] = {"fold": _fold, "overrides": _words, "runs": _words}
+_READ: dict[str, Callable[[str], Any]] = {"fold": _fold, "port": _port, "overrides": _words, "runs": _words}
 
 
 STAGES = {

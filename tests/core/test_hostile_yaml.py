@@ -76,6 +76,8 @@ def test_an_alias_and_a_date_are_read() -> None:
         ("seed: 4294967296", "less than or equal to 4294967295"),
         ("seed: -1", "greater than or equal to 0"),
         ("train: {epochs: yes}", "truth values"),
+        ('model: {name: "\\ud800"}', "no file can hold"),
+        ('model: {options: {a: ["\\udfff"]}}', "no file can hold"),
         ("train: {folds: [yes]}", "truth values"),
         ("sampling: {weights: {a: off}}", "truth values"),
         ("model: {name: on}", "put a text in quotes"),
@@ -126,6 +128,13 @@ def test_every_option_has_a_highest_value() -> None:
     options = [option for kind in kinds for known in kind.known.values() for option in known.values()]
     assert len(options) > 20
     assert all(math.isfinite(option.low) and math.isfinite(option.high) for option in options)
+
+
+@pytest.mark.parametrize("task", ["[]", "{}", "3", "{a: []}", "null", "[binary]"])
+def test_a_task_that_is_none(task: str) -> None:
+    content = parse_yaml(f"{{source: {{kind: x}}, task: {task}, metric: auc, train: {{}}}}", where="")
+    with pytest.raises(FoldlineError, match="'task'"):
+        Competition.parse(content, where="c")
 
 
 def test_ends_of_a_range_ascend() -> None:

@@ -55,3 +55,50 @@ def test_the_command_refuses_it_in_words(
     assert words in capsys.readouterr().err
     assert set(project.root.parent.iterdir()) == before
     assert not (project.root / "oof").exists()
+
+
+def test_arguments_of_odd_forms_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [
+        (["train", "--fold", "\u0663"], "is no fold"),
+        (["train", "--fold", "9" * 5000], "is no text in UTF-8 of up to 4000 letters"),
+        (["train", "--fold", "9" * 500], "is no fold"),
+        (["train", "--fold", ""], "is no fold"),
+        (["train", "--comp", "\0"], "is no text in UTF-8"),
+        (["train", "--comp", "\ud800"], "is no text in UTF-8"),
+        (["train", "--comp", "x" * 300], "at most 150 bytes"),
+        (["train", "--comp", "\u00e9" * 100], "at most 150 bytes"),
+        (["train", "--run", "x" * 300], "at most 150 bytes"),
+        (["train", "--root", "\0"], "is no text in UTF-8"),
+        (["train", "--root", "\ud800"], "is no text in UTF-8"),
+        (["train", "--run", "quick", "--name", "n", "--set", "'seed=1"], "No closing quotation"),
+        (["train", "--run", "quick", "--name", "n", "--set", "=1"], "is not key=value"),
+        (["train", "--run", "quick", "--name", "n", "--set", "seed"], "is not key=value"),
+        (["train", "--run", "quick", "--name", "n", "--set", "..=1"], "unknown setting"),
+        (["train", "--run", "quick", "--name", "n", "--set", "seed=[1"], "not valid YAML"),
+        (["train", "--run", "quick", "--name", "n", "--set", "seed.x=1"], "seed"),
+        (["train", "--run", "quick", "--name", "n", "--set", "\ud800=1"], "is no text in UTF-8"),
+        (["watch", "--run", "quick", "--port", "65536"], "is no port"),
+        (["watch", "--run", "quick", "--port=-1"], "is no port"),
+        (["watch", "--run", "quick", "--port", "x"], "is no port"),
+        (["ensemble", "--run", "quick", "--blend", "\ud800"], "is no text in UTF-8"),
+        (["submit", "--run", "quick", "--message", "\udcff"], "is no text in UTF-8"),
+        (["check", "\0"], "is no text in UTF-8"),
+    ]
+    config = Layout(tmp_path).run_config("tiny", "quick")
+    config.parent.mkdir(parents=True)
+    config.write_text("")
+    for (stage, *rest), words in cases:
+        root = [] if "--root" in rest else ["--root", str(tmp_path)]
+        assert main([stage, *root, *([] if "--comp" in rest else ["--comp", "tiny"]), *rest]) == 2
+        assert words in capsys.readouterr().err, rest
+    assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("rubbish", "unknown"), ("cuda:x", "unknown"), ("cuda:99", "device 99 is")]
+)
+def test_a_device_that_is_not_there(name: str, words: str) -> None:
+    from foldline.engine.machine.device import pick_device
+
+    with pytest.raises(FoldlineError, match=words):
+        pick_device(name)

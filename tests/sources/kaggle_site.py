@@ -36,6 +36,7 @@ class Site:
         self.uploaded = b""
         self.file_name = ""
         self.calls: list[str] = []
+        self.keys: set[str] = set()  # what callers signed in with
         self.ranges: list[str] = []
         self.stalled = threading.Event()
         self.closing = threading.Event()
@@ -63,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         method = self.path.rpartition("/")[2]
         self.site.calls.append(method)
+        self.site.keys.add(self.headers.get("Authorization", ""))
         if method in self.site.errors:
             status, message = self.site.errors[method]
             self._json({"code": status, "message": message}, status)

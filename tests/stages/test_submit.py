@@ -1,5 +1,6 @@
 """The submit stage: the real Kaggle client as a subprocess, against a site on loopback."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from foldline.core.tables import sha256_file
 from foldline.stages.submit import _pauses, ledger, submit
 from old_records import old
 from sources.kaggle_site import Site, running_site
-from sources.trees import plant
+from sources.trees import plant, zipped
 
 FACTS = """
 source: {kind: kaggle, name: cats}
@@ -242,6 +243,33 @@ def test_the_command_shows_all_competitions_unless_one_is_named(
     assert "toy" in capsys.readouterr().out
     assert main(["ledger", "--root", str(layout.root), "--comp", "elpv"]) == 0
     assert "no submissions yet of elpv" in capsys.readouterr().out
+
+
+def test_the_secret_key_is_in_no_file_and_no_message(
+    layout: Layout, site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The whole loop with Kaggle, refused and taken, with --debug too: the key is sent, and nowhere else."""
+    secret = "a7f3c1d9e5b24860"
+    coded = base64.b64encode(f"u:{secret}".encode()).decode()
+    monkeypatch.setenv("KAGGLE_KEY", secret)
+    plant(layout.root, {"configs/more/competition.yaml": FACTS.replace("name: cats", "name: dogs")})
+    site.archive, site.answers = zipped({"train.csv": "id,label\n1,a\n"}), [SCORED]
+    command = ["submit", "--root", str(layout.root), "--comp", "toy", "--run", "best", "--message", "m", "--yes"]
+    site.errors["StartSubmissionUpload"] = (401, "Unauthenticated")
+    with pytest.raises(FoldlineError):
+        main([*command, "--debug"])
+    site.errors.clear()
+    assert main(["download", "--root", str(layout.root), "--comp", "more"]) == 0
+    assert main(command) == 0
+    assert main(["ledger", "--root", str(layout.root)]) == 0
+    assert site.keys == {f"Basic {coded}"}
+    said = "".join(capfd.readouterr())
+    assert "0.91" in said
+    written = {path: path.read_bytes() for path in layout.root.parent.rglob("*") if path.is_file()}
+    assert layout.manifest("more") in written
+    for word in (secret, coded):
+        assert word not in said
+        assert not [path for path, content in written.items() if word.encode() in content or word in str(path)]
 
 
 def test_pauses_grow_and_end() -> None:

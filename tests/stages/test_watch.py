@@ -1,6 +1,9 @@
 """The live page: what it serves while a run trains, and to whom."""
 
+import base64
+import hashlib
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -74,10 +77,30 @@ def test_held_out_labels_are_shown_only_on_request(trained: TinyProject) -> None
 
 
 def test_other_sites_and_other_pages_are_refused(address: str) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        get(f"{address}/state.json", host="evil.example")
+    for host in (
+        "evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.evil.example:80",
+        "localhost:80@evil",
+        "localhost",
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(f"{address}/state.json", host=host)
+    assert get(f"{address}/state.json", host="localhost:9999"), "a tunnel from another machine has a port of its own"
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(f"{address}/../secret")
+    assert json.loads(get(f"{address}/predictions.json?seed={'9' * 5000}"))
+
+
+def runs_its_own_script_alone(address: str) -> None:
+    """Asserts that a browser would run nothing else on the page."""
+    with urllib.request.urlopen(f"{address}/", timeout=10) as answer:
+        policy, page = answer.headers["Content-Security-Policy"], answer.read().decode()
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert not re.search(r"\son\w+=|javascript:", page), "what the policy would not run"
 
 
 def test_before_training_there_is_a_page_and_nothing_on_it(project: TinyProject) -> None:
@@ -87,6 +110,7 @@ def test_before_training_there_is_a_page_and_nothing_on_it(project: TinyProject)
         base = f"http://127.0.0.1:{server.server_port}"
         assert json.loads(get(f"{base}/state.json"))["folds"] == []
         assert json.loads(get(f"{base}/predictions.json")) == []
+        runs_its_own_script_alone(base)
         server.shutdown()
         with pytest.raises(FoldlineError, match="cannot be used"):
             serve(project.layout, "tiny", "quick", port=server.server_port, test=False)

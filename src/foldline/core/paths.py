@@ -7,6 +7,8 @@ from pathlib import Path
 
 from foldline.core.errors import FoldlineError
 
+LONGEST = 150  # bytes of a name: files are written beside theirs under longer ones, and a file system takes 255
+
 
 def checked_name(name: str) -> str:
     """The name of a competition, run or search; raises FoldlineError for one that would lead out of its folder.
@@ -14,11 +16,11 @@ def checked_name(name: str) -> str:
     >>> checked_name("a+b")
     'a+b'
     """
-    if not re.fullmatch(r"[\w+-][\w+.-]*", name):
+    if not re.fullmatch(r"[\w+-][\w+.-]*", name) or len(name.encode()) > LONGEST:
         raise FoldlineError(
-            f"'{name}' cannot be the name of a competition, run or search",
+            f"{name[:60]!r} cannot be the name of a competition, run or search",
             where="COMP, RUN, RUNS, NAME or SEARCH, or the setting that names another run",
-            next="letters, digits and - _ + . are allowed, a dot not at the start",
+            next=f"letters, digits and - _ + . are allowed, a dot not at the start, and at most {LONGEST} bytes",
         )
     return name
 

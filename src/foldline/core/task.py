@@ -322,7 +322,7 @@ def task_from(content: Any) -> Task:
     if isinstance(content, Task):
         return content
     if not isinstance(content, Mapping):
-        if content not in TASKS or content == SEVERAL.name:
+        if not isinstance(content, str) or content not in TASKS or content == SEVERAL.name:
             known = ", ".join(name for name in TASKS if name != SEVERAL.name)
             raise ValueError(f"known tasks: {known}; several targets are a mapping, target: task")
         return TASKS[content]

@@ -59,6 +59,8 @@ class Strict(BaseModel):
             raise ValueError("YAML reads yes, no, on and off as truth values: put a text in quotes, or give a number")
         if not _finite(value) and not _takes(annotation, float):
             raise ValueError("holds a number that is not finite")
+        if not is_text(value):
+            raise ValueError("holds a letter that no file can hold")
         return value
 
 
@@ -73,6 +75,15 @@ def _finite(value: Any) -> bool:
     if isinstance(value, dict | list | tuple):
         return all(map(_finite, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def is_text(value: Any) -> bool:
+    """Whether all texts in a nested value can be written: no half of a surrogate pair, as `\\ud800` in quotes is."""
+    if isinstance(value, dict):
+        return all(is_text(key) and is_text(part) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_text, value))
+    return not isinstance(value, str) or value.isascii() or not re.search("[\ud800-\udfff]", value)
 
 
 def _problem(model: type[Strict], item: Any) -> str:

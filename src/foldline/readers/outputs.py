@@ -16,7 +16,7 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
         targets `<target>=<class>`, and `<target>=` of a number.
 
     Raises:
-        FoldlineError: a binary task has not two classes, classes that are no numbers have no order.
+        FoldlineError: no row has a label, a binary task has not two classes, classes that are no numbers have no order.
     """
     if facts.task.targets:
         outputs = [output for name, part in facts.task.targets for output in _of_target(frame, facts, name, part)]
@@ -29,6 +29,8 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
     if not facts.task.has_classes:
         return [""] if "target" in frame.columns else columns
     if not facts.task.single_label:
+        if not columns:
+            raise FoldlineError("no row has a label", next="correct 'target' in the facts")
         return columns
     return _classes(frame["target"], facts.task, facts.classes)
 

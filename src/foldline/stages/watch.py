@@ -3,7 +3,10 @@
 The page is served to this machine alone, and loads nothing from elsewhere.
 """
 
+import base64
+import hashlib
 import json
+import re
 import threading
 import webbrowser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +20,10 @@ from foldline.report.live.state import LiveRun, newest_predictions, open_live, s
 from foldline.report.look.templates import environment
 
 ROWS = 24  # pictures at a time
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-{}'"
+)
 
 
 def watch(layout: Layout, comp: str, run: str, *, port: int = 8765, test: bool = False, browser: bool = True) -> None:
@@ -55,21 +62,23 @@ def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
 
     template = environment().get_template("live.html")
     page = template.render(run=live.run, comp=live.comp, test=live.test)
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
 
     class Handler(BaseHTTPRequestHandler):
         """Answers the page and its two lists of facts."""
 
         def do_GET(self) -> None:
             address = urlsplit(self.path)
-            if self.headers.get("Host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
-                self.send_error(403)  # another site's name that was made to point here
+            if not re.fullmatch(r"(127\.0\.0\.1|localhost):\d{1,5}", self.headers.get("Host", "")):
+                self.send_error(403)  # another site's name that was made to point here; a tunnel may have another port
             elif address.path == "/":
                 self._answer("text/html; charset=utf-8", page)
             elif address.path == "/state.json":
                 self._answer("application/json", json.dumps(state(live)))
             elif address.path == "/predictions.json":
                 seed = parse_qs(address.query).get("seed", ["0"])[0]
-                drawn = newest_predictions(live, ROWS, int(seed) if seed.isdecimal() else 0)
+                drawn = newest_predictions(live, ROWS, int(seed[:9]) if seed.isdecimal() else 0)
                 self._answer("application/json", json.dumps(drawn))
             else:
                 self.send_error(404)
@@ -80,6 +89,8 @@ def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Security-Policy", policy)
+            self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
             self.wfile.write(body)
 

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import sys
 
 import torch
@@ -15,11 +16,21 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device to work on: `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    """The device to work on: `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        FoldlineError: no such device, or it is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise FoldlineError("no CUDA device is there", where=f"--device {name}", next="use --device cpu, or auto")
+    if not re.fullmatch("cpu|mps|cuda(:[0-9]{1,3})?", name):
+        raise FoldlineError(f"unknown device '{name}'", where="--device", next="known: auto, cpu, cuda, cuda:1, mps")
+    number = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and number >= torch.cuda.device_count():
+        what = f"no CUDA device {number} is there" if number else "no CUDA device is there"
+        raise FoldlineError(what, where=f"--device {name}", next="use --device cpu, or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise FoldlineError("no MPS device is there", where="--device mps", next="use --device cpu, or auto")
     return torch.device(name)
 
 
