@@ -345,7 +345,7 @@ def test_a_table_of_another_encoding_is_named_and_can_be_stated(root: Path) -> N
     assert rows(root, {"join": [join], "metadata": ["file"]})["file"].tolist() == ["Ä", "B"]
 
 
-@pytest.mark.parametrize("separator", ["|", "||", " | ", "\\t", ".*", "$"])
+@pytest.mark.parametrize("separator", ["|", "§", "||", " | ", "\\t", ".*", "$"])
 def test_the_separator_of_a_table_is_text(separator: str, root: Path) -> None:
     plant(root, {"t.csv": TABLE.replace(",", separator)})
     assert rows(root, {"separator": separator, "metadata": ["age"]})["age"].tolist() == ["7", "8", "9"]

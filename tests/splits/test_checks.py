@@ -198,3 +198,11 @@ def test_groups_of_two_spellings_are_seen() -> None:
     test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "group": ["100.0"]})
     findings = check(sound().assign(group=["100", *[f"g{i}" for i in range(59)]]), test)
     assert "1 values of group are in both training and test rows: 100" in findings
+
+
+@pytest.mark.parametrize(("odd", "said"), [(["?"], True), (["None", ""], False), (["x"] * 40, False)])
+def test_a_few_words_among_numbers_are_seen(odd: list[str], said: bool) -> None:
+    ages = [str(20 + i) for i in range(60)]
+    findings = check(sound().assign(age=[*odd, *ages[len(odd) :]]))
+    words = "warning: 59 cells of 'age' are numbers and 1 are none (?), so a network reads all as words"
+    assert [line for line in findings if "are numbers" in line] == [words] * said

@@ -23,6 +23,7 @@ def _known_encoding(name: str) -> str:
 
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
+Separator = Annotated[str, Field(min_length=1, pattern=r"\A[^\r\n]+\z")]
 
 
 class Source(Strict):
@@ -60,7 +61,7 @@ class Target(Strict):
         description="one column for each class (one-hot, multi-label, soft votes), for each number (regression), "
         "or for each of several targets (default: columns of their names)",
     )
-    separator: str | None = Field(
+    separator: Separator | None = Field(
         None, description="what separates the labels of a set in one cell, exactly these characters"
     )
     per: str | None = Field(
@@ -81,7 +82,7 @@ class Join(Strict):
     file: str = Field(description="the table, or a JSON map (its columns are `key` and `value`), below input/<comp>")
     left: str = Field(description="the column or template of the first table")
     right: str = Field(description="the column of this table that it must equal")
-    separator: str = Field(",", description="what separates the cells")
+    separator: Separator = Field(",", description="what separates the cells")
     encoding: Encoding = Field("utf-8", description="how its text is written, such as cp1252 or utf-16")
     optional: bool = Field(False, description="lines without a partner stay, with empty cells; else they are an error")
 
@@ -96,7 +97,7 @@ class Pixels(Strict):
     channels: int = Field(
         1, ge=1, le=1024, description="channels inside one cell or `*` column, the last index of a pixel"
     )
-    separator: str = Field(" ", description="what separates the numbers of a cell; JSON lists need none")
+    separator: Separator = Field(" ", description="what separates the numbers of a cell; JSON lists need none")
     range: Ends | None = Field(
         None, description="the numbers that become 0 and 255, for floats; absent: the numbers are 0 to 255 already"
     )
@@ -116,7 +117,7 @@ class RowFacts(Strict):
         description="the table (or folder) below input/<comp>; `*` (any characters) or a list reads several, one after "
         "the other",
     )
-    separator: str = Field(
+    separator: Separator = Field(
         ",", description="what separates the cells, exactly these characters; `whitespace` for runs of blanks"
     )
     encoding: Encoding = Field("utf-8", description="how the text of tables is written, such as cp1252 or utf-16")
@@ -232,7 +233,7 @@ class Submission(Strict):
         description="kind long: a column or a template of the sample: the output that a line asks for; "
         "default: found in the ids, `<entity>_<output>` and alike, or in a second column of ids",
     )
-    separator: str = Field(" ", description="what separates the labels of one cell")
+    separator: Separator = Field(" ", description="what separates the labels of one cell")
     top_k: int = Field(5, ge=1, le=100_000, description="how many labels a ranked cell holds")
     bounds: Annotated[tuple[Open, Open], AfterValidator(ascending)] | None = Field(
         None, description="the smallest and the largest value accepted"

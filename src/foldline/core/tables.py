@@ -162,7 +162,8 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encodi
         "sep": r"\s+" if separator == "whitespace" else separator,
         "encoding": "utf-8-sig" if encoding == "utf-8" else encoding,
     }
-    if len(separator) > 1 and separator != "whitespace":  # pandas would take it for a regular expression
+    if separator != "whitespace" and (len(separator) > 1 or not separator.isascii()):
+        # pandas would take it for a regular expression
         options |= {"sep": re.escape(separator), "engine": "python"}
     header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
     mend = "open it in an editor and mend it"
@@ -189,7 +190,7 @@ def _not_of_encoding(path: Path, encoding: str) -> FoldlineError:
         head = handle.read(1 << 20)
     likely = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
     odd = [line for line in head.decode(likely, "replace").splitlines() if not line.isascii()]
-    sample = f" ('{odd[0][:60].strip()}')" if odd else ""
+    sample = f" ('{odd[0][:60].strip()}')" if odd and odd[0].isprintable() else ""
     return FoldlineError(
         f"the table is not written in {encoding}; it looks like {likely}{sample}",
         where=str(path),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.cells import MISSING, alike_but_for_case, plain
+from foldline.core.cells import MISSING, alike_but_for_case, is_missing, numbers, plain
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
 from foldline.core.task import Task
@@ -63,7 +63,7 @@ def check_folds(
         kind = "groups" if "group" in frame.columns else "rows"
         findings += _missing_classes(counts, units, names, kind=kind, allow=allow_missing_class, where=where)
         findings += _balance(counts, frame, names) + _name_findings(counts, names)
-    findings += _group_findings(frame, k) + shared
+    findings += _group_findings(frame, k) + shared + _word_findings(frame)
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
 
@@ -190,6 +190,21 @@ def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
         findings.append(f"warning: groups differ in case alone, and may be torn: {first_few(twins, 3)}")
     if sizes.iloc[0] > LARGE_GROUP * len(frame) / k:
         findings.append(f"group '{sizes.index[0]}' alone is {sizes.iloc[0] * k / len(frame):.0%} of an average fold")
+    return findings
+
+
+def _word_findings(frame: pd.DataFrame) -> list[str]:
+    """Metadata columns of numbers that a few other words make columns of words."""
+    own = {"row_id", "image", "target", "group", "entity", "fold"}
+    findings = []
+    for name in (name for name in frame.columns if name not in own and not name.startswith("target_")):
+        known = frame.loc[~is_missing(frame[name]), name]
+        odd = known[~np.isfinite(numbers(known))]
+        if 0 < len(odd) < len(known) / 2:
+            findings.append(
+                f"warning: {len(known) - len(odd)} cells of '{name}' are numbers and {len(odd)} are none "
+                f"({first_few(odd.unique().tolist(), 3)}), so a network reads all as words"
+            )
     return findings
 
 
