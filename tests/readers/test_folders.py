@@ -39,7 +39,7 @@ def test_the_content_decides_what_is_a_row_and_the_rest_is_counted(tmp_path: Pat
     assert capsys.readouterr().out.splitlines() == [
         "warning: 1 files are called pictures and hold none: owl/odd.jpg; training will stop at them, or leave them "
         "out with data.bad_images=skip",
-        "toy/: 8 of 10 files are rows; left out: 2 are no pictures by their content (cat/notes.txt, dog/a.txt)",
+        "toy/: 8 of 10 files are rows; left out: 2 hold no picture that can be read (cat/notes.txt, dog/a.txt)",
         "warning: 2 folders give no row: bird, dog",
     ]
 

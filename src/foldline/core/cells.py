@@ -49,7 +49,8 @@ def sorted_texts(texts: Iterable[str]) -> list[str]:
 
 def tidy(text: str) -> str:
     """A name without blanks around it, in Unicode's composed form (NFC)."""
-    return unicodedata.normalize("NFC", text.strip())
+    text = text.strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def plain(text: str) -> str:
@@ -58,26 +59,31 @@ def plain(text: str) -> str:
     >>> plain(" cat"), plain("100.0"), plain("1.50"), plain("007")
     ('cat', '100', '1.50', '007')
     """
-    return re.sub(r"\A([+-]?\d+)\.0+\Z", r"\1", tidy(text))
+    text = tidy(text)
+    return re.sub(r"\A([+-]?\d+)\.0+\Z", r"\1", text) if ".0" in text else text
 
 
 def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
     """Spelling -> the one to use instead, for all names of which another spelling is there (`plain`).
 
     >>> spellings(["100", "100.0", "7.0", "cat "], known=["cat"])
-    {'100.0': '100', 'cat ': 'cat'}
+    {'cat ': 'cat', '100.0': '100'}
 
     Args:
         known: spellings that stay as they are; without one the plain spelling is used.
     """
+    stay = set(known)
+    common = {name: plain(name) for name in dict.fromkeys([*known, *names])}
+    if len(set(common.values())) == len(common):  # the usual case, of a million ids too
+        return {}
     families = defaultdict[str, list[str]](list)
-    for name in dict.fromkeys([*known, *names]):
-        families[plain(name)].append(name)
+    for name, shared in common.items():
+        families[shared].append(name)
     result = dict[str, str]()
-    for common, family in families.items():
-        used = family[0] if family[0] in known else common
+    for shared, family in families.items():
+        used = family[0] if family[0] in stay else shared
         if len(family) > 1:
-            result |= {name: used for name in family if name != used and name not in known}
+            result |= {name: used for name in family if name != used and name not in stay}
     return result
 
 

@@ -88,7 +88,7 @@ def _report(root: Path, bases: list[str], below: dict[str, str], pictures: list[
     known, seen = set(pictures), walk(root)
     unmatched = [path for path in pictures if path not in used]
     others = [path for path in below if path not in known]
-    reasons = [f"{len(others)} are no pictures by their content ({first_few(others, 3)})"] if others else []
+    reasons = [f"{len(others)} hold no picture that can be read ({first_few(others, 3)})"] if others else []
     reasons += [f"{len(unmatched)} do not match the pattern ({first_few(unmatched, 3)})"] if unmatched else []
     reasons += [seen.left_out_in_words] if seen.left_out else []
     if reasons:

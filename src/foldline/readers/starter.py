@@ -124,6 +124,8 @@ def _from_paths(starter: Starter, index: FileIndex, *, test_too: bool) -> None:
         if test_too and of_test and _labels(of_test) <= _labels(of_train):
             starter.facts["test"] = _class_folders(of_test)
             starter.remarks.append("test.target: no stage but `make score` reads the labels of the test folder")
+        elif of_test and test_too:
+            starter.remarks.append(f"the {len(of_test)} pictures of test folders are not used: no sample names them")
     else:
         base = parents.pop() if parents else "train"
         pattern = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
