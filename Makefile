@@ -18,7 +18,7 @@ PYTHON ?= python3
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.DELETE_ON_ERROR:
+# every file is whole or not there, so nothing that an error or Ctrl-C leaves is to be deleted
 .DEFAULT_GOAL := help
 
 bin := .venv/bin
@@ -36,7 +36,8 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
-.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test lint audit sbom bench clean
+.PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
+.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -113,6 +114,9 @@ check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 
 test: $(ready) ## run all tests, and list the lines that none of them reached
 	OMP_NUM_THREADS=1 $(bin)/python -m slipcover -m pytest --numprocesses 2 --dist worksteal
+
+faults: $(ready) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
+	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md
 
 lint: $(ready) ## ruff and mypy
 	$(bin)/ruff check

@@ -226,8 +226,8 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     project.prepare()
     monkeypatch.setattr(checkpoint, "save_file", full)
-    assert project.run("train", "--fold", "0") == 2
-    assert "the disk is full" in capsys.readouterr().err
+    assert project.run("train", "--fold", "0") == 1
+    assert "error: no space left on device" in capsys.readouterr().err
     assert not list(project.root.rglob("*.tmp"))
     assert not (project.fold(0) / "model.safetensors").exists()
     monkeypatch.undo()

@@ -1,7 +1,6 @@
 """The command line: one sub-command a stage, arguments only. `--help` answers without importing torch."""
 
 import argparse
-import os
 import re
 import shlex
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from foldline import __version__
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, of_the_machine
 from foldline.core.paths import Layout
+from foldline.core.stopping import signals
 
 LONGEST = 4000  # letters of an argument
 
@@ -75,45 +75,45 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a stage; returns the exit code: 0, or 2 for an error that the user can mend."""
-    given = parser().parse_args(arguments)
-    from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
+    """Runs a stage; returns the exit code.
 
-    forget()
-    try:
-        for key, value in vars(given).items():
-            if isinstance(value, str | Path):
-                _require_text(key, str(value), file=isinstance(value, Path))
-        _run(Layout(given.root.resolve()), given)
-    except FoldlineError as error:
-        return _failed(given, error)
-    except OSError as error:
-        return _failed(given, _of_the_machine(error), error)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    0; 1 where the machine refused (a full disk, a folder that cannot be written to); 2 for an error that the user can
+    mend; 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    given = parser().parse_args(arguments)
+    with signals() as stop:
+        try:
+            for key, value in vars(given).items():
+                if isinstance(value, str | Path):
+                    _require_text(key, str(value), file=isinstance(value, Path))
+            _run(Layout(given.root.resolve()), given)
+        except FoldlineError as error:
+            return _failed(given, error, error, 2)
+        except (OSError, MemoryError) as error:
+            return _failed(given, of_the_machine(error), error, 1)
+        except KeyboardInterrupt:
+            command = shlex.join(["foldline", *(sys.argv[1:] if arguments is None else arguments)])
+            print(f"\nstopped; what is finished is kept, and the same command goes on: {command}", file=sys.stderr)
+            return stop.exit_code
     return 0
 
 
-def _failed(given: argparse.Namespace, error: FoldlineError, cause: BaseException | None = None) -> int:
+def _failed(given: argparse.Namespace, error: FoldlineError, cause: BaseException, code: int) -> int:
     if given.debug:
-        raise cause or error
+        raise cause
     print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
-def _of_the_machine(error: OSError) -> FoldlineError:
-    """What the operating system refused, in words."""
-    where = str(error.filename or "")
-    if error.errno is not None and os.strerror(error.errno) == os.strerror(28):
-        return FoldlineError("the disk is full", where=where, next="free some space and run the same command again")
-    if isinstance(error, PermissionError):
-        return FoldlineError("permission denied", where=where, next="check who owns this file or folder")
-    return FoldlineError(f"{type(error).__name__}: {error}", where=where, next="--debug shows the traceback")
+    return code
 
 
 def _run(layout: Layout, given: argparse.Namespace) -> None:
     """Calls the stage's function."""
+    from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
+    from foldline.core.tables import remove_orphans
+
+    forget()
+    remove_orphans.cache_clear()
+    for folder in layout.written(given.comp) if given.comp else ():
+        remove_orphans(folder)
     stage = STAGES[given.stage]
     options = {key: _READ[key](value) if key in _READ else value for key, value in vars(given).items()}
     for key in ("stage", "comp", "debug", "root"):

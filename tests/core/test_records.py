@@ -16,6 +16,7 @@ from foldline.core.records.manifest import Manifest
 from foldline.core.records.precision import StoredPrecision
 from foldline.core.records.record import Record
 from foldline.core.records.same import require_same
+from foldline.core.tables import sha256_file, sha256_files
 from old_records import FOLDER, old
 
 RECORDS: dict[str, type[Record]] = {
@@ -116,8 +117,26 @@ def test_a_run_on_other_folds_is_no_leak() -> None:
 
 
 def test_nobody_else_opens_the_files() -> None:
-    """JSON is read by the records, of raw files by the readers, and by the picture cache its own index."""
+    """JSON is read by the records, of raw files by the readers."""
     house = Path(foldline.__file__).parent
-    allowed = ("core/records/", "core/tables.py", "core/run_folder.py", "readers/", "images/cache.py")
+    allowed = ("core/records/", "core/tables.py", "core/run_folder.py", "readers/")
     paths = [path.relative_to(house).as_posix() for path in house.rglob("*.py") if "read_json(" in path.read_text()]
     assert [path for path in paths if not path.startswith(allowed)] == []
+
+
+def test_changed_predictions_and_submissions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "oof.parquet"
+    path.write_bytes(b"as written")
+    cv = Cv.model_validate(old("cv", files=sha256_files(tmp_path, ["oof.parquet"])))
+    entry = Entry.model_validate(old("ledger", sha256=sha256_file(path)))
+    cv.require_files(tmp_path)
+    entry.require_file(path)
+    path.write_bytes(b"as Written")
+    with pytest.raises(FoldlineError, match=r"damaged.*: oof\.parquet"):
+        cv.require_files(tmp_path)
+    with pytest.raises(FoldlineError, match="damaged"):
+        entry.require_file(path)
+    path.unlink()
+    with pytest.raises(FoldlineError, match="damaged"):
+        cv.require_files(tmp_path)
+    Cv.model_validate(old("cv")).require_files(tmp_path)  # earlier versions kept no hash

@@ -1,13 +1,16 @@
 import errno
+import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from faults.damage import HARMS
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import atomic_path, read_csv, read_json, write_csv, write_json
+from foldline.core.tables import atomic_path, read_csv, read_json, read_parquet, write_csv, write_json, write_parquet
 
 
 def test_ids_stay_what_they_are(tmp_path: Path) -> None:
@@ -71,3 +74,16 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(FoldlineError, match="has no column c"):
         read_csv(tmp_path / "b.csv", required=("c",))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_table_is_refused_in_words(tmp_path: Path, seed: int) -> None:
+    """Parquet and CSV, whatever their bytes have become; a turned bit may also give another table."""
+    dice, frame = random.Random(seed), pd.DataFrame({"row_id": ["a", "b"], "value": [0.5, 0.25]})
+    write_parquet(tmp_path / "a.parquet", frame)
+    write_csv(tmp_path / "a.csv", frame)
+    harm = [name for name in HARMS if name not in ("without a key", "mistyped")][seed % 5]
+    for path, read in ((tmp_path / "a.parquet", read_parquet), (tmp_path / "a.csv", read_csv)):
+        HARMS[harm](path, dice)
+        with suppress(FoldlineError):
+            assert read(path, required=["row_id"])["row_id"].shape[0] <= 2

@@ -224,8 +224,8 @@ def test_a_process_that_is_asked_to_end_writes_a_resume_point(ready: TinyProject
     time.sleep(0.3)
     os.kill(process.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "goes on from the last checkpoint" in said
+    assert process.returncode == 143
+    assert "the same command goes on: foldline train --root" in said
     content = (ready.fold(0, "asked") / "resume").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     position = json.loads(header["__metadata__"]["foldline"])["position"]

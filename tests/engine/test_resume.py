@@ -2,14 +2,19 @@
 
 import json
 import random
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors
 from safetensors.torch import load_file, save_file
 
+from foldline.engine.loop import checkpoint, fit
+from foldline.engine.loop.checkpoint import save_resume
 from tiny import TinyProject
 
 FILES = ("model.safetensors", "best.safetensors", "valid.parquet")
@@ -27,8 +32,9 @@ def results(project: TinyProject, name: str) -> list[bytes]:
     return [(project.fold(0, name) / file).read_bytes() for file in FILES]
 
 
-@pytest.fixture
-def undisturbed(project: TinyProject) -> TinyProject:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    project = TinyProject(tmp_path_factory.mktemp("resume"))
     project.prepare()
     assert project.run("train", *train(project, "whole")) == 0
     return project
@@ -85,7 +91,8 @@ def position(resume: Path) -> dict[str, int]:
 def test_the_comparison_notices_a_resume_that_forgets(undisturbed: TinyProject, damage: str) -> None:
     """The negative control: a resume point that lacks one thing must not end with the same bits."""
     project = undisturbed
-    resume = interrupted(project, "damaged")
+    name = f"forgets-{damage}"
+    resume = interrupted(project, name)
     tensors = load_file(resume)
     with safetensors.safe_open(resume, framework="pt") as handle:
         header = json.loads(handle.metadata()["foldline"])
@@ -97,13 +104,82 @@ def test_the_comparison_notices_a_resume_that_forgets(undisturbed: TinyProject, 
         found = header["position"]["batch"]  # 0 when the kill came just after an epoch's end
         header["position"]["batch"] = 2 if found == 0 else 0
     save_file({k: v.clone() for k, v in tensors.items()}, resume, metadata={"foldline": json.dumps(header)})
-    assert project.run("train", *train(project, "damaged")) == 0
-    assert results(project, "damaged") != results(project, "whole")
+    assert project.run("train", *train(project, name)) == 0
+    assert results(project, name) != results(project, "whole")
 
 
-def test_a_broken_resume_point_says_what_to_do(undisturbed: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
-    resume = undisturbed.fold(0, "broken") / "resume"
-    resume.parent.mkdir(parents=True)
-    resume.write_bytes(b"half a file")
-    assert undisturbed.run("train", *train(undisturbed, "broken")) == 2
-    assert "delete this file" in capsys.readouterr().err
+def flip_weight(path: Path) -> None:
+    """Turns one bit of the network's first weight."""
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[start + json.loads(content[8:start])["model/conv_stem.weight"]["data_offsets"][0] + 2] ^= 16
+    path.write_bytes(content)
+
+
+def move_position(path: Path) -> None:
+    """`goes on in epoch 8`."""
+    content = path.read_bytes()
+    place = content.index(b'epoch\\": ') + len(b'epoch\\": ')
+    path.write_bytes(content[:place] + b"7" + content[place + 1 :])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_weight_of_both(path: Path) -> None:
+    flip_weight(path)
+    flip_weight(path.with_name("resume.before"))
+
+
+DAMAGE: dict[Callable[[Path], object], str] = {
+    flip_weight: "goes on from the one before",
+    move_position: "goes on from the one before",
+    cut: "goes on from the one before",
+    lambda path: path.write_bytes(b""): "goes on from the one before",
+    Path.unlink: "goes on in epoch",  # killed between two renames
+    flip_weight_of_both: "it starts anew",
+}
+
+
+def stopped(project: TinyProject, name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trains until some resume points are written; returns the run's folder."""
+    count = iter(range(5))
+
+    def save(*given: Any) -> None:
+        save_resume(*given)
+        if next(count) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "save_resume", save)
+        assert project.run("train", *train(project, name)) == 130
+    return project.layout.run("tiny", name)
+
+
+def test_damaged_resume_points_end_with_the_same_bits(
+    undisturbed: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = undisturbed
+    folder = stopped(project, "stopped", monkeypatch)
+    for number, (damage, words) in enumerate(DAMAGE.items()):
+        name = f"damaged-{number}"
+        shutil.copytree(folder, folder.with_name(name))
+        damage(project.fold(0, name) / "resume")
+        capsys.readouterr()
+        assert project.run("train", *train(project, name)) == 0
+        assert words in capsys.readouterr().out
+        assert results(project, name) == results(project, "whole"), words
+        steps = [(project.fold(0, one) / "steps.csv").read_bytes() for one in (name, "whole")]
+        assert steps[0] == steps[1]
+        assert not [path for path in project.fold(0, name).iterdir() if path.name.startswith(("resume", "."))]
+
+
+def test_without_the_hash_a_flipped_bit_would_be_taken(
+    undisturbed: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the test above."""
+    monkeypatch.setattr(checkpoint, "state_sha256", lambda _: "")
+    flip_weight(stopped(undisturbed, "unhashed", monkeypatch) / "fold_0" / "resume")
+    assert undisturbed.run("train", *train(undisturbed, "unhashed")) == 0
+    assert results(undisturbed, "unhashed") != results(undisturbed, "whole")

@@ -1,4 +1,6 @@
+import errno
 import os
+import random
 from pathlib import Path
 
 import cv2
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 
 import old_records
+from faults.damage import HARMS
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, sha256_file
 from foldline.engine.extra_rows import lookalikes
@@ -111,3 +114,43 @@ def test_stacked_files_become_channels(pictures: Path) -> None:
     single = open_cache(pictures, pictures / ".cache", ["1.png"], SIZE, 1)
     assert cache.pixels.shape == (1, *SIZE, 3)
     assert (cache.pixels[0, :, :, 1] == single.pixels[0, :, :, 0]).all()
+
+
+@pytest.mark.parametrize("file", [".npy", ".json"])
+@pytest.mark.parametrize("harm", ["emptied", "cut", "with a turned bit", "overwritten"])
+def test_a_damaged_cache_is_made_again(
+    pictures: Path, capsys: pytest.CaptureFixture[str], file: str, harm: str
+) -> None:
+    before = open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1)
+    path = (pictures / ".cache" / f"images-{before.key}.npy").with_suffix(file)
+    wanted = np.array(before.pixels)
+    del before
+    HARMS[harm](path, random.Random(0))
+    after = open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1)
+    assert np.array_equal(after.pixels, wanted)
+    assert "it is made again" in capsys.readouterr().out
+    assert open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1).key == after.key
+    assert not capsys.readouterr().out
+
+
+def test_a_copied_cache_is_the_same(pictures: Path) -> None:
+    before = open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1)
+    path = pictures / ".cache" / f"images-{before.key}.npy"
+    os.utime(path, (1, 1))
+    inode = path.stat().st_ino
+    open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1)
+    assert path.stat().st_ino == inode
+    assert "1000000000" in path.with_suffix(".json").read_text(), "its new time is kept, so that it is hashed once"
+
+
+def test_what_the_machine_refuses_is_no_bad_picture(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `data.bad_images: skip` would train without pictures because too many files were open."""
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match="Too many"):
+        open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1, bad_images="skip")
+    monkeypatch.undo()
+    assert not open_cache(pictures, pictures / ".cache", NAMES, SIZE, 1).bad

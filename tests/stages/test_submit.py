@@ -138,7 +138,11 @@ def test_another_submission_of_the_account_is_not_taken_for_ours(layout: Layout,
 
 
 def test_the_gate_stops_a_bad_file_before_anything_is_sent(layout: Layout, site: Site) -> None:
-    layout.submission("toy", "best").write_text("id,label\n001,0.25\n02,0.75\n")
+    path = layout.submission("toy", "best")
+    path.write_text("id,label\n001,0.25\n02,0.75\n")
+    with pytest.raises(FoldlineError, match="changed by hand"):
+        send(layout)
+    Entry.read(path.with_suffix(".json")).changed(sha256=sha256_file(path)).write(path.with_suffix(".json"))
     with pytest.raises(FoldlineError, match="ids"):
         send(layout)
     assert site.calls == []

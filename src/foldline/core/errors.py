@@ -1,5 +1,8 @@
 """The one error that a person sees: what is wrong, where, and what to do next."""
 
+import errno
+import os
+
 
 class FoldlineError(Exception):
     """A problem that the user can mend.
@@ -26,6 +29,33 @@ class FoldlineError(Exception):
         if self.next:
             lines.append(f"  next:  {self.next}")
         return "\n".join(lines)
+
+
+_AGAIN = "then the same command goes on"
+_REFUSALS = {
+    errno.ENOSPC: f"free some space, {_AGAIN}",
+    errno.EDQUOT: f"free some of your quota, {_AGAIN}",
+    errno.EFBIG: f"this file system or `ulimit -f` allows no file of this size: change that, {_AGAIN}",
+    errno.EROFS: "nothing can be written here: use a folder on another disk, or link this one there",
+    errno.EACCES: f"check who owns this file or folder, and its mode, {_AGAIN}",
+    errno.EPERM: f"check who owns this file or folder, and its mode, {_AGAIN}",
+    errno.EMFILE: f"allow more open files (`ulimit -n 1024`), {_AGAIN}",
+    errno.ENFILE: f"this machine has too many open files: end other programs, {_AGAIN}",
+    errno.ENOMEM: f"end other programs, or lower train.batch_size, data.image_size or data.workers, {_AGAIN}",
+    errno.EIO: "the disk, or the network that leads to it, fails: copy what you need, and use another one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "a folder lies where a file should be: move it away",
+    errno.ENOTDIR: "a file lies where a folder should be: move it away",
+}
+
+
+def of_the_machine(error: OSError | MemoryError) -> FoldlineError:
+    """What the operating system refused: its reason, the path, and what to do."""
+    if isinstance(error, MemoryError):
+        return FoldlineError("not enough memory", where=str(error), next=_REFUSALS[errno.ENOMEM])
+    reason = os.strerror(error.errno) if error.errno is not None else f"{type(error).__name__}: {error}"
+    next = _REFUSALS.get(error.errno or 0, f"mend that, {_AGAIN}; --debug shows the traceback")
+    return FoldlineError(reason[:1].lower() + reason[1:], where=str(error.filename or ""), next=next)
 
 
 def first_few(items: "list[str]", shown: int = 5) -> str:

@@ -126,6 +126,13 @@ class Layout:
         """`submissions/<comp>/<name>.csv`; the ledger entry is the `.json` beside it."""
         return self._room("submissions", comp) / f"{checked_name(name)}.csv"
 
+    def written(self, comp: str) -> list[Path]:
+        """The folders that stages write files into, as far as they are there."""
+        inside = [self.input(comp) / ".pictures", self.cache(comp), self.weights_cache(), self.runs(comp)]
+        around = [self.root / "input", self.root / "folds", self.submission(comp, "a").parent]
+        trained = self.runs(comp).glob("*/")
+        return [*around, *inside, *trained, *self.runs(comp).glob("*/fold_*/")]
+
     def relative(self, path: Path) -> str:
         """A path as people see it: below the project folder, with `/`."""
         try:

@@ -1,5 +1,6 @@
 """Nested progress bars on a terminal, plain lines elsewhere (a log file, CI, a cluster)."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,15 @@ def say(text: str) -> None:
     if Progress.active is not None and Progress.active.bars is not None:
         Progress.active.bars.console.print(text, markup=False, highlight=False)
     else:
+        _line(text)
+
+
+def _line(text: str) -> None:
+    """Prints a line; where whoever read our output has left (`| head`, a `tee` that Ctrl-C ended) the work goes on."""
+    try:
         print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_table(lines: Sequence[Sequence[str]]) -> None:
@@ -87,4 +96,4 @@ class Progress:
             if now - last >= PLAIN_SECONDS:
                 last = now
                 left = (now - start) / count * (total - done - count)
-                print(f"  {title}: {done + count}/{total}, {left:.0f} s left", flush=True)
+                _line(f"  {title}: {done + count}/{total}, {left:.0f} s left")

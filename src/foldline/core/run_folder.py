@@ -1,11 +1,12 @@
 """A run's folder and what it was made from: the same command twice continues, another config is refused."""
 
+from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, differing_keys, load_run
-from foldline.core.tables import read_json, sha256_json, write_json
+from foldline.core.tables import read_json, remove, sha256_json, write_json
 
 
 def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, Run]:
@@ -83,6 +84,12 @@ def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
     path = layout.run(comp, name) / "run.json"
     if not path.is_file() or read_json(path) != run.choices():
         write_json(path, run.choices())
+
+
+def drop_disposable(fold_folder: Path) -> None:
+    """Removes what only a training that goes on needs: resume points, the newest predictions."""
+    for name in ("resume", "resume.before", "latest.parquet"):
+        remove(fold_folder / name)
 
 
 def wanted_folds(run: Run, k: int) -> list[int]:

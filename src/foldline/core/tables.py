@@ -11,10 +11,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,41 @@ from typing import Any
 import pandas as pd
 
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.processes import is_gone, owner
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, former: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it takes the name `path` when the block ends without an error.
 
     The temporary file is removed when the block raises, so nothing half-written stays behind; that of a process that
-    was killed is removed by the next one that writes into the folder.
+    was killed is removed by the next one.
+
+    Args:
+        former: the name that a file takes which has the name `path` so far; None: it is replaced.
+
+    Raises:
+        OSError: a full disk, a folder that cannot be written to; it names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_orphans(path.parent)
-    temporary = _temporary(path)
     try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_orphans(path.parent)
+        temporary = temporary_name(path)
+        try:
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            if former is not None and path.is_file():
+                _name_also(path, former)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary_name(path))):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager
@@ -49,7 +63,7 @@ def scratch_folder(parent: Path, name: str = "scratch") -> Iterator[Path]:
     """An empty folder inside `parent`, removed when the block ends, or by the next process if this one is killed."""
     parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(parent)
-    folder = _temporary(parent / name)
+    folder = temporary_name(parent / name)
     folder.mkdir()
     try:
         yield folder
@@ -57,32 +71,32 @@ def scratch_folder(parent: Path, name: str = "scratch") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """The name under which this process writes `path`: it says whose it is."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{owner()}.tmp")
 
 
 @cache
 def remove_orphans(folder: Path) -> None:
-    """Removes what processes of this machine that are gone were writing into a folder, once for each folder."""
+    """Removes what processes that are gone were writing into a folder, once for each folder."""
     for path in folder.glob(".*.tmp"):
-        name, _, owner = path.name.removesuffix(".tmp").rpartition(".")
-        here = name.endswith(f".{socket.gethostname()}")
-        if here and owner.isdecimal() and not _runs(int(owner)):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if is_gone(path, ".".join(path.name.removesuffix(".tmp").rsplit(".", 3)[1:])):
+            remove(path)
 
 
-def _runs(process: int) -> bool:
-    """Whether a process of this machine exists; elsewhere than on POSIX nobody can ask, and it may."""
-    if os.name != "posix":
-        return True
+def remove(path: Path) -> None:
+    """Removes a file or a folder with all that is in it, as far as that is allowed."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _name_also(path: Path, former: Path) -> None:
+    """Gives a file a second name, so that it is never without one; a file system that has no such renames it."""
+    former.unlink(missing_ok=True)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+        former.hardlink_to(path)
+    except OSError:
+        path.replace(former)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -204,16 +218,17 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_parquet(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
-    """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column."""
-    require_file(path)
+def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") -> pd.DataFrame:
+    """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column; `next` says what to do."""
+    require_file(path, next=next)
     try:
         options = {"integer_object_nulls": True}  # whole numbers beside holes would become floats, and merge
         frame: pd.DataFrame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs=options)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
-        raise FoldlineError(
-            f"not a Parquet file: {error}", where=str(path), next="make or download it again"
-        ) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's refusal, no damage
+        next = next or "make or download it again"
+        raise FoldlineError(f"not a Parquet file: {error}", where=str(path), next=next) from error
     require_columns(frame, required, where=str(path))
     return frame
 
@@ -234,6 +249,17 @@ def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The sha256 of files of a folder, by their name; what is not there has an empty one."""
+    paths = {name: folder / name for name in names}
+    return {name: sha256_file(path) if path.is_file() else "" for name, path in paths.items()}
+
+
+def file_stamp(path: Path) -> str:
+    """Size and time of a file, which change with its content; empty where there is none. Cheaper than a hash."""
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else ""
 
 
 def content_key(root: Path, file: str, hashes: Mapping[str, str]) -> str:

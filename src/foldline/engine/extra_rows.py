@@ -20,6 +20,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
+from foldline.core.records.seal import Seal
 from foldline.core.run import Extra
 from foldline.core.tables import (
     content_key,
@@ -104,6 +105,7 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold
             where="extra.pseudo",
             next=predict,
         )
+    cv.require_files(folder.parent, f"{folder.name}/test.parquet")
     return folder
 
 
@@ -132,7 +134,7 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
     manifest = Manifest.read_if_there(manifest_of(root))
     contents = [content_key(root, _first(name), manifest.hashes if manifest else {}) for name in names]
     path = cache / f"lookalikes-{sha256_json([sorted(set(left)), sorted(set(right)), contents])[:16]}.csv"
-    if not path.is_file():
+    if Seal.of(path) is None:
         places, hashes = image_hashes([root / _first(name) for name in names])
         first, second = set(left), set(right)
         pairs = {
@@ -143,6 +145,7 @@ def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> di
             if names[places[a]] in first and names[places[b]] in second
         }
         write_csv(path, pd.DataFrame(sorted(pairs), columns=["left", "right"]))
+        Seal.put(path)
     result: dict[str, set[str]] = {name: {name} & set(right) for name in left}
     for a, b in read_csv(path).itertuples(index=False):
         result[a].add(b)

@@ -1,10 +1,8 @@
 """Sweeps the learning rate over a fold's first steps. Reads rows and images; writes nothing, drops the weights."""
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,24 +34,23 @@ def sweep_fold(
     problem = open_problem(layout, comp, run, device)
     require_trainable(problem, fold)
     start = make_starting_weights(problem, [fold])
-    with tempfile.TemporaryDirectory() as folder:
-        job = make_job(problem, start, fold, Path(folder))
-        learner = Learner(job, start.for_fold(problem, fold), steps)
-        swept = low
-        learner.rates = RatesByStep(learner.optimizer, 1.0, lambda _: swept)
-        learner.training_mode(0)
-        batches = _endless(training_rows(job), run.train.batch_size)
+    job = make_job(problem, start, fold, layout.runs(comp))  # nothing is written there
+    learner = Learner(job, start.for_fold(problem, fold), steps)
+    swept = low
+    learner.rates = RatesByStep(learner.optimizer, 1.0, lambda _: swept)
+    learner.training_mode(0)
+    batches = _endless(training_rows(job), run.train.batch_size)
 
-        def step(rate: float) -> float:
-            nonlocal swept
-            swept = rate
-            place, (images, rows) = next(batches)
-            try:
-                return learner.learn(images, rows, place).loss
-            except NotFiniteError:
-                return math.inf  # the end of the sweep
+    def step(rate: float) -> float:
+        nonlocal swept
+        swept = rate
+        place, (images, rows) = next(batches)
+        try:
+            return learner.learn(images, rows, place).loss
+        except NotFiniteError:
+            return math.inf  # the end of the sweep
 
-        return sweep(step, low, high, steps)
+    return sweep(step, low, high, steps)
 
 
 def _endless(rows: TrainingRows, batch_size: int) -> Iterator[tuple[Place, Batch]]:

@@ -13,10 +13,11 @@ from foldline.core import own_code
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
+from foldline.core.progress import say
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.tables import read_parquet, sha256_json
+from foldline.core.tables import read_parquet, sha256_files, sha256_json
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, load_state
@@ -69,7 +70,7 @@ def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.M
     models = []
     for file in meta.weights:
         model = build(architecture)
-        load_state(model, read_state(folder / file), where=str(folder / file))
+        load_state(model, read_state(folder / file, next=FoldMeta.made_by), where=str(folder / file))
         models.append(model)
     if (
         weights_sha256({file: model.state_dict() for file, model in zip(meta.weights, models, strict=True)})
@@ -165,7 +166,7 @@ def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Modul
     frame = folds.frame.iloc[problem.own(fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
     columns = folds.task.prediction_columns(folds.outputs)
-    if meta.views == problem.run.predict.views and stored.is_file():
+    if meta.views == problem.run.predict.views and _is_whole(stored, meta):
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
         lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()
         if lacking:
@@ -183,6 +184,15 @@ def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Modul
     return predictions_table(
         frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
     )
+
+
+def _is_whole(path: Path, meta: FoldMeta) -> bool:
+    """Whether a file of the fold is there as training wrote it; says where it is another."""
+    written, now = meta.files.get(path.name), sha256_files(path.parent, [path.name])[path.name]
+    if now and written not in (None, now):
+        say(f"warning: {path} is damaged: its rows are predicted again")
+        return False
+    return bool(now)
 
 
 def _predict(problem: Problem, meta: FoldMeta, models: list[nn.Module], rows: RowArrays, title: str) -> Array:

@@ -16,6 +16,7 @@ from foldline.core.own_code import sha256
 from foldline.core.progress import Progress, say
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import differences, require_same
+from foldline.core.records.seal import Seal
 from foldline.core.run import Probe
 from foldline.core.tables import atomic_path, sha256_file, sha256_json
 from foldline.engine.problem import Problem
@@ -179,7 +180,7 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
         preprocessing.mean, preprocessing.std,
     ]  # fmt: skip
     path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
-    if not path.is_file():
+    if Seal.of(path) is None:
         model.to(problem.device)
         rows = len(positions)
         batches = evaluation_batches(problem.cache.pixels, positions, FEATURE_BATCH)
@@ -188,6 +189,7 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
             features = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             np.save(handle, features)
+        Seal.put(path)
         model.to("cpu")
     loaded: Features = np.load(path)
     return loaded

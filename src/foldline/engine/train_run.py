@@ -13,12 +13,13 @@ from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
+from foldline.core.processes import lock
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.run import Run
-from foldline.core.run_folder import run_sha256, write_run
-from foldline.core.tables import write_parquet
+from foldline.core.run_folder import drop_disposable, run_sha256, write_run
+from foldline.core.tables import sha256_files, write_parquet
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
@@ -57,7 +58,12 @@ def train_folds(
     start = make_starting_weights(problem, folds)
     write_run(layout, comp, name, run)
     for fold in folds:
-        _train_fold(problem, start, name, fold, on_epoch)
+        folder = layout.fold(comp, name, fold)
+        with lock(folder / ".lock", f"fold {fold} of run '{name}' is being trained"):
+            if all((folder / file).is_file() for file in ("meta.json", "model.safetensors")):
+                say(f"fold {fold}: another process has finished it meanwhile")
+            else:
+                _train_fold(problem, start, name, fold, on_epoch)
 
 
 def _train_fold(
@@ -129,8 +135,7 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
     write_log(job.folder / "log.csv", fitted.log)
     code = own_code.keep(job.folder, [*own_code.named_by(job.run).values(), *job.metrics])
     _meta(problem, start, name, job, fitted, members, code).write(job.folder / "meta.json")
-    for done in (job.resume_path, job.folder / "latest.parquet"):
-        done.unlink(missing_ok=True)
+    drop_disposable(job.folder)
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
@@ -165,7 +170,8 @@ def _meta(
         architecture=asdict(problem.architecture) | {"name": run.model.name},
         height_width=run.data.height_width, channels=problem.architecture.channels,
         **asdict(start.preprocessing), intensity=run.data.intensity,
-        metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members), seed=run.seed,
+        metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members),
+        files=sha256_files(job.folder, ["valid.parquet"]), seed=run.seed,
         versions=versions(), device=job.precision.device,
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second

@@ -1,5 +1,8 @@
 """Rows become batches: training batches in an order that a key fixes, evaluation batches in row order."""
 
+import re
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from mmap import mmap
 from pathlib import Path
@@ -12,10 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
 from foldline.core.run import Sampling
 from foldline.core.task import TASKS, Task
 from foldline.images.augment import Augmenter
 from foldline.images.sampling import Indices, epoch_rows, repeats, row_classes, rows_per_epoch
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+PATIENCE_SECONDS = 600.0  # for one batch of a worker: then it hangs
 
 Item = tuple[int, int, int]  # (epoch, row, how often the row came before in this epoch)
 Batch = tuple[Tensor, Indices]
@@ -133,9 +140,41 @@ def _from_workers(
         num_workers=workers,
         pin_memory=pin,
         collate_fn=_as_it_is,
+        timeout=PATIENCE_SECONDS,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it draws a seed from the global state, once an iterator
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not re.search(r"DataLoader (worker \(pid|timed out)", str(error)):  # an error of the work itself
+            raise
+        raise FoldlineError(
+            f"a worker that makes pictures ended or hangs: {str(error).splitlines()[0]}",
+            where=f"data.workers: {workers}",
+            next="free memory and space in /dev/shm, or lower data.workers, then the same command goes on",
+        ) from error
+
+
+def usable_workers(dataset: TrainingRows, batch_size: int, workers: int) -> int:
+    """So many workers, or none, which is said, where shared memory cannot hold their batches: they would wait for ever.
+
+    A container has 64 MB of it unless it is told otherwise.
+    """
+    needed = (2 * workers + 2) * batch_size * int(np.prod(dataset.pixels.shape[1:]))
+    if not workers or not SHARED_MEMORY.is_dir() or (free := shutil.disk_usage(SHARED_MEMORY).free) >= needed:
+        return workers
+    say(
+        f"warning: data.workers: {workers} need {needed / 1e6:.0f} MB of {SHARED_MEMORY}, and {free / 1e6:.0f} MB are "
+        "free: this process makes the pictures by itself, which is slower (docker run --shm-size=1g gives more)"
+    )
+    return 0
+
+
+def _ignore_signals(worker: int) -> None:  # noqa: ARG001
+    """A worker ends with the process that it works for: asked to end, that one finishes a step and saves it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -21,7 +21,8 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Manifest
-from foldline.core.tables import atomic_path, content_key, read_json, sha256_json, write_csv, write_json
+from foldline.core.records.seal import Seal
+from foldline.core.tables import atomic_path, content_key, sha256_json, write_csv
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes, resize
 
 VERSION = 2  # raise it whenever decode or resize gives other pixels
@@ -82,14 +83,11 @@ def open_cache(
     manifest = Manifest.read_if_there(manifest_of(root))
     hashes = {} if manifest is None else manifest.hashes
     key = _key(root, spec, hashes)
-    data_path, index_path = folder / f"images-{key}.npy", folder / f"images-{key}.json"
-    if not (data_path.is_file() and index_path.is_file()):
-        bad = _build(root, spec, hashes, data_path)
-        write_json(index_path, {"schema": 1, "bad": bad})
-    bad = read_json(index_path)["bad"]
-    _report_bad(bad, bad_images, folder / "bad_images.csv")
-    pixels = np.load(data_path, mmap_mode="r")
-    return ImageCache(key, pixels, {name: i for i, name in enumerate(spec.images)}, bad)
+    path = folder / f"images-{key}.npy"
+    seal = Seal.of(path) or Seal.put(path, bad=_build(root, spec, hashes, path))
+    _report_bad(seal.bad, bad_images, folder / "bad_images.csv")
+    pixels = np.load(path, mmap_mode="r")
+    return ImageCache(key, pixels, {name: i for i, name in enumerate(spec.images)}, seal.bad)
 
 
 def _files_per_image(images: Sequence[str]) -> int:
@@ -114,6 +112,7 @@ def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> d
     with atomic_path(path) as temporary:
         shape = (len(spec.images), spec.height, spec.width, spec.channels)
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _take_space(temporary)
         title = f"decoding images to {spec.height} x {spec.width} px"
         with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
             results = _in_order(pool, lambda name: _load(root, name, spec, hashes), spec.images)
@@ -156,6 +155,13 @@ def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensi
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
     return decode_bytes(content, channels, intensity)
+
+
+def _take_space(path: Path) -> None:
+    """Gives a file its space on the disk now: a memory map of a disk that fills up ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
 
 
 def _require_space(folder: Path, needed: int) -> None:

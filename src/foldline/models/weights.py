@@ -53,13 +53,16 @@ def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
     return renamed
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, *, next: str = "give a .safetensors file, or a state dict saved by torch.save") -> State:
     """The tensors of a weights file: safetensors, or a state dict that torch loads without running code.
+
+    Args:
+        next: what to do where it is broken.
 
     Raises:
         FoldlineError: the file is missing, broken, or holds more than tensors.
     """
-    require_file(path, next="see model.weights in the run's file")
+    require_file(path, next=next)
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
@@ -68,7 +71,7 @@ def read_state(path: Path) -> State:
         raise FoldlineError(
             f"not a file of weights: {str(error).splitlines()[0]}",
             where=str(path),
-            next="give a .safetensors file, or a state dict saved by torch.save",
+            next=next,
         ) from error
     return _only_tensors(content, path)
 

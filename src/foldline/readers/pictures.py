@@ -4,7 +4,6 @@ Reads pixels or encoded bytes, writes `input/<comp>/.pictures/<key>/<shard>/<num
 2 or more than 3 channels). A picture folder takes its name when it is whole, so a half-written one is never used.
 """
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import picture_kind
 from foldline.core.progress import Progress
-from foldline.core.tables import require_columns, sha256_file, sha256_json
+from foldline.core.tables import remove, require_columns, sha256_file, sha256_json, temporary_name
 from foldline.readers.files import raw_files
 
 PICTURE = "picture"  # the column that holds the written picture's path
@@ -37,13 +36,12 @@ class PictureFolder:
         hashes = [[path.relative_to(root).as_posix(), sha256_file(path)] for path in files]
         key = f"{files[0].name.partition('.')[0].strip('*') or 'pictures'}-{sha256_json([hashes, settings])[:8]}"
         self.place = root / FOLDER / key
-        self.part = root / FOLDER / f"{key}.part"
+        self.part = temporary_name(self.place)
         self.done = self.place.is_dir()
         self.count = 0
 
     def __enter__(self) -> Self:
         if not self.done:
-            shutil.rmtree(self.part, ignore_errors=True)
             self.part.mkdir(parents=True)
         return self
 
@@ -52,9 +50,9 @@ class PictureFolder:
     ) -> None:
         if self.done:
             return
-        if error is None:
+        if error is None and not self.place.is_dir():  # else another process has made it meanwhile
             self.part.rename(self.place)
-        shutil.rmtree(self.part, ignore_errors=True)
+        remove(self.part)
 
     def add(self, picture: NDArray[np.uint8] | bytes) -> str:
         """Writes one picture ([height, width, channels] or [height, width], RGB; or an encoded file).

@@ -23,7 +23,7 @@ from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.records.same import require_same
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import read_parquet, sha256_file, write_csv
+from foldline.core.tables import read_parquet, sha256_file, sha256_files, write_csv
 from foldline.scoring.blend import blend, rows_sum_to_one
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
 from foldline.scoring.cv import cross_validation
@@ -107,6 +107,7 @@ def _record(layout: Layout, comp: str, run: str, folds: Folds) -> Cv:
     path, predict = layout.run(comp, run) / "cv.json", f"make predict COMP={comp} RUN={run}"
     cv = Cv.read(path, next=predict)
     require_same(cv, folds=folds.sha256, where=layout.relative(path))
+    cv.require_files(path.parent)
     if pictures_sha256(layout, comp, cv.left_out) != cv.left_out:
         raise FoldlineError(
             f"run '{run}' was predicted without pictures that have changed since then: {first_few(list(cv.left_out))}",
@@ -149,6 +150,7 @@ def _write_blend(
                 train=round(sum(member.seconds.train or 0.0 for member in members), 1),
                 predict=round(sum(member.seconds.predict or 0.0 for member in members), 1),
             ),
+            "files": sha256_files(folder, ["oof.parquet", "test.parquet"]),
             "device": "; ".join(sorted({member.device for member in members})),
         }
         | ({"left_out": left_out} if left_out else {})

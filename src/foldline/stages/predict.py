@@ -19,7 +19,7 @@ from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, wanted_folds
-from foldline.core.tables import read_parquet, sha256_file
+from foldline.core.tables import read_parquet, sha256_file, sha256_files
 from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation, metric_names
 
@@ -43,6 +43,9 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
     together = [layout.run(comp, name) / file for file in ("oof.parquet", "test.parquet")]
     whole = all(path.is_file() for path in [*fold_tests, *together])
     cv = Cv.read_if_there(path) if whole else None
+    if cv and cv.files != sha256_files(path.parent, cv.files):
+        say(f"warning: predictions of {comp}/{name} are damaged, or not those of cv.json: they are made again")
+        cv = None
     if cv and cv.sha256 == hashes and cv.views == choices.predict.views and has_same_pictures(layout, cv):
         say(f"predictions of {comp}/{name} are up to date")
         _score_again(path, cv, facts, metrics)
@@ -96,13 +99,14 @@ def _write(
     write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
     write_predictions(folder / "test.parquet", predictions.test, folds.task, folds.outputs, ids=folds.test["row_id"])
     left_out = pictures_sha256(layout, comp, predictions.left_out)
+    files = ["oof.parquet", "test.parquet", *(f"fold_{meta.fold}/test.parquet" for meta in metas)]
     cv = Cv(
         comp=comp, run=name, task=folds.task, outputs=folds.outputs,
         **cross_validation(oof, facts, folds.outputs, metrics=metrics),
         views=run.predict.views, members=[], blend=None, sha256=hashes, optimistic=run.optimistic(),
         below_probe=[meta.fold for meta in metas if meta.below_probe],
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
-        device=predictions.device, **({"left_out": left_out} if left_out else {}),
+        device=predictions.device, files=sha256_files(folder, files), **({"left_out": left_out} if left_out else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
     say(cv_line(cv))

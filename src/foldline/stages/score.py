@@ -35,6 +35,8 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float | 
             next=f"make submit COMP={comp} NAME={name}",
         )
     require_file(solution_path, next=f"make folds COMP={comp}")
+    entry = Entry.read(path.with_suffix(".json"), next=f"make ensemble COMP={comp} RUN={name}")
+    entry.require_file(path)
     form, frame = open_form(layout, comp, facts, folds.outputs), read_csv(path)
     form.check(frame, layout.relative(path))
     ids, predicted = form.read_back(frame)
@@ -45,13 +47,14 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float | 
     for metric in metric_names(facts):
         value = score(metric_for(metric, folds.task), truth, predicted, task=folds.task)
         scores[metric] = float(value) if np.isfinite(value) else None
-    _write(layout, comp, name, facts, scores)
+    _write(layout, comp, name, facts, scores, entry)
     return scores
 
 
-def _write(layout: Layout, comp: str, name: str, facts: Competition, scores: dict[str, float | None]) -> None:
+def _write(
+    layout: Layout, comp: str, name: str, facts: Competition, scores: dict[str, float | None], entry: Entry
+) -> None:
     ledger = layout.submission(comp, name).with_suffix(".json")
-    entry = Entry.read(ledger)
     entry.changed(private=scores[facts.metric], private_metrics=scores).write(ledger)
     words = ", ".join(f"{metric} {in_digits(value)}" for metric, value in scores.items())
     say(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {in_digits(entry.score.pooled)})")

@@ -17,6 +17,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
+from foldline.core.processes import lock
 from foldline.core.progress import Progress, say, say_table
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run, load_run
@@ -58,7 +59,8 @@ def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train:
     }
     direction = metric_for(facts.metric, facts.task).direction
     path = layout.run(comp, name) / "search.db"
-    with open_book(path, name, wanted, direction, made_from, _most_epochs(wanted, base)) as book:
+    busy, most = f"the search '{name}' is being run", _most_epochs(wanted, base)
+    with lock(path.with_name(".lock"), busy), open_book(path, name, wanted, direction, made_from, most) as book:
         trials = _Trials(layout, comp, name, wanted, book, trainer, device)
         trials.go_on_or_start(base)
         trials.run_all(facts.metric)

@@ -140,25 +140,37 @@ def open_book(
         most_epochs: the most epochs that a trial may have.
 
     Raises:
-        FoldlineError: Optuna is not installed; the book was begun with another `made_from`: the keys are named.
+        FoldlineError: Optuna is not installed; the book cannot be read or written; the book
+            was begun with another `made_from`: the keys are named.
     """
     try:
         import optuna
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise FoldlineError(
             "Optuna is not installed", where="search", next=".venv/bin/python -m pip install 'foldline[search]'"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+    storage = None
     try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
         way: Literal["maximize", "minimize"] = "maximize" if direction == "max" else "minimize"
         study = optuna.create_study(storage=storage, study_name=name, direction=way, load_if_exists=True)
         _require_same(study, made_from, path)
         yield Book(study, search, most_epochs)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+        raise FoldlineError(
+            f"the book of the search cannot be read or written: {' '.join(str(cause).split())}",
+            where=str(path),
+            next="free some space, check who owns it, and run the same command again; a damaged one can be deleted: "
+            "the search begins anew",
+        ) from error
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _require_same(study: "Study", made_from: Values, path: Path) -> None:

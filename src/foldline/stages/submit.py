@@ -20,7 +20,7 @@ from foldline.core.folds import read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.records.entry import Entry, Kaggle
-from foldline.core.tables import read_csv, require_file, sha256_file
+from foldline.core.tables import read_csv, require_file
 from foldline.sources.kaggle import competition_page, run_client
 from foldline.submission.form import open_form
 
@@ -62,7 +62,8 @@ def submit(
     slug = _slug(facts, comp)
     path = layout.submission(comp, name)
     entry = _entry(layout, comp, name)
-    digest = sha256_file(path)
+    entry.require_file(path)
+    digest = entry.sha256
     if not _is_sent(entry, digest, slug, layout.relative(path)):
         _pass_gate(layout, comp, facts, path)
         _require_yes(yes, f"send {layout.relative(path)} ({_cv(entry)}) to {slug}? It spends one of today's slots")

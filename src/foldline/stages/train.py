@@ -12,7 +12,7 @@ from foldline.core.progress import say
 from foldline.core.provenance import require_current
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
+from foldline.core.run_folder import drop_disposable, known_fold, resolve_run, wanted_folds
 from foldline.scoring.cv import metric_names
 
 
@@ -30,6 +30,7 @@ def train(
     wanted = wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
     for k in sorted(set(wanted) - set(left)):
+        drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end
         say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
     if left:
         from foldline.engine.train_run import train_folds

@@ -74,14 +74,19 @@ def _handler(live: LiveRun) -> type[BaseHTTPRequestHandler]:
                 self.send_error(403)  # another site's name that was made to point here; a tunnel may have another port
             elif address.path == "/":
                 self._answer("text/html; charset=utf-8", page)
-            elif address.path == "/state.json":
-                self._answer("application/json", json.dumps(state(live)))
-            elif address.path == "/predictions.json":
-                seed = parse_qs(address.query).get("seed", ["0"])[0]
-                drawn = newest_predictions(live, ROWS, int(seed[:9]) if seed.isdecimal() else 0)
-                self._answer("application/json", json.dumps(drawn))
+            elif address.path in ("/state.json", "/predictions.json"):
+                try:
+                    self._answer("application/json", json.dumps(self._facts(address.path, address.query)))
+                except (FoldlineError, OSError) as error:  # a damaged file, or one that training replaces just now
+                    self.send_error(500, " ".join(str(error).split())[:300])
             else:
                 self.send_error(404)
+
+        def _facts(self, path: str, query: str) -> Any:
+            if path == "/state.json":
+                return state(live)
+            seed = parse_qs(query).get("seed", ["0"])[0]
+            return newest_predictions(live, ROWS, int(seed[:9]) if seed.isdecimal() else 0)
 
         def _answer(self, kind: str, content: str) -> None:
             body = content.encode()

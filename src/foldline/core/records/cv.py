@@ -1,8 +1,11 @@
 """`oof/<comp>/<run>/cv.json`: the score of a run or an ensemble, and what its predictions are made of."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.records.record import Part, Record
+from foldline.core.tables import sha256_files
 from foldline.core.task import TaskField
 
 
@@ -69,6 +72,7 @@ class Cv(Record):
         optimistic: reasons why the score is.
         below_probe: folds that fine-tuning made worse than their start.
         device: in words.
+        files: the sha256 of the predictions that it is of, by their path below the run's folder.
         left_out: the pictures that could not be read (`data.bad_images: skip`), with the sha256 of their files then.
     """
 
@@ -98,12 +102,29 @@ class Cv(Record):
     below_probe: list[int]
     seconds: Seconds
     device: str
+    files: dict[str, str] = {}
     left_out: dict[str, str] = {}
 
     @property
     def title(self) -> str:
         """What messages call it."""
         return f"run '{self.run}'"
+
+    def require_files(self, folder: Path, *further: str) -> None:
+        """Raises FoldlineError where `oof.parquet` or `test.parquet` of the run's folder is not what was written.
+
+        Args:
+            further: other files of `files`.
+        """
+        written = {name: self.files[name] for name in ("oof.parquet", "test.parquet", *further) if name in self.files}
+        now = sha256_files(folder, written)
+        changed = [name for name in written if written[name] != now[name]]
+        if changed:
+            raise FoldlineError(
+                f"the predictions of {self.title} are damaged, or are not those of its cv.json: {first_few(changed)}",
+                where=str(folder),
+                next=self.made_by,
+            )
 
     @property
     def fitted(self) -> bool:

@@ -1,8 +1,11 @@
 """`submissions/<comp>/<name>.json`: the ledger entry of a submission."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+from foldline.core.errors import FoldlineError
 from foldline.core.records.record import Part, Record
+from foldline.core.tables import sha256_file
 
 
 class CvScore(Part):
@@ -56,6 +59,15 @@ class Entry(Record):
     private: float | None = None
     earlier: "list[Entry]" = []
     private_metrics: dict[str, float | None] = {}
+
+    def require_file(self, path: Path) -> None:
+        """Raises FoldlineError where the submission at `path` is not the one that this entry is of."""
+        if sha256_file(path) != self.sha256:
+            raise FoldlineError(
+                "the submission is damaged, or was changed by hand: its sha256 is not that of its ledger entry",
+                where=str(path),
+                next=f"make ensemble COMP={self.comp} RUN={self.run} writes it anew; a file of your own: make check",
+            )
 
     @property
     def score(self) -> CvScore:

@@ -45,6 +45,7 @@ class FoldMeta(Record):
         intensity: how its pictures become 8 bits.
         metadata: how metadata become numbers (`models.metadata.Encoding`); None: it reads none.
         weights: its files of weights; predictions are their mean.
+        files: the sha256 of its other files, by name.
         device: in words.
         seconds: of training.
         selected_epoch: whose weights are kept; epochs count from 1, and 0 is the start.
@@ -76,6 +77,7 @@ class FoldMeta(Record):
     metadata: list[dict[str, Any]] | None = None
     sha256: FoldHashes
     weights: list[str]
+    files: dict[str, str] = {}
     seed: int
     versions: dict[str, str]
     device: str

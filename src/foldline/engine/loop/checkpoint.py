@@ -2,10 +2,12 @@
 
 `resume` is one safetensors file; what is no tensor stands as JSON in its header. It holds the position in
 training and everything that the next step depends on. Nothing random is in it: what is random in a step
-is a function of (seed, fold, step).
+is a function of (seed, fold, step). The newest two are kept, each with a hash of all its content.
 """
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.tables import atomic_path
+from foldline.core.progress import say
+from foldline.core.tables import atomic_path, remove, sha256_json
+from foldline.models.backbone import state_sha256
 
 State = dict[str, Tensor]
 
@@ -29,14 +33,29 @@ def cpu_copy(state: State) -> State:
 
 def save_weights(path: Path, state: State) -> None:
     """Writes a state dict as safetensors."""
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
+    _save(path, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def _save(path: Path, state: State, metadata: dict[str, str] | None = None, former: Path | None = None) -> None:
+    with atomic_path(path, former=former) as temporary:
+        try:
+            save_file(state, temporary, metadata=metadata)
+        except safetensors.SafetensorError as error:
+            refused = re.search(r"os error (\d+)", str(error))
+            if refused is None:
+                raise
+            raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from error
+
+
+def former_resume(path: Path) -> Path:
+    """Where the resume point lies that was written before the one at `path`."""
+    return path.with_name(path.name + ".before")
 
 
 def save_resume(
     path: Path, tensors: dict[str, State], optimizer: Optimizer, position: dict[str, Any], made_from: dict[str, Any]
 ) -> None:
-    """Writes a resume point.
+    """Writes a resume point, with the hash of all that is in it; the one that lies there becomes the former one.
 
     Args:
         tensors: named state dicts: model, and where used ema and best.
@@ -45,42 +64,79 @@ def save_resume(
     """
     moments, rest = pack(optimizer)
     flat = {f"{part}/{name}": tensor for part, content in tensors.items() for name, tensor in content.items()}
-    flat |= {f"optimizer/{name}": tensor for name, tensor in moments.items()}
-    header = {"position": position, "optimizer": rest, "made_from": made_from}
-    with atomic_path(path) as temporary:
-        save_file(cpu_copy(flat), temporary, metadata={"foldline": json.dumps(header)})
+    flat = cpu_copy(flat | {f"optimizer/{name}": tensor for name, tensor in moments.items()})
+    header = json.dumps({"position": position, "optimizer": rest, "made_from": made_from})
+    _save(path, flat, {"foldline": header, "sha256": _sha256(header, flat)}, former_resume(path))
 
 
-def load_resume(path: Path, optimizer: Optimizer, made_from: dict[str, Any]) -> tuple[dict[str, State], dict[str, Any]]:
-    """Fills the optimizer; returns the named state dicts and the position.
+def _sha256(header: str, flat: State) -> str:
+    return sha256_json([header, state_sha256(flat)])
+
+
+def load_resume(
+    path: Path, optimizer: Optimizer, made_from: dict[str, Any], title: str
+) -> tuple[dict[str, State], dict[str, Any]] | None:
+    """Fills the optimizer; returns the named state dicts and the position, None where there is no resume point.
+
+    One that is damaged is said to be so and removed; then the former one counts.
+
+    Args:
+        title: what messages call the fold.
 
     Raises:
-        FoldlineError: the file is broken, or of another training: weights that were trained on other folds may have
-            seen this fold's rows (it can be deleted; the fold then starts anew).
+        FoldlineError: it is of another training: weights that were trained on other folds may have seen this fold's
+            rows (it can be deleted; the fold then starts anew).
     """
+    for place in (path, former_resume(path)):
+        if not place.is_file():
+            continue
+        try:
+            header, flat = _read(place)
+        except DamagedError as error:
+            other = place == path and former_resume(path).is_file()
+            then = "it goes on from the one before" if other else "it starts anew"
+            say(f"warning: {title}: the resume point is damaged ({error}): {then}")
+            remove(place)
+            continue
+        _require_same(place, header["made_from"], made_from)
+        parts: dict[str, State] = {}
+        for key, tensor in flat.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = tensor
+        unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
+        _lay_out_like_parameters(optimizer)
+        return parts, header["position"]
+    return None
+
+
+class DamagedError(Exception):
+    """A file is not as it was written."""
+
+
+def _read(path: Path) -> tuple[dict[str, Any], State]:
+    """A resume point's header and tensors; raises DamagedError where they are not those that were written."""
+    path.open("rb").close()  # what cannot be opened is not damaged
     try:
         with safetensors.safe_open(path, framework="pt") as handle:
-            header = json.loads(handle.metadata()["foldline"])
+            metadata = handle.metadata()
             flat = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, KeyError, TypeError, OSError, RuntimeError) as error:
-        raise FoldlineError(
-            f"the resume point cannot be read: {error}", where=str(path), next="delete this file: the fold starts anew"
-        ) from error
-    if header.get("made_from") != made_from:
-        was = header.get("made_from") or {}
-        odd = [name for name in made_from if was.get(name) != made_from[name]]
+        text = metadata["foldline"]
+        header: dict[str, Any] = json.loads(text)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedError(str(error) or type(error).__name__) from error
+    if metadata.get("sha256", "") not in ("", _sha256(text, flat)):  # earlier versions wrote none
+        raise DamagedError("its content has another sha256 than was written into it")
+    return header, flat
+
+
+def _require_same(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    odd = [name for name in now if was.get(name) != now[name]]
+    if odd:
         raise FoldlineError(
             f"the resume point is of another training than that of now: {first_few(odd)} changed since it was written",
             where=str(path),
-            next="delete this file: the fold starts anew",
+            next=f"delete this file and {former_resume(path).name}: the fold starts anew",
         )
-    parts: dict[str, State] = {}
-    for key, tensor in flat.items():
-        part, _, name = key.partition("/")
-        parts.setdefault(part, {})[name] = tensor
-    unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
-    _lay_out_like_parameters(optimizer)
-    return parts, header["position"]
 
 
 def _lay_out_like_parameters(optimizer: Optimizer) -> None:

@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import Progress, say
+from foldline.core.stopping import Stop, later
 from foldline.core.tables import write_csv, write_parquet
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.loop.steps_log import StepsLog
-from foldline.engine.loop.stopping import StopFlag, stop_flag
 from foldline.engine.machine.device import memory_mb
 from foldline.engine.problem import FoldJob
 from foldline.images.augment import Augmenter
-from foldline.images.batches import TrainingRows, normalise, training_batches
+from foldline.images.batches import TrainingRows, normalise, training_batches, usable_workers
 from foldline.scoring.metrics import brief, metric_for
 
 LogRow = dict[str, float | None]
@@ -73,6 +73,7 @@ class _Training:
         self.job, self.model = job, model
         self.rows = training_rows(job)
         self.batches = self.rows.batches(run.train.batch_size)
+        self.workers = usable_workers(self.rows, run.train.batch_size, run.data.workers)
         self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
         self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
         trains_norms = run.train.batch_norm == "train"
@@ -85,11 +86,13 @@ class _Training:
 
     def resume_or_start(self) -> None:
         """Goes on from the resume point, or scores the start as epoch 0."""
-        if not self.job.resume_path.is_file():
+        job = self.job
+        found = load_resume(job.resume_path, self.learner.optimizer, job.made_from, f"fold {job.fold}")
+        if found is None:
             self.steps_log.cut(0)
             self._record(train_loss=None)
             return
-        parts, position = load_resume(self.job.resume_path, self.learner.optimizer, self.job.made_from)
+        parts, position = found
         load_state(self.model, parts["model"])
         self.best = parts["best"]
         self.averages.load(parts)
@@ -99,7 +102,7 @@ class _Training:
         self.learner.rates.load(self.position.rates)
         self.steps_log.cut(self.position.steps_logged)
         self.clock = time.monotonic()
-        say(f"  fold {self.job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
+        say(f"  fold {job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
 
     def tick(self) -> float:
         """The seconds since it was called last; they are added to the fold's."""
@@ -116,13 +119,13 @@ class _Training:
         parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
         save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
 
-    def train_epoch(self, progress: Progress, flag: StopFlag) -> None:
+    def train_epoch(self, progress: Progress, flag: Stop) -> None:
         """One epoch, or the rest of it after a resume."""
         job, position = self.job, self.position
         self.learner.training_mode(self._place().step)
         batches = training_batches(
             self.rows, position.epoch, job.run.train.batch_size,
-            first=position.batch, workers=job.run.data.workers, pin=job.device.type == "cuda",
+            first=position.batch, workers=self.workers, pin=job.device.type == "cuda",
         )  # fmt: skip
         title = f"fold {job.fold}, epoch {position.epoch + 1}"
         self.tick()
@@ -131,7 +134,8 @@ class _Training:
             whole_step = self._learn(images, rows)
             position.epoch_seconds += self.tick()
             inside = whole_step and position.batch < self.batches
-            if inside and (flag.asked or self.clock - saved >= job.run.train.checkpoint_minutes * 60):
+            due = self.clock - saved >= job.run.train.checkpoint_minutes * 60
+            if inside and (flag.asked or due):
                 self.save()
                 if flag.asked:
                     raise KeyboardInterrupt
@@ -255,7 +259,7 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     training = _Training(job, start())
     training.resume_or_start()
     epochs = job.run.train.epochs
-    with Progress() as progress, stop_flag() as flag:
+    with Progress() as progress, later() as flag:
         done = training.position.epoch
         for _ in progress.over(range(done, epochs), f"fold {job.fold}", total=epochs, done=done):
             if training.stops_early():

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from foldline.core.progress import say
 from foldline.core.tables import write_text
 
 HEADER = "step,epoch,lr,loss\n"
@@ -34,6 +35,8 @@ class StepsLog:
         """Begins the file, or keeps its first `lines` lines: what was written after the resume point is done again."""
         kept = [HEADER]
         if lines and self.path.is_file():
-            kept = self.path.read_text(encoding="utf-8").splitlines(keepends=True)[: lines + 1]
+            kept = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[: lines + 1]
+        if len(kept) - 1 < lines:
+            say(f"warning: {self.path} lacks {lines + 1 - len(kept)} of the {lines} steps that were done")
         write_text(self.path, "".join(kept))
         self.written, self.lines = len(kept) - 1, []

@@ -54,10 +54,10 @@ def preview(path: Path, intensity: Intensity = "auto") -> Pixels:
 
 
 def content_of(path: Path) -> bytes:
-    """The bytes of a file; raises BadImageError where it cannot be read."""
+    """The bytes of a file; raises BadImageError where there is none; what the machine refuses is no bad picture."""
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise BadImageError(error.strerror or "cannot be read") from error
 
 

@@ -150,6 +150,7 @@ def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds:
     folder = layout.run(comp, name)
     cv = Cv.read(folder / "cv.json", next=f"make predict COMP={comp} RUN={name}")
     require_same(cv, folds=folds.sha256, where=layout.relative(folder / "cv.json"))
+    cv.require_files(folder)
     columns = facts.task.prediction_columns(folds.outputs)
     oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
     if cv.metric != facts.metric:

@@ -68,7 +68,8 @@ def state(live: LiveRun) -> dict[str, Any]:
     folds: list[dict[str, Any]] = []
     for path in live.folder.glob("fold_*/log.csv"):
         log = read_csv(path)
-        columns = {name: [float(cell) if cell else None for cell in log[name]] for name in log.columns}
+        numbers = log.apply(pd.to_numeric, errors="coerce").astype(object)
+        columns = numbers.where(numbers.notna(), None).to_dict("list")
         done = path.with_name("meta.json").is_file()
         folds.append({"fold": int(path.parent.name.removeprefix("fold_")), "log": columns, "done": done})
     folds.sort(key=itemgetter("fold"))

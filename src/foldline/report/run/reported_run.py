@@ -123,6 +123,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
             where=layout.relative(folder / "cv.json"),
             next=f"make predict COMP={comp} RUN={run}",
         )
+    cv.require_files(folder)
     stored, outputs = stored_run(layout, comp, run), cv.outputs
     task = cv.task.of(outputs)
     columns = task.prediction_columns(outputs)
