@@ -394,3 +394,18 @@ def test_cells_and_ids_of_another_spelling_are_chosen_and_joined_and_said(
     said = capsys.readouterr().out
     assert "ids that p.csv spells otherwise: '7' -> '7.0' (1 rows)" in said
     assert "1 ids have no line in p.csv and get empty cells: 8" in said
+
+
+def test_lines_and_columns_that_a_table_swallows_are_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(root, {"t.csv": 'id,label,age,age\n01,"a,1,2\n02,b",3,4\n03,b\n03,a,5,6\n'})
+    assert len(rows(root, {"repeated": "first", "metadata": ["age.1"]})) == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: t.csv: 1 cells hold several lines of the file, that of row 1 first; a quote that is not closed makes "
+        "rows vanish so",
+        "warning: t.csv: several columns are called 'age'; the later ones are 'age.1' ...",
+        "configs/toy/competition.yaml: 1 of 3 lines repeat a row_id; the first of each counts",
+    ]
+    plant(root, {"t.csv": "id||label||v||v.1\n01||a||1||2\n02||b\n"})
+    frame = rows(root, {"separator": "||", "metadata": ["v", "v.1"]})
+    assert frame[["v", "v.1"]].to_numpy().tolist() == [["1", "2"], ["", ""]], "cells that a short line lacks are empty"
+    assert capsys.readouterr().out == ""

@@ -186,6 +186,8 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encodi
             # pandas only warns when a row has more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame: pd.DataFrame = pd.read_csv(path, **options, **header)
+        if "engine" in options:
+            frame = frame.fillna("")  # Python's engine gives a number for a cell that a short line lacks
         if frame.columns[0] == "Unnamed: 0":
             first_cell = pd.read_csv(path, **options, header=None, nrows=1).iloc[0, 0]
             frame = frame.rename(columns={"Unnamed: 0": first_cell})

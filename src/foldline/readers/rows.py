@@ -82,6 +82,8 @@ def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bo
     if twins := spellings(ids):
         say(f"warning: {where}: row_ids that differ in spelling alone, taken for different rows: {_pairs(twins)}")
     first = ~ids.duplicated()
+    if rows.repeated == "first" and not (long or first.all()):
+        say(f"{where}: {int((~first).sum())} of {len(ids)} lines repeat a row_id; the first of each counts")
     result = pd.DataFrame({"row_id": ids[first], "image": _resolve(root, [s[first] for s in images], where)})
     if with_target:
         targets = make_targets(lines, ids, root, rows, facts, where=where)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from foldline.core.competition import RowFacts
 from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_parquet
 from foldline.readers.files import file_names, raw_files
 from foldline.readers.pictures import numbered_columns, write_encoded
@@ -31,7 +32,28 @@ def _read_one(root: Path, path: Path, rows: RowFacts) -> pd.DataFrame:
         return table if rows.encoded is None else write_encoded(table, frame, root, path, rows.encoded)
     is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
     separator = "\t" if is_tsv else rows.separator
-    return read_csv(path, separator=separator, columns=rows.columns or (), encoding=rows.encoding)
+    frame = read_csv(path, separator=separator, columns=rows.columns or (), encoding=rows.encoding)
+    _remark(path, frame, separator, rows)
+    return frame
+
+
+def _remark(path: Path, frame: pd.DataFrame, separator: str, rows: RowFacts) -> None:
+    """Says what is most likely no intention in a table: cells of several lines, columns of one name."""
+    pixels = set(numbered_columns(frame, rows.pixels)) if rows.pixels else set()
+    held = [frame[name].str.contains("\n", regex=False) for name in frame.columns if name not in pixels]
+    broken = sum(int(cells.sum()) for cells in held)
+    if broken:
+        first = next(int(cells.argmax()) + 1 for cells in held if cells.any())
+        say(
+            f"warning: {path.name}: {broken} cells hold several lines of the file, that of row {first} first; "
+            "a quote that is not closed makes rows vanish so"
+        )
+    numbered = [name for name in frame.columns if name.rpartition(".")[0] in frame.columns and not rows.columns]
+    if numbered:
+        places = [str(i) for i in range(len(frame.columns))]
+        names = read_csv(path, separator=separator, columns=places, encoding=rows.encoding).iloc[0]
+        for name in names[names.duplicated()].unique():
+            say(f"warning: {path.name}: several columns are called '{name}'; the later ones are '{name}.1' ...")
 
 
 def texts_of(frame: pd.DataFrame) -> pd.DataFrame:
