@@ -9,7 +9,7 @@ import torch
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Loss
 from foldline.core.task import hot_truth, task_from
-from foldline.engine.losses.activations import activate
+from foldline.engine.losses.activations import activate, as_logits, center_and_spread
 from foldline.engine.losses.catalogue import Objective, build_objective
 from foldline.engine.losses.distill import distillation_loss
 from foldline.models.probe import fit_head
@@ -76,6 +76,15 @@ def test_weights_of_a_class_are_those_of_its_target() -> None:
         objective(class_weights={"kg=": 3.0})
 
 
+def test_numbers_alone_are_standardised() -> None:
+    found = build_objective(Loss(), TASK, OUTPUTS, TRUTH, labels=np.array([[0, 2, 10.0], [1, 0, 30.0]]))
+    assert found.activation == "blocks(softmax:2|softmax:3|scaled(20.0,10.0):1)"
+    assert torch.allclose(activate(LOGITS, found.activation)[:, 5], 20 + 10 * LOGITS[:, 5])
+    assert as_logits(TRUTH, TASK, found.activation).tolist() == [[0, 2, -1.85], [1, 0, -2.2], [1, 1, -1.975]]
+    center, spread = center_and_spread(found.activation, 6)
+    assert (center.tolist(), spread.tolist()) == ([0, 0, 0, 0, 0, 20], [1, 1, 1, 1, 1, 10])
+
+
 def test_predictions_are_each_targets() -> None:
     found = activate(LOGITS, objective().activation)
     expected = [LOGITS[:, :2].softmax(1), LOGITS[:, 2:5].softmax(1), LOGITS[:, 5:]]
@@ -97,10 +106,12 @@ def test_the_probe_fits_each_target_alone() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1, 40, 5)).astype(np.float32)
     truth = np.stack([rng.integers(0, 2, 40), rng.integers(0, 3, 40), rng.normal(size=40)], axis=1)
-    weight, bias = fit_head(features, truth, TASK, 6, 1.0)
-    assert (weight.shape, bias.shape) == ((6, 5), (6,))
+    folds = np.arange(40) % 3
+    head = fit_head(features, truth, TASK, 6, 1.0, folds)
+    assert (head.weight.shape, head.bias.shape) == ((6, 5), (6,))
     for place, (target, at) in enumerate(COLUMNS.items()):
         part = truth[:, place:] if target == "kg" else truth[:, place]
-        own_weight, own_bias = fit_head(features, part, task_from(TARGETS[target]), at.stop - at.start, 1.0)
-        assert np.allclose(weight[at], own_weight)
-        assert np.allclose(bias[at], own_bias)
+        own = fit_head(features, part, task_from(TARGETS[target]), at.stop - at.start, 1.0, folds)
+        assert np.allclose(head.weight[at], own.weight)
+        assert np.allclose(head.bias[at], own.bias)
+        assert (head.poor[at] == own.poor).all()

@@ -242,7 +242,7 @@ def test_own_networks_start_from_a_file(tmp_path: Path) -> None:
     choice = Model.model_validate(
         {"name": "cifar_cnn", "weights": {"name": "file", "options": {"file": str(tmp_path / "w.safetensors")}}}
     )
-    model = build_pretrained(architecture("cifar_cnn"), choice, Layout(tmp_path))
+    model, _ = build_pretrained(architecture("cifar_cnn"), choice, Layout(tmp_path))
     assert torch.equal(model.state_dict()["features.1.0.weight"], trained.state_dict()["features.1.0.weight"])
     assert model(*inputs(architecture("cifar_cnn"))).shape == (4, 3)
 
@@ -377,7 +377,7 @@ def test_a_network_of_ones_own_starts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in trained.state_dict().items()}, file)
     choice = Model.model_validate({"name": DERE, "weights": {"name": "file", "options": {"file": str(file)}}})
-    model = build_pretrained(architecture(DERE), choice, Layout(tmp_path))
+    model, _ = build_pretrained(architecture(DERE), choice, Layout(tmp_path))
     assert torch.equal(model.state_dict()["features.0.0.weight"], trained.state_dict()["features.0.0.weight"])
     with pytest.raises(FoldlineError, match="weights are of another network"):
         build_pretrained(architecture(DERE, options={"filters": 4}), choice, Layout(tmp_path))

@@ -11,6 +11,7 @@ import yaml
 
 from foldline.cli import main
 from foldline.core.competition import load_competition
+from foldline.core.own_code import keep
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.engine.new_files import predict_files
@@ -51,7 +52,13 @@ class Project:
         self.write("competition", self.facts)
         self.write(
             "quick",
-            {**RUN, "data": {"image_size": 32}, "train": {**RUN["train"], "epochs": 10}, "augment": {"recipe": "none"}},
+            {
+                **RUN,
+                "data": {"image_size": 32},
+                "train": {**RUN["train"], "epochs": 6},
+                "augment": {"recipe": "none"},
+                "model": {"name": "test_resnet", "weights": "none"},
+            },
         )
 
     def write(self, name: str, content: dict[str, Any]) -> None:
@@ -115,7 +122,10 @@ def test_predictions_and_scores_are_those_of_each_target(project: Project) -> No
 
 def test_the_activation_of_each_target_stands_in_the_record(project: Project) -> None:
     meta = json.loads((project.layout.fold("bars", "quick", 0) / "meta.json").read_text())
-    assert meta["activation"] == "blocks(softmax:3|softmax:2|identity:1)"
+    rows = read_csv(project.layout.folds("bars"))
+    others = rows.loc[rows["fold"] != "0", "target_width"].astype(float).to_numpy()
+    scale = f"scaled({float(others.mean())!r},{float(others.std())!r})"
+    assert meta["activation"] == f"blocks(softmax:3|softmax:2|{scale}:1)"
 
 
 @pytest.mark.parametrize(
@@ -215,3 +225,4 @@ def test_a_metric_of_the_users_own_scores_one_of_the_targets(project: Project) -
     prediction = np.array([[1.0, 0, 0, 1, 0, 0], [0.0, 1, 0, 1, 0, 0]])
     found = score(metric, right, prediction, task=facts.task.of(OUTPUTS))
     assert found == pytest.approx((3 * 0.5 + 1) / 4)
+    assert set(keep(project.root / "kept", [facts.metric])) == {"own.py"}

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.tables import atomic_path
 
+IN_METRIC = re.compile(r"[^\s()*]+:\w+(?=\()")  # a function of one's own in a metric of several targets
 KEPT = "code"  # the folder inside a fold's
 SETTINGS = ("model.name", "augment.recipe", "sampling.function", "loss.name")  # what trained weights depend on
 WRITE = "write file.py:name (the file in configs/<comp>/ or in the project folder), or module:name"
@@ -45,7 +47,7 @@ def locate(layout: Layout, comp: str, name: str) -> str:
         FoldlineError: there is no such file.
     """
     if "(" in name:  # a metric of several targets: each name in it
-        return re.sub(r"[^\s()*]+:\w+(?=\()", lambda match: locate(layout, comp, match[0]), name)
+        return IN_METRIC.sub(lambda match: locate(layout, comp, match[0]), name)
     file, _, function = name.rpartition(":")
     if not file.endswith(".py") or Path(file).is_absolute():
         return name
@@ -136,7 +138,8 @@ def keep(folder: Path, names: Sequence[str]) -> dict[str, str]:
         FoldlineError: two of them have the same name.
     """
     hashes: dict[str, str] = {}
-    for name in names:
+    parts = [IN_METRIC.findall(name) if "(" in name else [name] for name in names]
+    for name in chain.from_iterable(parts):
         path = Path(name.rpartition(":")[0]).absolute()
         if path.suffix != ".py":
             continue

@@ -1,8 +1,9 @@
 """The choices of a run, read from `configs/<comp>/<run>.yaml`. One way to solve a competition."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from foldline.core.choices import MOVED, Average, Clip, Head, Mix, Pseudo, Schedule, Teacher, Weights
 from foldline.core.errors import FoldlineError
@@ -32,6 +33,15 @@ class Model(Strict):
     )
     checkpointing: bool = Field(False, description="gradient checkpointing: less memory, a slower step")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of this network in timm")
+
+    @field_validator("name")
+    @classmethod
+    def _without_owner(cls, name: str) -> str:
+        owner = re.match(r"((hf[-_]hub|timm):(timm/)?|timm/)", name)
+        if owner or name.startswith("local-dir:"):
+            shown = name[owner.end() :] if owner else "resnet18 (weights: {name: file, options: {file: ...}})"
+            raise ValueError(f"timm's names stand alone here: name: {shown}")
+        return name
 
 
 class Data(Strict):

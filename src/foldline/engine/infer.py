@@ -30,7 +30,7 @@ def predict(
     precision: Precision,
     *,
     views: Sequence[str],
-    activation: str,
+    activation: str | Sequence[str],
     batch_size: int,
     title: str = "predicting",
 ) -> Annotated[Array, "models rows outputs"]:
@@ -39,11 +39,13 @@ def predict(
     Args:
         pixels: [images, height, width, channels] uint8.
         rows: which image each row is, and its metadata; the truth is not looked at.
+        activation: of all models, or of each.
         batch_size: images a batch, before views.
 
     Returns:
         [models, rows, outputs] float64.
     """
+    activations = [activation] * len(models) if isinstance(activation, str) else activation
     for model in models:
         model.eval()
     parts = []
@@ -55,7 +57,8 @@ def predict(
             metadata = _metadata(rows, place, len(views), device)
             with precision.autocast(device):
                 logits = torch.stack([model(x, *metadata) for model in models])
-            prob = activate(logits.double() if device.type != "mps" else logits.float(), activation)
+            logits = logits.double() if device.type != "mps" else logits.float()
+            prob = torch.stack([activate(own, name) for own, name in zip(logits, activations, strict=True)])
             parts.append(prob.view(len(models), len(views), len(images), -1).mean(1).cpu())
     return torch.cat(parts, dim=1).double().numpy()
 

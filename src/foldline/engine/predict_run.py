@@ -21,7 +21,7 @@ from foldline.core.tables import read_parquet, sha256_files, sha256_json
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, load_state
-from foldline.engine.losses import Teacher, require_distillable
+from foldline.engine.losses import Teacher, kind_of, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem, RowArrays, open_problem
@@ -121,7 +121,7 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     where = f"loss.teacher: {name}"
     require_same(meta, folds=problem.folds.sha256, where=where)
     same = (int(problem.cache.pixels.shape[3]), problem.objective.activation)
-    if (meta.channels, meta.activation) != same or meta.architecture.get("metadata_features"):
+    if (meta.channels, kind_of(meta.activation)) != same or meta.architecture.get("metadata_features"):
         raise FoldlineError(
             "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata",
             where=where,
@@ -144,7 +144,8 @@ def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.M
         parts = zip(metas, models, own_rows, titles, strict=True)
         return np.stack([_predict(problem, *part).mean(axis=0) for part in parts])
     flat = [model for own in models for model in own]
-    prob = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds")
+    activations = [meta.activation for meta, own in zip(metas, models, strict=True) for _ in own]
+    prob = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds", activations)
     mean: Array = prob.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
     return mean
 
@@ -195,12 +196,19 @@ def _is_whole(path: Path, meta: FoldMeta) -> bool:
     return bool(now)
 
 
-def _predict(problem: Problem, meta: FoldMeta, models: list[nn.Module], rows: RowArrays, title: str) -> Array:
-    """[models, rows, outputs] each model's predictions."""
+def _predict(
+    problem: Problem,
+    meta: FoldMeta,
+    models: list[nn.Module],
+    rows: RowArrays,
+    title: str,
+    activations: list[str] | None = None,
+) -> Array:
+    """[models, rows, outputs] each model's predictions; `activations`: of each, where they are of several folds."""
     return predict(
         models, problem.cache.pixels, rows, Preprocessing(meta.mean, meta.std, meta.interpolation),
         problem.device, precision_of(meta, problem.device), views=problem.run.predict.views,
-        activation=meta.activation, batch_size=problem.run.predict.batch_size, title=title,
+        activation=activations or meta.activation, batch_size=problem.run.predict.batch_size, title=title,
     )  # fmt: skip
 
 

@@ -18,18 +18,19 @@ from torch import Tensor
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
-from foldline.core.own_code import locate, located
+from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
-from foldline.engine.losses import Objective, Teacher, build_objective
+from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.mix import require_mixable
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.backbone import require_known
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
@@ -86,11 +87,20 @@ class Problem:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the run minimises, but for balanced class weights, which are each fold's own."""
-        return self.objective_of(self.truth)
+        """What the run minimises, but for balanced class weights and the scale of numbers: each fold has its own."""
+        return self._objective(self.truth, None)
 
-    def objective_of(self, truth: NDArray[np.float64]) -> Objective:
-        """What a fold minimises; classes are counted on the rows that it trains on, never on its own."""
+    def objective_of(self, fold: int, truth: NDArray[np.float64] | None = None) -> Objective:
+        """What a fold minimises, by the rows that it trains on, never by its own.
+
+        Args:
+            truth: of all rows that it trains on, whose classes are counted; None: the competition's alone, whose
+                numbers' mean and deviation are the scale.
+        """
+        labels = self.truth[self.own(fold, train=True)]
+        return self._objective(labels if truth is None else truth, labels)
+
+    def _objective(self, truth: NDArray[np.float64], labels: NDArray[np.float64] | None) -> Objective:
         run, folds = self.located, self.folds
         return build_objective(
             run.loss,
@@ -99,6 +109,7 @@ class Problem:
             truth,
             bounds=self.facts.submission.bounds,
             scale=run.model.head.options.get("scale", 30.0),
+            labels=labels,
         )
 
     @property
@@ -171,6 +182,8 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
         require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
     require_mixable(run.augment.mix, facts.task)
     _require_one_head(run)
+    if not is_own(run.model.name):
+        require_known(run.model.name)
     folds = load_folds(layout, comp)
     extra = listed_rows(layout, folds, run.extra)
     where = layout.relative(layout.folds(comp))
@@ -248,7 +261,8 @@ class FoldJob:
 
 
 def target_tensor(truth: Array, job: FoldJob) -> Tensor:
-    """[rows] int64 class indices, or [rows, outputs] float32."""
+    """[rows] int64 class indices, or [rows, outputs] float32, numbers as the logits that they are learnt as."""
     if job.task.single_label:
         return torch.from_numpy(truth).long()
+    truth = as_logits(truth, job.task, job.objective.activation)
     return torch.from_numpy(hot_truth(truth, job.task, len(job.outputs)))

@@ -4,21 +4,24 @@ Reads weights and, for a probe, the images; writes the features into the cache f
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.own_code import sha256
 from foldline.core.progress import Progress, say
-from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
 from foldline.core.records.seal import Seal
 from foldline.core.run import Probe
 from foldline.core.tables import atomic_path, sha256_file, sha256_json
+from foldline.engine.losses import as_logits, center_and_spread, kind_of
+from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
 from foldline.images.batches import evaluation_batches
 from foldline.images.resize import side_at
@@ -31,11 +34,14 @@ from foldline.models.backbone import (
     set_checkpointing,
     state_sha256,
 )
+from foldline.models.heads import classifier_name
 from foldline.models.licences import licence_note
-from foldline.models.probe import Features, fit_head, frozen_features, start_classifier
-from foldline.models.weights import state_from
+from foldline.models.probe import Features, FittedHead, fit_head, frozen_features, start_classifier
+from foldline.models.weights import odd_names, state_from
 
 MOST_FEATURES = 4e9  # numbers of the probe's table: 32 GB as float64
+_UNFIT = (AssertionError, RuntimeError, ValueError, LookupError, TypeError, FoldlineError)
+INVERTED = ("scaled", "bounded")  # activations of numbers: the probe predicts what they are made of
 MOST_WORK = 1e12  # times outputs: some minutes for each pass of the solver
 FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
@@ -48,6 +54,12 @@ class StartingWeights:
     preprocessing: Preprocessing
     sha256: str
     features: Features | None
+    taken: dict[int | None, TakenWeights] = field(default_factory=dict)  # by fold, or of all folds: None
+    heads: dict[int, FittedHead] = field(default_factory=dict)  # of the folds that were asked for
+
+    def joins(self, problem: Problem, fold: int) -> bool:
+        """Whether the fold's start is averaged with what training makes of it (`train.keep_start`)."""
+        return problem.run.train.keep_start and self._head(problem, fold).joins(problem.folds.task)
 
     def for_fold(self, problem: Problem, fold: int) -> nn.Module:
         """A fresh network on the device, its classifier fitted on the fold's training rows where there is a probe."""
@@ -56,16 +68,29 @@ class StartingWeights:
         model = build(problem.architecture)
         model.load_state_dict(self.model.state_dict())
         if run.model.weights.name == "run":
-            state_from(_warm_start(problem, fold), model)
-        if run.train.probe is not None and self.features is not None:
-            rows, folds = problem.own(fold, train=True), problem.folds
-            head = fit_head(
-                self.features[:, rows], problem.truth[rows], folds.task, len(folds.outputs), run.train.probe.c
-            )
-            start_classifier(model, *head)
+            path, meta = _warm_start(problem, fold)
+            self.taken[fold] = state_from(path, model)
+            _rescale(model, self.taken[fold], meta.activation, problem.objective_of(fold).activation)
+        if run.train.probe is not None:
+            start_classifier(model, self._head(problem, fold))
         if run.model.checkpointing:
             set_checkpointing(model)
         return model.to(problem.device)
+
+    def _head(self, problem: Problem, fold: int) -> FittedHead:
+        """The probe of the fold's training rows, fitted once; where a constant is better, that is said."""
+        probe, folds = problem.run.train.probe, problem.folds
+        assert probe is not None
+        assert self.features is not None
+        if fold not in self.heads:
+            rows = problem.own(fold, train=True)
+            truth = as_logits(problem.truth[rows], folds.task, problem.objective_of(fold).activation, INVERTED)
+            parts = folds.frame["fold"].to_numpy()[rows]
+            head = fit_head(self.features[:, rows], truth, folds.task, len(folds.outputs), probe.c, parts)
+            if head.poor.any():
+                _say_poor(problem, fold, head)
+            self.heads[fold] = head
+        return self.heads[fold]
 
 
 def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights:
@@ -80,25 +105,60 @@ def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights
     if run.model.weights.name == "run":
         for fold in folds:
             _warm_start(problem, fold)
-        model = build(problem.architecture)
+        model, taken = build(problem.architecture), None
     else:
-        model = build_pretrained(problem.architecture, run.model, problem.layout)
+        model, taken = build_pretrained(problem.architecture, run.model, problem.layout)
+    if taken is not None:
+        say(f"{'warning: ' if taken.share < 1 else ''}weights: {taken.in_words()}")
     note = licence_note(run.model.name) if run.model.weights.name == "hub" else ""
     if note:
         say(f"note: {note}")
-    _require_growing(problem, model)
+    _require_sizes(problem, model)
+    _require_batch(problem, model, folds)
     preprocessing = preprocessing_of(model, int(problem.cache.pixels.shape[3]))
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
     if probe is not None:
-        _require_small(problem, model, len(probe.views))
+        _require_probe(problem, model, len(probe.views))
     features = None if probe is None else _features(problem, model, preprocessing, probe, digest)
-    return StartingWeights(model, preprocessing, digest, features)
+    return StartingWeights(model, preprocessing, digest, features, {} if taken is None else {None: taken})
 
 
-def _require_small(problem: Problem, model: nn.Module, views: int) -> None:
-    """Raises FoldlineError where fitting a probe would take hours: it is for thousands of rows, not millions."""
+@torch.no_grad()
+def _rescale(model: nn.Module, taken: TakenWeights, theirs: str, ours: str) -> None:
+    """Makes a head that was learnt with numbers in one scale, and taken over, predict the same numbers in another."""
+    if kind_of(theirs) == kind_of(ours) and theirs != ours:
+        name = classifier_name(model)
+        head = model.get_submodule(name)
+        assert isinstance(head, nn.Linear)
+        if any(odd.startswith(f"{name}.") for odd in odd_names(taken)):
+            return
+        (center, spread), (own, by) = (center_and_spread(name, head.out_features) for name in (theirs, ours))
+        head.weight.mul_((spread / by)[:, None].to(head.weight))
+        head.bias.mul_((spread / by).to(head.bias)).add_(((center - own) / by).to(head.bias))
+
+
+def _say_poor(problem: Problem, fold: int, head: FittedHead) -> None:
+    """That a constant stands in the probe's place."""
+    names = [name for name, poor in zip(problem.folds.outputs, head.poor, strict=True) if poor]
+    what = "" if head.poor.all() else f" for {first_few(names)}"
+    kept = problem.run.train.keep_start and not head.joins(problem.folds.task)
+    say(
+        f"warning: fold {fold}: the probe{what} is worse than a constant on training rows that were held out of it: "
+        f"training starts from the constant{', and the start is not averaged in (train.keep_start)' if kept else ''}"
+    )
+
+
+def _require_probe(problem: Problem, model: nn.Module, views: int) -> None:
+    """Raises FoldlineError where the loss wants other logits than a probe's, or where fitting one would take hours:
+    it is for thousands of rows, not millions."""
     rows, outputs = len(problem.folds.frame), len(problem.folds.outputs)
+    if problem.objective.logits != outputs:
+        raise FoldlineError(
+            f"a probe has a logit for each of {outputs} outputs, and this loss has {problem.objective.logits} logits",
+            where="train.probe, loss.name",
+            next="leave train.probe out, or take loss.name: auto",
+        )
     size = rows * views * classifier(model).in_features
     if size > MOST_FEATURES or size * outputs > MOST_WORK:
         raise FoldlineError(
@@ -109,26 +169,60 @@ def _require_small(problem: Problem, model: nn.Module, views: int) -> None:
 
 
 @torch.no_grad()
-def _require_growing(problem: Problem, model: nn.Module) -> None:
-    """Raises FoldlineError where pictures shall grow and the network takes one size alone."""
+def _require_sizes(problem: Problem, model: nn.Module) -> None:
+    """Raises FoldlineError where the network does not take pictures of the run's size, or of the first that grows."""
     run, architecture = problem.run, problem.architecture
-    if run.data.grow_from == 1:
+    sides = {"data.image_size": run.data.height_width}
+    if run.data.grow_from < 1:
+        first = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)
+        sides = {"data.grow_from": first, **sides}
+    for setting, side in sides.items():
+        try:
+            model.eval()(*_black(problem, side, 2))
+        except _UNFIT as error:
+            grows = "leave data.grow_from out, choose a larger one, or another backbone"
+            raise FoldlineError(
+                f"'{architecture.name}' does not take pictures of {side[0]} x {side[1]} px: "
+                f"{' '.join(str(error).split())}",
+                where=setting,
+                next=grows if setting == "data.grow_from" else "choose another size, or another backbone",
+            ) from error
+    model.train()  # some networks keep what they computed from their weights while they only predict
+
+
+@torch.no_grad()
+def _require_batch(problem: Problem, model: nn.Module, folds: list[int]) -> None:
+    """Raises FoldlineError where a batch of one picture leaves a batch-norm one value a channel to take a mean of.
+
+    An epoch's last batch is never smaller than the others: what is over is left out (`images.batches`).
+    """
+    run = problem.run
+    batch = min(run.train.batch_size, *(len(problem.own(fold, train=True)) for fold in folds))
+    if batch > 1 or not run.train.epochs:
         return
     side = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)
-    inputs = [torch.zeros(2, architecture.channels, *side)]
-    inputs += [torch.zeros(2, architecture.metadata_features)] if architecture.metadata_features else []
+    tried = deepcopy(model).train()
+    set_batch_norm(tried, run.train.batch_norm)
     try:
-        model.eval()(*inputs)
-    except (AssertionError, RuntimeError, ValueError, FoldlineError) as error:
+        tried(*_black(problem, side, 1))
+    except ValueError as error:  # torch's: "Expected more than 1 value per channel when training"
         raise FoldlineError(
-            f"'{architecture.name}' does not take pictures of {side[0]} x {side[1]} px: {' '.join(str(error).split())}",
-            where="data.grow_from",
-            next="leave data.grow_from out, choose a larger one, or another backbone",
+            "the network's batch-norms need more than one value, and a batch has one picture",
+            where=f"train.batch_size: {run.train.batch_size}",
+            next="raise train.batch_size (optim.accumulate does not help here), or set train.batch_norm: frozen",
         ) from error
 
 
-def _warm_start(problem: Problem, fold: int) -> Path:
-    """The weights of the same fold of the run that `model.weights` names.
+def _black(problem: Problem, side: tuple[int, int], pictures: int) -> list[torch.Tensor]:
+    """What the network takes, all zeros."""
+    architecture = problem.architecture
+    inputs = [torch.zeros(pictures, architecture.channels, *side)]
+    features = architecture.metadata_features
+    return [*inputs, torch.zeros(pictures, features)] if features else inputs
+
+
+def _warm_start(problem: Problem, fold: int) -> tuple[Path, FoldMeta]:
+    """The weights of the same fold of the run that `model.weights` names, and its meta.
 
     Raises:
         FoldlineError: that fold is not trained, or on other folds, so that its network may have seen this fold's rows.
@@ -139,7 +233,7 @@ def _warm_start(problem: Problem, fold: int) -> Path:
     require_same(meta, folds=problem.folds.sha256, where="model.weights")
     if problem.run.train.probe is not None:
         raise FoldlineError("a probe needs one network for all folds", where="train.probe", next="leave it out")
-    return folder / "model.safetensors"
+    return folder / "model.safetensors", meta
 
 
 def _refuse_leak(problem: Problem, folds: list[int]) -> None:

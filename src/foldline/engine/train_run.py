@@ -24,6 +24,7 @@ from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.loop.fit import Fitted, fit_fold, time_one_step, write_log
+from foldline.engine.losses import kind_of
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.machine.precision import Precision, choose_precision
 from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
@@ -89,15 +90,18 @@ def make_job(
 ) -> FoldJob:
     """What fitting the fold needs, in fp32 until the precision is chosen."""
     run, train = problem.run, problem.train_rows(fold)
+    objective = problem.objective_of(fold, train.truth)
     made_from = {
         "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
         "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),
     }  # fmt: skip
+    if objective.activation != kind_of(objective.activation):
+        made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
         pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
-        objective=problem.objective_of(train.truth), device=problem.device, precision=Precision("fp32", "", {}),
+        objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch,
     )  # fmt: skip
@@ -126,8 +130,9 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
     """Weights, validation predictions, log, then meta; the resume point goes last."""
     last = job.run.train.select == "last"
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
-    start_weights = cpu_copy(start.for_fold(problem, job.fold).state_dict()) if job.run.train.keep_start else None
-    members = {"model.safetensors": chosen} | ({} if start_weights is None else {"start.safetensors": start_weights})
+    members = {"model.safetensors": chosen}
+    if start.joins(problem, job.fold):
+        members["start.safetensors"] = cpu_copy(start.for_fold(problem, job.fold).state_dict())
     for file, weights in members.items():
         save_weights(job.folder / file, weights)
     save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
@@ -160,6 +165,7 @@ def _meta(
     last_epoch = len(fitted.log) - 1
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
+    taken = start.taken.get(job.fold, start.taken.get(None))
     hashes = FoldHashes(
         folds=problem.folds.sha256, run=run_sha256(run), pretrained=start.sha256, weights=weights_sha256(members),
         inputs=job.made_from["inputs"], code=code,
@@ -179,7 +185,7 @@ def _meta(
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
-        rows_train=len(job.train), rows_valid=len(job.valid),
+        rows_train=len(job.train), rows_valid=len(job.valid), **({} if taken is None else {"taken": taken}),
     )  # fmt: skip
 
 

@@ -12,12 +12,13 @@ from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.own_code import is_own
 from foldline.core.paths import Layout
+from foldline.core.records.fold_meta import TakenWeights
 from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.heads import attach_head, require_pool
 from foldline.models.own import own_network
-from foldline.models.weights import State, state_from, timm_state, weights_file
+from foldline.models.weights import State, state_from, timm_state, watched, weights_file
 
 # Arguments of timm that have a setting of their own, or that would make something else than a classifier.
 _NOT_OPTIONS = {
@@ -85,22 +86,35 @@ def _timm_network(name: str, arguments: dict[str, Any]) -> nn.Module:
                 return _timm_network(name, {key: value for key, value in arguments.items() if key != rate})
         raise FoldlineError(
             f"'{name}' does not take a setting: {_short(error)}",
-            where="model.pool" if "pool" in str(error) else "model",
-            next="leave this setting out",
+            where="model.pool" if "pool" in str(error) else "model, data.image_size",
+            next="leave this setting out, or choose another size",
         ) from error
 
 
 def require_known(name: str) -> None:
-    """Raises FoldlineError for a name that timm does not know; lists those that are like it."""
-    if not timm.is_model(name):
-        like = timm.list_models(f"*{name}*")
-        if not like:
-            raise unknown("backbone", name, timm.list_models(), where="model.name")
+    """Raises FoldlineError for a name, or a tag of weights after its dot, that timm does not know; lists those that are
+    like it."""
+    plain, _, tag = name.partition(".")
+    if not timm.is_model(plain):
+        text = plain.strip().lower().rpartition("/")[2]
+        like = sorted(timm.list_models(f"*{text}*"), key=lambda known: (not known.startswith(text), len(known), known))
+        if not text or not like:
+            raise unknown("backbone", plain, timm.list_models(), where="model.name")
         raise FoldlineError(f"unknown backbone '{name}'", where="model.name", next=f"timm has: {', '.join(like[:10])}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        raise FoldlineError(
+            f"'{plain}' has no weights tagged '{tag}'",
+            where="model.name",
+            next=f"its tags: {', '.join(tags) or 'none'}; without one timm's usual weights are taken",
+        )
 
 
-def build_pretrained(architecture: Architecture, choice: Model, layout: Layout) -> nn.Module:
-    """The network with the pretrained weights that the run names; a new classifier of `outputs` units.
+def build_pretrained(
+    architecture: Architecture, choice: Model, layout: Layout
+) -> tuple[nn.Module, TakenWeights | None]:
+    """The network with the pretrained weights that the run names, and what it took of them; a new classifier of
+    `outputs` units.
 
     Weights of another run (`run`) belong to a fold, which is not known here: the network is random, and
     `weights.state_from` fills it.
@@ -109,17 +123,19 @@ def build_pretrained(architecture: Architecture, choice: Model, layout: Layout) 
         FoldlineError: an unknown name, weights that cannot be reached or do not fit.
     """
     if choice.weights.name in ("none", "run"):
-        return build(architecture)
+        return build(architecture), None
     if choice.weights.name == "hub":
         return _from_hub(architecture)
     if is_own(architecture.name):
         model = build(architecture)
-        state_from(weights_file(choice.weights, layout), model)
-        return model
+        return model, state_from(weights_file(choice.weights, layout), model)
     require_known(architecture.name)
-    state = timm_state(choice.weights, timm.create_model(architecture.name), layout)
+    state, prefix = timm_state(choice.weights, timm.create_model(architecture.name), layout)
+    found: list[TakenWeights] = []
+    overlay = {"state_dict": state, "custom_load": False}
     try:
-        return build(architecture, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False})
+        with watched(found, prefix, f"model.weights: {choice.weights.options['file']}"):
+            return build(architecture, pretrained=True, pretrained_cfg_overlay=overlay), found[0]
     except RuntimeError as error:
         raise FoldlineError(
             f"these weights do not fit '{architecture.name}': {_short(error)}",
@@ -128,8 +144,9 @@ def build_pretrained(architecture: Architecture, choice: Model, layout: Layout) 
         ) from error
 
 
-def _from_hub(architecture: Architecture) -> nn.Module:
-    """timm's own weights. Whatever a hub client raises, the person gets the three ways out."""
+def _from_hub(architecture: Architecture) -> tuple[nn.Module, TakenWeights | None]:
+    """timm's own weights, and what of them was taken where they came as a state dict. Whatever a hub client raises, the
+    person gets the three ways out."""
     config = None
     if not is_own(architecture.name):
         require_known(architecture.name)
@@ -140,8 +157,10 @@ def _from_hub(architecture: Architecture) -> nn.Module:
             where="model.weights: hub",
             next="set model.weights: none, or give a file (model.weights.name: file), or choose another backbone",
         )
+    found: list[TakenWeights] = []
     try:
-        return build(architecture, pretrained=True)
+        with watched(found, "", "model.weights: hub"):
+            return build(architecture, pretrained=True), next(iter(found), None)
     except (OSError, RuntimeError) as error:
         raise FoldlineError(
             f"cannot get the pretrained weights of '{architecture.name}': {_short(error)}",

@@ -5,19 +5,23 @@ https://arxiv.org/abs/2202.10054: a head that fits the features first keeps fine
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Task, hot_truth
 from foldline.images.batches import normalise
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import classifier
 
 Features = NDArray[np.float32]
+LEAST_SCALE = 0.3  # of the features' root mean square deviation
+MOST_JUDGED = 10_000  # rows on which the probe is held against a constant, and that it is fitted on for that
+PARTS = 5  # at most, that are held out in turn
 
 
 @torch.inference_mode()
@@ -44,29 +48,119 @@ def frozen_features(
     return result
 
 
-def fit_head(features: Features, truth: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
-    """A regularised linear model of each target on scaled features, as weight and bias of the classifier layer.
+@dataclass(frozen=True)
+class FittedHead:
+    """A linear head, for features as they come.
+
+    Attributes:
+        weight: [outputs, features]; bias: [outputs].
+        poor: [outputs] whether a constant was better on rows that the fit had not seen: it stands here instead.
+    """
+
+    weight: Array
+    bias: Array
+    poor: NDArray[np.bool_]
+
+    def joins(self, task: Task) -> bool:
+        """Whether its predictions may be averaged with others': a constant would only draw them together. Of sets of
+        labels it leaves the order of the rows alone, so one label that is no constant is enough."""
+        poor = [(block.task.label_sets, self.poor[block.columns]) for block in task.blocks]
+        return not any(mask.all() if sets else mask.any() for sets, mask in poor)
+
+
+def fit_head(
+    features: Features, truth: Array, task: Task, outputs: int, c: float, parts: NDArray[np.int64]
+) -> FittedHead:
+    """A regularised linear model of each target on scaled features; a constant where that is the better one.
+
+    What is better is seen on one part of the rows after the other, by fits on the rest: the probe has many features
+    and few rows, and no row of the fold's validation may be asked.
 
     Args:
         features: [views, rows, features]; each view counts as a row of its own.
-        truth: as `core.task.Task.truth` gives it.
+        truth: as `core.task.Task.truth` gives it, numbers as logits (`engine.losses.as_logits`).
         outputs: how many numbers the network predicts.
         c: inverse strength of the L2 penalty.
-
-    Returns:
-        weight [outputs, features] and bias [outputs], for features that are not scaled.
+        parts: [rows] which rows are held out together: their folds.
     """
+    weight, bias = _fit_blocks(features, truth, task, outputs, c)
+    poor = _worse_than_constant(features, truth, task, outputs, c, parts)
+    constant = _constant(truth, task, outputs)
+    return FittedHead(np.where(poor[:, None], 0.0, weight), np.where(poor, constant, bias), poor)
+
+
+def _fit_blocks(features: Features, truth: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
+    """Weight [outputs, features] and bias [outputs], for features that are not scaled."""
     stacked = features.reshape(-1, features.shape[2]).astype(np.float64)
     mean, scale = stacked.mean(axis=0), stacked.std(axis=0)
-    scale[scale < 1e-6] = 1.0  # a dead feature carries nothing
-    scaled = (stacked - mean) / scale
     labels = np.concatenate([truth] * features.shape[0])
-    heads = [
-        _fit(scaled, block.truth(labels), block.task, len(range(outputs)[block.columns]), c) for block in task.blocks
-    ]
+    heads = []
+    for block in task.blocks:
+        scales = _scales(scale, block.task)
+        size = len(range(outputs)[block.columns])
+        weight, bias = _fit((stacked - mean) / scales, block.truth(labels), block.task, size, c)
+        heads.append((weight / scales, bias - (weight / scales) @ mean))
     weight, bias = (np.concatenate(parts) for parts in zip(*heads, strict=True))
-    weight = weight / scale
-    return weight, bias - weight @ mean
+    return weight, bias
+
+
+def _scales(std: Array, task: Task) -> Array:
+    """[features] what they are divided by. A feature that is alive in a row or two of hundreds has a tiny deviation;
+    divided by that, a new row's is thousands of deviations away and outweighs all others. A probability ends at 1,
+    and so bears with it; a number does not, and there no feature is made larger than `LEAST_SCALE` allows."""
+    least = 0.0 if task.single_label else LEAST_SCALE * float(np.sqrt((std**2).mean()))
+    scale = np.maximum(std, least)
+    scale[scale < 1e-6] = 1.0  # a dead feature carries nothing
+    return np.asarray(scale)
+
+
+def _worse_than_constant(
+    features: Features, truth: Array, task: Task, outputs: int, c: float, parts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """[outputs] whether fits without each part of the rows do not predict these parts better than constants do, by
+    more than twice the standard error of the difference."""
+    few = np.arange(len(parts))[:: -(-len(parts) // MOST_JUDGED)]
+    _, part = np.unique(parts[few], return_inverse=True)
+    part = (part if part.any() else np.arange(len(few))) % PARTS
+    gained = np.empty((len(few), outputs))
+    for number in np.unique(part):
+        now = part == number
+        rest, held = few[~now], few[now]
+        if not len(rest):
+            return np.zeros(outputs, dtype=bool)
+        weight, bias = _fit_blocks(features[:1, rest], truth[rest], task, outputs, c)
+        logits = features[0, held].astype(np.float64) @ weight.T + bias
+        constant = np.broadcast_to(_constant(truth[rest], task, outputs), logits.shape)
+        gained[now] = _losses(constant, truth[held], task) - _losses(logits, truth[held], task)
+    return np.asarray(gained.mean(axis=0) <= 2 * gained.std(axis=0) / np.sqrt(len(gained)))
+
+
+def _constant(truth: Array, task: Task, outputs: int) -> Array:
+    """[outputs] the logits that predict best without looking at the picture; half a row more of each class."""
+    mean = hot_truth(truth, task, outputs).mean(axis=0, dtype=np.float64)
+    result = np.empty(outputs)
+    for block in task.blocks:
+        part, half = mean[block.columns], 0.5 / len(truth)
+        if block.task.has_classes:
+            part = np.log(part + half) - (0.0 if block.task.exclusive else np.log(1 - part + half))
+        result[block.columns] = part
+    return result
+
+
+def _losses(logits: Array, truth: Array, task: Task) -> Array:
+    """[rows, outputs] the squared error of a number, the log loss of a label; of classes that exclude each other all
+    have the same."""
+    hot = hot_truth(truth, task, logits.shape[1]).astype(np.float64)
+    result = np.empty(logits.shape)
+    for block in task.blocks:
+        x, y = logits[:, block.columns], hot[:, block.columns]
+        if not block.task.has_classes:
+            result[:, block.columns] = (x - y) ** 2
+        elif block.task.exclusive:
+            result[:, block.columns] = (np.logaddexp.reduce(x, axis=1) - (x * y).sum(axis=1))[:, None]
+        else:
+            result[:, block.columns] = np.logaddexp(0, x) - x * y
+    return result
 
 
 def _fit(x: Array, labels: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
@@ -103,8 +197,8 @@ def _logistic(x: Array, labels: Array, weights: Array | None, outputs: int, c: f
 
 
 @torch.no_grad()
-def start_classifier(model: nn.Module, weight: Array, bias: Array) -> None:
+def start_classifier(model: nn.Module, fitted: FittedHead) -> None:
     """Copies a fitted head into the network's last layer."""
     head = classifier(model)
-    head.weight.copy_(torch.from_numpy(weight).to(head.weight))
-    head.bias.copy_(torch.from_numpy(bias).to(head.bias))
+    head.weight.copy_(torch.from_numpy(fitted.weight).to(head.weight))
+    head.bias.copy_(torch.from_numpy(fitted.bias).to(head.bias))

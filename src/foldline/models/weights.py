@@ -6,6 +6,8 @@ Reads the file that the run's `model.weights` names; a package's weights are fet
 
 import pickle
 import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,27 @@ from torch import Tensor, nn
 from foldline.core.choices import Weights
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.records.fold_meta import TakenWeights
 from foldline.core.tables import require_file, sha256_file
 from foldline.sources.packages import file_from_wheel
 
 State = dict[str, Tensor]
+PREFIXES = (
+    "module.",
+    "_orig_mod.",
+    "model.",
+    "backbone.",
+    "network.",
+    "net.",
+    "encoder.",
+)  # what wrappers put before names
+LEAST_TAKEN = 0.9  # of the backbone's numbers: random ones among them undo what the others have learnt
+COUNTER = "num_batches_tracked"
+_BROKEN = (
+    pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError, ValueError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
@@ -53,37 +72,74 @@ def _efficientnet_pytorch(state: State, model: nn.Module) -> State:
     return renamed
 
 
-def read_state(path: Path, *, next: str = "give a .safetensors file, or a state dict saved by torch.save") -> State:
+def read_state(
+    path: Path,
+    own: Collection[str] = (),
+    *,
+    next: str = "give a .safetensors file, or a state dict saved by torch.save",
+) -> State:
     """The tensors of a weights file: safetensors, or a state dict that torch loads without running code.
 
+    Of a checkpoint that holds several (`state_dict`, `model`, `ema` ...) it is the one with most names of the network,
+    of equals an average of the weights (`ema`).
+
     Args:
+        own: the network's names.
         next: what to do where it is broken.
 
     Raises:
-        FoldlineError: the file is missing, broken, or holds more than tensors.
+        FoldlineError: the file is missing, broken, or holds no named tensors.
     """
     require_file(path, next=next)
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+    except _BROKEN as error:
         raise FoldlineError(
-            f"not a file of weights: {str(error).splitlines()[0]}",
+            f"not a file of weights ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})",
             where=str(path),
             next=next,
         ) from error
-    return _only_tensors(content, path)
+    found = list(_state_dicts(content, ""))
+    if not found:
+        keys = f"; it has {first_few([str(key) for key in content])}" if isinstance(content, dict) else ""
+        raise FoldlineError(f"holds no state dict (names and tensors){keys}", where=str(path))
+
+    def value(place_and_state: tuple[str, State]) -> tuple[int, bool, int]:
+        place, state = place_and_state
+        plain, _ = plain_names(state, own)
+        return len(plain.keys() & set(own)), "ema" in place, sum(tensor.numel() for tensor in state.values())
+
+    place, state = max(found, key=value)
+    if len(found) > 1:
+        say(f"weights: of {first_few([name for name, _ in found])} in {path.name} '{place}' is taken")
+    return state
 
 
-def _only_tensors(content: Any, path: Path) -> State:
-    """The state dict in a checkpoint, which may lie under `state_dict` or `model`."""
-    for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise FoldlineError("holds no state dict (names and tensors)", where=str(path))
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+def _state_dicts(content: Any, place: str) -> Iterator[tuple[str, State]]:
+    """Every mapping of names to tensors in a checkpoint, and its place there."""
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        return
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        yield place or "the file", content
+        return
+    for key, value in content.items():
+        yield from _state_dicts(value, f"{place}.{key}" if place else key)
+
+
+def plain_names(state: State, own: Collection[str]) -> tuple[State, str]:
+    """The state dict without the prefixes of wrappers (Lightning's `model.`, `_orig_mod.` of torch.compile ...) that
+    most of its names have and most of the network's have not; and these prefixes together."""
+    taken = ""
+    while prefix := next((p for p in PREFIXES if _most_begin(state, p) and not _most_begin(own, p)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        taken += prefix
+    return state, taken
+
+
+def _most_begin(names: Collection[str], prefix: str) -> bool:
+    return 2 * sum(name.startswith(prefix) for name in names) > len(names)
 
 
 def weights_file(weights: Weights, layout: Layout) -> Path:
@@ -102,53 +158,119 @@ def weights_file(weights: Weights, layout: Layout) -> Path:
     return path
 
 
-def timm_state(weights: Weights, model: nn.Module, layout: Layout) -> State:
-    """The weights with timm's key names, for a model with the original number of classes and channels.
+def timm_state(weights: Weights, model: nn.Module, layout: Layout) -> tuple[State, str]:
+    """The weights with timm's key names, and the prefix that was taken off their names.
 
-    Names of the efficientnet_pytorch family are known by themselves and renamed.
+    Args:
+        model: with its original number of classes and channels. Names of the efficientnet_pytorch family are known by
+            themselves and renamed.
     """
-    path = weights_file(weights, layout)
-    state = read_state(path)
+    path, own = weights_file(weights, layout), model.state_dict().keys()
+    state, prefix = plain_names(read_state(path, own), own)
     if "_conv_stem.weight" not in state:
-        return state
+        return state, prefix
     try:
-        return _efficientnet_pytorch(state, model)
+        return _efficientnet_pytorch(state, model), prefix
     except (KeyError, IndexError, AttributeError) as error:
         raise FoldlineError(
             f"the names in this file are efficientnet_pytorch's, and do not fit this network: {error}", where=str(path)
         ) from error
 
 
-def state_from(path: Path, model: nn.Module) -> list[str]:
-    """Fills a freshly built network from a fold's `model.safetensors`: a warm start.
+@contextmanager
+def watched(found: list[TakenWeights], prefix: str, where: str) -> Iterator[None]:
+    """Notes what the first network that is filled inside the block takes of its weights.
+
+    timm filters, renames and resizes weights on the way to `load_state_dict` and says of what did not fit to nobody:
+    that call is the one place where every source of weights passes.
+
+    Raises:
+        FoldlineError: it takes less than `LEAST_TAKEN`.
+    """
+    original = nn.Module.load_state_dict
+
+    def watch(self: nn.Module, state_dict: Any, *args: Any, **options: Any) -> Any:
+        if not found:
+            found.append(taken_of(state_dict, self.state_dict(), _head_prefixes(self), prefix))
+            _require_taken(found[0], state_dict, self, where)
+        return original(self, state_dict, *args, **options)
+
+    nn.Module.load_state_dict = watch  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.load_state_dict = original  # type: ignore[method-assign]
+
+
+def taken_of(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], head: tuple[str, ...], prefix: str
+) -> TakenWeights:
+    """What of `given` fits the tensors of a network; counters of batch-norms are left out, since they change nothing.
+
+    Args:
+        head: how the names of classifiers begin.
+    """
+    names, others = ({name for name in state if not name.endswith(COUNTER)} for state in (own, given))
+    reshaped = {name for name in names & others if given[name].shape != own[name].shape}
+    backbone = {name: own[name].numel() for name in names if not _of_head(name, head)}
+    taken = sum(size for name, size in backbone.items() if name in others - reshaped)
+    return TakenWeights(
+        matched=len(names & others) - len(reshaped), missing=sorted(names - others), unexpected=sorted(others - names),
+        reshaped=sorted(reshaped), share=taken / max(sum(backbone.values()), 1), prefix=prefix,
+    )  # fmt: skip
+
+
+def _of_head(name: str, head: tuple[str, ...]) -> bool:
+    return name.startswith(head) or name.endswith("global_pool.p")
+
+
+def _require_taken(taken: TakenWeights, given: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
+    """Raises FoldlineError where too little of a file fits."""
+    if taken.share < LEAST_TAKEN:
+        own = first_few(list(model.state_dict()), 3)
+        raise FoldlineError(
+            f"these weights do not fit the network: {taken.in_words()}, and {LEAST_TAKEN:.0%} are needed; the file's "
+            f"names are like {first_few(list(given), 3)}, the network's like {own}",
+            where=where,
+            next="name the backbone that they were made for, or give a file with its names",
+        )
+
+
+def state_from(path: Path, model: nn.Module) -> TakenWeights:
+    """Fills a freshly built network from a fold's `model.safetensors`, or from a file with its own names: a warm start.
 
     The head (classifier, GeM's p, the metadata layers) is taken over where it fits and left random where it does not:
     the other run may have had other classes or another head. All else must be the same network.
 
     Returns:
-        The names that were not taken over, of the network and of the file; empty where all was.
+        What was taken over.
 
     Raises:
         FoldlineError: the file is missing or broken, or its backbone is another one.
     """
     require_file(path, next="train that run's fold first")
-    given = {_bare(name): tensor for name, tensor in read_state(path).items()}
     wanted = {_bare(name): tensor for name, tensor in model.state_dict().items()}
-    fitting = {name for name in wanted if name in given and wanted[name].shape == given[name].shape}
-    odd = sorted((wanted.keys() | given.keys()) - fitting)
+    given, prefix = plain_names(read_state(path, wanted), wanted)
+    given = {_bare(name): tensor for name, tensor in given.items()}
     head = _head_prefixes(model)
-    wrong = [name for name in odd if not name.startswith(head) and not name.endswith("global_pool.p")]
+    taken = taken_of(given, wanted, head, prefix)
+    wrong = [name for name in sorted(odd_names(taken)) if not _of_head(name, head)]
     if wrong:
         raise FoldlineError(
             f"these weights are of another network: {first_few(wrong)}",
             where=str(path),
             next="give model.name, data.channels and model.options of that run",
         )
+    skipped = odd_names(taken)
+    fitting = {name: _bare(name) for name in model.state_dict() if _bare(name) in given.keys() - skipped}
     with torch.no_grad():
-        model.load_state_dict(
-            {name: given[_bare(name)] for name in model.state_dict() if _bare(name) in fitting}, strict=False
-        )
-    return odd
+        model.load_state_dict({name: given[bare] for name, bare in fitting.items()}, strict=False)
+    return taken
+
+
+def odd_names(taken: TakenWeights) -> set[str]:
+    """The names of the network and of the file that were not taken over."""
+    return {*taken.missing, *taken.unexpected, *taken.reshaped}
 
 
 def _bare(name: str) -> str:
@@ -158,6 +280,6 @@ def _bare(name: str) -> str:
 
 def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
     """How the names of classifiers and metadata layers begin, in timm's network and around it."""
-    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    names = config.get("classifier") or ()
+    config: Any = getattr(model, "pretrained_cfg", None) or {}
+    names = (config if isinstance(config, dict) else config.to_dict()).get("classifier") or ()
     return ("classifier.", "metadata.", *(f"{name}." for name in ([names] if isinstance(names, str) else names)))

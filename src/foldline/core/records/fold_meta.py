@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
+from foldline.core.errors import first_few
 from foldline.core.records.record import Part, Record
 from foldline.core.task import TaskField
 
@@ -33,6 +34,34 @@ class MeasuredPrecision(Part):
     images_per_second: dict[str, float] = {}
 
 
+class TakenWeights(Part):
+    """What of a weights file the network took.
+
+    Attributes:
+        matched: how many tensors have the same name and shape on both sides.
+        missing: the network's that the file has not; unexpected: the file's that the network has not.
+        reshaped: of both, but of other shapes.
+        share: of the numbers of the backbone, without its head, that were taken: 0 to 1.
+        prefix: what was taken off the file's names.
+    """
+
+    matched: int
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+    share: float
+    prefix: str = ""
+
+    def in_words(self) -> str:
+        """One line."""
+        counts = f"{self.matched} tensors fit"
+        for what in ("missing", "unexpected", "reshaped"):
+            names: list[str] = getattr(self, what)
+            counts += f", {len(names)} {what}" + (f" ({first_few(names, 3)})" if names else "")
+        prefix = f"; '{self.prefix}' was taken off their names" if self.prefix else ""
+        return f"{counts}; {self.share:.0%} of the backbone's numbers{prefix}"
+
+
 class FoldMeta(Record):
     """A finished fold.
 
@@ -55,6 +84,7 @@ class FoldMeta(Record):
         score: by the kept weights in one view; None where it is undefined.
         probe_score: of the start, where it is a probe.
         below_probe: whether fine-tuning made it worse than its start.
+        taken: what of the weights that it started from fitted; None: random, or of an earlier version.
         rows_train: rows that it was trained on; rows_valid: its validation rows.
     """
 
@@ -91,6 +121,7 @@ class FoldMeta(Record):
     score: float | None
     probe_score: float | None = None
     below_probe: bool = False
+    taken: TakenWeights | None = None
     rows_train: int
     rows_valid: int
 

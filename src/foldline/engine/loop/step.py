@@ -71,7 +71,7 @@ class Learner:
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
             teacher_logits = self.teacher.logits(
-                denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device
+                denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device, job.objective.activation
             )
             options = run.loss.teacher.options
             learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])

@@ -1,14 +1,17 @@
-"""What turns a network's logits into predictions. The name stands in each fold's meta.json. Pure."""
+"""What turns a network's logits into predictions, and numbers back into logits. The name stands in each fold's
+meta.json. Pure."""
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import unknown
+from foldline.core.task import Array, Task
 from foldline.engine.losses.softmax import log_tempered_softmax
 
 Logits = Annotated[Tensor, "*batch logits"]
@@ -19,9 +22,10 @@ def activate(logits: Logits, activation: str) -> Outputs:
     """Predictions of logits [..., logits].
 
     Args:
-        activation: "softmax"; "sigmoid"; "identity" leaves values alone; "shares": sigmoids over their sum;
-            "tempered(t)": the heavy-tailed softmax of `bi_tempered`; "bounded(low,high)": a sigmoid scaled to
-            [low, high]; "corn" and "cumulative": probabilities of one class more than there are logits;
+        activation: "softmax"; "sigmoid"; "identity" leaves values alone; "scaled(mean,std,...)": mean + std x logit,
+            a pair for each logit; "shares": sigmoids over their sum; "tempered(t)": the heavy-tailed softmax of
+            `bi_tempered`; "bounded(low,high)": a sigmoid scaled to [low, high]; "corn" and "cumulative":
+            probabilities of one class more than there are logits;
             "blocks(softmax:3|identity:1)": one after the other, each of so many logits.
 
     Returns:
@@ -76,6 +80,67 @@ def blocks_in(activation: str) -> list[tuple[str, int]]:
     return [(name, int(size)) for name, _, size in pairs]
 
 
+def scaled_by(truth: Array) -> str:
+    """The activation of a network that learns these numbers [rows, outputs] with mean 0 and standard deviation 1.
+
+    Numbers that are all the same are only shifted.
+
+    >>> scaled_by(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    'scaled(2.0,1.0,5.0,1.0)'
+    """
+    mean, std = truth.mean(axis=0), truth.std(axis=0)
+    std[std <= 1e-9 * np.abs(mean)] = 1.0
+    return f"scaled({','.join(repr(float(number)) for pair in zip(mean, std, strict=True) for number in pair)})"
+
+
+def kind_of(activation: str) -> str:
+    """The activation without its numbers where it only scales: networks of one kind can teach and start each other.
+
+    >>> kind_of("blocks(softmax:3|scaled(3.5,1.0):1)")
+    'blocks(softmax:3|identity:1)'
+    """
+    return re.sub(r"scaled\([^()]*\)", "identity", activation)
+
+
+def center_and_spread(activation: str, logits: int) -> tuple[Tensor, Tensor]:
+    """[logits] float64 each: number = center + spread x logit; 0 and 1 for logits that are not scaled.
+
+    >>> center_and_spread("blocks(softmax:2|scaled(3.5,2.0):1)", 3)
+    (tensor([0.0000, 0.0000, 3.5000], dtype=torch.float64), tensor([1., 1., 2.], dtype=torch.float64))
+    """
+    pairs: list[float] = []
+    for name, size in blocks_in(activation) or [(activation, logits)]:
+        pairs += _parse(name)[1] if name.startswith("scaled(") else [0.0, 1.0] * size
+    both = torch.tensor(pairs, dtype=torch.float64)
+    return both[::2], both[1::2]
+
+
+def as_logits(truth: Array, task: Task, activation: str, kinds: Sequence[str] = ("scaled",)) -> Array:
+    """The truth (`core.task.Task.truth`) with its numbers as the logits that would predict them.
+
+    Args:
+        kinds: the activations that are turned round; numbers of others stay as they are. Bounded numbers are kept
+            off their bounds by a hundredth, where logits would be infinite.
+
+    >>> from foldline.core.task import TASKS
+    >>> as_logits(np.array([[1.0], [3.0]]), TASKS["regression"], "scaled(2.0,0.5)").tolist()
+    [[-2.0], [2.0]]
+    """
+    result = np.array(truth, dtype=np.float64)
+    names = [name for name, _ in blocks_in(activation)] or [activation]
+    for block, text in zip(task.blocks, names, strict=True):
+        name, numbers = _parse(text)
+        if name not in kinds or name not in ("scaled", "bounded"):
+            continue
+        place = slice(None) if block.target is None else slice(block.target, block.target + 1)
+        if name == "scaled":
+            result[:, place] = (result[:, place] - numbers[::2]) / numbers[1::2]
+        else:
+            share = np.clip((result[:, place] - numbers[0]) / (numbers[1] - numbers[0]), 0.01, 0.99)
+            result[:, place] = np.log(share / (1 - share))
+    return result
+
+
 def shares(logits: Logits) -> Logits:
     """Sigmoids divided by their sum: for one class a row, learned as yes or no each.
 
@@ -115,6 +180,12 @@ def bounded(logits: Logits, low: float, high: float) -> Logits:
     return low + (high - low) * logits.sigmoid()
 
 
+def scaled(logits: Logits, *pairs: float) -> Logits:
+    """mean + std x logit, with a mean and a std for each logit."""
+    both = torch.tensor(pairs, dtype=logits.dtype, device=logits.device)
+    return both[::2] + both[1::2] * logits
+
+
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "softmax": lambda logits: logits.softmax(-1),
     "sigmoid": torch.sigmoid,
@@ -122,6 +193,7 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "shares": shares,
     "tempered": lambda logits, t2: log_tempered_softmax(logits, t2).exp(),
     "bounded": bounded,
+    "scaled": scaled,
     "corn": corn,
     "cumulative": cumulative,
 }

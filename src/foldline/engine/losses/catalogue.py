@@ -69,9 +69,9 @@ LOSSES: dict[str, LossSpec] = {
     "arcface": LossSpec(softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5)}, by_task),
     "corn": LossSpec(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
     "cumulative": LossSpec(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
-    "mse": LossSpec(ordered.mean_squared_error, ("numbers",), {}, _always("identity")),
-    "huber": LossSpec(ordered.huber, ("numbers",), {"delta": Option(1.0, TINY, 1e6)}, _always("identity")),
-    "l1": LossSpec(ordered.mean_absolute_error, ("numbers",), {}, _always("identity")),
+    "mse": LossSpec(ordered.mean_squared_error, ("numbers",), {}, ordered.scaling),
+    "huber": LossSpec(ordered.huber, ("numbers",), {"delta": Option(None, TINY, 1e6)}, ordered.scaling),
+    "l1": LossSpec(ordered.mean_absolute_error, ("numbers",), {}, ordered.scaling),
     "bounded": LossSpec(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
 }
 
@@ -101,6 +101,7 @@ def build_objective(
     *,
     bounds: tuple[float, float] | None = None,
     scale: float = 30.0,
+    labels: Array | None = None,
 ) -> Objective:
     """The loss that the run names; `auto` takes the task's usual one. Of several targets the mean of each one's loss.
 
@@ -108,12 +109,14 @@ def build_objective(
         truth: the training rows' labels as `core.task.Task.truth` gives them, for balanced class weights.
         bounds: the smallest and the largest label that a regression can have, where the task knows them.
         scale: what an ArcFace head multiplies its cosines with.
+        labels: the truth of the rows whose mean and deviation standardise numbers, each target by itself; None: they
+            stay as they are, as they do for a loss of one's own.
 
     Raises:
         FoldlineError: an unknown loss, option or class; a number out of its range; a loss that does not fit.
     """
     if task.targets:
-        return _of_several(settings, task, outputs, truth, bounds=bounds, scale=scale)
+        return _of_several(settings, task, outputs, truth, labels, bounds=bounds, scale=scale)
     name = task.loss if settings.name == "auto" else settings.name
     if is_own(name):
         function, activation = own_loss(name, settings, task, len(outputs))
@@ -130,6 +133,7 @@ def build_objective(
         options=_options(name, spec, settings.options, task),
         bounds=bounds,
         scale=scale,
+        labels=None if task.has_classes else labels,
     )
     _require_sense(name, context, truth)
     return Objective(
@@ -140,7 +144,9 @@ def build_objective(
     )
 
 
-def _of_several(settings: Loss, task: Task, outputs: Sequence[str], truth: Array, **options: Any) -> Objective:
+def _of_several(
+    settings: Loss, task: Task, outputs: Sequence[str], truth: Array, labels: Array | None, **options: Any
+) -> Objective:
     """The mean of each target's loss on its own logits; the target is [batch, outputs] (`core.task.hot_truth`)."""
     _require_classes(settings, task.classes(outputs))
     objectives = []
@@ -152,7 +158,10 @@ def _of_several(settings: Loss, task: Task, outputs: Sequence[str], truth: Array
             weights = {name: weights[full] for full, name in own if full in weights} or "none"
         numbers = {} if block.task.has_classes else {"smoothing": 0.0, "class_weights": "none"}
         own_settings = settings.model_copy(update={"class_weights": weights, **numbers})
-        objectives.append(build_objective(own_settings, block.task, names, block.truth(truth), **options))
+        own_labels = None if labels is None else block.truth(labels)
+        objectives.append(
+            build_objective(own_settings, block.task, names, block.truth(truth), labels=own_labels, **options)
+        )
     ends = np.cumsum([objective.logits for objective in objectives]).tolist()
     places = [slice(end - objective.logits, end) for end, objective in zip(ends, objectives, strict=True)]
     columns = [block.columns for block in task.blocks]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import FoldlineError
-from foldline.engine.losses.activations import blocks_in
+from foldline.engine.losses.activations import blocks_in, center_and_spread, kind_of
 from foldline.engine.losses.spec import Mean, Table
 from foldline.images.batches import normalise
 from foldline.models.architecture import Preprocessing
@@ -28,12 +28,20 @@ class Teacher:
     activation: str
 
     @torch.no_grad()
-    def logits(self, images: Tensor, device: torch.device) -> Tensor:
-        """[batch, outputs] for pictures [batch, channels, height, width] of any size, 0..255; mixed as the pupil's."""
+    def logits(self, images: Tensor, device: torch.device, activation: str) -> Tensor:
+        """[batch, outputs] for pictures [batch, channels, height, width] of any size, 0..255; mixed as the pupil's.
+
+        Args:
+            activation: the pupil's; where it scales numbers otherwise than the teacher's, these are its logits.
+        """
         x = normalise(images, self.preprocessing.mean, self.preprocessing.std, device)
         if tuple(x.shape[2:]) != self.height_width:
             x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)
-        return torch.stack([model(x).float() for model in self.models]).mean(0)
+        logits = torch.stack([model(x).float() for model in self.models]).mean(0)
+        (center, spread), (own, by) = (
+            center_and_spread(name, logits.shape[1]) for name in (self.activation, activation)
+        )
+        return logits * (spread / by).to(logits) + ((center - own) / by).to(logits)
 
 
 def distillation_loss(logits: Table, teacher: Table, activation: str, temperature: float) -> Mean:
@@ -47,6 +55,7 @@ def distillation_loss(logits: Table, teacher: Table, activation: str, temperatur
         FoldlineError: another activation.
     """
     require_distillable(activation)
+    activation = kind_of(activation)
     blocks = blocks_in(activation)
     if blocks:
         sizes, names = [size for _, size in blocks], [name for name, _ in blocks]
@@ -66,6 +75,7 @@ def distillation_loss(logits: Table, teacher: Table, activation: str, temperatur
 
 def require_distillable(activation: str) -> None:
     """Raises FoldlineError where there is no distance between two networks with such outputs."""
+    activation = kind_of(activation)
     names = [name for name, _ in blocks_in(activation)] or [activation]
     if not set(names) <= {"softmax", "sigmoid", "identity"}:
         raise FoldlineError(

@@ -1,14 +1,17 @@
 """Losses for numbers and for classes in an order.
 
-Numbers: logits and target [batch, outputs]. Ordered classes: logits [batch, classes - 1], one for each threshold
-between two neighbours, and a target of class indices [batch] or probabilities [batch, classes].
+Numbers: logits and target [batch, outputs], both standardised (`activations.as_logits`) but for `bounded`. Ordered
+classes: logits [batch, classes - 1], one for each threshold between two neighbours, and a target of class indices
+[batch] or probabilities [batch, classes].
 """
 
 from typing import Annotated
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from foldline.engine.losses.activations import center_and_spread, scaled_by
 from foldline.engine.losses.spec import LossContext, LossFunction, Rows, Table, over_rows, require_same_shape
 
 Thresholds = Annotated[Tensor, "batch thresholds"]
@@ -25,10 +28,22 @@ def huber(context: LossContext) -> LossFunction:
     Huber 1964, doi:10.1214/aoms/1177703732.
 
     Options:
-        delta: above 0 to 1e6, default 1, in the label's unit.
+        delta: above 0 to 1e6, in the label's unit; default: one standard deviation of the training rows' labels.
     """
-    delta = context.number("delta")
-    return _same_shape(lambda logits, target: F.huber_loss(logits, target, delta=delta))
+    given, activation = context.options["delta"], scaling(context)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        _, spread = center_and_spread(activation, logits.shape[1])
+        delta = torch.ones_like(spread) if given is None else given / spread
+        error, delta = (logits - target).abs(), delta.to(logits)
+        return torch.where(error < delta, error**2 / 2, delta * (error - delta / 2)).mean()
+
+    return _same_shape(loss)
+
+
+def scaling(context: LossContext) -> str:
+    """The activation of a loss of numbers: standardised by the training rows' labels where these are known."""
+    return "identity" if context.labels is None else scaled_by(context.labels)
 
 
 def mean_absolute_error(context: LossContext) -> LossFunction:  # noqa: ARG001

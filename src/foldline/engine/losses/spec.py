@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.options import Option
-from foldline.core.task import Task
+from foldline.core.task import Array, Task
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
@@ -29,6 +29,7 @@ class LossContext:
         options: every option that the loss has for this task, by name.
         bounds: the smallest and the largest label of a bounded regression.
         scale: what an ArcFace head multiplies its cosines with.
+        labels: [rows, outputs] the numbers whose mean and deviation standardise a regression; None: it is not.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class LossContext:
     options: Mapping[str, float | None] = field(default_factory=dict)
     bounds: tuple[float, float] | None = None
     scale: float = 30.0
+    labels: Array | None = None
 
     def number(self, name: str) -> float:
         """An option that is never off."""

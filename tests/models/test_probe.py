@@ -1,0 +1,80 @@
+"""The probe: never worse than a constant, whatever the task, the features and their scales."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from foldline.core.task import TASKS, Task, hot_truth
+from foldline.models.probe import FittedHead, fit_head
+
+PLAIN = [task for name, task in TASKS.items() if name != "several"]
+ROWS, WIDTH = 90, 60
+
+
+def made(task: Task, signal: float, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
+    """Features [1, rows, features], and labels that the first features tell as far as `signal` says."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(1, 2 * ROWS, WIDTH))
+    outputs = 2 if task.two_classes else 3
+    told = signal * x[0, :, :outputs] + rng.normal(size=(2 * ROWS, outputs))
+    if task.single_label:
+        return x.astype(np.float32), told.argmax(axis=1).astype(np.float64), outputs
+    if task.label_sets:
+        return x.astype(np.float32), (told > 0.5).astype(np.float64), outputs
+    if task.soft:
+        share = np.exp(told)
+        return x.astype(np.float32), share / share.sum(axis=1, keepdims=True), outputs
+    return x.astype(np.float32), told, outputs
+
+
+def loss(head: FittedHead, x: NDArray[Any], truth: NDArray[Any], task: Task) -> float:
+    """Of rows that the head has not seen: the squared error, or the log loss."""
+    logits, hot = x @ head.weight.T + head.bias, hot_truth(truth, task, len(head.bias))
+    if not task.has_classes:
+        return float(((logits - hot) ** 2).mean())
+    if task.label_sets:
+        return float((np.logaddexp(0, logits) - logits * hot).mean())
+    return float((np.logaddexp.reduce(logits, axis=1) - (logits * hot).sum(axis=1)).mean())
+
+
+@pytest.mark.parametrize("task", PLAIN)
+@pytest.mark.parametrize(("signal", "c"), [(0.0, 0.01), (0.0, 100.0), (3.0, 0.01)])
+def test_a_probe_is_no_worse_than_a_constant(task: Task, signal: float, c: float) -> None:
+    """More features than is good for so few rows; with signal 0 they say nothing, and c = 100 fits every row."""
+    x, truth, outputs = made(task, signal)
+    folds = np.arange(ROWS) % 4
+    head = fit_head(x[:, :ROWS], truth[:ROWS], task, outputs, c, folds)
+    constant = fit_head(0 * x[:, :ROWS], truth[:ROWS], task, outputs, c, folds)
+    assert not constant.weight.any()
+    new = x[0, ROWS:], truth[ROWS:], task
+    assert loss(head, *new) <= loss(constant, *new) * (0.9 if signal else 1)
+    assert head.joins(task) == bool(signal)
+    assert head.poor.all() or signal
+
+
+@pytest.mark.parametrize("task", [task for task in PLAIN if not task.single_label])
+def test_a_feature_that_is_nearly_dead_outweighs_nothing(task: Task) -> None:
+    """Alive in one training row, and thousands of its deviations large in a new one: R2 was -231 by this."""
+    x, truth, outputs = made(task, 3.0)
+    x[0, :, WIDTH - 5 :] = 0.0
+    x[0, 7, WIDTH - 5 :] = 1e-3
+    x[0, ROWS, WIDTH - 5 :] = 1.0
+    head = fit_head(x[:, :ROWS], truth[:ROWS], task, outputs, 0.01, np.arange(ROWS) % 4)
+    new, far = x[0, ROWS:].copy(), x[0, ROWS:].copy()
+    new[0, WIDTH - 5 :] = 0.0
+    assert np.abs((far - new) @ head.weight.T).max() < 0.5
+    assert loss(head, far, truth[ROWS:], task) < 1.02 * loss(head, new, truth[ROWS:], task)
+
+
+def test_rows_of_one_fold_are_held_out_too() -> None:
+    x, truth, outputs = made(TASKS["regression"], 0.0)
+    assert fit_head(x, truth, TASKS["regression"], outputs, 100.0, np.zeros(2 * ROWS, dtype=int)).poor.all()
+
+
+def test_one_label_that_is_no_constant_lets_sets_join_and_one_number_that_is_none_does_not() -> None:
+    poor = np.array([True, False])
+    heads = FittedHead(np.zeros((2, 1)), np.zeros(2), poor), FittedHead(np.zeros((2, 1)), np.zeros(2), ~poor & poor)
+    assert [head.joins(TASKS["multilabel"]) for head in heads] == [True, True]
+    assert [head.joins(TASKS["regression"]) for head in heads] == [False, True]
