@@ -196,7 +196,7 @@ def test_a_missing_side_file_is_made_again(layout: Layout) -> None:
 def test_the_sample_follows_the_submission_and_the_folds_stay(layout: Layout) -> None:
     folds(layout, "tiny")
     before = made(layout)
-    write_facts(layout, FACTS + "submission: {kind: label}\n")
+    write_facts(layout, FACTS.replace("metric: auc", "metric: accuracy") + "submission: {kind: label}\n")
     folds(layout, "tiny")
     assert set(read_csv(layout.holdout_sample("tiny"))["target"]) == {"intact"}
     assert made(layout)["tiny.csv"] == before["tiny.csv"]

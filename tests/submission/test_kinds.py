@@ -18,7 +18,7 @@ from foldline.scoring.decide import Decision, default_decision
 from foldline.submission.decimals import text_column
 from foldline.submission.form import Form, make_sample
 from foldline.submission.kinds import KINDS
-from foldline.submission.numbers import Long
+from foldline.submission.long import Long
 
 
 def facts(

@@ -5,8 +5,8 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ class Task:
         two_classes: there are a negative and a positive class, in this order.
         ordered: the classes have an order, so that a number between two of them means something.
         targets: the name and the task of each of several targets; empty for a task that is one.
+        known: the outputs, once the labels are read (`of`).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     two_classes: bool = False
     ordered: bool = False
     targets: "tuple[tuple[str, Task], ...]" = ()
+    known: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -112,9 +114,23 @@ class Task:
             return np.floor(prob[:, 0] + 0.5)
         return np.asarray(prob.argmax(axis=1), dtype=np.float64)
 
-    def of(self, outputs: Sequence[str]) -> "Task":  # noqa: ARG002 - several targets need them
-        """The task with its outputs known; the same unless there are several targets."""
-        return self
+    def of(self, outputs: Sequence[str]) -> Self:
+        """The task with its outputs known."""
+        return replace(self, known=tuple(outputs))
+
+    def class_numbers(self, classes: int) -> Array:
+        """[classes] the number that each class stands for: its name where all names are numbers, else its place.
+
+        >>> TASKS["ordinal"].of(["0", "10", "25"]).class_numbers(3).tolist(), TASKS["ordinal"].class_numbers(2).tolist()
+        ([0.0, 10.0, 25.0], [0.0, 1.0])
+        """
+        named = numbers(pd.Series(self.known, dtype=str))
+        return named if len(named) == classes and np.isfinite(named).all() else np.arange(classes, dtype=np.float64)
+
+    def nearest_class(self, values: Array, classes: int) -> Array:
+        """[rows] the index of the class whose number is nearest to each of [rows] numbers; halfway the later one."""
+        distance = np.abs(values[:, None] - self.class_numbers(classes)[::-1])
+        return np.asarray(classes - 1 - distance.argmin(axis=1), dtype=np.float64)
 
     def as_json(self) -> Any:
         """What stands in facts and records; `task_from` reads it."""
@@ -192,12 +208,7 @@ class Several(Task):
     """Several targets at once, each a task of its own: three graphemes, or a species and a weight.
 
     Outputs are `<target>=<class>`, and `<target>=` of a number. The truth is [rows, targets]: class indices or numbers.
-
-    Attributes:
-        known: the outputs, once the labels are read (`of`).
     """
-
-    known: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -205,14 +216,11 @@ class Several(Task):
         assert self.known, "several targets without their outputs"
         sizes = [sum(output.startswith(f"{name}{BETWEEN}") for output in self.known) for name, _ in self.targets]
         ends = np.cumsum(sizes).tolist()
-        return tuple(
+        blocks = [
             Block(name, task, slice(end - size, end), place)
             for place, ((name, task), size, end) in enumerate(zip(self.targets, sizes, ends, strict=True))
-        )
-
-    def of(self, outputs: Sequence[str]) -> "Several":
-        """The task with its outputs known."""
-        return replace(self, known=tuple(outputs))
+        ]
+        return tuple(replace(block, task=block.task.of(block.outputs(self.known))) for block in blocks)
 
     def __str__(self) -> str:
         return ", ".join(f"{name}: {task}" for name, task in self.targets)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array, Task
-from foldline.scoring.decide import Decision, cross_fitted, default_decision, fit_decision
+from foldline.scoring.decide import Decision, cross_fitted, decide, default_decision, fit_decision
 from foldline.scoring.metrics import metric_for, score
 
 How = Literal["default", "fitted"]
@@ -27,7 +27,8 @@ class Choice:
         default_score: of the OOF labels by the default decision.
         cross_fitted_score: of labels whose decision was fitted on the other folds; None where nothing was fitted.
         answers: [rows, outputs] the labels of the OOF rows in the form of predictions (1 for the label), each row's
-            decided without its own fold; where the default is used, the predictions as they are.
+            decided without its own fold; where the default is used, the predictions as they are, unless the metric
+            reads numbers: these are then the labels'.
     """
 
     decision: Decision
@@ -45,7 +46,7 @@ class Choice:
 
 
 def choose_decision(name: str, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task, asked: How) -> Choice:
-    """The decision for a metric that reads labels.
+    """The decision for a metric that reads labels, or the numbers of labels.
 
     The fitted decision is compared by `cross_fitted` labels: on the rows that it was fitted on it always wins.
 
@@ -55,12 +56,13 @@ def choose_decision(name: str, truth: Array, prob: Array, folds: NDArray[np.int6
     """
     metric = metric_for(name, task)
     default = default_decision(task, prob.shape[1])
-    default_score = score(metric, truth, prob, task=task)
+    plain = prob if metric.input == "label" else as_predictions(decide(default, prob), task, prob.shape[1])
+    default_score = score(metric, truth, plain, task=task)
     fitted = default
     if asked == "fitted" and len(np.unique(folds)) > 1:
         fitted = fit_decision(metric, truth, prob, task)
     if fitted == default:
-        return Choice(default, "default", asked, default_score, None, prob)
+        return Choice(default, "default", asked, default_score, None, plain)
     answers = as_predictions(cross_fitted(metric, truth, prob, folds, task), task, prob.shape[1])
     cross_fitted_score = score(metric, truth, answers, task=task)
     if metric.better(cross_fitted_score, default_score):

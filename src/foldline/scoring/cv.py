@@ -50,12 +50,13 @@ def cross_validation(
     metric = metric_for(facts.metric, task)
     choice = choose_decision(facts.metric, truth, prob, folds, task, decide) if decide else None
     answers = choice.answers if choice else prob
-    scored = answers if metric.input == "label" else prob
+    reads: set[str] = {"label", metric.input} if choice else {"label"}
+    scored = answers if metric.input in reads else prob
     interval = bootstrap_interval(metric, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=task)
-    every = {name: _one_metric(name, truth, prob, answers, folds, task) for name in metric_names(facts, metrics)}
+    every = {name: _one_metric(name, truth, prob, answers, folds, task, reads) for name in metric_names(facts, metrics)}
     decision = choice.record() if choice else None
     if choice and decision and choice.used == "fitted":
-        decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, task)["per_fold"]
+        decision["default_per_fold"] = _one_metric(facts.metric, truth, prob, prob, folds, task, reads)["per_fold"]
     return {
         "metric": facts.metric,
         **every[facts.metric],
@@ -66,6 +67,14 @@ def cross_validation(
         "rows": len(table),
         "decision": decision,
     }
+
+
+def pooled_score(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> float:
+    """The competition's metric over all rows, labels by the default decision; nan where it is undefined."""
+    table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
+    task = facts.task.of(outputs)
+    prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
+    return score(facts.metric, task.truth(table, outputs, where="oof.parquet"), prob, task=task)
 
 
 def metric_names(facts: Competition, further: Sequence[str] = ()) -> list[str]:
@@ -87,10 +96,12 @@ def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) ->
     return table.rename(columns={"entity": "row_id"})
 
 
-def _one_metric(name: str, truth: Any, prob: Any, answers: Any, folds: Any, task: Task) -> dict[str, Any]:
-    """One metric's scores: of `answers` where it reads labels, else of the predictions."""
+def _one_metric(
+    name: str, truth: Any, prob: Any, answers: Any, folds: Any, task: Task, reads: set[str]
+) -> dict[str, Any]:  # fmt: skip
+    """One metric's scores: of `answers` where it reads what they are, else of the predictions."""
     metric = metric_for(name, task)
-    prob = answers if metric.input == "label" else prob
+    prob = answers if metric.input in reads else prob
     per_fold = [score(metric, truth[folds == k], prob[folds == k], task=task) for k in np.unique(folds)]
     return {
         "direction": metric.direction,

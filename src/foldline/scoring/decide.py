@@ -108,14 +108,20 @@ def cross_fitted(name: str | Metric, truth: Array, prob: Array, folds: NDArray[n
     Args:
         folds: [rows] the fold of each row; at least two folds.
     """
-    parts = np.unique(folds)
+    labels = decide(default_decision(task, prob.shape[1]), prob)
+    for fold, decision in decisions_by_fold(name, truth, prob, folds, task).items():
+        labels[folds == fold] = decide(decision, prob[folds == fold])
+    return labels
+
+
+def decisions_by_fold(
+    name: str | Metric, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task
+) -> dict[int, Decision]:
+    """Each fold's decision, fitted on the rows of the others; there must be two folds."""
+    parts = np.unique(folds).tolist()
     if len(parts) < 2:
         raise FoldlineError("cross-fitting needs rows of at least two folds")
-    labels = decide(default_decision(task, prob.shape[1]), prob)
-    for fold in parts:
-        inside = folds == fold
-        labels[inside] = decide(fit_decision(name, truth[~inside], prob[~inside], task), prob[inside])
-    return labels
+    return {fold: fit_decision(name, truth[folds != fold], prob[folds != fold], task) for fold in parts}
 
 
 Value = Callable[[Decision], float]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
@@ -26,9 +27,10 @@ from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_parquet, sha256_file, sha256_files, write_csv
 from foldline.scoring.blend import blend, rows_sum_to_one
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
-from foldline.scoring.cv import cross_validation
+from foldline.scoring.cv import cross_validation, pooled_score
 from foldline.scoring.entities import aggregate
 from foldline.submission.form import Form, open_form, sample_path
+from foldline.submission.meaning import require_same_meaning, validation_rows
 
 
 def ensemble(
@@ -50,7 +52,8 @@ def ensemble(
         The name of the run that the submission is of, and whether anything was written.
 
     Raises:
-        FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate.
+        FoldlineError: a member is not predicted or was made on other folds; the submission fails the gate, or means
+            something else than the predictions.
     """
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
@@ -63,18 +66,17 @@ def ensemble(
     if blended and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
-    sample = sample_path(layout, comp, facts)
+    sample, form = sample_path(layout, comp, facts), open_form(layout, comp, facts, folds.outputs)
     made_from = {
         "folds": folds.sha256, "members": hashes, "blend": blend if blended else None,
         "metric": facts.metric, "decide": decide,
         "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
-        "sample": sha256_file(sample) if sample.is_file() else "",
+        "sample": sha256_file(sample), "meaning": form.meaning,
     }  # fmt: skip
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
         return name, False
-    form = open_form(layout, comp, facts, folds.outputs)
     record = records[runs[0]]
     if blended:
         record = _write_blend(layout, comp, name, records, blend, folds, hashes)
@@ -162,11 +164,13 @@ def _write_scores(
     *, blended: bool,
 ) -> Cv:  # fmt: skip
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
-    labels = form.holds_labels
-    if not (labels or record.decision or record.metric != facts.metric or blended):
-        return record
-    folder = layout.run(comp, name)
+    labels, folder = form.holds_labels, layout.run(comp, name)
     oof, further = read_parquet(folder / "oof.parquet"), list(record.metrics)
+    if not (labels or record.decision or record.metric != facts.metric or blended):
+        pooled = pooled_score(oof, facts, folds.outputs)
+        if np.isclose(pooled, np.nan if record.pooled is None else record.pooled, equal_nan=True):
+            return record
+        say(f"{name}: scored anew, {in_digits(pooled)}; cv.json said {in_digits(record.pooled)}")
     scores = cross_validation(oof, facts, folds.outputs, metrics=further, decide=decide if labels else None)
     record = record.changed(**scores)
     record.write(folder / "cv.json")
@@ -196,7 +200,7 @@ def _write_submission(
     layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: Form,
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
-    """The CSV, through the gate, and its ledger entry."""
+    """The CSV, through the gates, and its ledger entry."""
     test = read_predictions(
         layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
     )
@@ -205,14 +209,17 @@ def _write_submission(
     predictions = test.rename(columns={"entity": "id", "row_id": "id"})
     frame, path = form.write(predictions, stored_decision(record.decision)), layout.submission(comp, name)
     form.check(frame, layout.relative(path))
+    oof = read_parquet(layout.run(comp, name) / "oof.parquet")
+    found = require_same_meaning(form, validation_rows(form, oof, folds.frame, record), layout.relative(path))
     write_csv(path, frame)
     Entry(
         comp=comp, run=name, name=name, file=path.name, sha256=sha256_file(path),
         time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
         cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
-        folds_sha256=folds.sha256, members=list(made_from["members"]), made_from=made_from, **_sent_before(path),
+        folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, made_from=made_from,
+        **_sent_before(path),
     ).write(path.with_suffix(".json"))  # fmt: skip
-    say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate")
+    say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate; {found}")
 
 
 def _sent_before(path: Path) -> dict[str, Any]:

@@ -16,16 +16,18 @@ import pandas as pd
 from foldline.core import own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.folds import edited, read_folds_meta, way_to_new_folds
+from foldline.core.folds import edited, load_folds, read_folds_meta, way_to_new_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
-from foldline.core.tables import sha256_file, write_csv
+from foldline.core.tables import read_csv, sha256_file, write_csv
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.files import list_files, tables_of
-from foldline.submission.form import make_sample
+from foldline.scoring.cv import metric_names
+from foldline.submission.form import make_sample, open_form, sample_path
+from foldline.submission.meaning import rehearse
 
 if TYPE_CHECKING:
     from foldline.splits.plan import Plan
@@ -39,7 +41,8 @@ def folds(layout: Layout, comp: str) -> None:
 
     Raises:
         FoldlineError: nothing is downloaded; the facts or raw files changed, or a file was edited, since folds were
-            made; a row, label or image is broken or missing; the split fails its checks.
+            made; a row, label or image is broken or missing; the split fails its checks; the sample submission does
+            not fit, or leaves open what its numbers mean.
     """
     facts = load_competition(layout, comp)
     if not Manifest.is_at(layout.manifest(comp)):
@@ -55,7 +58,8 @@ def folds(layout: Layout, comp: str) -> None:
     if exists and _is_current(layout, comp, facts):
         meta = read_folds_meta(layout, comp)
         say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
-        _say_findings(meta.checks)
+        said = _rehearse_submission(layout, comp, facts, meta.outputs, load_folds(layout, comp).frame)
+        _say_findings([*meta.checks, *said])
         return
     plan = _make(layout, comp, facts)
     hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
@@ -64,15 +68,30 @@ def folds(layout: Layout, comp: str) -> None:
     paths = _paths(layout, comp)
     for kind in sorted(plan.tables.keys() - {"folds"}):
         write_csv(paths[kind], plan.tables[kind])
+    said = _rehearse_submission(layout, comp, facts, plan.outputs, plan.tables["folds"])
     _meta(layout, comp, facts, plan, hashes).write(layout.folds_meta(comp))
     write_csv(paths["folds"], plan.tables["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
-    _say_findings(plan.findings)
+    _say_findings([*plan.findings, *said])
 
 
 def _say_findings(findings: list[str]) -> None:
     for finding in findings:
         say(f"  {finding}")
+
+
+def _rehearse_submission(
+    layout: Layout, comp: str, facts: Competition, outputs: list[str], rows: pd.DataFrame
+) -> list[str]:  # fmt: skip
+    """What the cells of a submission will mean, in words; raises FoldlineError for what `ensemble` would refuse."""
+    path = sample_path(layout, comp, facts)
+    if not path.is_file():
+        return [f"{layout.relative(path)} is not there: training goes without it, make ensemble does not"]
+    metric_names(facts)
+    form, test = open_form(layout, comp, facts, outputs), read_csv(layout.test_rows(comp))
+    form.require_ids(test["entity" if "entity" in test.columns else "row_id"])
+    rehearse(form, rows, layout.relative(path))
+    return [f"a submission: {line}" for line in form.meaning]
 
 
 def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:
@@ -103,8 +122,11 @@ def _is_current(layout: Layout, comp: str, facts: Competition) -> bool:
     meta = read_folds_meta(layout, comp)
     if sha256_file(layout.folds(comp)) != meta.sha256["folds"]:
         raise edited(layout, comp, layout.relative(layout.folds(comp)))
-    if _shaping(facts) != meta.facts:
-        changes = differing_keys(meta.facts, _shaping(facts))
+    shaping = _shaping(facts)
+    if facts.classes == meta.outputs and "classes" not in meta.facts:
+        del shaping["classes"]  # they say what was found
+    if shaping != meta.facts:
+        changes = differing_keys(meta.facts, shaping)
         raise FoldlineError(
             f"the facts changed since the folds were made: {first_few(changes)}",
             where=layout.relative(layout.competition_config(comp)),

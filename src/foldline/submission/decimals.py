@@ -85,5 +85,5 @@ def shortest_texts(numbers: Array, bounds: Bounds) -> "pd.Series[str]":
 
 
 def whole_texts(numbers: Array) -> "pd.Series[str]":
-    """Text of whole numbers."""
-    return texts(str(int(number)) for number in numbers.tolist())
+    """Text of whole numbers, without `.0`; of others (grades of 0.5) the shortest."""
+    return texts(str(int(number)) if number.is_integer() else repr(number) for number in numbers.tolist())

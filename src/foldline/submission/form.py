@@ -6,7 +6,7 @@ Header, ids, order and index column are the sample's; joins are by id.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from foldline.readers import class_names
 from foldline.readers.lines import shape_lines
 from foldline.readers.templates import fill
 from foldline.scoring.decide import Decision, default_decision
-from foldline.submission.gate import Gate, check_header, check_ids
+from foldline.submission.doubts import remark, require_clear
+from foldline.submission.gate import Gate, check_header, check_ids, id_hint
 from foldline.submission.kind import Kind
 from foldline.submission.kinds import KINDS
 from foldline.submission.lines import read_lines
@@ -31,10 +32,15 @@ _POSITION = " position"  # no column of a file begins with a blank and has this 
 
 @dataclass(frozen=True)
 class Form:
-    """What a submission must look like: the sample, every cell a string, and what its lines and cells mean."""
+    """What a submission must look like: the sample, every cell a string, and what its lines and cells mean.
+
+    Attributes:
+        names: raw label -> class name.
+    """
 
     sample: pd.DataFrame
     kind: Kind
+    names: Mapping[str, str]
 
     @classmethod
     def open(
@@ -51,22 +57,58 @@ class Form:
             where: how errors call the sample.
 
         Raises:
-            FoldlineError: no id column, no answer column, columns or words that match no output, an unknown kind.
+            FoldlineError: no id column, no answer column, columns or words that match no output, an unknown kind;
+                classes whose meaning nobody says (`doubts`).
         """
         name = facts.submission.kind
         if name not in ("auto", *KINDS):
             raise unknown("submission kind", name, list(KINDS), where="setting 'submission.kind'")
+        names = names or getattr(facts.train.target, "names", None) or {}
         about = read_lines(sample, facts, outputs, names, lines, where)
         if name == "auto":
             name = next(name for name, kind in KINDS.items() if kind(facts, outputs, about).suits())
         kind = KINDS[name].for_task(facts.task)(facts, outputs, about)
         _ = kind.words  # raises where the sample uses others
-        return cls(sample, kind)
+        require_clear(kind)
+        return cls(sample, kind, names)
 
     @property
     def holds_labels(self) -> bool:
         """Whether cells are decided labels and the metric reads such: only then a decision matters."""
         return self.kind.decided
+
+    @property
+    def meaning(self) -> list[str]:
+        """What the cells of each column say, in words."""
+        first, *others = self.kind.meaning
+        return [f"{first} {remark(self.kind)}".strip(), *others]
+
+    def about(self, ids: Sequence[str]) -> "Form":
+        """The same form for other rows or entities: a line for each; of long samples one for each word as well."""
+        lines = self.kind.lines
+        asked = sorted(set(lines.places)) or [-1]
+        pairs = [(name, place) for name in ids for place in asked]
+        texts = [name if place < 0 else f"{name} / {lines.words[place]}" for name, place in pairs]
+        first = self.sample.iloc[:1]
+        cells = {column: first[column].tolist() * len(pairs) for column in lines.columns}
+        cells |= {lines.keys[0]: texts} | ({lines.index: [str(i) for i in range(len(pairs))]} if lines.index else {})
+        sample = pd.DataFrame(
+            {column: cells.get(column, [""] * len(pairs)) for column in self.sample.columns}, dtype=str
+        )
+        entities, places = tuple(name for name, _ in pairs), tuple(place for _, place in pairs if place >= 0)
+        return Form(sample, replace(self.kind, lines=replace(lines, entities=entities, places=places)), self.names)
+
+    def require_ids(self, known: "pd.Series[str]") -> None:
+        """Raises FoldlineError where the sample asks for an id that is none of `known`: the test rows or entities."""
+        asked = pd.Series(self.kind.ids, dtype=str)
+        lacking = asked[~asked.isin(known)].tolist()
+        if lacking:
+            raise FoldlineError(
+                f"{len(lacking)} of its {len(asked)} ids are no test rows: {first_few(lacking)}",
+                where=self.kind.lines.where,
+                next=f"{id_hint(lacking, known.tolist())}; test rows are called {first_few(known.tolist(), 3)}: mend "
+                'test.row_id or test.entity, or say in submission.entity what a line is about, such as "{id.stem}"',
+            )
 
     def write(self, predictions: pd.DataFrame, decision: Decision | None = None) -> pd.DataFrame:
         """The submission, every cell a string; write it with `core.tables.write_csv`.

@@ -111,7 +111,7 @@ def check_ids(ids: "pd.Series[str]", wanted: "pd.Series[str]", where: str) -> No
     if missing or extra:
         parts = [f"{len(missing)} ids of the sample are missing: {first_few(missing)}"] if missing else []
         parts += [f"{len(extra)} ids are not in the sample: {first_few(extra)}"] if extra else []
-        raise FoldlineError("; ".join(parts), where=where, next=_id_hint(missing, extra))
+        raise FoldlineError("; ".join(parts), where=where, next=id_hint(missing, extra))
     if ids.tolist() != wanted.tolist():
         at = int(np.flatnonzero(ids.to_numpy() != wanted.to_numpy())[0])
         raise FoldlineError(
@@ -122,8 +122,12 @@ def check_ids(ids: "pd.Series[str]", wanted: "pd.Series[str]", where: str) -> No
         )
 
 
-def _id_hint(missing: list[str], extra: list[str]) -> str:
-    """What probably happened to ids that are nearly right."""
+def id_hint(missing: list[str], extra: list[str]) -> str:
+    """What probably happened to ids that are nearly right.
+
+    Args:
+        missing: of the sample; extra: those that are there instead.
+    """
     if {text.lstrip("0") for text in missing} & {text.lstrip("0").removesuffix(".0") for text in extra}:
         return "leading zeros were lost: read ids as text"
     if {text.strip() for text in missing} & {text.strip() for text in extra}:
@@ -132,4 +136,4 @@ def _id_hint(missing: list[str], extra: list[str]) -> str:
         return "the sample's ids have a file extension"
     if {text.rpartition(".")[0] for text in extra} & set(missing):
         return "the sample's ids have no file extension"
-    return "take the ids from the sample submission"
+    return "the sample's ids count"

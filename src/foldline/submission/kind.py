@@ -76,6 +76,11 @@ class Kind:
         """The columns of answers, a cell for each line, of predictions [ids, outputs]."""
         raise NotImplementedError
 
+    @property
+    def meaning(self) -> list[str]:
+        """What the cells of each column say, in words for the person."""
+        raise NotImplementedError
+
     def check(self, gate: Gate) -> None:
         """Raises FoldlineError for cells that a grader would refuse."""
         raise NotImplementedError

@@ -2,7 +2,8 @@
 
 from foldline.submission.kind import Kind
 from foldline.submission.labels import LABELS
+from foldline.submission.long import Long
 from foldline.submission.numbers import COLUMNS, NUMBERS
 
 # A sample whose kind the facts do not name is of the first one that suits.
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (*COLUMNS, *LABELS, *NUMBERS)}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Long, *COLUMNS, *LABELS, *NUMBERS)}

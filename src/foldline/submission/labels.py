@@ -36,6 +36,8 @@ class Labels(Kind):
         seen = {word for cell in self.lines.cells if cell for word in self.split(cell)}
         options = self.lines.options
         likely = [option for option in options if all_whole(option)] if all_whole(seen) else options
+        if len(seen) > 1 and likely and likely[0] is not options[0] and list(self.outputs) not in likely:
+            likely = []  # places in the written order: such numbers cannot be placeholders
         fitting = [option for option in options if seen <= set(option)] + likely
         if fitting:
             return fitting[0]
@@ -48,6 +50,18 @@ class Labels(Kind):
     @property
     def decided(self) -> bool:
         return self.reads_labels
+
+    @property
+    def holds(self) -> str:
+        """What a cell holds, in words."""
+        return f"the classes of a row, separated by '{self.separator}'"
+
+    @property
+    def meaning(self) -> list[str]:
+        words = [
+            word if word == name else f"{word} = {name}" for word, name in zip(self.words, self.outputs, strict=True)
+        ]
+        return [f"column '{self.columns[0]}' = {self.holds}: {first_few(words, 12)}"]
 
     @property
     def separator(self) -> str:
@@ -104,6 +118,10 @@ class Ranked(Labels):
     name = "ranked"
     decided = Kind.decided
 
+    @property
+    def holds(self) -> str:
+        return f"the {self.top_k} most probable classes, best first, separated by '{self.separator}'"
+
     def placeholders(self) -> Placeholders:
         return {"target": self.separator.join(self.outputs[: self.top_k])}
 
@@ -149,6 +167,15 @@ class Label(Labels):
         plain = self.task.exclusive and not (self.task.two_classes or self.task.ordered)
         return not self.task.label_sets and (self.reads_labels or plain)
 
+    @property
+    def decided(self) -> bool:
+        """Or the metric reads the numbers of the labels."""
+        return self.metric.input in ("label", "value")
+
+    @property
+    def holds(self) -> str:
+        return "the class"
+
     def split(self, cell: str) -> list[str]:
         return [cell]
 
@@ -165,6 +192,10 @@ class LabelScore(Labels):
     name = "label_score"
     probabilities = True
     decided = Kind.decided
+
+    @property
+    def holds(self) -> str:
+        return "the most probable class and its probability"
 
     def placeholders(self) -> Placeholders:
         return {"target": f"{self.outputs[0]}{self.separator}0.5"}

@@ -65,7 +65,7 @@ class Lines:
 
 
 def read_lines(
-    sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], names: Mapping[str, str] | None,
+    sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], names: Mapping[str, str],
     about: pd.DataFrame | None, where: str,
 ) -> Lines:  # fmt: skip
     """What each line is about; the arguments are those of `Form.open`.
@@ -90,12 +90,11 @@ def read_lines(
     return Lines(options, where, index, keys, columns, cells, entities, tuple(long.words), places)
 
 
-def vocabularies(facts: Competition, outputs: Sequence[str], names: Mapping[str, str] | None) -> Options:
+def vocabularies(facts: Competition, outputs: Sequence[str], names: Mapping[str, str]) -> Options:
     """What the outputs, or several targets, may be called, the likeliest first: raw labels, names, class numbers."""
     if facts.task.targets:
         given = getattr(facts.train.target, "columns", None)
         return [facts.task.asked(outputs), *([given] if given else [])]
-    names = names or getattr(facts.train.target, "names", None) or {}
     raw = {name: label for label, name in names.items()}
     options = [[raw.get(name, name) for name in outputs]] if raw and len(raw) == len(names) else []
     options.append(list(outputs))

@@ -1,10 +1,9 @@
-"""Kinds whose cells hold numbers, or classes of several targets: columns, one column, and long lines.
+"""Kinds whose cells hold numbers, or classes of several targets: columns, and one column.
 
 What methods mean is said in `kind`.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 from foldline.scoring.choose import as_predictions
-from foldline.scoring.decide import Decision, decide, expected_index
+from foldline.scoring.decide import Decision, decide
 from foldline.submission.decimals import probability_texts, rows_with_sum, shortest_texts, texts, whole_texts
 from foldline.submission.gate import Gate
 from foldline.submission.kind import Cells, Kind, Placeholders
@@ -60,6 +59,22 @@ class Columns(Kind):
         )
 
     @property
+    def meaning(self) -> list[str]:
+        return self.sentences("column")
+
+    def sentences(self, noun: str) -> list[str]:
+        """What the numbers of each column, or of the lines about each word, are; the first where all have its name."""
+        lines = [f"{noun} '{word}' = {self.holds(place)}" for word, place in self.output_of.items()]
+        asked = self.task.asked(self.outputs)
+        if len(lines) > 6 and all(word == asked[place] for word, place in self.output_of.items()):
+            return [f"{lines[0]}, and so on: all {len(lines)} are called after what they are about"]
+        return lines
+
+    def holds(self, place: int) -> str:
+        """What a number about one output is, in words."""
+        return f"the number '{self.outputs[place]}'" if self.outputs[place] else "the number"
+
+    @property
     def row_sum(self) -> float | None:
         """What a row must add up to: the setting, or 1 where the metric takes columns as shares of one whole."""
         if len(self.columns) == 1:
@@ -103,7 +118,7 @@ class Columns(Kind):
         """
         numbers, outputs = frame[list(self.columns)].to_numpy(dtype=np.float64), len(self.outputs)
         if self.task.ordered and len(self.columns) == 1:
-            grades = np.clip(np.floor(numbers[:, 0] + 0.5), 0, outputs - 1)
+            grades = self.task.nearest_class(numbers[:, 0], outputs)
             return as_predictions(grades, self.task, outputs) if self.reads_labels else numbers
         values = np.zeros((len(frame), outputs))
         if self.task.two_classes and len(self.columns) == 1:
@@ -140,6 +155,11 @@ class Probabilities(Columns):
     def decided(self) -> bool:
         return self.task.label_sets and self.reads_labels
 
+    def holds(self, place: int) -> str:
+        if not self.task.has_classes:
+            return super().holds(place)
+        return f"{'1 or 0: is it' if self.decided else 'probability of'} '{self.outputs[place]}'"
+
     def cells(self, values: Array, decision: Decision) -> Cells:
         if self.decided:
             labels = decide(decision, values)
@@ -149,7 +169,10 @@ class Probabilities(Columns):
 
 
 class Targets(Columns):
-    """A column for each of several targets: its class name, or the shortest text of its number."""
+    """A column for each of several targets: its class name, or the shortest text of its number.
+
+    Of ordered classes whose metric reads numbers it is the expected class number.
+    """
 
     name = "targets"
 
@@ -160,19 +183,32 @@ class Targets(Columns):
         return bool(self.task.targets)
 
     def classes(self, place: int) -> list[str]:
-        """The class names of a target; empty for a number."""
+        """The class names in the cells of a target; empty where they are numbers."""
         block = self.task.blocks[place]
-        return block.task.classes(block.outputs(self.outputs))
+        as_number = block.task.ordered and self.reads(place) == "value"
+        return [] if as_number else block.task.classes(block.outputs(self.outputs))
+
+    def holds(self, place: int) -> str:
+        names = self.classes(place)
+        target = f"'{self.task.targets[place][0]}'"
+        return f"the class of {target}: {first_few(names, 12)}" if names else f"the number {target}"
+
+    def reads(self, place: int) -> str:
+        """What the metric reads of a target; empty where it is none of the metric's."""
+        name = self.task.targets[place][0]
+        return next((part.metric.input for part in self.metric.parts if part.target == name), "")
 
     def cells(self, values: Array, decision: Decision) -> Cells:
         """Numbers are whole where the target's metric compares labels."""
-        whole = {part.target for part in self.metric.parts if part.metric.input == "label"}
         labels, cells = self.task.default_labels(values), {}
         for column, place in self.output_of.items():
-            names, numbers = self.classes(place), labels[:, place]
+            names, numbers, block = self.classes(place), labels[:, place], self.task.blocks[place]
             if names:
                 cells[column] = texts(names[int(label)] for label in numbers.tolist())
-            elif self.task.targets[place][0] in whole:
+            elif block.task.has_classes:
+                part = values[:, block.columns]
+                cells[column] = shortest_texts(part @ block.task.class_numbers(part.shape[1]), self.bounds)
+            elif self.reads(place) == "label":
                 cells[column] = whole_texts(np.clip(np.floor(numbers + 0.5), *(self.bounds or (-np.inf, np.inf))))
             else:
                 cells[column] = shortest_texts(numbers, self.bounds)
@@ -190,70 +226,11 @@ class Targets(Columns):
         values = np.zeros((len(frame), len(self.outputs)))
         for column, place in self.output_of.items():
             block, names, cells = self.task.blocks[place], self.classes(place), frame[[column]].to_numpy(dtype=object)
-            values[:, block.columns] = np.array(names) == cells if names else cells.astype(np.float64)
+            numbers = None if names else cells.astype(np.float64)
+            if numbers is not None and block.task.has_classes:
+                numbers = between(numbers[:, 0], block.task.class_numbers(len(block.task.known)))
+            values[:, block.columns] = np.array(names) == cells if numbers is None else numbers
         return values
-
-
-class Long(Kind):
-    """A line for each entity and word: the table of a wide kind, its columns below each other."""
-
-    name = "long"
-
-    def line_ids(self, entities: list[str]) -> list[str]:
-        return [f"{entity}_{output}" for entity in entities for output in self.task.asked(self.outputs)]
-
-    def suits(self) -> bool:
-        return bool(self.lines.places)
-
-    @cached_property
-    def words(self) -> Sequence[str]:
-        if not self.lines.places:
-            raise FoldlineError("ids that name no output", where=self.lines.where, next="state submission.output")
-        return self.lines.words
-
-    @cached_property
-    def ids(self) -> Sequence[str]:
-        """Each entity once: thousands of lines may share the outputs of one."""
-        return list(dict.fromkeys(self.lines.entities))
-
-    @cached_property
-    def wide(self) -> Columns:
-        """The kind of the wide table; its columns are the words."""
-        kind = Targets if self.task.targets else Probabilities if self.task.has_classes else Values
-        return kind(self.facts, self.outputs, replace(self.lines, columns=tuple(self.words)))
-
-    @property
-    def position(self) -> tuple[list[int], list[int]]:
-        """Row and column of each line in the wide table."""
-        row = {entity: i for i, entity in enumerate(self.ids)}
-        return [row[entity] for entity in self.lines.entities], list(self.lines.places)
-
-    @property
-    def decided(self) -> bool:
-        return self.wide.decided
-
-    def write(self, values: Array, decision: Decision) -> Cells:
-        table = pd.DataFrame(self.wide.cells(values, decision)).to_numpy(dtype=object)
-        return {self.columns[0]: texts(table[self.position])}
-
-    def check(self, gate: Gate) -> None:
-        places = np.array(self.lines.places)
-        for j in np.unique(places).tolist():
-            self.wide.check_column(gate.only(places == j), self.columns[0], self.words[j])
-
-    def read(self, frame: pd.DataFrame) -> Array:
-        """Raises FoldlineError where an output is asked of some entities only."""
-        table = np.full((len(self.ids), len(self.words)), None, dtype=object)
-        table[self.position] = frame[self.columns[0]].to_numpy(dtype=object)
-        wide = pd.DataFrame(table, columns=list(self.words)).dropna(axis=1, how="all")
-        for word in wide.columns[wide.isna().any()]:
-            lacking = [entity for entity, none in zip(self.ids, wide[word].isna(), strict=True) if none]
-            raise FoldlineError(
-                f"the sample asks for '{word}' of some entities only (not of {first_few(lacking)}), "
-                "so it cannot be graded here",
-                where="the sample submission",
-            )
-        return replace(self.wide, lines=replace(self.lines, columns=tuple(wide.columns))).read(wide)
 
 
 class Probability(Probabilities):
@@ -268,7 +245,7 @@ class Probability(Probabilities):
 
 
 class Value(Values):
-    """One number: a score, a regression's, or the expected class; whole where the metric compares labels."""
+    """One number: a score, a regression's, or the expected class number; a class's where the metric compares labels."""
 
     name = "value"
 
@@ -282,16 +259,33 @@ class Value(Values):
     def decided(self) -> bool:
         return (self.task.ordered or not self.task.has_classes) and self.reads_labels
 
+    @property
+    def output_of(self) -> dict[str, int]:
+        return {self.columns[0]: len(self.outputs) - 1} if self.task.ordered else super().output_of
+
     def cells(self, values: Array, decision: Decision) -> Cells:
         if self.decided:
             return self.whole(values, decision)
         if self.task.ordered:
-            return {self.columns[0]: shortest_texts(expected_index(values), self.bounds)}
+            return {self.columns[0]: shortest_texts(values @ self.task.class_numbers(values.shape[1]), self.bounds)}
         return super().cells(values, decision)
 
     def whole(self, values: Array, decision: Decision) -> Cells:
         """Decided numbers or class numbers, within the bounds."""
-        return {self.columns[0]: whole_texts(np.clip(decide(decision, values), *(self.bounds or (-np.inf, np.inf))))}
+        labels = decide(decision, values)
+        if self.task.ordered:
+            labels = self.task.class_numbers(len(self.outputs))[labels.astype(np.int64)]
+        return {self.columns[0]: whole_texts(np.clip(labels, *(self.bounds or (-np.inf, np.inf))))}
+
+    def holds(self, place: int) -> str:
+        if not self.task.has_classes:
+            return super().holds(place) + (", a whole one" if self.decided else "")
+        if not self.task.ordered:
+            return f"a score that is larger where '{self.outputs[place]}' is more probable"
+        numbers = shortest_texts(self.task.class_numbers(len(self.outputs)), None).str.removesuffix(".0")
+        pairs = zip(numbers, self.outputs, strict=True)
+        words = [name if number == name else f"{number} = {name}" for number, name in pairs]
+        return f"the {'' if self.decided else 'expected '}class as a number: {first_few(words, 12)}"
 
 
 class WholeNumber(Value):
@@ -299,11 +293,25 @@ class WholeNumber(Value):
 
     cells = Value.whole
 
+    @property
+    def decided(self) -> bool:
+        return self.metric.input in ("label", "value")
+
     def check_column(self, gate: Gate, column: str, word: str) -> Array:
         numbers = gate.numbers(column, self.bounds)
         gate.refuse(numbers != np.round(numbers), column, "has numbers that are not whole")
         return numbers
 
 
-COLUMNS = (Long, Targets, Values, Probabilities)
+def between(numbers: Array, grid: Array) -> Array:
+    """[rows, classes] shares of the two classes around each of [rows] numbers, whose mean number it is.
+
+    >>> between(np.array([15.0]), np.array([0.0, 10.0, 20.0])).tolist()
+    [[0.0, 0.5, 0.5]]
+    """
+    order, own = np.argsort(grid), np.eye(len(grid))
+    return np.stack([np.interp(numbers, grid[order], share[order]) for share in own], axis=1)
+
+
+COLUMNS = (Targets, Values, Probabilities)
 NUMBERS = (Probability, Value)  # after the kinds that hold labels

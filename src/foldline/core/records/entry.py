@@ -31,6 +31,7 @@ class Entry(Record):
         time: when it was written, ISO 8601 in UTC.
         cv: by the metric.
         decision: how its labels were decided (`scoring.choose.Choice.record`).
+        meaning: what its cells say, in words.
         made_from: what it was made from; where that differs, it is made anew.
         message: what Kaggle shows beside it.
         kaggle: None: not sent.
@@ -52,6 +53,7 @@ class Entry(Record):
     decision: dict[str, Any] | None = None
     folds_sha256: str
     members: list[str]
+    meaning: list[str] = []
     made_from: dict[str, Any] = {}
     message: str | None = None
     kaggle: Kaggle | None = None

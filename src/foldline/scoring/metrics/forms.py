@@ -8,7 +8,7 @@ Truth is [rows] class indices or [rows, outputs]; predictions are [rows, outputs
 | prob | class indices, or [rows, outputs] | probabilities [rows, outputs] |
 | label | class indices, or [rows, outputs] of 0 and 1 | the same: the largest probability, or each one >= 0.5 |
 | rank | as for prob | [rows, outputs] dense ranks of each column |
-| value | [rows, columns] | numbers [rows, columns]; of ordinal classes the expected class index |
+| value | [rows, columns] | numbers [rows, columns]; of ordinal classes the expected number (`Task.class_numbers`) |
 """
 
 from collections.abc import Callable, Sequence
@@ -53,9 +53,11 @@ def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task) 
     if metric.parts:
         return _as_parts_read(metric, truth, prediction, task)
     if metric.input == "value":
-        return metric, *_as_values(truth, prediction)
+        return metric, *_as_values(truth, prediction, task)
     if not task.has_classes:
-        return metric, *_as_whole_numbers(truth, prediction)
+        return metric, *_as_whole_numbers(truth, prediction, task)
+    if task.ordered and truth.ndim == 1 and prediction.size == len(truth):
+        prediction = _nearest(truth, prediction.reshape(-1), task)
     prediction = _two_columns(prediction) if truth.ndim == 1 else prediction
     _check_classes(truth, prediction)
     if metric.input == "rank":
@@ -124,20 +126,28 @@ def _check_probabilities(name: str, prob: Array) -> None:
         raise FoldlineError(f"metric '{name}' needs probabilities; these numbers go from {low:.6g} to {high:.6g}")
 
 
-def _as_values(truth: Array, prediction: Array) -> tuple[Array, Array]:
-    """Both as [rows, columns]; probabilities of ordinal classes become the expected class index."""
+def _nearest(truth: Array, values: Array, task: Task) -> Array:
+    """[rows, classes] 1 for the class whose number is nearest to each of [rows] numbers."""
+    classes = len(task.known) or int(truth.max()) + 1
+    return np.asarray(np.eye(classes)[task.nearest_class(values, classes).astype(np.int64)])
+
+
+def _as_values(truth: Array, prediction: Array, task: Task) -> tuple[Array, Array]:
+    """Both as [rows, columns]; classes become their numbers, and probabilities of ordinal ones the expected number."""
     value = prediction.reshape(len(prediction), -1)
-    if truth.ndim == 1 and value.shape[1] > 1:
-        value = value @ np.arange(value.shape[1], dtype=np.float64)[:, None]
+    if truth.ndim == 1 and task.single_label:
+        numbers = task.class_numbers(max(value.shape[1], int(truth.max()) + 1, len(task.known)))
+        truth = numbers[truth.astype(np.int64)]
+        value = value @ numbers[:, None] if value.shape[1] > 1 else value
     truth = truth.reshape(len(truth), -1)
     if truth.shape != value.shape:
         raise FoldlineError(f"labels of shape {truth.shape} and predictions of {value.shape} do not match")
     return truth, value
 
 
-def _as_whole_numbers(truth: Array, prediction: Array) -> tuple[Array, Array]:
+def _as_whole_numbers(truth: Array, prediction: Array, task: Task) -> tuple[Array, Array]:
     """One column each, rounded half up: what a grader of whole numbers is given."""
-    truth, value = _as_values(truth, prediction)
+    truth, value = _as_values(truth, prediction, task)
     if truth.shape[1] != 1:
         raise FoldlineError("a metric of labels needs one number a row")
     return np.floor(truth[:, 0] + 0.5), np.floor(value[:, 0] + 0.5)

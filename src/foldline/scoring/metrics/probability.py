@@ -6,6 +6,7 @@
 
 import numpy as np
 
+from foldline.core.errors import FoldlineError
 from foldline.core.task import Array
 from foldline.scoring.metrics.metric import Rows, Table, Truth
 
@@ -56,6 +57,8 @@ def weighted_log_loss(truth: Truth, prob: Table, weights: Array) -> float:
     averaged with the weights (https://www.kaggle.com/c/rsna-intracranial-hemorrhage-detection, Evaluation).
     Undefined (all true classes have weight 0): nan.
     """
+    if len(weights) != prob.shape[1]:
+        raise FoldlineError(f"weighted_log_loss has {len(weights)} weights for {prob.shape[1]} classes", where="metric")
     if truth.ndim == 2:
         return float(column_log_loss(truth, prob).mean(axis=0) @ weights / weights.sum())
     rows = weights[truth.astype(np.int64)]

@@ -1,0 +1,202 @@
+"""The gate for meaning: rows whose truth is known must score in the file what their predictions score as arrays.
+
+They go through the writer of the submission, become CSV text, and are read by `grader`, which shares none of the
+writer's code. A score that differs says that a number means something else in the file than in the predictions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError
+from foldline.core.records.cv import Cv
+from foldline.core.task import Array, hot_truth
+from foldline.scoring.choose import as_predictions, stored_decision
+from foldline.scoring.cv import per_entity
+from foldline.scoring.decide import Decision, decide, decisions_by_fold, default_decision
+from foldline.scoring.metrics import score
+from foldline.submission.form import Form
+from foldline.submission.grader import CannotGradeError, Grader
+from foldline.submission.long import Long
+from foldline.submission.numbers import Columns
+
+TOLERANCE = 1e-6  # of a score; of one above 1 relative to it
+DECIMALS = 12  # of probabilities in a submission
+REHEARSED = 2_000_000  # cells of a rehearsal at most
+
+
+@dataclass(frozen=True)
+class Known:
+    """Rows or entities whose truth is known, and what is predicted of them.
+
+    Attributes:
+        table: `id`, `fold`, the target columns as text, the prediction columns.
+        decisions: of each fold, how the labels of its rows are decided.
+        scores: of all rows, then of each fold or of none; None is undefined.
+    """
+
+    table: pd.DataFrame
+    decisions: Mapping[int, Decision]
+    scores: Sequence[float | None]
+
+
+def require_same_meaning(form: Form, known: Known, where: str) -> str:
+    """What the check found, in words.
+
+    Args:
+        where: the file that would be written.
+
+    Raises:
+        FoldlineError: the file scores something else; both numbers are named.
+    """
+    kind, cells = form.kind, handed_in(form, known)
+    grader = Grader(kind.facts, kind.outputs, form.names, kind.lines.cells)
+    try:
+        asked = grader.asked(kind.name, list(cells.columns))
+    except CannotGradeError as reason:
+        return f"NOT checked on validation rows what its numbers mean: {reason}"
+    table = known.table.set_index("id").loc[cells.index]
+    parts = [np.ones(len(table), dtype=bool), *((table["fold"] == k).to_numpy() for k in sorted(known.decisions))]
+    parts = parts[: len(known.scores)]
+    found = np.array([grader.score(kind.name, cells[part], table[part], asked) for part in parts])
+    wanted = np.array([np.nan if value is None else value for value in known.scores])
+    if len(asked) < len(kind.outputs):
+        wanted = np.array([_direct(form, table[part], known, asked) for part in parts])
+    words = f"read back as a grader would, {grader.metric.name} is {found[0]:.6g} on the validation rows"
+    if _same(found, wanted):
+        return words + ("" if len(asked) == len(kind.outputs) else f" (of {len(asked)} of {len(kind.outputs)} outputs)")
+    plain, limited = (
+        np.array([_direct(form, table[part], known, asked, limited=limits) for part in parts])
+        for limits in (False, True)
+    )
+    if _same(found, limited) and _same(wanted, plain):
+        return f"{words}; without the submission's bounds, sums and decimals it is {wanted[0]:.6g}"
+    at = int(np.argmax(~np.isclose(found, wanted, rtol=0, atol=_tolerance(wanted), equal_nan=True)))
+    raise FoldlineError(
+        f"the cells mean something else than the predictions: {grader.metric.name} of the validation rows"
+        f"{f' of fold {sorted(known.decisions)[at - 1]}' if at else ''} is {wanted[at]:.9g} by their predictions, "
+        f"and {found[at]:.9g} in a submission, read as a grader would",
+        where=where,
+        next=f"nothing was written. {'; '.join(form.meaning)}. Compare submission.kind, metric, classes and "
+        "train.target.names with the competition's page: can such cells hold what the metric reads?",
+    )
+
+
+def handed_in(form: Form, known: Known) -> pd.DataFrame:
+    """The answers as text as they stand in the file, a row for each id; of long lines a column for each word."""
+    parts = []
+    for fold, decision in known.decisions.items():
+        rows = known.table[known.table["fold"] == fold]
+        other = form.about(rows["id"].tolist())
+        lines, content = other.kind.lines, other.write(rows, decision).to_csv(index=False, lineterminator="\n")
+        frame = pd.read_csv(StringIO(content), dtype=str, keep_default_na=False, na_filter=False, index_col=False)
+        frame.columns = other.sample.columns
+        line = pd.Index(lines.ids(frame)).get_indexer(pd.Index(lines.ids(other.sample)))
+        answers = frame[list(lines.columns)].iloc[line].reset_index(drop=True)
+        if lines.places:
+            words = [lines.words[place] for place in lines.places]
+            answers = answers.assign(row=lines.entities, word=words).pivot(
+                index="row", columns="word", values=lines.columns[0]
+            )
+        parts.append(answers if lines.places else answers.set_axis(pd.Index(lines.entities)))
+    return pd.concat(parts)
+
+
+def validation_rows(form: Form, oof: pd.DataFrame, rows: pd.DataFrame, cv: Cv) -> Known:
+    """The validation rows of a run, with the scores of its `cv.json`.
+
+    Where labels are decided by a fitted rule, cv.json scores each row as decided without its own fold: so do these.
+
+    Args:
+        oof: the run's predictions of them.
+        rows: the rows of the folds.
+    """
+    facts, outputs, task = form.kind.facts, form.kind.outputs, form.kind.task
+    table = known_rows(oof, rows, facts, outputs)
+    folds = table["fold"].to_numpy()
+    stated = stored_decision(cv.decision) or default_decision(task, len(outputs))
+    decisions = dict.fromkeys(np.unique(folds).tolist(), stated)
+    if cv.fitted:
+        truth = task.truth(table.rename(columns={"id": "row_id"}), outputs, where="the folds")
+        prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
+        decisions = decisions_by_fold(facts.metric, truth, prob, folds, task)
+    return Known(table, decisions, [cv.pooled, *cv.per_fold])
+
+
+def known_rows(predicted: pd.DataFrame, rows: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
+    """`Known.table` of predictions by `row_id`; the truth is the text of the folds' rows."""
+    targets = facts.task.target_columns(outputs)
+    truth = rows.set_index("row_id").loc[predicted["row_id"], targets].reset_index(drop=True)
+    table = predicted.reset_index(drop=True).assign(**{name: truth[name] for name in targets})
+    table = per_entity(table, facts, outputs) if "entity" in table.columns else table
+    return table.rename(columns={"row_id": "id"})
+
+
+def rehearse(form: Form, rows: pd.DataFrame, where: str) -> None:
+    """The gate before anything is trained: what would be refused with any predictions is refused with made-up ones.
+
+    Args:
+        rows: the training rows with their folds.
+    """
+    facts, outputs, task = form.kind.facts, form.kind.outputs, form.kind.task
+    rows = rows.iloc[:: max(1, len(rows) * len(outputs) // REHEARSED)].reset_index(drop=True)
+    truth = hot_truth(task.truth(rows, outputs, where="the training rows"), task, len(outputs))
+    noise, values = np.random.default_rng(0).random(truth.shape), truth.astype(np.float64)
+    for block in task.blocks:
+        part = values[:, block.columns]
+        if block.task.has_classes:  # some are wrong
+            part *= 0.6
+            part += noise[:, block.columns]
+            part /= part.sum(axis=1, keepdims=True) if block.task.exclusive else 1.6
+        else:
+            part += (noise[:, block.columns] - 0.5) * part.std(axis=0)
+    columns = task.prediction_columns(outputs)
+    keep = rows[[name for name in ("row_id", "entity", "group") if name in rows.columns]].assign(fold=0)
+    table = known_rows(pd.concat([keep, pd.DataFrame(values, columns=columns)], axis=1), rows, facts, outputs)
+    known = Known(table, {0: default_decision(task, len(outputs))}, [])
+    every = list(range(len(outputs)))
+    expected = _direct(form, table, known, every)
+    require_same_meaning(form, Known(table, known.decisions, [expected]), where)
+
+
+def _direct(form: Form, table: pd.DataFrame, known: Known, asked: Sequence[int], *, limited: bool = False) -> float:
+    """The score of the predictions as arrays; `limited` to what the cells can hold."""
+    outputs, task = form.kind.outputs, form.kind.task
+    truth = task.truth(table.rename_axis("row_id").reset_index(names="row_id"), outputs, where="the folds")
+    values = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
+    if form.holds_labels:
+        values = _labels(values, table["fold"].to_numpy(), known, form)
+    values = _limits(values, form) if limited else values
+    if len(asked) < len(outputs):
+        truth, values, task = truth[:, asked], values[:, asked], task.of([outputs[j] for j in asked])
+    return score(form.kind.metric, truth, values, task=task)
+
+
+def _labels(values: Array, folds: Array, known: Known, form: Form) -> Array:
+    answers = values.copy()
+    for fold, decision in known.decisions.items():
+        inside = folds == fold
+        answers[inside] = as_predictions(decide(decision, values[inside]), form.kind.task, values.shape[1])
+    return answers
+
+
+def _limits(values: Array, form: Form) -> Array:
+    """Within the bounds, with the row sum, with the decimals that a cell has."""
+    kind = form.kind.wide if isinstance(form.kind, Long) else form.kind
+    if kind is form.kind and isinstance(kind, Columns) and kind.row_sum is not None:
+        values = values / values.sum(axis=1, keepdims=True)
+    elif kind.bounds is not None:
+        values = np.clip(values, *kind.bounds)
+    return np.asarray(np.round(values, DECIMALS) if kind.probabilities else values)
+
+
+def _tolerance(wanted: Array) -> Array:
+    return np.asarray(TOLERANCE * np.maximum(1.0, np.nan_to_num(np.abs(wanted))))
+
+
+def _same(found: Array, wanted: Array) -> bool:
+    return bool(np.isclose(found, wanted, rtol=0, atol=_tolerance(wanted), equal_nan=True).all())
