@@ -134,8 +134,8 @@ def _check_classes(labels: dict[str, str], where: str) -> None:
             f"the folder '{no_class[0]}' would become a class, and lies at another depth than the classes: "
             + "; ".join(words),
             where=f"{where}: pattern",
-            next="name the folders that hold the class folders, such as file: [train, valid]; if it is a class, say "
-            f'so with pattern: "{LABELLED}"',
+            next=f'without it: pattern: "{"*/" * (usual - 1)}{{label}}/{{stem}}.{{ext}}", or `file` with the folders '
+            f'that hold classes; with it: pattern: "{LABELLED}"',
         )
     if len(at_depth) > 1:
         say(f"warning: class folders lie at different depths: {'; '.join(words)}")

@@ -162,7 +162,8 @@ def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
         raise FoldlineError(
             "the raw files changed since the folds were made, and lead to other folds now",
             where=layout.relative(layout.manifest(comp)),
-            next=f"put the files back, or {way_to_new_folds(layout, comp)}",
+            next="put the files back (if they are as they were, this version reads them otherwise: CHANGELOG.md), or "
+            f"{way_to_new_folds(layout, comp)}",
         )
 
 
