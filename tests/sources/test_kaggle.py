@@ -15,7 +15,7 @@ from foldline.sources import fetch
 from foldline.sources.kaggle import FAILURES, client_error
 from foldline.sources.placing import parking
 from sources.kaggle_site import Site, running_site
-from sources.trees import harvest, zipped
+from sources.trees import harvest, plant, zipped
 
 TREE = zipped({"train.csv": "id,label\n1,a\n", "train.zip": zipped({"train/1.png": "png", "train/2.png": "png"})})
 UNPACKED = {"train.csv": "id,label\n1,a\n", "train/1.png": "png", "train/2.png": "png"}
@@ -97,6 +97,17 @@ def test_a_killed_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) 
     assert (tmp_path / "out" / "noise.bin").stat().st_size == 5 << 20
     assert len(site.ranges) == 1
     assert int(site.ranges[0].removeprefix("bytes=").rstrip("-")) >= 2 << 20
+
+
+def test_an_archive_that_came_broken_is_fetched_anew(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would take it for whole, and every further command would end alike."""
+    plant(parking(tmp_path / "out"), {"cats.zip": TREE[:60]})
+    monkeypatch.setattr("foldline.sources.kaggle.run_client", lambda arguments, page: "")
+    with pytest.raises(FoldlineError, match="broken"):
+        fetch(COMPETITION, tmp_path / "out")
+    assert not (parking(tmp_path / "out") / "cats.zip").exists()
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "a b", "-h", "owner/name", "--path=x"])

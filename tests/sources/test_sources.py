@@ -1,21 +1,26 @@
 """Every source, and the sources that need no server of their own."""
 
+import errno
 import hashlib
 import shutil
 import sys
 from collections.abc import Callable
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.sources import SOURCES, fetch
 from foldline.sources.packages import PIP, file_from_wheel
+from foldline.sources.placing import parking
 from foldline.sources.tools import UnreachableError
 from sources.trees import Tree, harvest, plant, tarred, zipped
 
+PARTS = zipped({"a.txt": "a"})
 WHEEL: Tree = {
     "toy_data/__init__.py": "raise SystemExit('code of the package was run')",
     "toy_data/data/labels.csv": "a.png 1\n",
@@ -185,12 +190,58 @@ def test_hugging_face_keeps_only_what_is_named(tmp_path: Path, monkeypatch: pyte
     assert (asked["repo_type"], asked["revision"], asked["allow_patterns"]) == ("dataset", "main", ["data", "data/*"])
 
 
-def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
+class LostError(Exception):
+    """As the hub's client raises it for a connection that breaks while a file comes."""
 
+    __module__ = "httpx2"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [LocalEntryNotFoundError("Cannot find the requested files"), LostError("timed out"), ConnectionResetError(104, "")],
+)
+def test_a_hub_that_cannot_be_reached(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(name: str, **options: Any) -> None:
-        raise LocalEntryNotFoundError("Cannot find the requested files")
+        raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(FoldlineError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached") as caught:
         fetch(source("huggingface", "me/pictures"), tmp_path / "out")
+    assert "goes on where it stopped" in caught.value.next
+
+
+def test_a_full_disk_is_no_hub_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(name: str, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(OSError, match="No space left"):
+        fetch(source("huggingface", "me/pictures"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError("timed out"), IncompleteRead(b"x")])
+def test_torchvision_whose_connection_breaks(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(dataset: type, root: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("foldline.sources.torchvision._download", lost)
+    with pytest.raises(UnreachableError, match="cannot reach the servers of CIFAR10"):
+        fetch(source("torchvision", "CIFAR10"), tmp_path / "out")
+
+
+def test_a_folder_of_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with pytest.raises(FoldlineError, match="no such folder or archive: '~/pictures'"):
+        fetch(source("folder", "~/pictures"), tmp_path / "out")
+
+
+def test_what_the_hub_brought_stays_until_all_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(name: str, **options: Any) -> None:
+        plant(options["local_dir"], {"a.zip.001": PARTS[:30], "a.zip.002": PARTS[30:], "b.csv": "b"})
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    fetch(source("huggingface", "me/pictures"), tmp_path / "out")
+    assert harvest(tmp_path / "out") == {"a.txt": "a", "b.csv": "b"}
+    assert (parking(tmp_path / "out") / "a.zip.001").read_bytes() == PARTS[:30]
+    assert sorted(harvest(parking(tmp_path / "out"))) == ["a.zip.001", "a.zip.002", "b.csv"]

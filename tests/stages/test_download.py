@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.readers import find_outputs, read_rows
+from foldline.readers.files import list_files
 from foldline.sources import SOURCES
+from foldline.sources.tools import UnreachableError
 from foldline.stages.download import download
 from sources.kaggle_site import running_site
 from sources.trees import Tree, harvest, plant, zipped
@@ -142,6 +145,163 @@ def test_files_placed_by_hand_get_a_manifest(layout: Layout) -> None:
     plant(layout.input("toy"), {"t.csv": "id,label\n"})
     download(layout, "toy")
     assert json.loads(layout.manifest("toy").read_text())["files"][0]["path"] == "t.csv"
+
+
+def test_files_beside_a_kaggle_source_are_taken_where_the_facts_say_so(layout: Layout) -> None:
+    """The source stays Kaggle, so that `make submit` goes on to work."""
+    change(
+        layout,
+        "{kind: folder, name: RAW}".replace("RAW", load_competition(layout, "toy").source.name),
+        "{kind: kaggle, name: toy}",
+    )
+    plant(layout.input("toy"), {"t.csv": "id,label\n"})
+    with pytest.raises(FoldlineError, match=r"did not download \(there is no manifest of them\): t\.csv") as caught:
+        download(layout, "toy")
+    assert "add `otherwise: {kind: placed}` to the source" in caught.value.next
+    change(layout, "name: toy}", "name: toy, otherwise: {kind: placed}}")
+    download(layout, "toy")
+    assert json.loads(layout.manifest("toy").read_text())["source"]["kind"] == "placed"
+    download(layout, "toy")
+    assert load_competition(layout, "toy").source.kind == "kaggle"
+
+
+def test_what_to_do_about_placed_files_never_removes_them(layout: Layout) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    plant(layout.input("toy"), {"t.csv": "id,label\n"})
+    download(layout, "toy")
+    (layout.input("toy") / "t.csv").chmod(0o644)
+    (layout.input("toy") / "t.csv").write_text("id,label\na.png,1\n")
+    with pytest.raises(FoldlineError, match="another size") as caught:
+        download(layout, "toy")
+    assert caught.value.next == "rm input/toy/manifest.json and run the command again"
+    layout.manifest("toy").unlink()
+    download(layout, "toy")
+    change(layout, "kind: placed", "kind: folder")
+    with pytest.raises(FoldlineError, match="another source") as caught:
+        download(layout, "toy")
+    assert caught.value.next == "move input/toy away and run the command again"
+
+
+def test_hidden_files_of_the_user_stay(layout: Layout) -> None:
+    plant(layout.input("toy"), {".notes": "mine", ".cache/x": "made again"})
+    with pytest.raises(FoldlineError, match=r"did not download .*: \.notes"):
+        download(layout, "toy")
+    assert (layout.input("toy") / ".notes").read_text() == "mine"
+    (layout.input("toy") / ".notes").unlink()
+    download(layout, "toy")
+    assert sorted(harvest(layout.input("toy"))) == ["deep/a.png", "manifest.json", "t.csv"]
+
+
+def test_a_manifest_of_the_data_stays_what_it_is(layout: Layout, tmp_path: Path) -> None:
+    own = '{"images": [1]}'
+    plant(tmp_path / "raw", {"manifest.json": own})
+    download(layout, "toy")
+    assert (layout.input("toy") / "manifest.json").read_text() == own
+    assert layout.manifest("toy") == layout.root / "input" / "toy.manifest.json"
+    known = json.loads(layout.manifest("toy").read_text())["files"]
+    assert [file["path"] for file in known] == ["deep/a.png", "manifest.json", "t.csv"]
+    assert list_files(layout.input("toy")) == ["deep/a.png", "manifest.json", "t.csv"]
+    download(layout, "toy")
+    shutil.rmtree(layout.input("toy"))
+    (tmp_path / "raw" / "manifest.json").unlink()
+    download(layout, "toy")  # all is gone but the manifest beside
+    assert layout.manifest("toy") == layout.input("toy") / "manifest.json"
+    assert not (layout.root / "input" / "toy.manifest.json").exists()
+
+
+def test_a_linked_folder_is_somebody_elses(layout: Layout, tmp_path: Path) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    (layout.root / "input").mkdir()
+    layout.input("toy").symlink_to(tmp_path / "raw")
+    before = {path: path.stat().st_mode for path in (tmp_path / "raw").rglob("*")}
+    download(layout, "toy")
+    download(layout, "toy")
+    assert {path: path.stat().st_mode for path in (tmp_path / "raw").rglob("*")} == before
+    assert sorted(path.name for path in (layout.root / "input").iterdir()) == ["toy", "toy.manifest.json"]
+    assert not layout.cache("toy").is_relative_to(layout.input("toy"))
+
+
+def test_a_read_only_folder_is_taken_as_it_is(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    plant(layout.input("toy"), {"t.csv": "id,label\n"})
+    mode = (layout.input("toy") / "t.csv").stat().st_mode
+    monkeypatch.setattr("os.access", lambda path, wanted: Path(path) != layout.input("toy"))
+    download(layout, "toy")
+    assert (layout.input("toy") / "t.csv").stat().st_mode == mode
+    assert layout.manifest("toy").name == "toy.manifest.json"
+
+
+def test_names_that_are_no_utf8_are_named(layout: Layout) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    Path(str(plant(layout.input("toy"), {"t.csv": "id\n"})), "a\udcfc.png").write_text("x")
+    with pytest.raises(FoldlineError, match=r"names of 1 files are no UTF-8.*a\\udcfc\.png") as caught:
+        download(layout, "toy")
+    assert "rename them" in caught.value.next
+
+
+def test_names_that_are_no_utf8_are_mended_in_a_copy(layout: Layout, tmp_path: Path) -> None:
+    Path(str(tmp_path / "raw"), "a\udcfc.png").write_text("x")
+    download(layout, "toy")
+    assert (layout.input("toy") / "aü.png").read_text() == "x"
+
+
+def stopped_while_hashing(layout: Layout, comp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("foldline.stages.download.sha256_file", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            download(layout, comp)
+
+
+def test_another_source_in_the_facts_begins_anew(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched from the first one, and only had to be hashed, is not taken for the second one's."""
+    stopped_while_hashing(layout, "toy", monkeypatch)
+    assert layout.fetched("toy").is_file()
+    other = plant(tmp_path / "other", {"t.csv": "other"})
+    change(layout, str(tmp_path / "raw"), str(other))
+    download(layout, "toy")
+    assert sorted(harvest(layout.input("toy"))) == ["manifest.json", "t.csv"]
+    assert (layout.input("toy") / "t.csv").read_text() == "other"
+
+
+def test_a_competition_without_facts_whose_download_was_stopped_is_still_kaggles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its starter facts would say `placed`, and it could not be submitted."""
+    layout = Layout(tmp_path)
+    monkeypatch.setitem(SOURCES, "kaggle", lambda source, place: plant(place, {"train.csv": "id,label\n1,0\n2,1\n"}))
+    stopped_while_hashing(layout, "cats", monkeypatch)
+    monkeypatch.setitem(SOURCES, "kaggle", lambda source, place: pytest.fail("fetched again"))
+    download(layout, "cats")
+    assert yaml.safe_load(layout.competition_config("cats").read_text())["source"] == {"kind": "kaggle", "name": "cats"}
+
+
+def test_two_downloads_at_once_do_not_meet(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(source: Source, place: Path) -> None:
+        plant(place, {"t.csv": "id"})
+        with pytest.raises(FoldlineError, match="'toy' is being downloaded by another process"):
+            download(layout, "toy")
+
+    monkeypatch.setitem(SOURCES, "folder", again)
+    download(layout, "toy")
+    assert sorted(path.name for path in (layout.root / "input").iterdir()) == ["toy"]
+
+
+def test_without_a_network_the_way_by_hand_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(source: Source, place: Path) -> None:
+        raise UnreachableError("cannot be reached", next="check the network")
+
+    monkeypatch.setitem(SOURCES, "folder", away)
+    with pytest.raises(UnreachableError, match="cannot be reached") as caught:
+        download(layout, "toy")
+    assert caught.value.next == (
+        "check the network; or put its files into input/toy yourself and add `otherwise: {kind: placed}` to the source "
+        "in the facts"
+    )
 
 
 # Raw files of competitions without facts -> what the starter must find out.

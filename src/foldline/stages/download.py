@@ -16,9 +16,10 @@ from pathlib import Path
 from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout, is_ours
+from foldline.core.processes import lock
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Fetched, Manifest, RawFile
-from foldline.core.tables import remove_orphans, sha256_file, write_text
+from foldline.core.tables import sha256_file, write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
@@ -38,14 +39,17 @@ def download(layout: Layout, comp: str) -> None:
 
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
-            manifest are missing, or `input/<comp>` holds files of unknown origin.
+            manifest are missing, `input/<comp>` holds files of unknown origin, or another process is at it.
     """
     known = layout.competition_config(comp).is_file()
     source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
-    if not is_downloaded(layout, comp, source):
-        remove_orphans(layout.part(comp).parent)
-        _get(layout, comp, source)
-    _tidy(layout, comp)
+    place = layout.part(comp).with_suffix(".lock")
+    begun = any(path.exists() for path in (place, layout.fetched(comp), layout.part(comp)))
+    if begun or not is_downloaded(layout, comp, source):
+        with lock(place, f"'{comp}' is being downloaded"):
+            if not is_downloaded(layout, comp, source):
+                _get(layout, comp, source)
+            _tidy(layout, comp)
     if not known:
         path = layout.manifest(comp)
         _write_starter(layout, comp, Source.parse(Manifest.read(path).source, where=layout.relative(path)))
@@ -193,9 +197,9 @@ def _bring(layout: Layout, comp: str, source: Source) -> Source:
 
 def _tidy(layout: Layout, comp: str) -> None:
     """Removes what is superfluous once `input/<comp>` has its manifest."""
+    shutil.rmtree(parking(layout.part(comp)), ignore_errors=True)
     layout.fetched(comp).unlink(missing_ok=True)
-    for folder in (layout.part(comp), parking(layout.part(comp))):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(layout.part(comp), ignore_errors=True)
 
 
 def write_manifest(layout: Layout, comp: str, source: Source, folder: Path) -> None:
