@@ -11,6 +11,7 @@ BLEND ?= mean
 AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
+WITH_DIVERGED ?=
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
@@ -65,7 +66,7 @@ oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
 	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
 
 $(submission): | $(predicted)
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
 
 download: $(ready) ## fetch the raw files of COMP into input/
 	$(foldline) download --comp $(COMP)
@@ -86,7 +87,7 @@ predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV
 	$(foldline) predict $(run_args) --device $(DEVICE)
 
 ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE)
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
 
 score: $(ready) | $(submission) ## grade the submission on the held-out labels
 	$(foldline) score --comp $(COMP) --run $(RUN) --name $(name)

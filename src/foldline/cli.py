@@ -48,6 +48,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "choices": ["default", "fitted"],
         "help": "how labels are decided: fitted on the OOF predictions where that is better, or always the default",
     },
+    "--with-diverged": {"action": "store_true", "help": "also hand in runs of which a fold's training diverged"},
     "--port": {"default": "8765", "help": "where on this machine (default: 8765)"},
     "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
     "--against": {"default": "", "help": "a further run to compare every other one with"},
@@ -201,7 +202,7 @@ STAGES = {
     "ensemble": Stage(
         "blend runs into a submission, and write the report",
         _ensemble,
-        "--run --name --set --runs --blend --decide",
+        "--run --name --set --runs --blend --decide --with-diverged",
     ),
     "report": Stage("write a run's report.html", "report:report", "--run --name", of_one=True),
     "compare": Stage(

@@ -45,6 +45,13 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
     return row, predictions
 
 
+def nothing_loss(job: FoldJob) -> float:
+    """The validation loss of a network that knows nothing: all logits are 0, so every class is alike, and every number
+    the mean of the training rows'."""
+    logits = torch.zeros(len(job.valid), job.objective.logits)
+    return float(job.objective.plain(logits, target_tensor(job.valid.truth, job)))
+
+
 def _defined(value: float) -> float | None:
     """A float; None where the metric has no answer (one class in the fold, a class without rows)."""
     return None if np.isnan(value) else float(value)

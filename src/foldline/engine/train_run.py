@@ -7,6 +7,7 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 
 from foldline.core import own_code
@@ -20,6 +21,7 @@ from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecis
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
 from foldline.core.tables import sha256_files, write_parquet
+from foldline.engine.evaluate import nothing_loss
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
@@ -33,6 +35,7 @@ from foldline.engine.starting_weights import StartingWeights, make_starting_weig
 from foldline.images.augment import Augmenter
 from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
+from foldline.scoring.diverged import ran_away
 from foldline.scoring.metrics import metric_for
 
 
@@ -166,6 +169,7 @@ def _meta(
     selected = last_epoch if run.train.select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     taken = start.taken.get(job.fold, start.taken.get(None))
+    loss, nothing = fitted.log[selected]["valid_loss"], nothing_loss(job)
     hashes = FoldHashes(
         folds=problem.folds.sha256, run=run_sha256(run), pretrained=start.sha256, weights=weights_sha256(members),
         inputs=job.made_from["inputs"], code=code,
@@ -185,8 +189,25 @@ def _meta(
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
+        loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
         rows_train=len(job.train), rows_valid=len(job.valid), **({} if taken is None else {"taken": taken}),
     )  # fmt: skip
+
+
+def _diverged(job: FoldJob, fitted: Fitted, selected: int, nothing: float) -> str:
+    """Why the fold's training is not to be trusted; says so, since everything after it would go on."""
+    reason = ran_away([row["valid_loss"] for row in fitted.log], selected, nothing)
+    if reason:
+        say(
+            f"warning: fold {job.fold} diverged: {reason}; lower optim.lr, or clip the gradients (optim.clip=norm). "
+            "make ensemble refuses it"
+        )
+    return reason
+
+
+def _finite(loss: float | None) -> float | None:
+    """The loss; None, which JSON has, for one that is not finite."""
+    return loss if loss is not None and isfinite(loss) else None
 
 
 def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -> bool:

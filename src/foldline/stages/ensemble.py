@@ -35,7 +35,7 @@ from foldline.submission.meaning import require_same_meaning, validation_rows
 
 def ensemble(
     layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = (),
-    decide: How = "fitted",
+    decide: How = "fitted", with_diverged: bool = False,
 ) -> tuple[str, bool]:  # fmt: skip
     """Blends the members and writes the submission.
 
@@ -47,6 +47,7 @@ def ensemble(
         overrides: the settings that the one member was trained with.
         decide: how labels are decided where the submission holds them: fitted on the OOF predictions, where that is
             better by cross-fitting, or always the default (largest probability, 0.5).
+        with_diverged: takes members of which a fold diverged, too.
 
     Returns:
         The name of the run that the submission is of, and whether anything was written.
@@ -62,6 +63,8 @@ def ensemble(
     alone = ("", []) if blended else (name, list(overrides))
     runs = [_current_name(layout, comp, run, *alone) for run in runs]
     records = {run: _record(layout, comp, run, folds) for run in runs}
+    if not with_diverged:
+        _refuse_diverged(comp, records)
     name = name if blended and name else "+".join(runs)
     if blended and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
@@ -119,6 +122,18 @@ def _record(layout: Layout, comp: str, run: str, folds: Folds) -> Cv:
     return cv
 
 
+def _refuse_diverged(comp: str, records: dict[str, Cv]) -> None:
+    """Raises FoldlineError where a fold's training ran away."""
+    for run, cv in records.items():
+        if cv.diverged:
+            raise FoldlineError(
+                f"run '{run}' diverged: {'; '.join(cv.diverged)}",
+                where=f"oof/{comp}/{run}",
+                next="train it anew under another NAME with a lower optim.lr or optim.clip=norm; "
+                "to hand it in all the same: WITH_DIVERGED=1 (--with-diverged)",
+            )
+
+
 def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dict[str, Any]) -> bool:
     entry = Entry.read_if_there(path.with_suffix(".json"))
     cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
@@ -148,6 +163,7 @@ def _write_blend(
             "sha256": CvHashes(folds=folds.sha256, run=None, members=hashes),
             "optimistic": sorted({reason for member in members for reason in member.optimistic}),
             "below_probe": [],
+            "diverged": [f"{run}, {reason}" for run, member in records.items() for reason in member.diverged],
             "seconds": Seconds(
                 train=round(sum(member.seconds.train or 0.0 for member in members), 1),
                 predict=round(sum(member.seconds.predict or 0.0 for member in members), 1),
@@ -217,7 +233,7 @@ def _write_submission(
         time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
         cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
         folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, made_from=made_from,
-        **_sent_before(path),
+        diverged=record.diverged, **_sent_before(path),
     ).write(path.with_suffix(".json"))  # fmt: skip
     say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate; {found}")
 

@@ -22,6 +22,8 @@ from foldline.core.run_folder import resolve_run, wanted_folds
 from foldline.core.tables import read_parquet, sha256_file, sha256_files
 from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation, metric_names
+from foldline.scoring.diverged import Outcome, apart
+from foldline.scoring.metrics import metric_for
 
 if TYPE_CHECKING:
     from foldline.engine.predict_run import RunPredictions
@@ -104,12 +106,27 @@ def _write(
         comp=comp, run=name, task=folds.task, outputs=folds.outputs,
         **cross_validation(oof, facts, folds.outputs, metrics=metrics),
         views=run.predict.views, members=[], blend=None, sha256=hashes, optimistic=run.optimistic(),
-        below_probe=[meta.fold for meta in metas if meta.below_probe],
+        below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, facts),
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
         device=predictions.device, files=sha256_files(folder, files), **({"left_out": left_out} if left_out else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
     say(cv_line(cv))
+
+
+def _diverged(metas: list[FoldMeta], facts: Competition) -> list[str]:
+    """The folds whose training ran away, or that learnt nothing where the others did; says so."""
+    metric = metric_for(facts.metric, metas[0].task.of(metas[0].outputs))
+    outcomes = {
+        meta.fold: Outcome(meta.loss, meta.nothing_loss, meta.score)
+        for meta in metas
+        if meta.loss is not None and meta.nothing_loss is not None and meta.score is not None
+    }
+    reasons = apart(outcomes, metric) | {meta.fold: meta.diverged for meta in metas if meta.diverged}
+    found = [f"fold {fold}: {reasons[fold]}" for fold in sorted(reasons)]
+    for reason in found:
+        say(f"warning: {reason}")
+    return found
 
 
 def cv_line(cv: Cv) -> str:

@@ -70,6 +70,7 @@ class Cv(Record):
         members: the runs of an ensemble, else empty.
         blend: how they are blended.
         optimistic: reasons why the score is.
+        diverged: the folds whose training is not to be trusted, and why: `fold 2: ...`; of an ensemble its members'.
         below_probe: folds that fine-tuning made worse than their start.
         device: in words.
         files: the sha256 of the predictions that it is of, by their path below the run's folder.
@@ -100,6 +101,7 @@ class Cv(Record):
     sha256: CvHashes
     optimistic: list[str]
     below_probe: list[int]
+    diverged: list[str] = []
     seconds: Seconds
     device: str
     files: dict[str, str] = {}

@@ -33,6 +33,7 @@ class Entry(Record):
         decision: how its labels were decided (`scoring.choose.Choice.record`).
         meaning: what its cells say, in words.
         made_from: what it was made from; where that differs, it is made anew.
+        diverged: as `Cv.diverged`: folds that it was made of all the same.
         message: what Kaggle shows beside it.
         kaggle: None: not sent.
         public: the score on the public leaderboard; private: on the private one, or on held-out labels.
@@ -55,6 +56,7 @@ class Entry(Record):
     members: list[str]
     meaning: list[str] = []
     made_from: dict[str, Any] = {}
+    diverged: list[str] = []
     message: str | None = None
     kaggle: Kaggle | None = None
     public: float | None = None

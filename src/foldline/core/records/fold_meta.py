@@ -84,6 +84,9 @@ class FoldMeta(Record):
         score: by the kept weights in one view; None where it is undefined.
         probe_score: of the start, where it is a probe.
         below_probe: whether fine-tuning made it worse than its start.
+        loss: of the kept weights on its validation rows; None: not finite, or of an earlier version.
+        nothing_loss: the same, of a network that knows nothing (all logits 0).
+        diverged: why its training is not to be trusted (`scoring.diverged`); empty: it is.
         taken: what of the weights that it started from fitted; None: random, or of an earlier version.
         rows_train: rows that it was trained on; rows_valid: its validation rows.
     """
@@ -121,6 +124,9 @@ class FoldMeta(Record):
     score: float | None
     probe_score: float | None = None
     below_probe: bool = False
+    loss: float | None = None
+    nothing_loss: float | None = None
+    diverged: str = ""
     taken: TakenWeights | None = None
     rows_train: int
     rows_valid: int

@@ -18,8 +18,19 @@ class Remark:
 
 def remarks(run: ReportedRun) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
-    checks = (_unconfirmed, _optimistic, _below_probe, _other_folds, _fold_checks, _rows_missing, _undefined)
+    checks = (_diverged, _unconfirmed, _optimistic, _below_probe, _other_folds, _fold_checks, _rows_missing, _undefined)
     return [remark for check in checks if (remark := check(run)) is not None]
+
+
+def _diverged(run: ReportedRun) -> Remark | None:
+    if not run.cv.diverged:
+        return None
+    return Remark(
+        "diverged",
+        "The training diverged",
+        f"{formats.printable('; '.join(run.cv.diverged), 2000)}. Scores and submission are of these networks too: "
+        "train the run anew with a smaller learning rate (optim.lr) or clipped gradients (optim.clip=norm).",
+    )
 
 
 def _unconfirmed(run: ReportedRun) -> Remark | None:
