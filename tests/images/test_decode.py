@@ -289,6 +289,8 @@ WHOLE = {
     **LOSSLESS,
     "jpg": encoded(SMOOTH, ".jpg"),
     "jp2": encoded(SMOOTH, ".jp2"),
+    "avif": encoded(SMOOTH, ".avif"),
+    "ppm": encoded(SMOOTH, ".ppm"),
     "gif": gif(GRAY),
     "webp with loss": encoded(SMOOTH, ".webp", cv2.IMWRITE_WEBP_QUALITY, 80),
     "tif in strips": tif(RGB, photometric="rgb", rowsperstrip=3, compression="zlib"),
