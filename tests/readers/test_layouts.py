@@ -294,3 +294,14 @@ def test_arrays_inside_an_npz(root: Path) -> None:
         bad = RowFacts.model_validate({**train, "file": "objects.npy"})
         with pytest.raises(FoldlineError):
             read_rows(root, bad, known, with_target=False)
+
+
+def test_a_coco_id_of_two_categories_is_refused_and_of_one_said_twice_is_not(root: Path) -> None:
+    known = facts({"reader": "coco", **LAYOUTS["coco"][1]})
+    cat = {"id": 0, "name": "cat", "family": "felidae"}
+    kinds: Any = COCO["categories"]
+    plant(root, {**PICTURES, "m.json": json.dumps({**COCO, "categories": [*kinds, cat]})})
+    assert read_rows(root, known.train, known, with_target=True)["target"].tolist() == ["cat", "dog", "cat", "dog"]
+    plant(root, {"m.json": json.dumps({**COCO, "categories": [*kinds, {**cat, "name": "lynx"}]})})
+    with pytest.raises(FoldlineError, match="1 ids stand for several categories: 0"):
+        read_rows(root, known.train, known, with_target=True)

@@ -71,7 +71,11 @@ def _coco(content: Any, path: Path) -> pd.DataFrame:
         return lines
     kinds = _plain(content["categories"], path, "categories")
     kinds = kinds.rename(columns={name: "category" if name == "name" else f"category_{name}" for name in kinds.columns})
-    return lines.merge(kinds.drop_duplicates("category_id"), how="left", on="category_id").fillna("")
+    kinds = kinds.drop_duplicates()
+    twice = kinds.loc[kinds["category_id"].duplicated(), "category_id"].tolist()
+    if twice:
+        raise FoldlineError(f"{len(twice)} ids stand for several categories: {first_few(twice)}", where=str(path))
+    return lines.merge(kinds, how="left", on="category_id").fillna("")
 
 
 def _plain(records: Any, path: Path, name: str) -> pd.DataFrame:
