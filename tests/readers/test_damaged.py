@@ -217,3 +217,10 @@ def test_documents_inside_documents_without_end(tmp_path: Path) -> None:
         content = b"\x03a\0" + struct.pack("<i", len(content) + 5) + content + b"\0"
     with pytest.raises(FoldlineError, match="broken"):
         read(tmp_path, "a.bson", struct.pack("<i", len(content) + 5) + content + b"\0")
+
+
+def test_pictures_inside_a_file_of_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(FoldlineError, match="this folder is read-only") as caught:
+        read(tmp_path, "a.npy", WHOLE["a.npy"][1])
+    assert "source.kind: folder" in caught.value.next

@@ -150,7 +150,7 @@ def test_a_tar_that_does_not_fit_on_the_disk_stops_in_words(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 3 << 20})())
-    with pytest.raises(FoldlineError, match="disk is too full") as caught:
+    with pytest.raises(FoldlineError, match="disk is full") as caught:
         out_of(tarred({f"{i}.bin": bytes(1 << 20) for i in range(5)}, mode), tmp_path)
     assert "make room" in caught.value.next
 

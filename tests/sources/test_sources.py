@@ -245,3 +245,12 @@ def test_what_the_hub_brought_stays_until_all_is_in_its_place(tmp_path: Path, mo
     assert harvest(tmp_path / "out") == {"a.txt": "a", "b.csv": "b"}
     assert (parking(tmp_path / "out") / "a.zip.001").read_bytes() == PARTS[:30]
     assert sorted(harvest(parking(tmp_path / "out"))) == ["a.zip.001", "a.zip.002", "b.csv"]
+
+
+def test_a_folder_that_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = plant(tmp_path / "mine", {"a.csv": "a" * 3_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 2_000_000})())
+    with pytest.raises(FoldlineError, match=r"3\.0 MB to copy, 2\.0 MB are free") as caught:
+        fetch(source("folder", str(mine)), tmp_path / "out")
+    assert "source.kind: placed" in caught.value.next
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ Reads pixels or encoded bytes, writes `input/<comp>/.pictures/<key>/<shard>/<num
 2 or more than 3 channels). A picture folder takes its name when it is whole, so a half-written one is never used.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ class PictureFolder:
     def __init__(self, root: Path, files: list[Path], settings: Any) -> None:
         hashes = [[path.relative_to(root).as_posix(), sha256_file(path)] for path in files]
         key = f"{files[0].name.partition('.')[0].strip('*') or 'pictures'}-{sha256_json([hashes, settings])[:8]}"
+        self.root = root
         self.place = root / FOLDER / key
         self.part = temporary_name(self.place)
         self.done = self.place.is_dir()
@@ -42,6 +44,12 @@ class PictureFolder:
 
     def __enter__(self) -> Self:
         if not self.done:
+            if not os.access(self.root, os.W_OK):
+                raise FoldlineError(
+                    "pictures that stand inside a file are written beside it, and this folder is read-only",
+                    where=str(self.root),
+                    next="copy it: source.kind: folder and source.name: the folder in the facts, then make download",
+                )
             self.part.mkdir(parents=True)
         return self
 

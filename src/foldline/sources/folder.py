@@ -49,6 +49,13 @@ def _copy(folder: Path, destination: Path) -> None:
     if not files:
         raise FoldlineError("the folder holds no files", where=str(folder))
     found.remark(folder.name)
+    size, free = sum(path.stat().st_size for path in files), shutil.disk_usage(destination.parent).free
+    if size > free:
+        raise FoldlineError(
+            f"the disk is full: {size / 1e6:.1f} MB to copy, {free / 1e6:.1f} MB are free",
+            where=str(destination.parent),
+            next="make room; or link the folder to its place below input/ with source.kind: placed, without a copy",
+        )
     with Progress() as progress:
         for path in progress.over(files, f"copy {folder.name}", total=len(files)):
             place = destination / path.relative_to(folder)

@@ -110,7 +110,7 @@ class Budget:
             )
         if count > self.free:
             raise FoldlineError(
-                f"the disk is too full: {count / 1e9:.1f} GB more to unpack, {self.free / 1e9:.1f} GB free",
+                f"the disk is full: {count / 1e6:.1f} MB more to unpack, {self.free / 1e6:.1f} MB are free",
                 where=str(self.archive),
                 next="make room and run the command again; what was downloaded is kept",
             )
