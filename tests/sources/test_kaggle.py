@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.sources import fetch
-from foldline.sources.kaggle import FAILURES, client_error
+from foldline.sources.kaggle import FAILURES, client_error, run_client
 from foldline.sources.placing import parking
 from sources.kaggle_site import Site, running_site
 from sources.trees import harvest, plant, zipped
@@ -108,6 +109,28 @@ def test_an_archive_that_came_broken_is_fetched_anew(
     with pytest.raises(FoldlineError, match="broken"):
         fetch(COMPETITION, tmp_path / "out")
     assert not (parking(tmp_path / "out") / "cats.zip").exists()
+
+
+def test_the_client_ends_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would go on, and write into the archive that the next command goes on with."""
+    client = plant(tmp_path, {"client": f"#!/bin/sh\necho $$ > {tmp_path}/n\nmv {tmp_path}/n {tmp_path}/number\nexec sleep 60\n"}) / "client"
+    client.chmod(0o755)
+
+    def interrupt(number: int, frame: Any) -> None:
+        if (tmp_path / "number").is_file():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "executable", str(client))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_client([], page="")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "number").read_text()), 0)
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "a b", "-h", "owner/name", "--path=x"])
