@@ -113,11 +113,13 @@ def test_an_archive_that_came_broken_is_fetched_anew(
 
 def test_the_client_ends_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would go on, and write into the archive that the next command goes on with."""
-    client = plant(tmp_path, {"client": f"#!/bin/sh\necho $$ > {tmp_path}/n\nmv {tmp_path}/n {tmp_path}/number\nexec sleep 60\n"}) / "client"
+    number = tmp_path / "number"
+    script = f"#!/bin/sh\necho $$ > {number}.new\nmv {number}.new {number}\nexec sleep 60\n"
+    client = plant(tmp_path, {"client": script}) / "client"
     client.chmod(0o755)
 
-    def interrupt(number: int, frame: Any) -> None:
-        if (tmp_path / "number").is_file():
+    def interrupt(signal_number: int, frame: Any) -> None:
+        if number.is_file():
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "executable", str(client))
@@ -130,7 +132,7 @@ def test_the_client_ends_with_the_command(tmp_path: Path, monkeypatch: pytest.Mo
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "number").read_text()), 0)
+        os.kill(int(number.read_text()), 0)
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "a b", "-h", "owner/name", "--path=x"])
