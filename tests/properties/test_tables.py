@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from foldline.core.tables import read_csv, read_parquet, write_csv
 from foldline.readers import READERS, find_outputs, read_rows
+from foldline.readers.files import tables_of
 from foldline.readers.templates import Pattern, fill
 from properties.mutations import ODD_TEXTS, many, mutated, words_or_success
 from readers.layouts import facts, plant, png
@@ -74,6 +75,21 @@ def test_what_is_written_into_a_table_is_read_back(lines: list[list[str]], separ
         read_csv(path, separator=separator)
         if not any(set("\r\n\0\ufeff") & set(cell) for line in lines for cell in line):
             assert read_csv(path).to_numpy().tolist() == lines
+
+
+@many(25)
+@given(st.sampled_from(["file", "row_id", "image", "target", "group", "pattern", "columns", "join", "extract"]),
+       st.one_of(CELLS, st.sampled_from(["***/x", "**x", "x" * 300, "[", "?", "a\0", "**/" * 9, "*a" * 30, "t.csv:x"])),
+       st.sampled_from(["csv", "folders", "parquet", "coco", "arrays"]))  # fmt: skip
+def test_any_text_in_the_place_of_a_fact(setting: str, text: str, reader: str) -> None:
+    value = {"columns": [text], "join": [{"file": text, "left": "id", "right": "id"}],
+             "extract": {"id": text}, "where": {text: "a"}}.get(setting, text)  # fmt: skip
+    usual = {"file": "t.csv", "row_id": "id", "image": "{id}.png", "target": "label"}
+    with tempfile.TemporaryDirectory() as folder, words_or_success():
+        root = plant(Path(folder), {"t.csv": "id,label\na,x\nb,y\n", "a.png": PICTURE, "d/b.png": PICTURE})
+        known = facts({**usual, "reader": reader, setting: value})
+        tables_of(root, known.train)
+        read_rows(root, known.train, known, with_target=True)
 
 
 @many(25)

@@ -116,13 +116,25 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_json(path: Path, *, next: str = "") -> Any:
-    """The content of a JSON file; raises FoldlineError with the line where it is broken."""
+def read_json(path: Path, *, next: str = "", exact: bool = False) -> Any:
+    """The content of a JSON file; raises FoldlineError with the line where it is broken.
+
+    Args:
+        exact: NaN and Infinity are refused, which are no JSON.
+    """
     require_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_no_number if exact else None)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a letter can be written so, and never as UTF-8
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise FoldlineError(f"not valid JSON: {error}", where=str(path), next=next) from error
+    return content
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def write_json(path: Path, content: Any) -> None:

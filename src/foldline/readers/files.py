@@ -17,12 +17,16 @@ from foldline.core.progress import say
 from foldline.core.walk import walk
 from foldline.readers.templates import split_suffix
 
+LONGEST = 255  # bytes of a name: what file systems take
+
 
 def raw_path(root: Path, name: str, *, where: str) -> Path:
     """A path below `root` that facts or a table name; raises FoldlineError where it leaves `root`."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise FoldlineError(f"the path leaves the folder of the raw files: '{name}'", where=where)
+    if "\0" in name or any(len(part.encode("utf-8", "replace")) > LONGEST for part in path.parts):
+        raise FoldlineError(f"no file can have the name {name[:60]!r}", where=where)
     return root / path
 
 
@@ -61,7 +65,12 @@ def _hits(root: Path, name: str) -> list[Path]:
     if "*" not in name:
         return [path]
     pattern = path.relative_to(root).as_posix().replace("[", "[[]").replace("?", "[?]")
-    return sorted(root.glob(pattern))
+    try:
+        return sorted(root.glob(pattern))
+    except ValueError as error:
+        raise FoldlineError(
+            f"'{name}' is no pattern of paths: {error}", where="file", next="`**` stands for folders, between two /"
+        ) from error
 
 
 def _missing(root: Path, path: Path) -> FoldlineError:

@@ -35,7 +35,7 @@ class Record(Part):
                 that a later version wrote.
         """
         require_file(path, next=next or cls.made_by)
-        content = read_json(path, next=cls.made_by)
+        content = read_json(path, next=cls.made_by, exact=True)
         schema = content.get("schema", SCHEMA) if isinstance(content, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             what = (
