@@ -234,6 +234,11 @@ def test_outputs_that_the_sample_does_not_ask_for() -> None:
     said = require_same_meaning(classes.form, classes.known(), "x.csv")
     assert said.startswith("NOT checked")
     assert said.endswith("does not ask for b, which the metric reads")
+    assert rehearse(classes.form, classes.rows(), "x.csv")[-1] == said
+    one = CASES["probability"]
+    known = one.known()
+    alike = Known(known.table.assign(target="sick"), known.decisions, [None])
+    assert require_same_meaning(one.form, alike, "x.csv").endswith("auc is undefined there")
 
 
 def test_what_bounds_cost_is_said() -> None:

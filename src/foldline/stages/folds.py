@@ -90,8 +90,7 @@ def _rehearse_submission(
     metric_names(facts)
     form, test = open_form(layout, comp, facts, outputs), read_csv(layout.test_rows(comp))
     form.require_ids(test["entity" if "entity" in test.columns else "row_id"])
-    rehearse(form, rows, layout.relative(path))
-    return [f"a submission: {line}" for line in form.meaning]
+    return [f"a submission: {line}" for line in rehearse(form, rows, layout.relative(path))]
 
 
 def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:

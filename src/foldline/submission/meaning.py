@@ -27,6 +27,7 @@ from foldline.submission.numbers import Columns
 TOLERANCE = 1e-6  # of a score; of one above 1 relative to it
 DECIMALS = 12  # of probabilities in a submission
 REHEARSED = 2_000_000  # cells of a rehearsal at most
+UNCHECKED = "NOT checked on validation rows what its numbers mean"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def require_same_meaning(form: Form, known: Known, where: str) -> str:
     try:
         asked = grader.asked(kind.name, list(cells.columns))
     except CannotGradeError as reason:
-        return f"NOT checked on validation rows what its numbers mean: {reason}"
+        return f"{UNCHECKED}: {reason}"
     table = known.table.set_index("id").loc[cells.index]
     parts = [np.ones(len(table), dtype=bool), *((table["fold"] == k).to_numpy() for k in sorted(known.decisions))]
     parts = parts[: len(known.scores)]
@@ -66,6 +67,8 @@ def require_same_meaning(form: Form, known: Known, where: str) -> str:
     wanted = np.array([np.nan if value is None else value for value in known.scores])
     if len(asked) < len(kind.outputs):
         wanted = np.array([_direct(form, table[part], known, asked) for part in parts])
+    if np.isnan(found).all() and np.isnan(wanted).all():
+        return f"{UNCHECKED}: {grader.metric.name} is undefined there"
     words = f"read back as a grader would, {grader.metric.name} is {found[0]:.6g} on the validation rows"
     if _same(found, wanted):
         return words + ("" if len(asked) == len(kind.outputs) else f" (of {len(asked)} of {len(kind.outputs)} outputs)")
@@ -136,11 +139,14 @@ def known_rows(predicted: pd.DataFrame, rows: pd.DataFrame, facts: Competition, 
     return table.rename(columns={"row_id": "id"})
 
 
-def rehearse(form: Form, rows: pd.DataFrame, where: str) -> None:
+def rehearse(form: Form, rows: pd.DataFrame, where: str) -> list[str]:
     """The gate before anything is trained: what would be refused with any predictions is refused with made-up ones.
 
     Args:
         rows: the training rows with their folds.
+
+    Returns:
+        What the cells mean, a line each, and what cannot be checked.
     """
     facts, outputs, task = form.kind.facts, form.kind.outputs, form.kind.task
     rows = rows.iloc[:: max(1, len(rows) * len(outputs) // REHEARSED)].reset_index(drop=True)
@@ -160,7 +166,8 @@ def rehearse(form: Form, rows: pd.DataFrame, where: str) -> None:
     known = Known(table, {0: default_decision(task, len(outputs))}, [])
     every = list(range(len(outputs)))
     expected = _direct(form, table, known, every)
-    require_same_meaning(form, Known(table, known.decisions, [expected]), where)
+    found = require_same_meaning(form, Known(table, known.decisions, [expected]), where)
+    return [*form.meaning, *([found] if found.startswith(UNCHECKED) else [])]
 
 
 def _direct(form: Form, table: pd.DataFrame, known: Known, asked: Sequence[int], *, limited: bool = False) -> float:
