@@ -234,10 +234,14 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") -> pd.DataFrame:
     """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column; `next` says what to do."""
+    import pyarrow.parquet
+
     require_file(path, next=next)
     try:
-        options = {"integer_object_nulls": True}  # whole numbers beside holes would become floats, and merge
-        frame: pd.DataFrame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs=options)
+        with path.open("rb") as handle:  # not pandas' reader: that of pandas 2 takes no options of pyarrow
+            table = pyarrow.parquet.read_table(handle)
+        # whole numbers beside holes would become floats, and merge
+        frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's refusal, no damage
