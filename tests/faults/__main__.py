@@ -6,6 +6,7 @@ python -m faults [--share 0.1] [--only WORD] [--jobs 2] [--page docs/reliability
 import argparse
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -34,7 +35,7 @@ def main() -> int:
         states = States(folder).make(machine.counted)
         trials.interrupted(states)
         rows, controls = trials.kinds(states, given.share), trials.controls(states)
-        wanted = [kind for kind in rows + controls if given.only in kind.fault]
+        wanted = [kind for kind in rows + controls if re.search(given.only, kind.fault)]
         _STATES.append(states)
         _KINDS.extend(wanted)
         lost = _do_all(given.jobs)
@@ -52,7 +53,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the moments and seeds")
-    parser.add_argument("--only", default="", help="rows whose fault holds this word")
+    parser.add_argument("--only", default="", help="rows whose fault fits this pattern")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--page", type=Path, help="where the table is written")
     return parser

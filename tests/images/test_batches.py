@@ -1,17 +1,22 @@
 """Training batches: the same pictures and order for any number of workers, and as they have always been."""
 
+import os
 import pickle
+import signal
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from foldline.core.errors import FoldlineError
 from foldline.core.run import Augment, Sampling
+from foldline.images import batches
 from foldline.images.augment import Augmenter
-from foldline.images.batches import TrainingRows, normalise, training_batches
+from foldline.images.batches import TrainingRows, normalise, training_batches, usable_workers
 
 KEY = (5, 2)
 POSITIONS = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
@@ -140,3 +145,27 @@ def test_normalise_is_the_formula() -> None:
         1, 3, 1, 1
     )
     assert torch.allclose(normalise(x, mean, std, torch.device("cpu")).double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("free", "workers"), [(10_000, 2), (100, 0)])
+def test_workers_need_shared_memory_or_would_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], free: int, workers: int
+) -> None:
+    rows = training_rows(Augment(), channels=1)  # 64 bytes a picture
+    monkeypatch.setattr(batches, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    assert usable_workers(rows, 4, 2) == workers
+    assert ("--shm-size" in capsys.readouterr().out) == (workers == 0)
+    assert usable_workers(rows, 4, 0) == 0
+
+
+def test_a_worker_that_is_killed_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = training_rows(Augment(), channels=1)
+
+    def killed(self: TrainingRows, items: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(TrainingRows, "__getitems__", killed)
+    with pytest.raises(FoldlineError, match="ended or hangs") as raised:
+        list(training_batches(rows, 0, 4, workers=1))
+    assert "the same command goes on" in raised.value.next
