@@ -110,6 +110,7 @@ def test_several_targets_have_their_parts_of_a_page(tmp_path: Path, trained: boo
 
 def loads_nothing(text: str, page: Reader) -> None:
     """Asserts that a browser has nothing to fetch or run for this page."""
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in text
     assert page.addresses
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
     assert page.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})

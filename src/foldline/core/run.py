@@ -11,6 +11,7 @@ from foldline.core.options import MANY
 from foldline.core.paths import Layout
 from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
 
+Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
 Times = Annotated[float, Field(gt=0, le=1000)]
 Weight = Annotated[float, Field(ge=0, le=MANY)]
 
@@ -47,7 +48,7 @@ class Model(Strict):
 class Data(Strict):
     """What the network sees."""
 
-    image_size: Side | tuple[Side, Side] = Field(224, description="side in px, or [height, width]")
+    image_size: Shown | tuple[Shown, Shown] = Field(224, description="side in px, or [height, width]")
     channels: int = Field(3, ge=1, le=1024, description="channels of one file: 1 gray, 3 colour, or as many as it has")
     intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
         "auto",

@@ -88,7 +88,8 @@ def is_text(value: Any) -> bool:
 
 def _problem(model: type[Strict], item: Any) -> str:
     """One validation error in the user's words."""
-    key = ".".join(str(part) for part in item["loc"])
+    tag = re.compile(r"(constrained-)?(int|float|str)|\w+\[.*")  # what pydantic calls a way to read the value
+    key = ".".join(str(part) for part in item["loc"] if not tag.fullmatch(str(part)))
     if key in model.moved:
         return f"setting '{key}' is now {model.moved[key]}"
     if item["type"] == "extra_forbidden":
