@@ -52,7 +52,7 @@ def make_project(root: Path) -> Path:
     """Raw files, facts and a run of a few seconds, whose paths are relative: the same bytes in any folder."""
     root.mkdir(parents=True)
     project = TinyProject(root, rows=32)
-    train = {**RUN["train"], "checkpoint_minutes": 1e-6, "probe": {"c": 0.1}}
+    train = {**RUN["train"], "checkpoint_minutes": 1e-6, "batch_norm": "frozen", "probe": {"c": 0.1}}
     run = {**RUN, "optim": {"lr": 1e-4}, "train": train}
     for name, content in (("competition", {**FACTS, "folds": {"k": 2}}), ("quick", run)):
         (project.root / "configs" / "tiny" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
