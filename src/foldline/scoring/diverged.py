@@ -13,7 +13,7 @@ from statistics import median
 
 from foldline.scoring.metrics import Metric
 
-FAR = 10.0  # times the loss of knowing nothing, of the weights that are kept
+FAR = 20.0  # times the loss of knowing nothing, of the weights that are kept
 SPIKE = 30.0  # the same, of any epoch; counts where the kept weights are useless too
 USELESS = 0.8  # from this share of that loss on nothing was learnt
 BETTER = 2.0  # a useless fold is apart where the others' loss is so many times smaller
