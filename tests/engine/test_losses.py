@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Loss
+from foldline.core.run import Loss, Run
 from foldline.core.task import TASKS, Task
 from foldline.engine.losses import LOSSES, Objective, activate, balanced_weights, build_objective
 from foldline.engine.losses.softmax import log_tempered_softmax
@@ -149,7 +149,7 @@ def test_every_option_changes_the_loss_and_is_checked(name: str, task: Task) -> 
         value = {"low": -2.0, "high": 3.0, "t2": 1.7}.get(key, 0.2)
         changed = build(name, task, options={key: value}, **some)
         assert not torch.isclose(changed.function(logits, target), usual.function(logits, target)), key
-        with pytest.raises(FoldlineError, match="not between") as caught:
+        with pytest.raises(FoldlineError, match=r"not (between|above)") as caught:
             build(name, task, options={key: option.high * 2})
         assert caught.value.where == f"loss.options.{key}"
     with pytest.raises(FoldlineError, match="gama") as caught:
@@ -408,8 +408,10 @@ def test_balanced_weights_are_scikit_learns() -> None:
 def test_class_weights_are_named_and_checked() -> None:
     with pytest.raises(FoldlineError, match="no class is called x"):
         build("cross_entropy", TASKS["multiclass"], class_weights={"x": 2.0})
-    with pytest.raises(FoldlineError, match="0 or more"):
-        build("cross_entropy", TASKS["multiclass"], class_weights={"a": -2.0})
+    with pytest.raises(FoldlineError, match="not all 0"):
+        build("cross_entropy", TASKS["multiclass"], class_weights=dict.fromkeys("abcd", 0.0))
+    with pytest.raises(FoldlineError, match="greater than or equal to 0"):
+        Run.parse({"loss": {"class_weights": {"a": -2.0}}}, where="")
     objective = build("bce", TASKS["multilabel"], class_weights={"b": 3.0})
     logits, target = torch.randn(ROWS, 4), target_of(TASKS["multilabel"])
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")

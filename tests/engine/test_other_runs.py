@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_parquet
+from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, sha256_files, write_parquet
 from foldline.engine.machine.device import pick_device
 from foldline.engine.new_files import predict_files
 from foldline.engine.predict_run import predict_run
@@ -112,6 +113,9 @@ def test_pseudo_labels_of_a_fold_come_from_its_own_model(ready: TinyProject) -> 
     for fold, (dark, bright) in enumerate([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]):
         path = ready.fold(fold, "first") / "test.parquet"
         write_parquet(path, read_parquet(path).assign(prob_dark=np.float32(dark), prob_bright=np.float32(bright)))
+    record = ready.layout.run("tiny", "first") / "cv.json"
+    cv = Cv.read(record)
+    cv.changed(files=sha256_files(record.parent, cv.files)).write(record)
     found = problem(ready, pseudo="first")
     rows = len(found.folds.test)
     for fold, label in enumerate([0.0, 1.0]):
@@ -160,7 +164,7 @@ def test_weights_that_saw_the_folds_rows_are_refused(ready: TinyProject, capsys:
 
 def test_a_teacher_is_followed(ready: TinyProject) -> None:
     """With the whole loss from the teacher the labels count nothing, and the distance to the teacher shrinks."""
-    trained(ready, "teacher", "train.epochs=6")
+    assert ready.run("train", "--name", "teacher", "--set", f"{BASE} train.epochs=6", "--fold", "0") == 0
     names = {
         "pupil": "loss.teacher.options.weight=1",
         "same": "loss.teacher.options.weight=1 loss.smoothing=0.3",
@@ -168,7 +172,8 @@ def test_a_teacher_is_followed(ready: TinyProject) -> None:
         "warm": "loss.teacher.options.temperature=8",
     }
     for name, settings in names.items():
-        trained(ready, name, f"loss.teacher=teacher seed=3 train.epochs=8 {settings}")
+        given = f"{BASE} loss.teacher=teacher seed=3 train.epochs=8 {settings}"
+        assert ready.run("train", "--name", name, "--set", given, "--fold", "0") == 0
     weights = {name: sha256_file(ready.fold(0, name) / "model.safetensors") for name in names}
     assert weights["pupil"] == weights["same"]
     assert len(set(weights.values())) == 3

@@ -130,7 +130,7 @@ def test_fine_tuning_below_the_probe_is_said(project: TinyProject, capsys: pytes
 
 def test_a_loss_that_is_no_number_stops_with_advice(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     project.prepare()
-    settings = "optim.lr=1e30 optim.clip=none optim.name=sgd schedule.warmup=0"
+    settings = "optim.lr=1000 optim.clip=none optim.name=sgd schedule.warmup=0"
     assert project.run("train", "--name", "nan", "--set", settings, "--fold", "0") == 2
     assert "lower optim.lr" in capsys.readouterr().err
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Sampling
+from foldline.core.run import Run, Sampling
 from foldline.core.task import TASKS
 from foldline.images.augment import key_seed
 from foldline.images.sampling import epoch_rows, row_classes, rows_per_epoch
@@ -110,7 +110,6 @@ def test_truth_becomes_classes() -> None:
     ("sampling", "message"),
     [
         (Sampling(weights={"rear": 2.0}), "did you mean 'rare'"),
-        (Sampling(weights={"rare": -1.0}), "weight -1"),
         (Sampling(at_least=10, at_most=5), "more than at_most"),
     ],
 )
@@ -118,6 +117,8 @@ def test_wrong_settings_are_refused_before_the_first_epoch(sampling: Sampling, m
     with pytest.raises(FoldlineError) as caught:
         rows_per_epoch(CLASSES, ROWS, sampling, NAMES)
     assert message in str(caught.value)
+    with pytest.raises(FoldlineError, match="greater than 0"):
+        Run.parse({"sampling": {"weights": {"rare": -1.0}}}, where="")
 
 
 def test_regression_has_no_classes_to_sample_by() -> None:

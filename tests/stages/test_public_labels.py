@@ -91,7 +91,8 @@ def test_a_submission_is_graded(layout: Layout) -> None:
     right = [CLASSES[i % 2] for i in range(6)] + ["eel", "eel"]  # 6 of 8
     answers = {name: ["0.8" if name == answer else "0.1" for answer in right] for name in CLASSES}
     write_csv(layout.submission("tiny", "mine"), sample.assign(**answers))
-    write_json(layout.submission("tiny", "mine").with_suffix(".json"), old("ledger"))
+    digest = sha256_file(layout.submission("tiny", "mine"))
+    write_json(layout.submission("tiny", "mine").with_suffix(".json"), old("ledger", sha256=digest))
     assert score_submission(layout, "tiny", "mine") == {"accuracy": 0.75}
     assert read_json(layout.submission("tiny", "mine").with_suffix(".json"))["private"] == 0.75
 
@@ -171,7 +172,8 @@ def test_a_score_that_is_undefined_is_null_and_said(
     sample = read_csv(layout.holdout_sample("tiny"))
     write_csv(layout.submission("tiny", "mine"), sample.assign(**dict.fromkeys(CLASSES, "0.3333")))
     path = layout.submission("tiny", "mine").with_suffix(".json")
-    write_json(path, old("ledger", cv={"pooled": None, "mean": None, "std": None}))
+    digest = sha256_file(layout.submission("tiny", "mine"))
+    write_json(path, old("ledger", sha256=digest, cv={"pooled": None, "mean": None, "std": None}))
     monkeypatch.setattr("foldline.stages.score.score", lambda *_, **__: float("nan"))
     assert score_submission(layout, "tiny", "mine") == {"accuracy": None}
     entry = read_json(path)

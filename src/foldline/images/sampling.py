@@ -155,8 +155,6 @@ def _weights(sampling: Sampling, names: Sequence[str]) -> NDArray[np.float64]:
     for name, weight in sampling.weights.items():
         if name not in names:
             raise unknown("class", name, list(names), where="sampling.weights")
-        if not 0 < weight < float("inf"):
-            raise FoldlineError(f"class '{name}' has the weight {weight}", where="sampling.weights", next="use one > 0")
         weights[list(names).index(name)] = weight
     return weights
 
