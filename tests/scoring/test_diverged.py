@@ -1,12 +1,18 @@
 """Runs that ran away are named and not handed in unasked; weak ones are left alone."""
 
 from math import inf
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.task import TASKS
+from foldline.engine.evaluate import nothing_loss
 from foldline.scoring.diverged import Outcome, apart, ran_away
 from foldline.scoring.metrics import metric_named
 from tiny import FACTS, RUN, TinyProject
@@ -51,6 +57,7 @@ def outcomes(*pairs: tuple[float, float]) -> dict[int, Outcome]:
         ("auc", outcomes((0.3, 0.93), (0.69, 0.5)), []),  # of two nobody knows which one is right
         ("auc", outcomes((0.1, 1.0), (0.1, 1.0), (0.8, 1.0)), []),  # too sure, and ranks well
         ("auc", outcomes((0.3, 0.93), (0.3, 0.92), (0.45, 0.8)), []),
+        ("rmse", {0: Outcome(110, 112, 16), 1: Outcome(0.05, 1, 1), 2: Outcome(0.06, 1, 1.2)}, []),  # one far target
         ("auc", outcomes((0.66, 0.6), (0.68, 0.55), (0.75, 0.45)), []),  # a hard task
     ],
 )
@@ -58,6 +65,19 @@ def test_a_fold_that_learnt_nothing_beside_others_that_did_is_named(
     metric: str, found: dict[int, Outcome], named: list[int]
 ) -> None:
     assert list(apart(found, metric_named(metric))) == named
+
+
+def test_knowing_nothing_costs_what_a_far_target_among_the_training_rows_costs() -> None:
+    def rows(*numbers: float) -> SimpleNamespace:
+        return SimpleNamespace(truth=np.array(numbers, dtype=np.float32)[:, None])
+
+    objective = SimpleNamespace(logits=1, activation="identity", plain=torch.nn.functional.mse_loss)
+    job: Any = SimpleNamespace(
+        task=TASKS["regression"], outputs=[""], objective=objective, valid=rows(0.1, -0.1), train=rows(2, 0, -2, 0)
+    )
+    assert nothing_loss(job) == 2
+    job.valid = rows(4, 0)
+    assert nothing_loss(job) == 8
 
 
 @pytest.mark.parametrize("optimizer", ["optim.lr=1", "optim.name=sgd optim.lr=10"])

@@ -248,6 +248,16 @@ def test_what_bounds_cost_is_said() -> None:
     assert f"without the submission's bounds, sums and decimals it is {known.scores[0]:.6g}" in said
 
 
+def test_shares_of_another_whole_than_1() -> None:
+    """Nobody has to state bounds; bounds that no row can keep are found before anything is trained."""
+    header, cells = "id,b,a", ("u,50,50", "v,50,50")
+    made = Case(header, cells, facts("soft", "rmse", row_sum=100), ["a", "b"])
+    assert rehearse(made.form, made.rows(), "sample.csv") == made.form.meaning
+    narrow = Case(header, cells, facts("soft", "rmse", row_sum=100, bounds=[0, 1]), ["a", "b"])
+    with pytest.raises(FoldlineError, match="outside 0 to 1"):
+        rehearse(narrow.form, narrow.rows(), "sample.csv")
+
+
 def test_labels_cannot_hold_what_a_metric_of_probabilities_reads() -> None:
     made = Case("id,y", ("a,n", "b,y"), facts("binary", "auc", ["n", "y"], kind="label"), ["n", "y"])
     with pytest.raises(FoldlineError, match="can such cells hold what the metric reads") as caught:

@@ -66,6 +66,7 @@ def _classes(cells: "pd.Series[str]", task: Task, given: list[str] | None) -> li
         raise FoldlineError(
             "an ordinal task needs the order of its classes",
             where=where,
-            next=f"add to the facts: classes: [{', '.join(prefix + name for name in classes)}]",
+            next="add to the facts, the lowest first (here they are in the order of the alphabet): "
+            f"classes: [{', '.join(prefix + name for name in classes)}]",
         )
     return classes

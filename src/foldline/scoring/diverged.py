@@ -59,15 +59,17 @@ class Outcome:
 def apart(outcomes: Mapping[int, Outcome], metric: Metric) -> dict[int, str]:
     """The folds that learnt nothing where the others did, by loss and by score, and why; of three folds or more.
 
-    A loss alone is not enough: too sure a network costs much and may still rank well.
+    A loss alone is not enough: too sure a network costs much and may still rank well. A fold whose rows are harder by
+    themselves (a far target is in one fold alone) is not compared.
     """
     reasons = {}
     for fold, own in outcomes.items() if len(outcomes) > 2 else ():
         others = [other for k, other in outcomes.items() if k != fold]
         loss, score = median(other.loss for other in others), median(other.score for other in others)
+        alike = own.nothing <= BETTER * median(other.nothing for other in others)
         gap = abs(metric.best - own.score)
         wide = gap > GAP * abs(metric.best - score) and gap >= _least_gap(metric)
-        if own.loss >= max(USELESS * own.nothing, BETTER * loss) and wide and metric.better(score, own.score):
+        if alike and own.loss >= max(USELESS * own.nothing, BETTER * loss) and wide and metric.better(score, own.score):
             reasons[fold] = (
                 f"it learnt nothing and the others did: score {own.score:.4g}, theirs {score:.4g}; "
                 f"validation loss {own.loss:.3g}, theirs {loss:.3g}"

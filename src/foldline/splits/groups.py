@@ -1,11 +1,13 @@
 """Several reasons to stay together (group, entity, near-duplicates) become one group a row."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from foldline.core.cells import plain
 from foldline.splits.shuffle import Indices
 
 
@@ -36,15 +38,20 @@ def connected(keys: Sequence[Sequence[str]]) -> Indices:
 def joined_groups(ids: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str]:
     """[rows] the name of each row's group: the smallest key, by the first reason that has one, of all its rows.
 
-    A row that no key names is a group of its own, named by its id.
+    A row that no key names is a group of its own, named by its id, or by `row <id>` where a key or another id looks so.
 
     >>> joined_groups(["r1", "r2", "r3"], [["p2", "p1", ""], ["a", "a", ""]])
     ['p1', 'p1', 'r3']
+    >>> joined_groups(["1", "2", "3"], [["", "1", ""]])
+    ['row 1', '1', '3']
     """
     number = connected(keys)
+    named = {name for names in keys for name in names}
+    looks = Counter(plain(name) for name in named.union(ids))
+    alone = [f"row {name}" if name in named or looks[plain(name)] > 1 else name for name in ids]
     name_of: dict[int, tuple[int, str]] = {}
     for row, group in enumerate(number.tolist()):
-        named = [(reason, names[row]) for reason, names in enumerate(keys) if names[row] != ""]
-        best = min([*named, (len(keys), ids[row])])
+        known = [(reason, names[row]) for reason, names in enumerate(keys) if names[row] != ""]
+        best = min([*known, (len(keys), alone[row])])
         name_of[group] = min(name_of.get(group, best), best)
     return [name_of[group][1] for group in number.tolist()]

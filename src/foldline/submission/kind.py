@@ -103,7 +103,8 @@ class Kind:
     def bounds(self) -> tuple[float, float] | None:
         """The smallest and the largest number accepted."""
         given = self.facts.submission.bounds
-        return (0.0, 1.0) if given is None and self.probabilities else given
+        highest = max(1.0, self.facts.submission.row_sum or 0.0)
+        return (0.0, highest) if given is None and self.probabilities else given
 
     @cached_property
     def metric(self) -> Metric:

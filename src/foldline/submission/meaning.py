@@ -167,6 +167,8 @@ def rehearse(form: Form, rows: pd.DataFrame, where: str) -> list[str]:
     every = list(range(len(outputs)))
     expected = _direct(form, table, known, every)
     found = require_same_meaning(form, Known(table, known.decisions, [expected]), where)
+    lines = form.about(table["id"].tolist())
+    lines.check(lines.write(table, known.decisions[0]), where)
     return [*form.meaning, *([found] if found.startswith(UNCHECKED) else [])]
 
 

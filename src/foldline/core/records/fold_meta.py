@@ -85,7 +85,7 @@ class FoldMeta(Record):
         probe_score: of the start, where it is a probe.
         below_probe: whether fine-tuning made it worse than its start.
         loss: of the kept weights on its validation rows; None: not finite, or of an earlier version.
-        nothing_loss: the same, of a network that knows nothing (all logits 0).
+        nothing_loss: of a network that knows nothing (all logits 0) on them; of numbers, on training rows if greater.
         diverged: why its training is not to be trusted (`scoring.diverged`); empty: it is.
         taken: what of the weights that it started from fitted; None: random, or of an earlier version.
         rows_train: rows that it was trained on; rows_valid: its validation rows.
