@@ -380,7 +380,6 @@ LADDER = [
     ("minmax", np.float64, [np.nan, 0, 10], [0, 0, 255]),
     ("minmax", np.float64, [-np.inf, 0, 10], [0, 0, 255]),
     ("minmax", np.float64, [np.inf, 0, 10], [255, 0, 255]),
-    ("minmax", np.float64, [np.nan, np.nan, np.nan], [0, 0, 0]),
 ]
 
 
@@ -389,6 +388,24 @@ def test_intensity(intensity: Intensity, dtype: Any, numbers: list[float], expec
     values = np.array(numbers).astype(dtype).reshape(1, 3, 1)
     assert to_bytes(values, intensity).ravel().tolist() == expected
     assert decode_bytes(npy(values[:, :, 0]), 1, intensity).ravel().tolist() == expected
+
+
+NOTHING = np.array([[np.nan, np.inf, -np.inf]] * 3)
+
+
+@pytest.mark.parametrize("how", ["auto", "full", "minmax", "percentile"])
+def test_a_picture_without_a_finite_number_is_none(how: Intensity) -> None:
+    for content in (npy(NOTHING), npy(NOTHING.astype(np.float16)), tif(NOTHING.astype(np.float32))):
+        with pytest.raises(BadImageError, match="no finite number"):
+            decode_bytes(content, 1, how)
+    some = np.where(np.arange(9).reshape(3, 3) == 4, 0.5, NOTHING).astype(np.float32)
+    assert decode_bytes(tif(some), 1, "full").ravel().tolist() == [0, 255, 0, 0, 128, 0, 0, 255, 0]
+
+
+def test_a_range_that_no_float_holds_is_refused() -> None:
+    for wide in ([-1.7e308, 0, 1.7e308], [0, 0, 1e-310]):
+        with pytest.raises(BadImageError, match="cannot be made 0 to 255"):
+            decode_bytes(npy(np.array([wide])), 1, "minmax")
 
 
 def test_percentiles_leave_outliers_out() -> None:

@@ -128,6 +128,31 @@ def test_of_several_windows_the_first_and_an_empty_one_is_none() -> None:
     assert np.array_equal(gray(dataset(DEEP, 12, WindowCenter=None, WindowWidth=None)), stretched(DEEP))
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"WindowCenter": "2000", "WindowWidth": "0"}, "Window Width must be"),
+        ({"WindowCenter": "2000", "WindowWidth": "-5"}, "Window Width must be"),
+        ({"WindowCenter": "nan", "WindowWidth": "100"}, "no finite range"),
+        ({"WindowCenter": "2000", "WindowWidth": "inf"}, "no finite range"),
+        ({"RescaleSlope": "nan", "RescaleIntercept": "0"}, "no finite number"),
+        ({"RescaleSlope": "1", "RescaleIntercept": "-inf"}, "no finite number"),
+    ],
+)
+def test_a_window_or_rescale_that_is_none_is_refused(facts: dict[str, Any], words: str) -> None:
+    made = dataset(DEEP, 12, **facts)
+    with pytest.raises(BadImageError, match=words):
+        gray(made)
+    assert near(gray(made, "full"), DEEP / 4095 * 255, 0.5)
+    if "WindowWidth" in facts:
+        assert np.array_equal(gray(made, "minmax"), stretched(DEEP))
+
+
+def test_a_window_beside_all_numbers_shows_what_a_viewer_shows() -> None:
+    assert not gray(dataset(DEEP, 12, WindowCenter="90000", WindowWidth="100")).any()
+    assert not gray(dataset(DEEP, 12, PixelPaddingValue=0, PixelPaddingRangeLimit=4095)).any()
+
+
 def test_sigmoid_window() -> None:
     made = dataset(DEEP, 12, WindowCenter="2000", WindowWidth="800", VOILUTFunction="SIGMOID")
     assert near(gray(made), 255 / (1 + np.exp(-4 * (DEEP - 2000.0) / 800)), 0.51)  # PS3.3, C.11.2.1.3.1

@@ -105,3 +105,20 @@ def test_a_run_that_diverged_is_not_handed_in_unasked(
     assert entry.diverged == cv.diverged
     assert "The training diverged" in (project.layout.run("tiny", "wild") / "report.html").read_text()
     assert project.run("ensemble", *given) == 2, "a submission that is there is no answer without the word either"
+    file = (project.fold(0, "wild") / "model.safetensors").relative_to(project.root)
+    for setting, taken in {
+        "extra.pseudo": "extra.pseudo.name=wild",
+        "loss.teacher: wild": "loss.teacher.name=wild",
+        "model.weights": "model.weights.name=run model.weights.options.run=wild",
+        "model.weights: file": f"model.weights.name=file model.weights.options.file={file}",
+    }.items():
+        capsys.readouterr()
+        assert project.run("train", "--fold", "0", "--name", "next", "--set", taken) == 2
+        error = capsys.readouterr().err
+        assert "error: run 'wild' diverged: fold 0: its validation loss" in error
+        assert f"where: {setting.removesuffix(' file')}" in error
+        assert "name another run" in error
+    kept = project.fold(1, "wild") / "meta.json"
+    FoldMeta.read(kept).changed(diverged="").write(kept)  # it learnt nothing beside its other folds: cv.json knows it
+    assert project.run("train", "--fold", "1", "--name", "next", "--set", "loss.teacher.name=wild") == 2
+    assert "run 'wild' diverged: fold 1: its validation loss" in capsys.readouterr().err

@@ -155,6 +155,26 @@ def test_values_of_a_regression_are_described() -> None:
     assert check(frame, task="regression", outputs=[""])[1].startswith("mean of the target: ")
 
 
+def test_numbers_that_are_all_the_same_are_said() -> None:
+    frame = sound().assign(target=[str(i / 10) for i in range(60)])
+    assert not [line for line in check(frame, task="regression", outputs=[""]) if "is one number" in line]
+    (line,) = check(frame.assign(target="3"), task="regression", outputs=[""])[2:]
+    assert line.startswith("warning: the target is one number in all rows: scores there say nothing")
+    frame.loc[frame["fold"].isin([1, 3]), "target"] = "7"
+    (line,) = check(frame, task="regression", outputs=[""])[2:]
+    assert line.startswith("warning: the target is one number in all rows of fold 1, 3: ")
+
+
+def test_a_class_that_a_fold_never_trains_on_is_said() -> None:
+    frame = sound()
+    frame["target"] = ["b"] * 3 + ["a"] * 57
+    frame["fold"] = [1] * 3 + [i % 5 for i in range(57)]
+    never = "warning: 1 classes are in one fold alone, whose network never sees them: 'b' in fold 1 (3 rows)"
+    assert never in check(frame)
+    frame.loc[0, "fold"] = 2
+    assert not [line for line in check(frame) if "never sees" in line]
+
+
 def several(rows: int = 60) -> pd.DataFrame:
     frame = sound(rows)
     return frame.rename(columns={"target": "target_kind"}).assign(target_cm=[str(i % 7) for i in range(rows)])
@@ -165,6 +185,10 @@ def test_every_target_is_checked() -> None:
     findings = "; ".join(check_folds(several(), NO_TEST, task, outputs, 5, where="folds/x.csv", hashes={}))
     for words in ("smallest class: 'kind=b' with 20 rows", "most uneven class: 'kind", "mean of cm: "):
         assert words in findings
+    missing = several().assign(target_kind=["nan", *several()["target_kind"][1:]])
+    found = check_folds(missing, NO_TEST, task_from({"kind": "multiclass", "cm": "regression"}),
+                           ["kind=a", "kind=b", "kind=nan", "cm="], 5, where="folds/x.csv", hashes={})  # fmt: skip
+    assert [line for line in found if line.startswith("warning: 'kind=nan' (1 rows) is a class")]
     assert class_counts(several(), task, outputs, 5, where="x").tolist() == [[8, 4]] * 5
     lacking = several().assign(fold=lambda rows: rows["fold"].where(rows["target_kind"] == "a", rows["fold"] % 4))
     with pytest.raises(FoldlineError, match="fold 4 lacks 'kind=b'"):

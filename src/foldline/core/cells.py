@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import first_few
 
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "<na>"})  # what tables write for nothing, in small letters
+LARGEST = float(np.finfo(np.float32).max)  # labels beyond cannot be predicted: predictions are float32
 
 
 def is_missing(cells: "pd.Series[str]") -> "pd.Series[bool]":

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 
 from foldline.core import own_code
 from foldline.core.competition import load_competition
+from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
@@ -54,6 +56,20 @@ def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[st
         return known.get(name) or (sha256_file(path) if path.is_file() else "")
 
     return {image: "|".join(digest(name) for name in image.split("|")) for image in images}
+
+
+def refuse_diverged(layout: Layout, meta: FoldMeta, where: str) -> None:
+    """Raises FoldlineError where another run's fold diverged, by itself or beside its other folds: nothing is taken
+    from it."""
+    cv = Cv.read_if_there(layout.run(meta.comp, meta.run) / "cv.json")
+    said = cv.diverged if cv is not None and meta.sha256.weights in cv.sha256.weights else []
+    reasons = [reason for reason in said if reason.startswith(f"fold {meta.fold}:")]
+    if meta.diverged or reasons:
+        raise FoldlineError(
+            f"run '{meta.run}' diverged: {(reasons or [f'fold {meta.fold}: {meta.diverged}'])[0]}",
+            where=where,
+            next="name another run, or train this one anew under another NAME with a lower optim.lr or optim.clip=norm",
+        )
 
 
 def require_current(layout: Layout, comp: str, run: Run, meta: FoldMeta, folds_sha256: str) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
-from foldline.core.cells import numbers
+from foldline.core.cells import LARGEST, numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_columns
 
@@ -166,7 +166,7 @@ class Task:
         if self.single_label:
             return class_indices(frame, columns[0], outputs, where)
         values = np.stack([numbers(frame[name]) for name in columns], axis=1)
-        _refuse(frame, ~np.isfinite(values).all(axis=1), "a label that is empty or no finite number", where)
+        _refuse(frame, ~(np.abs(values) <= LARGEST).all(axis=1), "a label that is empty or no finite number", where)
         if self.label_sets:
             _refuse(frame, ~np.isin(values, (0.0, 1.0)).all(axis=1), "a label other than 0 and 1", where)
         if self.soft:

@@ -16,6 +16,7 @@ from foldline.core.folds import Folds
 from foldline.core.paths import Layout, manifest_of
 from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
+from foldline.core.provenance import refuse_diverged
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
@@ -91,13 +92,15 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold
     """The folder of the fold whose model labels the test rows.
 
     Raises:
-        FoldlineError: that run has not predicted the test rows with its present weights, or was made on other folds.
+        FoldlineError: that run has not predicted the test rows with its present weights, was made on other folds, or
+            diverged.
     """
     folder = layout.fold(comp, pseudo.name, fold)
     predict = f"make predict COMP={comp} RUN={pseudo.name}"
     meta = FoldMeta.read(folder / "meta.json", next=predict)
     require_file(folder / "test.parquet", next=predict)
     require_same(meta, folds=folds.sha256, where="extra.pseudo")
+    refuse_diverged(layout, meta, "extra.pseudo")
     cv = Cv.read_if_there(layout.run(comp, pseudo.name) / "cv.json")
     if cv is None or meta.sha256.weights not in cv.sha256.weights:
         raise FoldlineError(

@@ -14,6 +14,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import say
+from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
@@ -112,14 +113,15 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     """The teacher's `meta.json`, checked; no weights are read.
 
     Raises:
-        FoldlineError: that fold is not trained, on other folds (a leak), its network reads other pictures, or its
-            outputs cannot be taught.
+        FoldlineError: that fold is not trained, on other folds (a leak), diverged, its network reads other pictures,
+            or its outputs cannot be taught.
     """
     name = problem.run.loss.teacher.name
     folder = problem.layout.fold(problem.comp, name, fold)
     meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
     where = f"loss.teacher: {name}"
     require_same(meta, folds=problem.folds.sha256, where=where)
+    refuse_diverged(problem.layout, meta, where)
     same = (int(problem.cache.pixels.shape[3]), problem.objective.activation)
     if (meta.channels, kind_of(meta.activation)) != same or meta.architecture.get("metadata_features"):
         raise FoldlineError(

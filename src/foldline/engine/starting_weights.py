@@ -15,6 +15,7 @@ from torch import nn
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.own_code import sha256
 from foldline.core.progress import Progress, say
+from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
 from foldline.core.records.seal import Seal
@@ -144,7 +145,7 @@ def _say_poor(problem: Problem, fold: int, head: FittedHead) -> None:
     what = "" if head.poor.all() else f" for {first_few(names)}"
     kept = problem.run.train.keep_start and not head.joins(problem.folds.task)
     say(
-        f"warning: fold {fold}: the probe{what} is worse than a constant on training rows that were held out of it: "
+        f"warning: fold {fold}: the probe{what} is no better than a constant on training rows held out of it: "
         f"training starts from the constant{', and the start is not averaged in (train.keep_start)' if kept else ''}"
     )
 
@@ -225,24 +226,29 @@ def _warm_start(problem: Problem, fold: int) -> tuple[Path, FoldMeta]:
     """The weights of the same fold of the run that `model.weights` names, and its meta.
 
     Raises:
-        FoldlineError: that fold is not trained, or on other folds, so that its network may have seen this fold's rows.
+        FoldlineError: that fold is not trained, diverged, or is of other folds, so that its network may have seen this
+            fold's rows.
     """
     other = problem.run.model.weights.options["run"]
     folder = problem.layout.fold(problem.comp, other, fold)
     meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
     require_same(meta, folds=problem.folds.sha256, where="model.weights")
+    refuse_diverged(problem.layout, meta, "model.weights")
     if problem.run.train.probe is not None:
         raise FoldlineError("a probe needs one network for all folds", where="train.probe", next="leave it out")
     return folder / "model.safetensors", meta
 
 
 def _refuse_leak(problem: Problem, folds: list[int]) -> None:
-    """A weights file that is a fold of a run may start that fold alone."""
+    """A weights file that is a fold of a run may start that fold alone, and none where the run diverged."""
     weights = problem.run.model.weights
     if weights.name != "file":
         return
     meta = _meta_of(problem, (problem.layout.root / weights.options["file"]).resolve())  # of what a link points to
-    if meta is None or meta.comp != problem.comp:
+    if meta is None:
+        return
+    refuse_diverged(problem.layout, meta, f"model.weights: {weights.options['file']}")
+    if meta.comp != problem.comp:
         return
     seen = [fold for fold in folds if fold != meta.fold or differences(meta, folds=problem.folds.sha256)]
     if seen:

@@ -169,15 +169,19 @@ def _numbers(cells: list[Any] | NDArray[Any], where: str) -> NDArray[np.float64]
 
 
 def _to_bytes(image: NDArray[np.float64], pixels: Pixels, where: str) -> NDArray[np.uint8]:
-    """Scales `range` to 0..255; without it the numbers must be whole and lie there already."""
+    """Scales `range` to 0..255, NaN as its low end; without it the numbers must be whole and lie there already."""
+    known = image[np.isfinite(image)]
+    if not known.size:
+        raise FoldlineError("no pixel is a finite number", where=where, next="leave this row out: train.without")
     if pixels.range is not None:
         low, high = pixels.range
         image = np.rint((np.nan_to_num(image, nan=low) - low) / (high - low) * 255).clip(0, 255)
     elif not ((image >= 0) & (image <= 255) & (image == np.rint(image))).all():
         raise FoldlineError(
-            f"the numbers run from {image.min():g} to {image.max():g}: no whole numbers of 0 to 255",
+            f"the numbers run from {known.min():g} to {known.max():g}, {image.size - known.size} of {image.size} are "
+            "NaN or infinite: no whole numbers of 0 to 255",
             where=where,
-            next=f"set pixels.range, for example [{image.min():g}, {image.max():g}]",
+            next=f"set pixels.range, for example [{known.min():g}, {known.max():g}]",
         )
     return image.astype(np.uint8)
 

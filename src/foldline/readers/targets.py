@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foldline.core.cells import is_missing, numbers, sorted_texts, spellings, spellings_in_words, tidy
+from foldline.core.cells import LARGEST, is_missing, numbers, sorted_texts, spellings, spellings_in_words, tidy
 from foldline.core.competition import Competition, RowFacts, Target
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
@@ -118,7 +118,7 @@ def _by_threshold(
 ) -> "pd.Series[str]":
     """A number becomes class i where i thresholds are <= it."""
     values = numbers(cells)
-    _refuse(pd.Series(np.isnan(values), index=cells.index, dtype=bool), "a label that is no number", where)
+    _refuse_odd(cells.to_frame(), where)
     names = classes or [str(i) for i in range(len(thresholds) + 1)]
     if len(names) != len(thresholds) + 1:
         raise FoldlineError(
@@ -131,7 +131,7 @@ def _by_threshold(
 def _check(cells: "pd.Series[str]", task: Task, classes: list[str] | None, where: str) -> None:
     """Every row has a label, and a known one where the facts name the classes."""
     if not task.has_classes:
-        _refuse(pd.Series(np.isnan(numbers(cells)), index=cells.index, dtype=bool), "a label that is no number", where)
+        _refuse_odd(cells.to_frame(), where)
     elif classes is not None:
         _refuse(~cells.isin(classes), f"a label that is none of {first_few(classes)}", where)
 
@@ -204,8 +204,7 @@ def _from_columns(wide: pd.DataFrame, names: list[str], rows: RowFacts, facts: C
         )
     wide = _without_missing(pd.DataFrame(wide[classes]), rows, where)
     if facts.task.soft or not facts.task.has_classes:
-        bad = wide.apply(lambda column: np.isnan(numbers(column))).any(axis=1)
-        _refuse(bad, "a label that is no number", where)
+        _refuse_odd(wide, where)
         return wide.set_axis(["target"] if len(classes) == 1 else [f"target_{name}" for name in classes], axis=1)
     flags = pd.DataFrame({name: wide[name].map(_flag) for name in classes})
     _refuse_several_targets(wide, where)
@@ -236,6 +235,12 @@ def _flag(cell: str) -> int:
     """1, 0, or -1 for a cell that is neither."""
     word = cell.strip().lower().removesuffix(".0")
     return 1 if word in TRUE else 0 if word in FALSE else -1
+
+
+def _refuse_odd(cells: pd.DataFrame, where: str) -> None:
+    """Raises FoldlineError where a cell is no number, infinite, or too large for a prediction, which is float32."""
+    bad = cells.apply(lambda column: ~(np.abs(numbers(column)) <= LARGEST)).any(axis=1)
+    _refuse(bad, "a label that is no finite number", where)
 
 
 def _refuse(bad: "pd.Series[bool]", what: str, where: str) -> None:

@@ -62,7 +62,8 @@ def check_folds(
         units = _units_per_class(frame, labels, block.task, len(names))
         kind = "groups" if "group" in frame.columns else "rows"
         findings += _missing_classes(counts, units, names, kind=kind, allow=allow_missing_class, where=where)
-        findings += _balance(counts, frame, names) + _name_findings(counts, names)
+        findings += _unseen_classes(counts, names) + _balance(counts, frame, names)
+        findings += _name_findings(counts, names, block.outputs(outputs))
     findings += _group_findings(frame, k) + shared + _word_findings(frame)
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
@@ -135,6 +136,16 @@ def _missing_classes(
     return findings
 
 
+def _unseen_classes(counts: Indices, outputs: Sequence[str]) -> list[str]:
+    """The classes whose rows are all in one fold: its network is judged by what it never saw."""
+    alone = [
+        f"'{outputs[i]}' in fold {fold} ({counts[fold, i]} rows)"
+        for fold, i in np.argwhere((counts > 0) & (counts == counts.sum(axis=0))).tolist()
+    ]
+    text = f"warning: {len(alone)} classes are in one fold alone, whose network never sees them: {first_few(alone)}"
+    return [text] if alone and len(counts) > 1 else []
+
+
 def _balance(counts: Indices, frame: pd.DataFrame, outputs: Sequence[str]) -> list[str]:
     """The smallest class, and the class whose share differs most between folds."""
     share = counts / np.bincount(frame["fold"], minlength=len(counts))[:, None]
@@ -148,8 +159,8 @@ def _balance(counts: Indices, frame: pd.DataFrame, outputs: Sequence[str]) -> li
     ]
 
 
-def _name_findings(counts: Indices, names: Sequence[str]) -> list[str]:
-    """How many rows each class has; names that hardly mean two classes, or none."""
+def _name_findings(counts: Indices, names: Sequence[str], words: Sequence[str]) -> list[str]:
+    """How many rows each class has; names that hardly mean two classes, or none; `words`: without the target."""
     rows = dict(zip(names, counts.sum(axis=0).tolist(), strict=True))
     listed = [f"{name} {n}" for name, n in sorted(rows.items(), key=lambda item: -item[1])]
     shown = listed if len(listed) <= SHOWN else [*listed[: SHOWN // 2], "...", *listed[-SHOWN // 2 :]]
@@ -161,8 +172,8 @@ def _name_findings(counts: Indices, names: Sequence[str]) -> list[str]:
     ]
     return findings + [
         f"warning: '{name}' ({n} rows) is a class, and a word for a missing label; train.without leaves such rows out"
-        for name, n in rows.items()
-        if name.strip().lower() in MISSING
+        for (name, n), word in zip(rows.items(), words, strict=True)
+        if word.strip().lower() in MISSING
     ]
 
 
@@ -171,12 +182,22 @@ def _counted(names: Sequence[str], rows: Mapping[str, int]) -> str:
 
 
 def _values(truth: Floats, outputs: Sequence[str], fold: NDArray[np.int64], k: int) -> list[str]:
-    means = np.stack([truth[fold == i].mean(axis=0) for i in range(k)])
-    return [
+    parts = [truth[fold == i] for i in range(k)]
+    means = np.stack([part.mean(axis=0) for part in parts])
+    findings = [
         f"mean of {name or 'the target'}: {means[:, i].min():.4g} to {means[:, i].max():.4g} over the folds "
         f"(standard deviation of the rows {truth[:, i].std():.4g})"
         for i, name in enumerate(outputs)
     ]
+    for i, name in enumerate(outputs):
+        equal = [str(place) for place, part in enumerate(parts) if np.ptp(part[:, i]) == 0]
+        rows = "all rows" if np.ptp(truth[:, i]) == 0 else f"all rows of fold {first_few(equal)}"
+        if equal and (len(truth) > k or rows == "all rows"):
+            findings.append(
+                f"warning: {name or 'the target'} is one number in {rows}: scores there say nothing "
+                "(correlations are undefined, r2 is 1 or 0)"
+            )
+    return findings
 
 
 def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from foldline.images.files.arrays import read_bands, read_npy, tif_is_gray, tif_is_gray_from_white, tif_needs_tifffile
 from foldline.images.files.dicom import read_dicom
 from foldline.images.files.header import ORIENTATION, BadImageError, Header, read_header, require_size, tif_tags
-from foldline.images.files.intensity import Intensity, Pixels, Values, to_bytes
+from foldline.images.files.intensity import Intensity, Pixels, Values, require_finite, to_bytes
 
 __all__ = ["BadImageError", "Intensity", "Pixels", "content_of", "decode", "decode_bytes", "preview", "resize"]
 
@@ -69,6 +69,7 @@ def _read(content: bytes, header: Header, channels: int, intensity: Intensity) -
     require_size(values.shape[0], values.shape[1])
     if has_alpha and channels in (1, 3):  # before the range of intensities is looked for
         values, has_alpha = values[:, :, :-1], False
+    require_finite(values)
     pixels = to_bytes(values, intensity)
     from_white = header.kind == "tif" and tif_is_gray_from_white(header)
     return (np.uint8(255) - pixels if from_white else pixels), has_alpha

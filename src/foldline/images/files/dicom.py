@@ -14,7 +14,7 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError
 from foldline.images.files.header import BadImageError, require_size
-from foldline.images.files.intensity import Intensity, Pixels, Values, scale, to_bytes
+from foldline.images.files.intensity import Intensity, Pixels, Values, require_finite, scale, to_bytes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -127,6 +127,8 @@ def _gray(dataset: "Dataset", stored: Values, intensity: Intensity) -> Pixels:
     from pydicom.pixels.processing import apply_modality_lut
 
     values: Values = apply_modality_lut(stored, dataset)
+    if intensity != "full":
+        require_finite(values)  # a rescale slope or intercept that is no number
     padding = np.zeros(stored.shape, dtype=np.bool_)
     if intensity == "auto" and _has_window(dataset):
         gray = _windowed(dataset, values)
@@ -155,8 +157,10 @@ def _windowed(dataset: "Dataset", values: Values) -> Pixels:
     if _has_lut(dataset):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         return scale(apply_voi_lut(np.rint(values).astype(np.int64), dataset), 0, 2**bits - 1)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         low, high = apply_voi_lut(np.array([-1e30, 1e30]), dataset)
+        if not low < high:
+            raise BadImageError("its window (center, width) is no finite range; data.intensity=minmax needs none")
         return scale(apply_voi_lut(values, dataset), low, high)
 
 

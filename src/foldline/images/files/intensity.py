@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.images.files.header import BadImageError
+
 Pixels = NDArray[np.uint8]
 Values = NDArray[Any]
 Intensity = Literal["auto", "full", "minmax", "percentile"]
@@ -25,6 +27,9 @@ def to_bytes(values: Values, intensity: Intensity, full: tuple[float, float] | N
 
     NaN and minus infinity become 0, infinity 255; they have no part in a picture's own range.
 
+    Raises:
+        BadImageError: the range is too wide or too narrow for a float64.
+
     Args:
         values: the picture.
         intensity: how the range is found.
@@ -43,10 +48,18 @@ def to_bytes(values: Values, intensity: Intensity, full: tuple[float, float] | N
     return scale(values, low, high)
 
 
+def require_finite(values: Values) -> None:
+    """Raises BadImageError where no number of a picture is finite: there is nothing to see."""
+    if values.dtype.kind == "f" and not np.isfinite(values).any():
+        raise BadImageError("the picture holds no finite number: all are NaN or infinite")
+
+
 def scale(values: Values, low: Any, high: Any) -> Pixels:
     """`low` becomes 0 and `high` 255 (numbers, or [channels]); where both are equal, all is 0."""
-    span = np.asarray(high, dtype=np.float64) - low
     with np.errstate(invalid="ignore", over="ignore"):
+        span = np.asarray(high, dtype=np.float64) - low
+        if not np.isfinite(np.append(255 / np.where(span == 0, 1, span), span)).all():
+            raise BadImageError(f"its numbers from {np.min(low):.3g} to {np.max(high):.3g} cannot be made 0 to 255")
         scaled = (values.astype(np.float64) - low) * (255 / np.where(span == 0, np.inf, span))
     pixels: Pixels = np.nan_to_num(np.rint(scaled), nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).astype(np.uint8)
     return pixels
