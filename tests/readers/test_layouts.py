@@ -272,6 +272,23 @@ def test_pixels_out_of_range_say_what_to_set(root: Path) -> None:
     assert not list(root.rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "range_", "words"),
+    [
+        ("NaN 7", None, "the numbers run from 7 to 7, 1 of 2 are NaN or infinite"),
+        ("NaN inf", None, "no pixel is a finite number"),
+        ("NaN inf", [0, 1], "no pixel is a finite number"),
+    ],
+)
+def test_pixels_that_are_no_numbers(root: Path, numbers: str, range_: Any, words: str) -> None:
+    plant(root, {"t.csv": f"id,b,y\nx,{numbers},1\n"})
+    pixels = {"columns": ["b"], "height_width": [1, 2]} | ({"range": range_} if range_ else {})
+    known = facts({"file": "t.csv", "row_id": "id", "target": "y", "pixels": pixels})
+    with pytest.raises(FoldlineError, match=words) as caught:
+        read_rows(root, known.train, known, with_target=True)
+    assert caught.value.where.endswith("pixels, line 1")
+
+
 def test_a_test_file_of_coco_has_no_annotations(root: Path) -> None:
     plant(root, {"test.json": json.dumps({"images": COCO["images"], "categories": []}), **PICTURES})
     rows = RowFacts.model_validate({"reader": "coco", "file": "test.json", "row_id": "id", "image": "file_name"})
