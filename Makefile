@@ -118,7 +118,7 @@ test: $(ready) ## run all tests, and list the lines that none of them reached
 
 faults: $(ready) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
 	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md
-	FAULTS=1 $(bin)/python -m pytest -q tests/stages/test_killed_download.py
+	FAULTS=5 $(bin)/python -m pytest -q tests/stages/test_killed_download.py
 
 lint: $(ready) ## ruff and mypy
 	$(bin)/ruff check

@@ -13,7 +13,7 @@ import pytest
 import foldline.stages.submit
 from foldline import cli
 from foldline.core.errors import FoldlineError, of_the_machine
-from foldline.core.processes import OLD_SECONDS, is_gone, lock, owner
+from foldline.core.processes import OLD_SECONDS, drop_dead_lock, is_gone, lock, owner
 from foldline.core.stopping import later, signals
 from foldline.core.tables import atomic_path, remove_orphans, temporary_name
 
@@ -47,6 +47,31 @@ def test_what_must_be_finished_is_finished_first_and_the_second_signal_ends_at_o
             assert not flag.asked
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("call", ["pwrite", "unlink"])
+def test_a_signal_leaves_no_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    works = getattr(os, call)
+
+    def asked_meanwhile(*given: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return works(*given)
+
+    monkeypatch.setattr(os, call, asked_meanwhile)
+    with signals(), pytest.raises(KeyboardInterrupt), lock(tmp_path / "it.lock", "it is made"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_lock_is_dropped_and_a_held_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "it.lock"
+    with lock(path, "it is made"):
+        drop_dead_lock(path)
+        assert path.exists()
+        content = path.read_text()
+    path.write_text(content.replace(f".{os.getpid()}.", f".{2**30}."))
+    drop_dead_lock(path)
+    assert not path.exists()
 
 
 HOLD = (

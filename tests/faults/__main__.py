@@ -34,7 +34,7 @@ def main() -> int:
     try:
         states = States(folder).make(machine.counted)
         trials.interrupted(states)
-        rows, controls = trials.kinds(states, given.share), trials.controls(states)
+        rows, controls = trials.kinds(states, given.share), trials.controls()
         wanted = [kind for kind in rows + controls if re.search(given.only, kind.fault)]
         _STATES.append(states)
         _KINDS.extend(wanted)
@@ -46,7 +46,8 @@ def main() -> int:
     table = "\n".join(_table(wanted, controls, lost)) + "\n"
     print(table + f"{minutes:.1f} minutes; " + (f"NOT as promised: {bad}" if bad else "nothing lost"))
     if given.page and not given.only:
-        _write(given.page, table, f"{platform.system()}, Python {platform.python_version()}, {minutes:.0f} minutes")
+        machine_is = f"{platform.system()}, Python {platform.python_version()}, {given.jobs} at once"
+        _write(given.page, table, f"`--share {given.share}`, {machine_is}, {minutes:.1f} minutes")
     return 1 if bad else 0
 
 

@@ -133,8 +133,9 @@ def files_of(states: States, stage: str) -> list[str]:
 
 
 def full_disk(size: int, states: States, name: str) -> str:
-    """The whole line on a disk of so many bytes, which then grows."""
-    disk = machine.SmallDisk(states.folder / f"disk-{name}", size)
+    """The whole line on a disk with so many bytes beside the raw files, which then grows."""
+    raw = sum(4096 * (1 + path.stat().st_size // 4096) for path in (states.folder / "download").rglob("*"))
+    disk = machine.SmallDisk(states.folder / f"disk-{name}", raw + size)
     try:
         shutil.copytree(states.folder / "download", disk.folder / "p")
         for stage in STAGES:
@@ -181,7 +182,7 @@ def kinds(states: States, share: float = 1.0) -> list[Kind]:
     def most(count: int) -> int:
         return max(2, round(count * share))
 
-    resume = [partial(flipped, seed, ["resume"], "goes on from the one before", None) for seed in range(most(40))]
+    resume = [partial(flipped, seed, ["resume"], "goes on from the one before", None) for seed in range(most(16))]
     resume += [partial(flipped, seed, ["resume", "resume.before"], "starts anew", None) for seed in range(most(6))]
     harms = [
         partial(damaged, stage, file, harm)
@@ -189,15 +190,15 @@ def kinds(states: States, share: float = 1.0) -> list[Kind]:
         for file in files_of(states, stage)
         for harm in damage.harms_of(file)
     ]
-    harms = random.Random(0).sample(harms, min(len(harms), most(len(harms))))
+    harms = random.Random(0).sample(harms, min(len(harms), most(160)))
     again, refusal = "the same command goes on", "one message, exit code 1; the same command goes on"
     rows = [
         Kind("killed (SIGKILL) before a change of a file", again,
-             at_moments(states, most(40), machine.ends_at, KILLED)),
-        Kind("a training killed again and again", again, [partial(killed_often, seed) for seed in range(most(12))]),
+             at_moments(states, most(16), machine.ends_at, KILLED)),
+        Kind("a training killed again and again", again, [partial(killed_often, seed) for seed in range(most(8))]),
         *(
             Kind(f"asked to end ({number.name})", f"exit code {128 + number}, in words",
-                 at_moments(states, most(7), partial(machine.ends_at, number=number), 128 + number, again))
+                 at_moments(states, most(4), partial(machine.ends_at, number=number), 128 + number, again))
             for number in (signal.SIGTERM, signal.SIGINT)
         ),
         Kind("a bit of a resume point, or of both, is turned", "the one before counts, or the fold starts anew",
@@ -206,7 +207,7 @@ def kinds(states: States, share: float = 1.0) -> list[Kind]:
              harms),
         *(
             Kind(f"the system refuses a change: {os.strerror(code).lower()}", refusal,
-                 at_moments(states, most(7), partial(machine.refused_at, code=code), 1, os.strerror(code).lower()))
+                 at_moments(states, most(4), partial(machine.refused_at, code=code), 1, os.strerror(code).lower()))
             for code in (errno.ENOSPC, errno.EIO, errno.EACCES)
         ),
         Kind("files of at most 0.1 to 300 kB (`ulimit -f`)", refusal, [
@@ -224,10 +225,10 @@ def kinds(states: States, share: float = 1.0) -> list[Kind]:
     if machine.can_mount():
         rooms = [("folds", "folds"), ("train", "input"), ("train", "oof"), ("predict", "oof"), ("score", "submissions")]
         rows += [
-            Kind("a disk of 20 kB to 3 MB for the whole line", refusal,
-                 [partial(full_disk, size) for size in spread_sizes(20_000, 3_000_000, most(16))]),
+            Kind("a disk with 20 kB to 3 MB for the whole line", refusal,
+                 [partial(full_disk, size) for size in spread_sizes(20_000, 3_000_000, most(10))]),
             Kind("a folder on a read-only mount", refusal, [partial(read_only, *room) for room in rooms]),
-            Kind("64 kB of /dev/shm and two workers", "works, and says so",
+            Kind("16 kB of /dev/shm and two workers", "works, and says so",
                  [partial(with_workers, machine.tiny_shared_memory, 0, ["this process makes the pictures by itself"])]),
         ]  # fmt: skip
     return rows
@@ -238,19 +239,19 @@ def spread_sizes(least: int, most: int, count: int) -> list[int]:
     return [round(least * (most / least) ** (i / (count - 1))) for i in range(count)]
 
 
-def controls(states: States) -> list[Kind]:
+def controls() -> list[Kind]:
     """What makes foldline safe is switched off: some of these trials must fail."""
 
-    def in_place(moment: int) -> Fault:
-        return machine.both(machine.writing_in_place, machine.ends_at(moment))
+    def in_place(file: str) -> Fault:
+        return machine.both(machine.writing_in_place, machine.ends_inside(file))
 
     return [
         Kind("files are written in place", "a kill leaves half a file", [
-            partial(disturbed, stage, in_place(moment), KILLED, ())
-            for stage in ("train", "predict") for moment in spread(states.moments(stage), 15)
+            partial(disturbed, stage, in_place(file), KILLED, ())
+            for stage, file in (("train", "meta.json"), ("train", "model.safetensors"), ("predict", "cv.json"))
         ]),
         Kind("resume points without the check of their hash", "a turned bit ends in other weights", [
-            partial(flipped, seed, ["resume"], "", machine.without_hashes) for seed in range(10)
+            partial(flipped, seed, ["resume"], "", machine.without_hashes) for seed in range(4)
         ]),
         Kind("no locks", "two processes train one fold", [partial(two_at_once, machine.without_locks)]),
         Kind("no handlers of signals", "a stage ends without a word", [

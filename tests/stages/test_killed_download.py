@@ -18,7 +18,7 @@ from sources.trees import Tree, plant, zipped
 FACTS = "task: binary\nmetric: auc\ntrain: {file: t.csv, target: label}\nholdout: {fraction: 0.5}\n"
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "shutil.rmtree"}
 KILLED, PASSED = 137, 0
-POINTS: Callable[[int], range] = lambda changes: range(1, changes + 1, 1 if os.environ.get("FAULTS") else changes // 5)
+POINTS: Callable[[int], range] = lambda changes: range(1, changes + 1, int(os.environ.get("FAULTS", changes // 5)))
 PICTURES = zipped({f"train/{i}.png": f"picture {i}" for i in range(2)})
 RAW: Tree = {
     "t.csv": "id,label\n0,1\n",

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from foldline.core.errors import FoldlineError
+from foldline.core.stopping import undivided
 
 OLD_SECONDS = 7 * 86400  # untouched for so long, a file of a machine that nobody can ask is no one's
 
@@ -78,14 +79,27 @@ def lock(path: Path, busy: str) -> Iterator[None]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        handle = _open(path, held)
-        while not _taken(handle):
-            _require_dead(path, busy, os.pread(handle, 1000, 0).decode(errors="replace"))
+        with undivided():
             handle = _open(path, held)
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{owner()} {socket.gethostname()}".encode(), 0)
-        held.callback(path.unlink, missing_ok=True)
+            while not _taken(handle):
+                _require_dead(path, busy, os.pread(handle, 1000, 0).decode(errors="replace"))
+                handle = _open(path, held)
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{owner()} {socket.gethostname()}".encode(), 0)
+            held.callback(_remove, path)
         yield
+
+
+def drop_dead_lock(path: Path) -> None:
+    """Removes a lock file whose process is gone, where there is nothing left to lock."""
+    with suppress(OSError):
+        if (name := path.read_text(encoding="utf-8").partition(" ")[0]) and is_gone(path, name):
+            path.unlink()
+
+
+def _remove(path: Path) -> None:
+    with undivided():
+        path.unlink(missing_ok=True)
 
 
 def _open(path: Path, held: ExitStack) -> int:

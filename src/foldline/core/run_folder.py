@@ -5,6 +5,7 @@ from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.processes import drop_dead_lock
 from foldline.core.run import Run, differing_keys, load_run
 from foldline.core.tables import read_json, remove, sha256_json, write_json
 
@@ -87,7 +88,8 @@ def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
 
 
 def drop_disposable(fold_folder: Path) -> None:
-    """Removes what only a training that goes on needs: resume points, the newest predictions."""
+    """Removes what only a training that goes on needs: resume points, the newest predictions, a dead process's lock."""
+    drop_dead_lock(fold_folder / ".lock")
     for name in ("resume", "resume.before", "latest.parquet"):
         remove(fold_folder / name)
 

@@ -77,3 +77,13 @@ def later() -> Iterator[Stop]:
         yield _stop
     finally:
         _stop.waits = before
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """A moment's work that a signal does not divide: what it would raise is raised behind the block."""
+    number = _stop.number
+    with later() as stop:
+        yield
+    if stop.number != number and not stop.waits:
+        raise KeyboardInterrupt
