@@ -3,10 +3,13 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.task import TASKS, Array
+from foldline.scoring.cv import cross_validation
 from scoring.by_shape import bootstrap_interval, paired_difference, score
 
 
@@ -107,3 +110,20 @@ def test_a_thousand_aucs_of_two_thousand_rows_take_less_than_a_second() -> None:
     start = time.process_time()
     bootstrap_interval("auc", truth, prob, resamples=1000)
     assert time.process_time() - start < 1.0
+
+
+def test_an_undefined_score_has_no_interval() -> None:
+    """A row of 100 below zero: hardly a third of the resamples lacks it, and a score of those would say too much."""
+    facts = {
+        "task": "regression",
+        "metric": "rmsle",
+        "train": {"reader": "csv", "file": "a.csv", "target": "y"},
+        "holdout": {"fraction": 0.2},
+    }
+    size = np.linspace(1.0, 5.0, 100)
+    table = pd.DataFrame({"row_id": range(100), "fold": np.arange(100) % 2, "target": size, "value": size + 0.1})
+    competition = Competition.parse({"source": {"kind": "placed"}, **facts}, where="")
+    assert None not in cross_validation(table.astype({"target": str}), competition, [""])["interval"]
+    table.loc[3, "target"] = -5.0
+    record = cross_validation(table.astype({"target": str}), competition, [""])
+    assert (record["pooled"], record["interval"]) == (None, [None, None])

@@ -39,7 +39,7 @@ def cross_validation(
 
     Returns:
         The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, level, resamples,
-        metrics, rows, decision; an undefined score (one class in a fold) is null.
+        metrics, rows, decision; an undefined score (one class in a fold) is null, and so is its interval.
     """
     table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
     task = facts.task.of(outputs)
@@ -60,7 +60,7 @@ def cross_validation(
     return {
         "metric": facts.metric,
         **every[facts.metric],
-        "interval": [_number(end) for end in interval],
+        "interval": [_number(end) if every[facts.metric]["pooled"] is not None else None for end in interval],
         "level": LEVEL,
         "resamples": RESAMPLES,
         "metrics": every,
