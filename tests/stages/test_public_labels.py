@@ -148,7 +148,7 @@ def test_numbers(layout: Layout) -> None:
     edit_test(layout, "c1,1.5", "c1,tall")
     for path in layout.root.glob("folds/*"):
         path.unlink()
-    with pytest.raises(FoldlineError, match=r"no number.*test03"):
+    with pytest.raises(FoldlineError, match=r"no finite number.*test03"):
         folds(layout, "tiny")
 
 
