@@ -68,6 +68,16 @@ def test_a_feature_that_is_nearly_dead_outweighs_nothing(task: Task) -> None:
     assert loss(head, far, truth[ROWS:], task) < 1.02 * loss(head, new, truth[ROWS:], task)
 
 
+@pytest.mark.parametrize("task", [task for task in PLAIN if task.single_label])
+def test_one_row_that_is_surely_wrong_does_not_cost_a_good_probe_its_place(task: Task) -> None:
+    """The default competition has such rows: a log loss of hundreds, where all others are told well."""
+    x, truth, outputs = made(task, signal=8.0)
+    x = np.concatenate([x, np.zeros((1, 2 * ROWS, 1), dtype=np.float32)], axis=2)
+    other = next(row for row in range(2 * ROWS) if truth[row] != truth[0] and row % 4)
+    x[0, 0, -1], x[0, other, -1] = 1e-4, 1.0  # alive in two rows of different classes, which are held out apart
+    assert not fit_head(x, truth, task, outputs, 0.01, np.arange(2 * ROWS) % 4).poor.any()
+
+
 def test_rows_of_one_fold_are_held_out_too() -> None:
     x, truth, outputs = made(TASKS["regression"], 0.0)
     assert fit_head(x, truth, TASKS["regression"], outputs, 100.0, np.zeros(2 * ROWS, dtype=int)).poor.all()

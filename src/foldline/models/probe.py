@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from torch import Tensor, nn
 
 from foldline.core.task import Array, Task, hot_truth
@@ -148,8 +149,8 @@ def _constant(truth: Array, task: Task, outputs: int) -> Array:
 
 
 def _losses(logits: Array, truth: Array, task: Task) -> Array:
-    """[rows, outputs] the squared error of a number, the log loss of a label; of classes that exclude each other all
-    have the same."""
+    """[rows, outputs] the squared error of numbers and of probabilities (Brier score): bounded for a label, so that one
+    row that is surely wrong does not outweigh all others; of classes that exclude each other all have the same."""
     hot = hot_truth(truth, task, logits.shape[1]).astype(np.float64)
     result = np.empty(logits.shape)
     for block in task.blocks:
@@ -157,9 +158,9 @@ def _losses(logits: Array, truth: Array, task: Task) -> Array:
         if not block.task.has_classes:
             result[:, block.columns] = (x - y) ** 2
         elif block.task.exclusive:
-            result[:, block.columns] = (np.logaddexp.reduce(x, axis=1) - (x * y).sum(axis=1))[:, None]
+            result[:, block.columns] = ((softmax(x, axis=1) - y) ** 2).sum(axis=1, keepdims=True)
         else:
-            result[:, block.columns] = np.logaddexp(0, x) - x * y
+            result[:, block.columns] = (expit(x) - y) ** 2
     return result
 
 

@@ -57,9 +57,10 @@ class TakenWeights(Part):
         counts = f"{self.matched} tensors fit"
         for what in ("missing", "unexpected", "reshaped"):
             names: list[str] = getattr(self, what)
-            counts += f", {len(names)} {what}" + (f" ({first_few(names, 3)})" if names else "")
+            counts += f", {len(names)} {what} ({first_few(names, 3)})" if names else ""
         prefix = f"; '{self.prefix}' was taken off their names" if self.prefix else ""
-        return f"{counts}; {self.share:.0%} of the backbone's numbers{prefix}"
+        share = f"{self.share:.0%} of the backbone's numbers" if self.share < 1 else "all of the backbone"
+        return f"{counts}; {share}{', the head is new' if self.share == 1 and self.missing else ''}{prefix}"
 
 
 class FoldMeta(Record):
