@@ -120,10 +120,11 @@ faults: $(ready) ## kill, damage, fill up and cut off every stage: minutes; writ
 	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md
 	FAULTS=5 $(bin)/python -m pytest -q tests/stages/test_killed_download.py
 
-lint: $(ready) ## ruff and mypy
+lint: $(ready) ## ruff, mypy and audit
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
+	@$(MAKE) --no-print-directory audit
 
 audit: $(ready) $(tools) ## known holes in the installed packages; says so where their data cannot be reached
 	@{ .tools/bin/pip-audit --path "$$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
