@@ -108,6 +108,12 @@ def test_a_class_rarer_than_k_is_reported() -> None:
     assert "1 classes have no training rows at all: c" in check(frame, task="multiclass", outputs=["a", "b", "c"])
 
 
+def test_a_soft_class_that_never_leads_has_rows_all_the_same() -> None:
+    frame = sound().drop(columns="target").assign(target_a="0.6", target_b="0.4")
+    found = check(frame, task="soft", outputs=["a", "b"])
+    assert "1 classes are the largest share of no training row: b" in found
+
+
 def test_a_broken_label() -> None:
     frame = sound()
     frame.loc[4, "target"] = ""

@@ -61,7 +61,9 @@ def check_folds(
         counts = _counts(labels, block.task, len(names), frame, k)
         units = _units_per_class(frame, labels, block.task, len(names))
         kind = "groups" if "group" in frame.columns else "rows"
-        findings += _missing_classes(counts, units, names, kind=kind, allow=allow_missing_class, where=where)
+        findings += _missing_classes(
+            counts, units, names, kind=kind, soft=block.task.soft, allow=allow_missing_class, where=where
+        )
         findings += _unseen_classes(counts, names) + _balance(counts, frame, names)
         findings += _name_findings(counts, names, block.outputs(outputs))
     findings += _group_findings(frame, k) + shared + _word_findings(frame)
@@ -114,12 +116,13 @@ def _sizes(frame: pd.DataFrame, k: int) -> str:
 
 
 def _missing_classes(
-    counts: Indices, units: Indices, outputs: Sequence[str], *, kind: str, allow: bool, where: str
+    counts: Indices, units: Indices, outputs: Sequence[str], *, kind: str, soft: bool, allow: bool, where: str
 ) -> list[str]:
     findings, k = [], len(counts)
     none = [outputs[i] for i in np.flatnonzero(counts.sum(axis=0) == 0).tolist()]
     if none:
-        findings.append(f"{len(none)} classes have no training rows at all: {first_few(none)}")
+        lack = "are the largest share of no training row" if soft else "have no training rows at all"
+        findings.append(f"{len(none)} classes {lack}: {first_few(none)}")
     rare = [f"{outputs[i]} ({units[i]})" for i in np.argsort(units, kind="stable").tolist() if 0 < units[i] < k]
     if rare:
         findings.append(f"{len(rare)} classes have fewer {kind} than folds, so some folds lack them: {first_few(rare)}")
