@@ -246,7 +246,7 @@ def balanced_weights(truth: Array, task: Task, classes: int) -> Array:
     The mean over the rows is 1, so the loss keeps its size. Of soft labels and of several labels a row the sums
     count as rows. A class without training rows counts 1.
 
-    >>> from foldline.core.task import Array, TASKS
+    >>> from foldline.core.task import TASKS
     >>> balanced_weights(np.array([0.0, 0.0, 0.0, 1.0]), TASKS["binary"], 2).round(3).tolist()
     [0.667, 2.0]
     """
