@@ -5,12 +5,22 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from faults.damage import HARMS
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import atomic_path, read_csv, read_json, read_parquet, write_csv, write_json, write_parquet
+from foldline.core.tables import (
+    atomic_path,
+    read_csv,
+    read_json,
+    read_parquet,
+    save_array,
+    write_csv,
+    write_json,
+    write_parquet,
+)
 
 
 def test_ids_stay_what_they_are(tmp_path: Path) -> None:
@@ -33,6 +43,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_half(path)
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_array_on_a_full_disk_says_why(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught:
+        save_array(Path("/dev/full"), np.zeros(100_000))
+    assert caught.value.errno == errno.ENOSPC
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    save_array(tmp_path / "a.npy", array)
+    assert (np.load(tmp_path / "a.npy") == array).all()
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.processes import is_gone, owner
@@ -135,6 +138,12 @@ def read_json(path: Path, *, next: str = "", exact: bool = False) -> Any:
 
 def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no number")
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes an array as `.npy`; by itself numpy says of a full disk how many numbers it wrote, and not why."""
+    with path.open("wb") as handle:
+        np.lib.format.write_array(SimpleNamespace(write=handle.write), array, allow_pickle=False)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.losses import activate
-from foldline.engine.machine.precision import NotFiniteError
+from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
@@ -26,11 +26,9 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )[0]  # fmt: skip
     if not np.isfinite(logits).all():
-        raise NotFiniteError(
-            f"the network predicts no finite numbers for {int((~np.isfinite(logits)).any(axis=1).sum())} rows",
-            where=f"fold {job.fold}, its validation rows",
-            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=norm)",
-        )
+        odd = int((~np.isfinite(logits)).any(axis=1).sum())
+        where = f"fold {job.fold}, its validation rows"
+        raise not_finite(f"the network predicts no finite numbers for {odd} rows", where=where)
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
     predictions: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
     truth = job.valid.truth

@@ -15,7 +15,6 @@ from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.schedule import RatesByStep
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
-from foldline.engine.machine.precision import NotFiniteError
 from foldline.engine.problem import open_problem
 from foldline.engine.starting_weights import make_starting_weights
 from foldline.engine.train_run import make_job, require_trainable
@@ -45,10 +44,7 @@ def sweep_fold(
         nonlocal swept
         swept = rate
         place, (images, rows) = next(batches)
-        try:
-            return learner.learn(images, rows, place).loss
-        except NotFiniteError:
-            return math.inf  # the end of the sweep
+        return float(learner.learn(images, rows, place).loss)
 
     return sweep(step, low, high, steps)
 

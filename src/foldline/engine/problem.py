@@ -38,12 +38,17 @@ from foldline.scoring.metrics import metric_for
 
 @dataclass(frozen=True)
 class RowArrays:
-    """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it, and
-    `metadata` [rows, features] float32, or None where the network does not see any."""
+    """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it,
+    `metadata` [rows, features] float32, or None where the network does not see any, and the rows' `ids`."""
 
     positions: NDArray[np.int64]
     truth: Array
     metadata: NDArray[np.float32] | None = None
+    ids: NDArray[np.object_] | None = None
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """What messages call some of the rows."""
+        return [str(row) for row in (rows if self.ids is None else self.ids[rows])]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -158,7 +163,8 @@ class Problem:
         folds = self.folds
         truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
         metadata = None if encoding is None else encoding.encode(frame)
-        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata)
+        ids = frame["row_id"].to_numpy(dtype=object)
+        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata, ids)
 
     def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
         """Without rows whose picture looks like one of the fold's validation rows, or of the test rows."""

@@ -20,7 +20,7 @@ from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
 from foldline.core.records.seal import Seal
 from foldline.core.run import Probe
-from foldline.core.tables import atomic_path, sha256_file, sha256_json
+from foldline.core.tables import atomic_path, save_array, sha256_file, sha256_json
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
@@ -287,8 +287,8 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
         with Progress() as progress:
             watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
             features = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
-        with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            np.save(handle, features)
+        with atomic_path(path) as temporary:
+            save_array(temporary, features)
         Seal.put(path)
         model.to("cpu")
     loaded: Features = np.load(path)

@@ -18,7 +18,7 @@ from foldline.core.competition import Pixels, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import picture_kind
 from foldline.core.progress import Progress
-from foldline.core.tables import remove, require_columns, sha256_file, sha256_json, temporary_name
+from foldline.core.tables import remove, require_columns, save_array, sha256_file, sha256_json, temporary_name
 from foldline.readers.files import raw_files
 
 PICTURE = "picture"  # the column that holds the written picture's path
@@ -96,7 +96,7 @@ def _write(path: Path, picture: NDArray[np.uint8]) -> None:
     import cv2
 
     if path.suffix == ".npy":
-        np.save(path, picture, allow_pickle=False)
+        save_array(path, picture)
         return
     coloured = picture.ndim == 3 and picture.shape[2] == 3
     done, content = cv2.imencode(".png", picture[:, :, ::-1] if coloured else picture)

@@ -9,6 +9,7 @@ dropout are functions of these numbers, so a resume point is small and exact.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from foldline.core.errors import first_few
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import Progress, say
 from foldline.core.stopping import Stop, later
@@ -24,15 +26,18 @@ from foldline.core.tables import write_csv, write_parquet
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
+from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.loop.steps_log import StepsLog
 from foldline.engine.machine.device import memory_mb
+from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob
 from foldline.images.augment import Augmenter
 from foldline.images.batches import TrainingRows, normalise, training_batches, usable_workers
 from foldline.scoring.metrics import brief, metric_for
 
 LogRow = dict[str, float | None]
+MOST_ODD = 30  # batches in a row whose loss fp16 could not hold
 
 
 @dataclass
@@ -44,6 +49,9 @@ class Position:
     loss_sum: float = 0.0  # over this epoch's batches so far
     right: int = 0  # rows whose class was right, and rows of which that can be said
     judged: int = 0
+    odd: int = 0  # of this epoch's batches, those whose loss was no finite number, which fp16 leaves out
+    odd_in_a_row: int = 0
+    skipped: int = 0  # optimizer steps of the fold that fp16 left out
     rows: int = 0  # of this epoch's batches so far
     seconds: float = 0.0  # of the whole fold: training, validation, resume points
     epoch_seconds: float = 0.0  # of this epoch's batches alone
@@ -80,6 +88,7 @@ class _Training:
         self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
         self.position = Position()
         self.best: State = {}
+        self.shown = Shown()
         self.step_losses: list[float] = []  # of the batches of one step; a resume point always stands between two
         self.steps_log = StepsLog(job.folder / "steps.csv")
         self.clock = time.monotonic()
@@ -100,6 +109,7 @@ class _Training:
         if self.position.scaler:
             self.learner.scaler.load_state_dict(self.position.scaler)
         self.learner.rates.load(self.position.rates)
+        self.learner.skipped = self.position.skipped
         self.steps_log.cut(self.position.steps_logged)
         self.clock = time.monotonic()
         say(f"  fold {job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
@@ -111,8 +121,10 @@ class _Training:
         return self.clock - before
 
     def save(self) -> None:
-        """Writes the resume point."""
+        """Writes the resume point; never one behind a loss that was no number, since all losses are read first."""
+        self._read()
         self.tick()
+        self.position.skipped = self.learner.skipped
         self.position.scaler = self.learner.scaler.state_dict()
         self.position.rates = self.learner.rates.state()
         self.position.steps_logged = self.steps_log.flush()
@@ -150,34 +162,62 @@ class _Training:
         return Place(position.epoch, position.batch, step, group, position.batch == begun + group - 1)
 
     def _learn(self, images: Tensor, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> bool:
-        """One batch; whether an optimizer step was completed."""
-        position, place = self.position, self._place()
+        """One batch; whether an optimizer step was due."""
+        place = self._place()
         learnt = self.learner.learn(images, rows, place)
-        position.loss_sum += learnt.loss
-        position.batch += 1
-        position.rows += len(rows)
-        self.step_losses.append(learnt.loss)
-        if learnt.right is not None:
-            position.right += learnt.right
-            position.judged += learnt.rows
-        if place.last_of_group:
-            self.averages.after_step(place.step)
-            mean = sum(self.step_losses) / len(self.step_losses)
-            self.steps_log.add(place.step, position.epoch + 1, self._rate(), mean)
-            self.step_losses.clear()
+        self.position.batch += 1
+        if learnt.updated:
+            self.averages.after_step(place.step - self.learner.skipped)
+        self.shown.add(place, rows, self._rate(), learnt)
+        if self.shown.due:
+            self._read()
         return place.last_of_group
+
+    def _read(self) -> None:
+        """Adds up what the batches showed since it was called last.
+
+        Raises:
+            NotFiniteError: a loss was no finite number, in the first batch where that is so.
+        """
+        position = self.position
+        for seen in self.shown.read():
+            self._require_finite(seen)
+            position.loss_sum += seen.loss if isfinite(seen.loss) else 0.0
+            position.rows += len(seen.rows)
+            if seen.right is not None:
+                position.right += seen.right
+                position.judged += len(seen.rows)
+            self.step_losses.append(seen.loss)
+            if seen.place.last_of_group:
+                mean = sum(self.step_losses) / len(self.step_losses)
+                self.steps_log.add(seen.place.step, seen.place.epoch + 1, seen.rate, mean)
+                self.step_losses.clear()
+
+    def _require_finite(self, seen: Seen) -> None:
+        """In fp16 a loss that is too large for it is no end: its step is left out. Many in a row are one."""
+        position = self.position
+        position.odd_in_a_row = 0 if isfinite(seen.loss) else position.odd_in_a_row + 1
+        if position.odd_in_a_row:
+            position.odd += 1
+            if position.odd_in_a_row > (MOST_ODD if self.learner.scaler.is_enabled() else 0):
+                place, job = seen.place, self.job
+                raise not_finite(
+                    f"the training loss became {seen.loss} on the rows {first_few(job.train.names(seen.rows))}",
+                    where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}",
+                )
 
     def finish_epoch(self) -> None:
         """Scores the fold's validation rows, logs, and moves on to the next epoch."""
-        self.averages.after_epoch(self.position.epoch + 1)
-        self._record(train_loss=self.position.loss_sum / self.batches)
+        self._read()
         position = self.position
+        position.epoch_seconds += self.tick()  # of what the device still had to do
+        self.averages.after_epoch(position.epoch + 1)
+        finite = self.batches - position.odd
+        self._record(train_loss=position.loss_sum / finite if finite else np.inf)
         position.epoch += 1
         position.loss_sum = position.epoch_seconds = 0.0
-        position.batch = position.rows = position.right = position.judged = 0
+        position.batch = position.rows = position.right = position.judged = position.odd = 0
         self.save()
-        if self.job.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _record(self, train_loss: float | None) -> None:
         """One row of the log; keeps the weights when they are the best so far."""
@@ -193,6 +233,7 @@ class _Training:
         self.tick()
         row |= {
             "images_per_second": position.rows / position.epoch_seconds if train_loss is not None else None,
+            **({"skipped_steps": self.learner.skipped} if self.learner.scaler.is_enabled() else {}),
             "memory_mb": memory_mb(job.device),
             "seconds": position.seconds,
         }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
-from foldline.engine.machine.precision import require_finite, set_batch_norm
+from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
 from foldline.images.batches import denormalise, normalise
@@ -31,11 +31,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a batch showed: its loss, and how many of its rows were right (None where that is undefined)."""
+    """What a batch showed, still on the device: whoever reads a number waits for all that was asked for before.
 
-    loss: float
-    right: int | None
+    Attributes:
+        loss: its mean, float32.
+        right: how many of its rows were right; None where that is undefined.
+        updated: whether the weights changed: in fp16 a step is left out whose gradients are not finite.
+    """
+
+    loss: Tensor
+    right: Tensor | None
     rows: int
+    updated: bool
 
 
 class Learner:
@@ -49,6 +56,7 @@ class Learner:
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
+        self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
         self.truth = target_tensor(job.train.truth, job)
         self.metadata = None if job.train.metadata is None else torch.from_numpy(job.train.metadata)
         self.teacher = None if job.teacher is None else job.teacher()
@@ -70,17 +78,15 @@ class Learner:
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
-            teacher_logits = self.teacher.logits(
-                denormalise(x, job.preprocessing.mean, job.preprocessing.std), job.device, job.objective.activation
-            )
+            shown = denormalise(x, job.preprocessing.mean, job.preprocessing.std)
+            with job.precision.autocast(job.device):
+                teacher_logits = self.teacher.logits(shown, job.device, job.objective.activation)
             options = run.loss.teacher.options
             learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]
-        require_finite(loss, where=f"fold {job.fold}, epoch {place.epoch + 1}, batch {place.batch}")
-        if place.last_of_group:
-            self._update(place.step)
-        return Learnt(float(loss.detach()), self._right(logits.detach(), target), len(rows))
+        updated = place.last_of_group and self._update(place.step)
+        return Learnt(loss.detach(), self._right(logits.detach(), target), len(rows), updated)
 
     def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
         """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""
@@ -94,21 +100,26 @@ class Learner:
             return mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
         return x, target
 
-    def _right(self, logits: Tensor, target: Tensor) -> int | None:
+    def _right(self, logits: Tensor, target: Tensor) -> Tensor | None:
         if target.ndim != 1 or not self.job.task.single_label:
             return None
-        classes = activate(logits, self.job.objective.activation).argmax(1)
-        return int((classes == target).sum())
+        return (activate(logits, self.job.objective.activation).argmax(1) == target).sum()
 
-    def _update(self, step: int) -> None:
-        self.rates.at_step(step)
+    def _update(self, step: int) -> bool:
+        """The optimizer's step; whether it was done."""
+        self.rates.at_step(step - self.skipped)
         if self.job.run.optim.clip.name != "none":
             self.scaler.unscale_(self.optimizer)
             clip(self.model, self.job.run.optim.clip)
+        scaled = self.scaler.is_enabled()
+        before = self.scaler.get_scale() if scaled else 0.0  # the scale falls where a step is left out
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        skipped = scaled and self.scaler.get_scale() < before
+        self.skipped += skipped
         self.optimizer.zero_grad(set_to_none=True)
-        self._unfreeze(step + 1)
+        self._unfreeze(step + 1 - self.skipped)
+        return not skipped
 
     def _unfreeze(self, step: int) -> None:
         """Gradual unfreezing: from this step on so many of the last layer groups learn."""

@@ -120,4 +120,6 @@ def above(probabilities: Table) -> Thresholds:
     tensor([[1.0000, 0.0000],
             [0.5000, 0.2500]])
     """
-    return probabilities.flip(1).cumsum(1).flip(1)[:, 1:]
+    classes = probabilities.shape[1]
+    reaches = torch.ones(classes, classes - 1, dtype=probabilities.dtype, device=probabilities.device).tril(-1)
+    return probabilities @ reaches  # torch has no deterministic cumsum on CUDA

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
@@ -94,14 +94,10 @@ class NotFiniteError(FoldlineError):
     """The loss is no finite number."""
 
 
-def require_finite(loss: Tensor, *, where: str) -> None:
-    """Raises NotFiniteError when a loss is no finite number: going on would only waste the night."""
-    if not bool(torch.isfinite(loss).all()):
-        raise NotFiniteError(
-            f"the training loss became {float(loss.detach())}",
-            where=where,
-            next="lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=norm)",
-        )
+def not_finite(what: str, *, where: str) -> NotFiniteError:
+    """The error for numbers that are not finite: going on would only waste the night."""
+    advice = "lower optim.lr, set train.precision=fp32, or clip the gradients (optim.clip=norm)"
+    return NotFiniteError(what, where=where, next=advice)
 
 
 def set_batch_norm(model: nn.Module, mode: str) -> None:
