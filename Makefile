@@ -15,6 +15,8 @@ WITH_DIVERGED ?=
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
+ONLY ?=
+PAGE ?=
 PYTHON ?= python3
 
 SHELL := /bin/bash
@@ -38,7 +40,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -115,6 +117,9 @@ check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 
 test: $(ready) ## run all tests, and list the lines that none of them reached
 	OMP_NUM_THREADS=1 $(bin)/python -m slipcover -m pytest --numprocesses 2 --dist worksteal
+
+gpu-check: $(ready) ## is this GPU used rightly and fast? minutes; DEVICE=cpu rehearses, ONLY="d f", PAGE=docs/gpu.md keeps the table
+	$(bin)/python benchmarks/gpu_check.py --device $(DEVICE) --only "$(ONLY)" $(if $(PAGE),--page $(PAGE))
 
 faults: $(ready) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
 	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md

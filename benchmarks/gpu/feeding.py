@@ -1,0 +1,115 @@
+"""Whether the device is kept busy: the real pipeline, foldline's loop against one by hand, waiting for the host."""
+
+import os
+import warnings
+from collections import Counter
+
+import torch
+
+from gpu import inside
+from gpu.bare import Bare
+from gpu.kit import Setting, median, seconds_of, spread, step_seconds
+from gpu.speed import sizes
+
+WORKERS = (0, 1, 2, 4, 8, 16)
+
+
+def _settings(setting: Setting, name: str, *more: str) -> str:
+    """Epochs of about forty steps whatever the batch: classes are repeated."""
+    side, batch = sizes(setting)
+    rows = (4 if setting.small else 40) * batch
+    settings = [f"model.name={name}", f"data.image_size={side}", f"train.batch_size={batch}", *more]
+    settings += [f"sampling.at_least={rows // 2}", f"sampling.at_most={rows // 2}", "train.validate_every=100"]
+    return " ".join([*settings, "train.precision=fp32", f"train.epochs={2 if setting.small else 3}"])
+
+
+def pipeline(setting: Setting) -> None:
+    """(d) Training with pictures from the cache, augmented, against steps on one batch that is on the device."""
+    name = "test_resnet" if setting.small else "resnet50"
+    _, batch = sizes(setting)
+    opened = inside.open_run(setting, _settings(setting, name))
+    _, _, step = opened.learner()
+    numbers = iter(range(10_000))
+    warm, steps = (1, 4) if setting.small else (5, 40)
+    synthetic = batch / median(step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps))
+    cores = len(os.sched_getaffinity(0))
+    ratios = {}
+    for workers in [count for count in WORKERS if count <= max(cores, 1)]:
+        ratios[str(workers)] = _ratio(setting, name, synthetic, f"data.workers={workers}")
+    if inside.has_setting("data.cache"):
+        ratios["auto"] = _ratio(setting, name, synthetic, "data.workers=auto")
+    _say(setting, f"light by albumentations, {name}: pipeline / synthetic, by workers", ratios, synthetic)
+    if not inside.has_setting("data.cache"):
+        setting.skip("pictures on the device, augmented there", "this version has no data.cache")
+        return
+    kept = {"cache gpu": _ratio(setting, name, synthetic, "data.cache=gpu augment.recipe=none")}
+    _say(setting, f"pictures on the device, {name}: pipeline / synthetic", kept, synthetic)
+
+
+def _ratio(setting: Setting, name: str, synthetic: float, *more: str) -> float:
+    speeds = inside.epoch_speeds(inside.open_run(setting, _settings(setting, name, *more)))
+    return median(speeds) / synthetic
+
+
+def _say(setting: Setting, what: str, ratios: dict[str, float], synthetic: float) -> None:
+    best = max(ratios, key=lambda key: ratios[key])
+    number = ", ".join(f"{key}: {ratio:.2f}" for key, ratio in ratios.items())
+    chosen = ratios.get("auto", ratios[best])
+    goal = "≥ 0.98 with workers: auto" if "auto" in ratios else "≥ 0.98 at its best"
+    setting.speed(what, number, goal, chosen >= 0.98, f"synthetic {synthetic:.0f} images/s", ratios=ratios)
+
+
+def by_hand(setting: Setting) -> None:
+    """(j) An epoch of foldline's loop against the bare loop, the same network and step, no augmentation.
+
+    The bare loop's pictures lie on the device; foldline's come as it brings them best.
+    """
+    name = "test_resnet" if setting.small else "resnet50"
+    _, batch = sizes(setting)
+    more = ["augment.recipe=none"]
+    more += ["data.cache=gpu"] if setting.on_gpu and inside.has_setting("data.cache") else []
+    opened = inside.open_run(setting, _settings(setting, name, *more))
+    job, run = opened.job, opened.job.run
+    rows = int(run.sampling.at_least) * 2
+    positions = job.train.positions[torch.arange(rows).numpy() % len(job.train.positions)]
+    pixels = torch.from_numpy(job.pixels[positions]).permute(0, 3, 1, 2).contiguous().to(job.device)
+    targets = torch.zeros(rows, dtype=torch.long, device=job.device)
+    bare = Bare(opened.network(), pixels, targets, opened.scale, inside.dtype_of(job.precision.choice))
+    bare.epoch(batch)
+    theirs, ours = [], []
+    for _ in range(1 if setting.small else 3):  # in turn, so that a card that warms up slows both
+        theirs.append(rows // batch * batch / seconds_of(lambda: bare.epoch(batch), setting.device))
+        ours.append(median(inside.epoch_speeds(opened)))
+    ratio = median(theirs) / median(ours)
+    setting.speed(
+        f"{name}, {job.precision.choice}: foldline's loop / bare loop, seconds",
+        f"{ratio:.3f}x: {spread(ours)} against {spread(theirs)} images/s", "≤ 1.03x", ratio <= 1.03,
+        foldline=ours, bare=theirs,
+    )  # fmt: skip
+
+
+def host_waits(setting: Setting) -> None:
+    """(l) How often a training step makes the host wait for the device, by torch's own count."""
+    if not setting.on_gpu:
+        setting.skip("waits for the device in a training step", "counted on a CUDA device")
+        return
+    opened = inside.open_run(setting, _settings(setting, "test_resnet" if setting.small else "resnet50"))
+    _, _, step = opened.learner()
+    for number in range(3):
+        step(number)
+    torch.cuda.synchronize(setting.device)
+    steps = 10
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            for number in range(3, 3 + steps):
+                step(number)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    found = [warning for warning in caught if "synchronizing CUDA operation" in str(warning.message)]
+    places = Counter(f"{warning.filename.rpartition('/')[2]}:{warning.lineno}" for warning in found)
+    note = ", ".join(f"{place} ({count}x)" for place, count in places.most_common(4))
+    setting.judge(
+        "waits for the device in a training step", f"{len(found) / steps:g}", "0", not found, note, count=len(found)
+    )

@@ -1,0 +1,58 @@
+"""(i) The folds' networks over all views: foldline against a bare loop."""
+
+import torch
+
+from foldline.engine.infer import predict
+from foldline.engine.predict_run import ready
+from foldline.images.views import VIEWS
+from gpu import inside
+from gpu.bare import bare_predictions
+from gpu.kit import Setting, median, seconds_of, spread
+from gpu.speed import sizes
+
+FOLDS = 5
+NAMES = ["identity", "hflip", "vflip", "rot180"]
+
+
+def folds_and_views(setting: Setting) -> None:
+    """Five networks, four views: images/s, and the same probabilities."""
+    side, batch = sizes(setting)
+    name = "test_resnet" if setting.small else "resnet50"
+    opened = inside.open_run(setting, f"model.name={name} data.image_size={side} predict.batch_size={batch}")
+    job = opened.job
+    models = [opened.network().eval() for _ in range(FOLDS)]
+    fast = [ready(model, opened.problem.architecture, job.precision) for model in models]
+    pixels = torch.from_numpy(job.pixels[job.train.positions]).permute(0, 3, 1, 2).contiguous()
+    if setting.on_gpu:
+        pixels = pixels.pin_memory()
+    views, dtype = [VIEWS[view] for view in NAMES], inside.dtype_of(job.precision.choice)
+    found = {}
+
+    def ours() -> None:
+        found["foldline"] = torch.from_numpy(
+            predict(
+                fast, job.pixels, job.train, job.preprocessing, job.device, job.precision,
+                views=NAMES, activation="softmax", batch_size=batch,
+            )
+        )  # fmt: skip
+
+    def theirs() -> None:
+        found["bare"] = bare_predictions(models, pixels, views, job.device, opened.scale, dtype, batch)
+
+    times: dict[str, list[float]] = {"foldline": [], "bare": []}
+    for work in (ours, theirs):  # kernels are picked, memory is taken
+        work()
+    for _ in range(1 if setting.small else 3):
+        times["foldline"].append(seconds_of(ours, setting.device))
+        times["bare"].append(seconds_of(theirs, setting.device))
+    apart = float((found["foldline"] - found["bare"].double()).abs().max())
+    bound = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 2e-2}[job.precision.choice]
+    what = f"{FOLDS} folds x {len(NAMES)} views of {name}, {side} px"
+    setting.judge(f"{what}: probabilities", f"{apart:.1e} apart", f"≤ {bound:g}", apart <= bound)
+    speeds = {who: [len(pixels) / seconds for seconds in values] for who, values in times.items()}
+    ratio = median(times["foldline"]) / median(times["bare"])
+    setting.speed(
+        f"{what}: foldline / bare loop, seconds",
+        f"{ratio:.3f}x: {spread(speeds['foldline'])} against {spread(speeds['bare'])} pictures/s", "≤ 1.05x",
+        ratio <= 1.05, foldline=speeds["foldline"], bare=speeds["bare"],
+    )  # fmt: skip

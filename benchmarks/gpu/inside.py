@@ -1,0 +1,106 @@
+"""foldline's own parts, taken out of a command: a fold's job, its learner, one epoch's speed.
+
+The only file here that knows foldline's inner functions; all else goes through the command line.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from foldline.core.paths import Layout
+from foldline.core.run import load_run
+from foldline.core.tables import read_csv
+from foldline.engine.loop.fit import fit_fold, training_rows
+from foldline.engine.loop.step import Learner, Place
+from foldline.engine.machine.device import pick_device, prepare_device
+from foldline.engine.machine.precision import DTYPES, Precision
+from foldline.engine.problem import FoldJob, Problem, open_problem
+from foldline.engine.starting_weights import StartingWeights, make_starting_weights
+from foldline.engine.train_run import make_job
+from foldline.images.batches import training_batches
+from gpu.kit import Setting
+from gpu.project import COMP, RUN
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Fold 0 of a run with some settings, ready to be trained."""
+
+    problem: Problem
+    start: StartingWeights
+    job: FoldJob
+
+    @property
+    def scale(self) -> "tuple[list[float], list[float]]":
+        """The mean and std of each channel that the network expects."""
+        return self.job.preprocessing.mean, self.job.preprocessing.std
+
+    def network(self) -> nn.Module:
+        """A fresh network on the device, the same bits each time."""
+        return self.start.for_fold(self.problem, 0)
+
+    def learner(self) -> "tuple[Learner, Tensor, Callable[[int], object]]":
+        """A learner, its first batch [batch, channels, height, width] uint8 on the device, and a step by its number."""
+        rows, run = training_rows(self.job), self.job.run
+        learner = Learner(self.job, self.network(), 10_000)
+        learner.training_mode(0)
+        images, chosen = next(iter(training_batches(rows, 0, run.train.batch_size)))
+        images = images.to(self.job.device)
+
+        def step(number: int) -> object:
+            return learner.learn(images, chosen, Place(epoch=0, batch=number, step=number, group=1, last_of_group=True))
+
+        return learner, images, step
+
+
+def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened:
+    """The generated project's run with `settings` laid over it.
+
+    Args:
+        precision: fp32, bf16, fp16; auto: what the device does best.
+    """
+    device = pick_device(setting.device)
+    prepare_device(device)
+    layout = Layout(setting.folder)
+    choices = load_run(layout, COMP, RUN, settings.split())
+    problem = open_problem(layout, COMP, choices, device)
+    start = make_starting_weights(problem, [0])
+    folder = Path(tempfile.mkdtemp(prefix="fold-", dir=setting.folder))
+    chosen = best_precision(setting.device) if precision == "auto" else precision
+    job = replace(make_job(problem, start, 0, folder), precision=Precision(chosen, setting.device, {}))
+    return Opened(problem, start, job)
+
+
+def best_precision(device: str) -> str:
+    """bf16 where the GPU has it, else fp16; fp32 on a CPU."""
+    if not device.startswith("cuda"):
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """What autocast computes in."""
+    return DTYPES[precision]
+
+
+def epoch_speeds(opened: Opened) -> list[float]:
+    """Trains the fold anew with foldline's loop: images/s of each epoch after the first, which starts the workers."""
+    folder = Path(tempfile.mkdtemp(prefix="fold-", dir=opened.job.folder.parent))
+    fit_fold(replace(opened.job, folder=folder), opened.network)
+    log = read_csv(folder / "log.csv")
+    shutil.rmtree(folder)
+    return [float(speed) for speed in log["images_per_second"][2:]]
+
+
+def has_setting(dotted: str) -> bool:
+    """Whether this version of foldline has a setting, as `data.cache`."""
+    from foldline.core.run import Run
+
+    group, _, name = dotted.partition(".")
+    model = Run.model_fields[group].annotation
+    return name in getattr(model, "model_fields", {})

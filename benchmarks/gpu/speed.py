@@ -1,0 +1,132 @@
+"""How fast a training step is: mixed precision, compilation, and what timm publishes for the same card."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gpu import inside, published
+from gpu.bare import Bare
+from gpu.kit import Setting, median, step_seconds
+
+NETWORKS = ("resnet50", "convnext_tiny", "vit_small_patch16_224", "tf_efficientnetv2_s")
+SMALL_NETWORKS = ("test_resnet", "test_convnext", "test_vit", "test_efficientnet")
+SIDE = 224
+
+
+def sizes(setting: Setting) -> tuple[int, int]:
+    """(side in px, batch size): as large a batch as four networks in fp32 take on a card of this memory."""
+    if setting.small or not setting.on_gpu:
+        return 32, 8
+    gigabytes = torch.cuda.get_device_properties(setting.device).total_memory / 1e9
+    return SIDE, 128 if gigabytes > 36 else 64 if gigabytes > 20 else 32
+
+
+def amp(setting: Setting) -> None:
+    """(c) A training step of foldline in fp32 and in mixed precision: images/s and peak memory."""
+    side, batch = sizes(setting)
+    mixed = inside.best_precision(setting.device) if setting.on_gpu else "bf16"
+    for name in SMALL_NETWORKS if setting.small else NETWORKS:
+        plain, amp = (train_speed(setting, name, precision, side, batch) for precision in ("fp32", mixed))
+        gain = plain[0] / amp[0]
+        memory = f"{plain[1] / 1024:.1f} → {amp[1] / 1024:.1f} GiB, " if setting.on_gpu else ""
+        setting.speed(
+            f"{name}, {side} px, batch {batch}: {mixed} against fp32",
+            f"{gain:.2f}x, {memory}{batch / plain[0]:.0f} → {batch / amp[0]:.0f} images/s", "≥ 1.1x, less memory",
+            gain >= 1.1 and amp[1] < plain[1],
+            fp32_images_per_second=batch / plain[0], amp_images_per_second=batch / amp[0],
+            fp32_mib=plain[1], amp_mib=amp[1], precision=mixed,
+        )  # fmt: skip
+
+
+def train_speed(setting: Setting, name: str, precision: str, side: int, batch: int) -> tuple[float, float]:
+    """(seconds of a training step on a batch that is on the device, peak memory in MiB)."""
+    settings = f"model.name={name} data.image_size={side} train.batch_size={batch}"
+    opened = inside.open_run(setting, settings, precision)
+    if setting.on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(setting.device)
+    _, _, step = opened.learner()
+    numbers = iter(range(10_000))
+    warm, steps = (1, 1) if setting.small else (5, 10)
+    seconds = step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps)
+    peak = torch.cuda.max_memory_allocated(setting.device) / 2**20 if setting.on_gpu else 0.0
+    return median(seconds), peak
+
+
+def pays_back(setting: Setting) -> None:
+    """(e) What torch.compile costs and gains: after how many steps the compilation has paid for itself."""
+    side, batch = sizes(setting)
+    name = "test_resnet" if setting.small else "resnet50"
+    opened = inside.open_run(setting, f"model.name={name} data.image_size={side} train.batch_size={batch}")
+    pixels = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=setting.device)
+    targets = torch.zeros(batch, dtype=torch.long, device=setting.device)
+    dtype = inside.dtype_of(opened.job.precision.choice)
+    chosen = torch.arange(batch, device=setting.device)
+    losses: list[float] = []
+    seconds = []
+    for compiled in (False, True):
+        model = opened.network().train()
+        if compiled:
+            model.compile()
+        bare = Bare(model, pixels, targets, opened.scale, dtype)
+        first = _first(bare.step, chosen, losses)
+        warm, steps = (1, 2) if setting.small else (5, 10)
+        times = step_seconds(lambda: bare.step(chosen), setting.device, warm=warm, steps=steps)  # noqa: B023
+        seconds.append((first, median(times)))
+    (eager_first, eager), (compiled_first, compiled_step) = seconds
+    cost = max(compiled_first - eager_first, 0.0)
+    gain = eager - compiled_step
+    after = f"pays after {cost / gain:.0f} steps" if gain > 0 else "never pays"
+    apart = abs(losses[1] / losses[0] - 1)
+    setting.judge(
+        f"torch.compile, a training step of {name}, {side} px, batch {batch}",
+        f"{eager * 1e3:.1f} → {compiled_step * 1e3:.1f} ms ({eager / compiled_step:.2f}x), {cost:.0f} s, {after}",
+        "the same first loss within 1 %", apart < 0.01, f"first losses are {apart:.1e} apart",
+        eager_seconds=eager, compiled_seconds=compiled_step, compile_seconds=cost, losses=losses,
+    )  # fmt: skip
+
+
+def _first(step: Callable[[Tensor], Tensor], chosen: Tensor, losses: list[float]) -> float:
+    """The seconds of the first step; its loss is added to `losses`."""
+    start = time.perf_counter()
+    losses.append(float(step(chosen)))
+    return time.perf_counter() - start
+
+
+def beside_timm(setting: Setting) -> None:
+    """(k) The images/s that timm publishes for this very card, beside what is measured here."""
+    card = torch.cuda.get_device_name(setting.device) if setting.on_gpu else "a CPU"
+    known = published.of_card(card)
+    if known is None:
+        setting.skip("timm's published figures", f"none are known for {card} (known: {', '.join(published.CARDS)})")
+        return
+    side, batch = sizes(setting)
+    for name in NETWORKS[:3]:
+        for kind, figure in ((kind, known[kind].get(name)) for kind in ("train", "infer")):
+            if figure is None:
+                continue
+            ours = _train(setting, name, side, batch) if kind == "train" else _infer(setting, name, side, batch)
+            setting.judge(
+                f"{name}, {side} px, {kind}: here / timm's figure", f"{ours:.0f} / {figure:.0f} images/s",
+                "≥ 0.8x", ours >= 0.8 * figure, f"theirs: {known['source']}", here=ours, timm=figure,
+            )  # fmt: skip
+
+
+def _train(setting: Setting, name: str, side: int, batch: int) -> float:
+    return batch / train_speed(setting, name, inside.best_precision(setting.device), side, batch)[0]
+
+
+@torch.inference_mode()
+def _infer(setting: Setting, name: str, side: int, batch: int) -> float:
+    """Forward passes alone, in mixed precision, as timm measures them."""
+    opened = inside.open_run(setting, f"model.name={name} data.image_size={side}")
+    model, device = opened.network().eval(), opened.job.device
+    x = torch.randn(4 * batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with opened.job.precision.autocast(device):
+            model(x)
+
+    return 4 * batch / median(step_seconds(step, setting.device, warm=5, steps=10))
