@@ -187,7 +187,10 @@ class Train(Strict):
         description="the folds that are trained, for a fixed split or a quick look; empty: all. OOF is of their rows",
     )
     epochs: int = Field(5, ge=0, le=MANY, description="0 keeps the probe")
-    batch_size: int = Field(32, ge=1, le=MANY, description="pictures a batch")
+    batch_size: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = Field(
+        32,
+        description="pictures a batch; auto: on CUDA the most that fit, up to 512 and an eighth of the rows, else 32",
+    )
     probe: Probe | None = Field(None, description="absent: the classifier starts from random weights")
     batch_norm: Literal["train", "frozen"] = Field(
         "train", description="frozen: the pretrained running statistics stay as they are"
@@ -204,8 +207,13 @@ class Train(Strict):
         False,
         description="average each fold's network with the probe that it started from: the two err differently",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: measured on a CPU, bf16 or fp16 on CUDA"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
+        "auto",
+        description="auto: measured on a CPU; on CUDA bf16, or fp16 where it has none. Classifier, loss and scores are "
+        "always in fp32; tf32 rounds the factors of fp32's products to 11 bits",
+    )
+    deterministic: bool = Field(
+        True, description="equal seeds give equal bits; false lets CUDA choose the fastest algorithm each time"
     )
     average: Average = Field(default_factory=Average)
     select: Literal["last", "best"] = Field(
@@ -229,6 +237,11 @@ class Train(Strict):
         if self.probe is None and (self.epochs == 0 or self.keep_start):
             raise ValueError("epochs: 0 and keep_start need a probe")
         return self
+
+
+def usual_batch(batch_size: int | Literal["auto"]) -> int:
+    """The pictures of a batch, before a device has shown how many fit into its memory."""
+    return 32 if batch_size == "auto" else batch_size
 
 
 class Predict(Strict):

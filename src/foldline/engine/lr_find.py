@@ -17,7 +17,7 @@ from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import open_problem
 from foldline.engine.starting_weights import make_starting_weights
-from foldline.engine.train_run import make_job, require_trainable
+from foldline.engine.train_run import make_job, require_trainable, settled
 from foldline.images.batches import Batch, TrainingRows, training_batches
 
 
@@ -29,8 +29,8 @@ def sweep_fold(
     Every group keeps its own scale: layer decay and the head's rate are multiples of the swept one.
     """
     device = pick_device(device_name)
-    prepare_device(device)
-    problem = open_problem(layout, comp, run, device)
+    prepare_device(device, deterministic=run.train.deterministic)
+    problem = settled(open_problem(layout, comp, run, device))
     require_trainable(problem, fold)
     start = make_starting_weights(problem, [fold])
     job = make_job(problem, start, fold, layout.runs(comp))  # nothing is written there
@@ -38,7 +38,7 @@ def sweep_fold(
     swept = low
     learner.rates = RatesByStep(learner.optimizer, 1.0, lambda _: swept)
     learner.training_mode(0)
-    batches = _endless(training_rows(job), run.train.batch_size)
+    batches = _endless(training_rows(job), job.batch_size)
 
     def step(rate: float) -> float:
         nonlocal swept

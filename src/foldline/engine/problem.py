@@ -68,6 +68,7 @@ class Problem:
     extra: pd.DataFrame  # training-only rows that files name
     encoding: Encoding | None  # of all rows: it says how many numbers there are
     device: torch.device
+    channels_last: bool = True  # the layout of pictures in memory, see `engine.machine.layout`
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
@@ -126,6 +127,7 @@ class Problem:
             model.name, self.objective.logits, int(self.cache.pixels.shape[3]), height, width,
             model.drop_rate, model.drop_path_rate, pool=model.pool, head=model.head.model_dump(mode="json"),
             metadata_features=0 if self.encoding is None else self.encoding.features, options=model.options,
+            channels_last=self.channels_last,
         )  # fmt: skip
 
     def own(self, fold: int, *, train: bool) -> NDArray[np.int64]:
@@ -250,10 +252,13 @@ class FoldJob:
     objective: Objective
     device: torch.device
     precision: Precision
+    batch_size: int
     folder: Path
     teacher: Callable[[], Teacher] | None = None
     made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
     on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
+    parts: int = 1  # in which a batch goes through the network, one after the other
+    on_parts: Callable[[int], None] | None = None  # called where memory made them more
 
     @property
     def key(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
 from foldline.core.records.seal import Seal
-from foldline.core.run import Probe
+from foldline.core.run import Probe, usual_batch
 from foldline.core.tables import atomic_path, save_array, sha256_file, sha256_json
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
@@ -198,7 +198,7 @@ def _require_batch(problem: Problem, model: nn.Module, folds: list[int]) -> None
     An epoch's last batch is never smaller than the others: what is over is left out (`images.batches`).
     """
     run = problem.run
-    batch = min(run.train.batch_size, *(len(problem.own(fold, train=True)) for fold in folds))
+    batch = min(usual_batch(run.train.batch_size), *(len(problem.own(fold, train=True)) for fold in folds))
     if batch > 1 or not run.train.epochs:
         return
     side = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)

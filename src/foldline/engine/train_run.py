@@ -18,17 +18,19 @@ from foldline.core.processes import lock
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
-from foldline.core.run import Run
+from foldline.core.run import Run, usual_batch
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
 from foldline.core.tables import sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
-from foldline.engine.loop.fit import Fitted, fit_fold, time_one_step, write_log
+from foldline.engine.loop.fit import Fitted, fit_fold, write_log
+from foldline.engine.loop.settle import settle
 from foldline.engine.losses import kind_of
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
-from foldline.engine.machine.precision import Precision, choose_precision
+from foldline.engine.machine.layout import settled_layout
+from foldline.engine.machine.precision import Precision
 from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
@@ -54,9 +56,9 @@ def train_folds(
         on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
     """
     device = pick_device(device_name)
-    prepare_device(device)
+    prepare_device(device, deterministic=run.train.deterministic)
     say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
-    problem = open_problem(layout, comp, run, device)
+    problem = settled(open_problem(layout, comp, run, device))
     for fold in folds:
         require_trainable(problem, fold)
     start = make_starting_weights(problem, folds)
@@ -70,16 +72,18 @@ def train_folds(
                 _train_fold(problem, start, name, fold, on_epoch)
 
 
+def settled(problem: Problem) -> Problem:
+    """The problem with a layout in which its network survives a training step."""
+    folder = problem.layout.cache(problem.comp)
+    return replace(problem, channels_last=settled_layout(problem.architecture, problem.device, folder).channels_last)
+
+
 def _train_fold(
     problem: Problem, start: StartingWeights, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
 ) -> None:
-    run, folder = problem.run, problem.layout.fold(problem.comp, name, fold)
+    folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
-    precision = choose_precision(
-        run.train.precision, problem.device, describe(problem.device), folder.parent / "precision.json",
-        lambda precision: time_one_step(replace(job, precision=precision), start.for_fold(problem, fold)),
-    )  # fmt: skip
-    job = replace(job, precision=precision)
+    job = settle(job, lambda: start.for_fold(problem, fold), folder.parent / "precision.json")
     fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
     _write_fold(problem, start, name, job, fitted)
 
@@ -105,6 +109,7 @@ def make_job(
         pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
+        batch_size=usual_batch(run.train.batch_size),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch,
     )  # fmt: skip
@@ -186,6 +191,7 @@ def _meta(
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
         ),
+        batch_size=job.batch_size, parts=fitted.parts, skipped_steps=fitted.skipped,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),

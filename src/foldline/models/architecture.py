@@ -17,6 +17,7 @@ class Architecture:
         head: `model.head` as a JSON value; empty: linear.
         metadata_features: numbers a row beside the picture (`models.metadata.Encoding.features`); 0: none.
         options: further arguments of the network in timm.
+        channels_last: the layout of its pictures in memory; the results differ by rounding.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Architecture:
     head: dict[str, Any] = field(default_factory=dict)
     metadata_features: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool = True
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from foldline.core.records.fold_meta import TakenWeights
 from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.exact_classifier import keep_classifier_exact
 from foldline.models.heads import attach_head, require_pool
 from foldline.models.hub import asked_once
 from foldline.models.own import own_network
@@ -31,7 +32,7 @@ _NOT_OPTIONS = {
 
 
 def build(architecture: Architecture, **extra: Any) -> nn.Module:
-    """A network, channels last; random weights unless `extra` asks timm for pretrained ones.
+    """A network, its classifier in float32; random weights unless `extra` asks timm for pretrained ones.
 
     Where the architecture asks for no head, pooling or metadata of its own it is timm's network, key for key.
 
@@ -47,7 +48,11 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
         require_pool(model, architecture.pool)
     head = _head(architecture.head)
     model = attach_head(model, architecture.outputs, architecture.pool, head, architecture.metadata_features)
-    return model.to(memory_format=torch.channels_last)
+    keep_classifier_exact(model)
+    if architecture.channels_last:
+        return model.to(memory_format=torch.channels_last)
+    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    return model
 
 
 def _head(stored: dict[str, Any]) -> Head:

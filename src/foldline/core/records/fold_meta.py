@@ -77,6 +77,8 @@ class FoldMeta(Record):
         weights: its files of weights; predictions are their mean.
         files: the sha256 of its other files, by name.
         device: in words.
+        batch_size: pictures; parts: in how many of them a batch went through the network, for the device's memory.
+        skipped_steps: that fp16 left out.
         seconds: of training.
         selected_epoch: whose weights are kept; epochs count from 1, and 0 is the start.
         views: of its `valid.parquet`.
@@ -116,6 +118,9 @@ class FoldMeta(Record):
     versions: dict[str, str]
     device: str
     precision: MeasuredPrecision
+    batch_size: int = 0
+    parts: int = 1
+    skipped_steps: int = 0
     seconds: float
     epochs: int
     selected_epoch: int

@@ -1,4 +1,4 @@
-"""`oof/<comp>/<run>/precision.json`: the number format that the first fold's training chose for all."""
+"""`oof/<comp>/<run>/precision.json`: what the first fold's training settled for all: number format, batches."""
 
 from typing import ClassVar
 
@@ -6,10 +6,20 @@ from foldline.core.records.record import Record
 
 
 class StoredPrecision(Record):
-    """The choice, the device that it holds for, in words, and the images/s of a step in each format that was timed."""
+    """What was settled by trying.
+
+    Attributes:
+        choice: the number format.
+        device: that choice and parts hold for, in words.
+        images_per_second: of a step in each format that was timed.
+        parts: in how many parts a batch goes through the network, so that it fits into the device's memory.
+        batch_size: of `train.batch_size: auto`, for all folds and devices; 0: the run says it.
+    """
 
     made_by: ClassVar[str] = "delete this file: the next training measures again"
 
     choice: str
     device: str
     images_per_second: dict[str, float]
+    parts: int = 1
+    batch_size: int = 0

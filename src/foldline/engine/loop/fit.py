@@ -64,13 +64,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted fold: the weights of its last epoch and of its best one, and its log."""
+    """A fitted fold: the weights of its last epoch and of its best one, its log, and what the device made of it."""
 
     last: State
     best: State
     best_epoch: int
     log: list[LogRow]
     seconds: float
+    parts: int = 1  # in which a batch went through the network at the end
+    skipped: int = 0  # optimizer steps that fp16 left out
 
 
 class _Training:
@@ -80,8 +82,8 @@ class _Training:
         run = job.run
         self.job, self.model = job, model
         self.rows = training_rows(job)
-        self.batches = self.rows.batches(run.train.batch_size)
-        self.workers = usable_workers(self.rows, run.train.batch_size, run.data.workers)
+        self.batches = self.rows.batches(job.batch_size)
+        self.workers = usable_workers(self.rows, job.batch_size, run.data.workers)
         self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
         self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
         trains_norms = run.train.batch_norm == "train"
@@ -136,7 +138,7 @@ class _Training:
         job, position = self.job, self.position
         self.learner.training_mode(self._place().step)
         batches = training_batches(
-            self.rows, position.epoch, job.run.train.batch_size,
+            self.rows, position.epoch, job.batch_size,
             first=position.batch, workers=self.workers, pin=job.device.type == "cuda",
         )  # fmt: skip
         title = f"fold {job.fold}, epoch {position.epoch + 1}"
@@ -267,7 +269,7 @@ class _Training:
 
     def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
         job, metadata = self.job, self.learner.metadata
-        for images, rows in training_batches(self.rows, self.position.epoch, job.run.train.batch_size):
+        for images, rows in training_batches(self.rows, self.position.epoch, job.batch_size):
             x = normalise(images, job.preprocessing.mean, job.preprocessing.std, job.device)
             yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
 
@@ -313,20 +315,11 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     training.tick()
     position = training.position
     last = training.averages.predicting(position.epoch).state_dict()
-    return Fitted(cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds)
-
-
-def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:
-    """A function that does one training step on a throw-away network, and its batch size; for measuring."""
-    rows = training_rows(job)
-    learner = Learner(job, model, rows.batches(job.run.train.batch_size) * max(job.run.train.epochs, 1))
-    learner.training_mode(0)
-    images, chosen = next(iter(training_batches(rows, 0, job.run.train.batch_size)))
-
-    def step() -> None:
-        learner.learn(images, chosen, Place(epoch=0, batch=0, step=0, group=1, last_of_group=True))
-
-    return step, len(chosen)
+    learner = training.learner
+    return Fitted(
+        cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds,
+        learner.parts, learner.skipped,
+    )  # fmt: skip
 
 
 def write_log(path: Path, log: list[LogRow]) -> None:

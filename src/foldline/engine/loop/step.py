@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
+from foldline.engine.machine.memory import more_parts
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
@@ -56,6 +57,8 @@ class Learner:
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
+        self.parts = job.parts
+        self.group: list[tuple[Tensor, NDArray[np.int64], Place]] = []  # the batches since the last step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
         self.truth = target_tensor(job.train.truth, job)
         self.metadata = None if job.train.metadata is None else torch.from_numpy(job.train.metadata)
@@ -69,10 +72,49 @@ class Learner:
 
     def learn(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> Learnt:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
-        job, run = self.job, self.job.run
+        self.group.append((images, rows, place))
+        loss, right = self._backward_where_it_fits()
+        updated = place.last_of_group and self._update(place.step)
+        if place.last_of_group:
+            self.group.clear()
+        return Learnt(loss, right, len(rows), updated)
+
+    def _backward_where_it_fits(self) -> tuple[Tensor, Tensor | None]:
+        """The newest batch's loss and right rows; where memory is too small for it, its group is done in more parts."""
+        todo = self.group[-1:]
+        while True:
+            try:
+                return [self._backward(*batch) for batch in todo][-1]
+            except torch.OutOfMemoryError:
+                self.parts = more_parts(self.parts, len(self.group[-1][1]))
+            if self.job.on_parts is not None:
+                self.job.on_parts(self.parts)
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.job.device.type == "cuda":
+                torch.cuda.empty_cache()
+            todo = self.group
+
+    def _backward(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor | None]:
+        """Adds the batch's gradients, part by part, each by its share of the rows; its loss and how many were right."""
+        job = self.job
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
         x, target = self._batch(images, rows, place)
         metadata = () if self.metadata is None else (self.metadata[torch.from_numpy(rows)].to(job.device),)
+        size = -(-len(rows) // self.parts)
+        losses, rights = [], []
+        for first in range(0, len(rows), size):
+            part = slice(first, first + size)
+            share = len(rows[part]) / len(rows)
+            loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
+            self.scaler.scale(loss * share / place.group).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach() * share)
+            rights.append(right)
+        whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()
+        return torch.stack(losses).sum(), whole
+
+    def _forward(self, x: Tensor, target: Tensor, metadata: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        """The loss of some pictures, and how many of them are right."""
+        job = self.job
         with job.precision.autocast(job.device):
             logits = self.model(x, *metadata)
         logits = logits.float()
@@ -81,12 +123,10 @@ class Learner:
             shown = denormalise(x, job.preprocessing.mean, job.preprocessing.std)
             with job.precision.autocast(job.device):
                 teacher_logits = self.teacher.logits(shown, job.device, job.objective.activation)
-            options = run.loss.teacher.options
+            options = job.run.loss.teacher.options
             learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
-        self.scaler.scale(loss / place.group).backward()  # type: ignore[no-untyped-call]
-        updated = place.last_of_group and self._update(place.step)
-        return Learnt(loss.detach(), self._right(logits.detach(), target), len(rows), updated)
+        return loss, self._right(logits.detach(), target)
 
     def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
         """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""

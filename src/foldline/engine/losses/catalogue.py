@@ -20,7 +20,7 @@ from foldline.core.task import CLASSES, EXCLUSIVE, Array, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
 from foldline.engine.losses.own import own_loss
-from foldline.engine.losses.spec import LossContext, LossFunction, LossSpec, Mean, Table, by_task
+from foldline.engine.losses.spec import Constant, LossContext, LossFunction, LossSpec, Mean, Table, by_task
 
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
 _GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, kinds=("two_classes", "set"))}
@@ -212,7 +212,7 @@ def _require_sense(name: str, context: LossContext, truth: Array) -> None:
         )
 
 
-def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Array) -> torch.Tensor | None:
+def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Array) -> Constant | None:
     """[outputs] what each class counts; None where all count 1."""
     choice = settings.class_weights
     if choice == "none":
@@ -220,12 +220,12 @@ def _class_weights(settings: Loss, task: Task, outputs: Sequence[str], truth: Ar
     if not task.has_classes:
         raise FoldlineError("a regression has no classes", where="loss.class_weights", next="leave it out")
     if choice == "balanced":
-        return torch.from_numpy(balanced_weights(truth, task, len(outputs))).float()
+        return Constant(torch.from_numpy(balanced_weights(truth, task, len(outputs))).float())
     _require_classes(settings, outputs)
     weights = [choice.get(name, 1.0) for name in outputs]
     if max(weights) == 0:
         raise FoldlineError("class weights are not all 0", where="loss.class_weights", next="mend them")
-    return torch.tensor(weights, dtype=torch.float32)
+    return Constant(torch.tensor(weights, dtype=torch.float32))
 
 
 def _require_classes(settings: Loss, classes: Sequence[str]) -> None:

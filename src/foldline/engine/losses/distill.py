@@ -6,6 +6,7 @@ consistent", https://arxiv.org/abs/2106.05237).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import FoldlineError
 from foldline.engine.losses.activations import blocks_in, center_and_spread, kind_of
-from foldline.engine.losses.spec import Mean, Table
+from foldline.engine.losses.spec import Constant, Mean, Table
 from foldline.images.batches import normalise
 from foldline.models.architecture import Preprocessing
 
@@ -38,10 +39,15 @@ class Teacher:
         if tuple(x.shape[2:]) != self.height_width:
             x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)
         logits = torch.stack([model(x).float() for model in self.models]).mean(0)
-        (center, spread), (own, by) = (
-            center_and_spread(name, logits.shape[1]) for name in (self.activation, activation)
-        )
-        return logits * (spread / by).to(logits) + ((center - own) / by).to(logits)
+        factor, shift = _between(self.activation, activation, logits.shape[1])
+        return logits * factor.like(logits) + shift.like(logits)
+
+
+@cache
+def _between(theirs: str, ours: str, logits: int) -> tuple[Constant, Constant]:
+    """[logits] what a teacher's logits are multiplied with, and what is added, so that they are the pupil's."""
+    (center, spread), (own, by) = (center_and_spread(name, logits) for name in (theirs, ours))
+    return Constant(spread / by), Constant((center - own) / by)
 
 
 def distillation_loss(logits: Table, teacher: Table, activation: str, temperature: float) -> Mean:

@@ -5,6 +5,7 @@ classes: logits [batch, classes - 1], one for each threshold between two neighbo
 [batch] or probabilities [batch, classes].
 """
 
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.engine.losses.activations import center_and_spread, scaled_by
-from foldline.engine.losses.spec import LossContext, LossFunction, Rows, Table, over_rows, require_same_shape
+from foldline.engine.losses.spec import Constant, LossContext, LossFunction, Rows, Table, over_rows, require_same_shape
 
 Thresholds = Annotated[Tensor, "batch thresholds"]
 
@@ -32,10 +33,13 @@ def huber(context: LossContext) -> LossFunction:
     """
     given, activation = context.options["delta"], scaling(context)
 
+    @cache
+    def deltas(outputs: int) -> Constant:
+        _, spread = center_and_spread(activation, outputs)
+        return Constant(torch.ones_like(spread) if given is None else given / spread)
+
     def loss(logits: Tensor, target: Tensor) -> Tensor:
-        _, spread = center_and_spread(activation, logits.shape[1])
-        delta = torch.ones_like(spread) if given is None else given / spread
-        error, delta = (logits - target).abs(), delta.to(logits)
+        error, delta = (logits - target).abs(), deltas(logits.shape[1]).like(logits)
         return torch.where(error < delta, error**2 / 2, delta * (error - delta / 2)).mean()
 
     return _same_shape(loss)

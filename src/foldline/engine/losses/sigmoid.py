@@ -21,7 +21,7 @@ def binary_cross_entropy(context: LossContext) -> LossFunction:
     weight = context.number("pos_weight")
 
     def terms(logits: Table, hot: Table) -> Table:
-        positive = None if weight == 1 else logits.new_tensor(weight)
+        positive = None if weight == 1 else torch.full((), weight, dtype=logits.dtype, device=logits.device)
         return F.binary_cross_entropy_with_logits(logits, hot, pos_weight=positive, reduction="none")
 
     return over_labels(context, terms)

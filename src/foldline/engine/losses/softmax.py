@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldline.engine.losses.spec import (
+    Constant,
     LossContext,
     LossFunction,
     Mean,
@@ -41,11 +42,12 @@ def focal(context: LossContext) -> LossFunction:
         alpha: 0 to 1, default off, for two classes; the weight of the last one, 1 - alpha that of the first.
     """
     gamma, alpha = context.number("gamma"), context.options.get("alpha")
+    both = None if alpha is None else Constant(torch.tensor([1 - alpha, alpha], dtype=torch.float64))
 
     def terms(logits: Table, hot: Table) -> Table:
         log_prob = logits.log_softmax(1)
         parts = -hot * log_prob * _rest(log_prob) ** gamma
-        return parts if alpha is None else parts * parts.new_tensor([1 - alpha, alpha])
+        return parts if both is None else parts * both.like(parts)
 
     return over_classes(context, terms)
 

@@ -19,6 +19,20 @@ Rows = Annotated[Tensor, "batch"]
 Mean = Annotated[Tensor, ""]
 
 
+class Constant:
+    """Numbers that a loss multiplies with. They are copied to a device once: a copy in each step would wait for it."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.there = {(values.device, values.dtype): values}
+
+    def like(self, x: Tensor) -> Tensor:
+        """The numbers on the device and in the type of `x`."""
+        key = (x.device, x.dtype)
+        if key not in self.there:
+            self.there[key] = next(iter(self.there.values())).to(x)
+        return self.there[key]
+
+
 @dataclass(frozen=True)
 class LossContext:
     """What a loss is built from.
@@ -34,7 +48,7 @@ class LossContext:
 
     task: Task
     smoothing: float = 0.0
-    weights: Tensor | None = None
+    weights: Constant | None = None
     options: Mapping[str, float | None] = field(default_factory=dict)
     bounds: tuple[float, float] | None = None
     scale: float = 30.0
@@ -129,9 +143,9 @@ def smooth(hot: Table, smoothing: float) -> Table:
     return hot * (1 - smoothing) + smoothing / hot.shape[1]
 
 
-def weighted(terms: Table, weights: Annotated[Tensor, "outputs"] | None) -> Table:
+def weighted(terms: Table, weights: Constant | None) -> Table:
     """Terms [batch, classes] times each class's weight."""
-    return terms if weights is None else terms * weights.to(terms)
+    return terms if weights is None else terms * weights.like(terms)
 
 
 def require_same_shape(logits: Tensor, target: Tensor) -> None:

@@ -34,13 +34,26 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def prepare_device(device: torch.device) -> None:
-    """Settings that make equal inputs give equal bits, and the CPU fast."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+def prepare_device(device: torch.device, *, deterministic: bool = True) -> None:
+    """Settings that make equal inputs give equal bits, unless that is not wished for, and the CPU fast."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+        torch.cuda.set_device(device)
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not deterministic
     if device.type == "cpu":
         keep_freed_memory()
+
+
+def only_deterministic(on: bool) -> None:
+    """Whether an operation on CUDA that has no deterministic algorithm is an error; else it warns.
+
+    Attention has a deterministic backward pass only where that is an error, so without it the plain formula is taken.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=not on)
+    torch.backends.cuda.enable_flash_sdp(on)
+    torch.backends.cuda.enable_mem_efficient_sdp(on)
+    torch.backends.cuda.enable_cudnn_sdp(on)
 
 
 def keep_freed_memory() -> None:

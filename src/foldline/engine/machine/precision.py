@@ -18,7 +18,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_HALF = ("bf16", "fp16")
 _TIMED_STEPS = 5
 _WORTH_IT = 1.15  # a smaller gain is within the noise of the measurement, and fp32 is the more exact
 
@@ -27,19 +28,26 @@ MakeStep = Callable[["Precision"], tuple[Callable[[], None], int]]
 
 @dataclass(frozen=True)
 class Precision:
-    """The choice ("fp32", "bf16" or "fp16"), the device it was made on, and what was measured."""
+    """The choice ("fp32", "tf32", "bf16" or "fp16"), the device it was made on, and what was measured."""
 
     choice: str
     device: str
     images_per_second: dict[str, float]
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        """The context in which the network is run forward."""
-        return torch.autocast(device.type, dtype=DTYPES[self.choice], enabled=self.choice != "fp32")
+        """The context in which the network is run forward: in half precision, but for the classifier."""
+        return torch.autocast(device.type, dtype=DTYPES[self.choice], enabled=self.choice in _HALF)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Gradient scaling, which fp16 needs for its small range; it does nothing for the others."""
         return torch.amp.GradScaler(device.type, enabled=self.choice == "fp16")
+
+    def prepare(self, device: torch.device) -> None:
+        """What float32 means on CUDA: all 24 bits, or 11 of them in products (TF32), which torch else mixes."""
+        if device.type == "cuda":
+            products = "tf32" if self.choice == "tf32" else "ieee"
+            torch.backends.cuda.matmul.fp32_precision = products
+            torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
 
 
 def choose_precision(
@@ -52,10 +60,19 @@ def choose_precision(
     """The precision of a run: as requested, as an earlier fold found, or measured now.
 
     Args:
-        requested: "auto", "fp32", "bf16" or "fp16".
+        requested: "auto" or a key of `DTYPES`.
         path: where the choice is kept for the other folds, `oof/<comp>/<run>/precision.json`.
         make_step: gives a function that does one training step, and how many images a step has.
+
+    Raises:
+        FoldlineError: the device has no such format.
     """
+    if requested == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+        raise FoldlineError(
+            f"{device_name} has no TF32",
+            where="train.precision",
+            next="take auto, fp32 or bf16: A100 and later have it",
+        )
     if requested != "auto":
         return Precision(requested, device_name, {})
     known = StoredPrecision.read_if_there(path)

@@ -1,0 +1,139 @@
+"""What a training settles before it starts, by steps on a throw-away network: the number format, how many pictures a
+batch has, in how many parts it goes through the network, and whether every operation is deterministic there.
+
+The answers stand in `oof/<comp>/<run>/precision.json`, where the other folds and every resume find them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from foldline.core.progress import say
+from foldline.core.records.precision import StoredPrecision
+from foldline.engine.loop.fit import training_rows
+from foldline.engine.loop.step import Learner, Place
+from foldline.engine.machine.device import describe, only_deterministic
+from foldline.engine.machine.memory import more_parts, room, used_memory
+from foldline.engine.machine.precision import choose_precision
+from foldline.engine.problem import FoldJob
+from foldline.images.batches import training_batches
+
+LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch
+SPARE = 0.9  # of the memory: another picture's kernels take some more
+Start = Callable[[], nn.Module]
+
+
+def settle(job: FoldJob, start: Start, path: Path) -> FoldJob:
+    """The job with its precision, batch size and parts.
+
+    Args:
+        start: builds the network with its starting weights, on the job's device.
+        path: `precision.json` of the run.
+
+    Raises:
+        FoldlineError: not even one picture fits into the memory.
+    """
+    name, device = describe(job.device), job.device
+    precision = choose_precision(
+        job.run.train.precision, device, name, path, lambda one: time_one_step(replace(job, precision=one), start())
+    )
+    precision.prepare(device)
+    known = StoredPrecision.read_if_there(path)
+    parts = known.parts if known is not None and known.device == name else 1
+    size = known.batch_size if known is not None and known.batch_size else job.batch_size
+    job = replace(job, precision=precision, batch_size=size, parts=parts)
+    if _runs_out_of_memory(device):
+        if job.run.train.batch_size == "auto" and (known is None or not known.batch_size):
+            job = replace(job, batch_size=_largest(job, start))
+        job = _that_fits(job, start)
+    if job.run.train.batch_size == "auto":
+        job.made_from["batch_size"] = job.batch_size
+    if job.run.train.batch_size == "auto" or job.parts != parts:
+        remember(path, job)
+    return replace(job, on_parts=lambda count: remember(path, replace(job, parts=count)))
+
+
+def remember(path: Path, job: FoldJob) -> None:
+    """Writes what was settled, beside what stands there already."""
+    size = {"batch_size": job.batch_size} if job.run.train.batch_size == "auto" else {}
+    known = StoredPrecision.read_if_there(path)
+    own = job.precision
+    known = known or StoredPrecision(
+        choice=own.choice, device=describe(job.device), images_per_second=own.images_per_second
+    )
+    StoredPrecision(**known.model_dump(by_alias=True, exclude_unset=True) | size | {"parts": job.parts}).write(path)
+
+
+def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:
+    """A function that does one training step on a throw-away network, and its batch size; for measuring."""
+    rows = training_rows(job)
+    learner = Learner(job, model, rows.batches(job.batch_size) * max(job.run.train.epochs, 1))
+    learner.training_mode(0)
+    images, chosen = next(iter(training_batches(rows, 0, job.batch_size)))
+
+    def step() -> None:
+        last = max(job.run.train.epochs - 1, 0)  # whose pictures are the largest
+        learner.learn(images, chosen, Place(epoch=last, batch=0, step=0, group=1, last_of_group=True))
+
+    return step, len(chosen)
+
+
+def _runs_out_of_memory(device: torch.device) -> bool:
+    """Whether the device has a memory of its own, which says so when it is full."""
+    return device.type == "cuda"
+
+
+def _largest(job: FoldJob, start: Start) -> int:
+    """The largest batch that fits: 16 pictures, doubled while they do."""
+    most = min(LARGEST_BATCH, max(len(job.train) // LEAST_STEPS, 1))
+    size = min(16, most)
+    while size * 2 <= most and _fits(replace(job, batch_size=size * 2), start):
+        size *= 2
+    say(f"  train.batch_size: auto takes {size} pictures{used_memory(job.device)}")
+    return size
+
+
+def _that_fits(job: FoldJob, start: Start) -> FoldJob:
+    """The job in as many parts as it takes."""
+    while True:
+        if _fits(job, start):
+            say(f"  memory: {job.batch_size} pictures a batch{used_memory(job.device)}{_in_words(job.parts)}")
+            return job
+        job = replace(job, parts=more_parts(job.parts, job.batch_size))
+
+
+def _fits(job: FoldJob, start: Start) -> bool:
+    """Whether two steps of a throw-away network fit, the first of which makes the optimizer's memory."""
+    if job.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(job.device)
+    try:
+        step, _ = time_one_step(replace(job, on_parts=None), start())
+        _deterministic(step, job)
+        step()
+    except torch.OutOfMemoryError:
+        return False
+    return job.device.type != "cuda" or torch.cuda.max_memory_reserved(job.device) <= SPARE * room(job.device)
+
+
+def _deterministic(step: Callable[[], None], job: FoldJob) -> None:
+    """A step, with deterministic operations alone where all of the network's can be so; says where they cannot."""
+    if not job.run.train.deterministic or job.device.type != "cuda":
+        step()
+        return
+    only_deterministic(True)
+    try:
+        step()
+    except RuntimeError as error:
+        if "determin" not in str(error):
+            raise
+        only_deterministic(False)
+        say(f"warning: equal seeds may not give equal bits on this device: {str(error).split('.')[0]}")
+        step()
+
+
+def _in_words(parts: int) -> str:
+    return f", in {parts} parts" if parts > 1 else ""
