@@ -5,7 +5,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from foldline.core.choices import Mix
 from foldline.core.errors import FoldlineError
@@ -46,7 +45,7 @@ def mix(images: Pictures, target: Target, classes: int, settings: Mix, *key: int
     """
     if settings.name == "none":
         return images, target
-    dense = target if target.is_floating_point() else functional.one_hot(target, classes).to(images.dtype)
+    dense = target if target.is_floating_point() else one_hot(target, classes).to(images.dtype)
     rng = np.random.default_rng(key_seed(*key, MIXING))
     name, options = settings.name, settings.options
     if rng.random() >= options["probability"]:
@@ -61,6 +60,11 @@ def mix(images: Pictures, target: Target, classes: int, settings: Mix, *key: int
     else:
         mixed = blend(images, kept)
     return mixed, blend(dense, kept)
+
+
+def one_hot(target: Annotated[Tensor, "batch"], classes: int) -> Annotated[Tensor, "batch outputs"]:
+    """Class indices as booleans; torch's own waits for the largest index where the device is no GPU."""
+    return target.unsqueeze(1) == torch.arange(classes, device=target.device)
 
 
 def blend(values: Tensor, kept: float) -> Tensor:

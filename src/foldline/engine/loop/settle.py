@@ -72,6 +72,7 @@ def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], i
     rows = training_rows(job)
     learner = Learner(job, model, rows.batches(job.batch_size) * max(job.run.train.epochs, 1))
     learner.training_mode(0)
+    learner.splits = False
     images, chosen = next(iter(training_batches(rows, 0, job.batch_size)))
 
     def step() -> None:

@@ -57,7 +57,7 @@ class Learner:
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
-        self.parts = job.parts
+        self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
         self.group: list[tuple[Tensor, NDArray[np.int64], Place]] = []  # the batches since the last step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
         self.truth = target_tensor(job.train.truth, job)
@@ -86,6 +86,8 @@ class Learner:
             try:
                 return [self._backward(*batch) for batch in todo][-1]
             except torch.OutOfMemoryError:
+                if not self.splits:
+                    raise
                 self.parts = more_parts(self.parts, len(self.group[-1][1]))
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)

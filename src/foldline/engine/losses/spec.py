@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.options import Option
 from foldline.core.task import Array, Task
+from foldline.images.mix import one_hot
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Terms = Callable[[Tensor, Tensor], Tensor]
@@ -87,7 +87,7 @@ def by_task(context: LossContext) -> str:
 
 def probabilities(target: Target, classes: int, like: Tensor) -> Table:
     """Class indices [batch] as [batch, classes] zeros and ones; probabilities stay; in the type of `like`."""
-    hot = F.one_hot(target, classes) if target.ndim == 1 else target
+    hot = one_hot(target, classes) if target.ndim == 1 else target
     return hot.to(like.dtype)
 
 
