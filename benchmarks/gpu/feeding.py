@@ -72,7 +72,7 @@ def by_hand(setting: Setting) -> None:
     job, run = opened.job, opened.job.run
     rows = int(run.sampling.at_least) * 2
     positions = job.train.positions[torch.arange(rows).numpy() % len(job.train.positions)]
-    pixels = torch.from_numpy(job.pixels[positions]).permute(0, 3, 1, 2).contiguous().to(job.device)
+    pixels = torch.from_numpy(job.feed.store.pixels[positions]).permute(0, 3, 1, 2).contiguous().to(job.device)
     targets = torch.zeros(rows, dtype=torch.long, device=job.device)
     bare = Bare(opened.network(), pixels, targets, opened.scale, inside.dtype_of(job.precision.choice))
     bare.epoch(batch)

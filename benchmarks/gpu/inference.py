@@ -22,7 +22,7 @@ def folds_and_views(setting: Setting) -> None:
     job = opened.job
     models = [opened.network().eval() for _ in range(FOLDS)]
     fast = [ready(model, opened.problem.architecture, job.precision) for model in models]
-    pixels = torch.from_numpy(job.pixels[job.train.positions]).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(job.feed.store.pixels[job.train.positions]).permute(0, 3, 1, 2).contiguous()
     if setting.on_gpu:
         pixels = pixels.pin_memory()
     views, dtype = [VIEWS[view] for view in NAMES], inside.dtype_of(job.precision.choice)
@@ -31,7 +31,7 @@ def folds_and_views(setting: Setting) -> None:
     def ours() -> None:
         found["foldline"] = torch.from_numpy(
             predict(
-                fast, job.pixels, job.train, job.preprocessing, job.device, job.precision,
+                fast, job.feed.store, job.train, job.preprocessing, job.device, job.precision,
                 views=NAMES, activation="softmax", batch_size=batch,
             )
         )  # fmt: skip

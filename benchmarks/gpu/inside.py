@@ -22,7 +22,6 @@ from foldline.engine.machine.precision import DTYPES, Precision
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.engine.train_run import make_job
-from foldline.images.batches import training_batches
 from gpu.kit import Setting
 from gpu.project import COMP, RUN
 
@@ -46,16 +45,16 @@ class Opened:
 
     def learner(self) -> "tuple[Learner, Tensor, Callable[[int], object]]":
         """A learner, its first batch [batch, channels, height, width] uint8 on the device, and a step by its number."""
-        rows, run = training_rows(self.job), self.job.run
+        rows = training_rows(self.job)
         learner = Learner(self.job, self.network(), 10_000)
         learner.training_mode(0)
-        images, chosen = next(iter(training_batches(rows, 0, run.train.batch_size)))
-        images = images.to(self.job.device)
+        batch = next(self.job.feed.training(rows, 0, self.job.batch_size))
+        batch = replace(batch, images=batch.images.to(self.job.device))
 
         def step(number: int) -> object:
-            return learner.learn(images, chosen, Place(epoch=0, batch=number, step=number, group=1, last_of_group=True))
+            return learner.learn(batch, Place(epoch=0, batch=number, step=number, group=1, last_of_group=True))
 
-        return learner, images, step
+        return learner, batch.images, step
 
 
 def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened:

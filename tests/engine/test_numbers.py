@@ -103,8 +103,9 @@ def test_a_warm_start_keeps_its_numbers_in_another_unit(tmp_path: Path) -> None:
 
 
 def test_a_teacher_speaks_the_pupils_unit() -> None:
-    same = Teacher([nn.Flatten()], Preprocessing([0.0], [1 / 255], "bilinear"), (1, 1), "scaled(10.0,4.0)")
-    logits = same.logits(torch.tensor([[[[0.0]]], [[[2.0]]]]), torch.device("cpu"), "scaled(20.0,2.0)")
+    preprocessing = Preprocessing([0.0], [1 / 255], "bilinear")
+    same = Teacher([nn.Flatten()], preprocessing, (1, 1), "scaled(10.0,4.0)", torch.device("cpu"))
+    logits = same.logits(torch.tensor([[[[0.0]]], [[[2.0]]]]), "scaled(20.0,2.0)")
     assert logits.tolist() == [[-5.0], [-1.0]], "the numbers 10 and 18"
 
 

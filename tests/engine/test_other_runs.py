@@ -187,9 +187,9 @@ def test_a_teacher_sees_the_mixed_pictures(ready: TinyProject, monkeypatch: pyte
     seen: list[torch.Tensor] = []
     inner = Teacher.logits
 
-    def logits(self: Teacher, images: torch.Tensor, device: torch.device, activation: str) -> torch.Tensor:
+    def logits(self: Teacher, images: torch.Tensor, activation: str) -> torch.Tensor:
         seen.append(images.clone())
-        return inner(self, images, device, activation)
+        return inner(self, images, activation)
 
     monkeypatch.setattr(Teacher, "logits", logits)
     trained(ready, "teacher")

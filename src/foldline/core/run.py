@@ -12,6 +12,7 @@ from foldline.core.paths import Layout
 from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
 
 Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
+Workers = Annotated[int, Field(ge=0, le=1024)]
 Times = Annotated[float, Field(gt=0, le=1000)]
 Weight = Annotated[float, Field(ge=0, le=MANY)]
 
@@ -60,7 +61,17 @@ class Data(Strict):
         "stop",
         description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
     )
-    workers: int = Field(0, ge=0, le=1024, description="processes that augment; the result is the same for any number")
+    workers: Workers | Literal["auto"] = Field(
+        "auto",
+        description="processes that augment; the result is the same for any number. auto: none on a CPU, else by the "
+        "cores and by how many pictures one process makes",
+    )
+    cache: Literal["auto", "disk", "memory", "gpu"] = Field(
+        "auto",
+        description="where decoded pictures lie: disk: a memory map; memory: read at the start; gpu: it gathers "
+        "them by itself; auto: gpu where training takes them as they are and they fit into 30 % of its free "
+        "memory, else disk",
+    )
     grow_from: float = Field(
         1.0,
         gt=0,

@@ -62,8 +62,8 @@ def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wan
 
 
 # The choices that trained weights do not depend on: a training that needs more memory than there is goes on with fewer
-# processes.
-NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers"}}
+# processes, and with its pictures elsewhere.
+NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers", "cache"}}
 
 
 def training_choices(run: Run) -> dict[str, Any]:

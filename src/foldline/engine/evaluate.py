@@ -22,7 +22,7 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
         The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
     """
     logits = predict(
-        [model], job.pixels, job.valid, job.preprocessing, job.device, job.precision,
+        [model], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )[0]  # fmt: skip
     if not np.isfinite(logits).all():

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from foldline.core.progress import Progress
 from foldline.core.task import Array
 from foldline.engine.losses import activate
 from foldline.engine.machine.precision import Precision
-from foldline.images.batches import evaluation_batches, normalise
+from foldline.images.normalise import Normaliser
+from foldline.images.store import PictureStore
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @torch.inference_mode()
 def predict(
     models: Sequence[nn.Module],
-    pixels: Annotated[NDArray[np.uint8], "images height width channels"],
+    pictures: PictureStore,
     rows: "RowArrays",
     preprocessing: Preprocessing,
     device: torch.device,
@@ -37,7 +36,7 @@ def predict(
     """What each model says of each row, averaged over the views after the activation.
 
     Args:
-        pixels: [images, height, width, channels] uint8.
+        pictures: of the competition, or of the rows.
         rows: which image each row is, and its metadata; the truth is not looked at.
         activation: of all models, or of each.
         batch_size: images a batch, before views.
@@ -48,12 +47,13 @@ def predict(
     activations = [activation] * len(models) if isinstance(activation, str) else activation
     for model in models:
         model.eval()
+    normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
     parts = []
     batches = -(-len(rows) // batch_size)
     with Progress() as progress:
-        watched = progress.over(evaluation_batches(pixels, rows.positions, batch_size), title, total=batches)
+        watched = progress.over(pictures.batches(rows.positions, batch_size), title, total=batches)
         for images, place in watched:
-            x = all_views(normalise(images, preprocessing.mean, preprocessing.std, device), views)
+            x = all_views(normaliser(images), views)
             metadata = _metadata(rows, place, len(views), device)
             with precision.autocast(device):
                 logits = torch.stack([model(x, *metadata) for model in models])

@@ -15,10 +15,10 @@ from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.schedule import RatesByStep
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
-from foldline.engine.problem import open_problem
+from foldline.engine.problem import FoldJob, open_problem
 from foldline.engine.starting_weights import make_starting_weights
 from foldline.engine.train_run import make_job, require_trainable, settled
-from foldline.images.batches import Batch, TrainingRows, training_batches
+from foldline.images.batches import TrainingBatch, TrainingRows
 
 
 def sweep_fold(
@@ -38,23 +38,24 @@ def sweep_fold(
     swept = low
     learner.rates = RatesByStep(learner.optimizer, 1.0, lambda _: swept)
     learner.training_mode(0)
-    batches = _endless(training_rows(job), job.batch_size)
+    batches = _endless(job, training_rows(job))
 
     def step(rate: float) -> float:
         nonlocal swept
         swept = rate
-        place, (images, rows) = next(batches)
-        return float(learner.learn(images, rows, place).loss)
+        place, batch = next(batches)
+        return float(learner.learn(batch, place).loss)
 
-    return sweep(step, low, high, steps)
+    with problem.feed:
+        return sweep(step, low, high, steps)
 
 
-def _endless(rows: TrainingRows, batch_size: int) -> Iterator[tuple[Place, Batch]]:
+def _endless(job: FoldJob, rows: TrainingRows) -> Iterator[tuple[Place, TrainingBatch]]:
     """Epoch after epoch; each batch makes a step."""
     steps = count()
     for epoch in count():
-        for batch, images_and_rows in enumerate(training_batches(rows, epoch, batch_size)):
-            yield Place(epoch, batch, next(steps), group=1, last_of_group=True), images_and_rows
+        for number, batch in enumerate(job.feed.training(rows, epoch, job.batch_size)):
+            yield Place(epoch, number, next(steps), group=1, last_of_group=True), batch
 
 
 _NEWEST = 0.1  # what the newest loss counts in the running mean, so about ten steps are seen together

@@ -14,6 +14,7 @@ from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.predict_run import load_models, precision_of
 from foldline.engine.problem import RowArrays
 from foldline.images.files.decode import decode, resize
+from foldline.images.store import PictureStore
 from foldline.models.architecture import Preprocessing
 
 
@@ -53,7 +54,7 @@ def predict_files(
     models = [model for own in each for model in own]
     activations = [meta.activation for own, meta in zip(each, metas, strict=True) for _ in own]
     prob = predict(
-        models, pixels, rows, Preprocessing(first.mean, first.std, first.interpolation), chosen,
+        models, PictureStore(pixels, chosen), rows, Preprocessing(first.mean, first.std, first.interpolation), chosen,
         precision_of(first, chosen), views=first.views, activation=activations, batch_size=batch_size,
     ).mean(axis=0)  # fmt: skip
     table = pd.DataFrame(prob, columns=first.task.prediction_columns(first.outputs))

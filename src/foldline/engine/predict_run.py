@@ -106,7 +106,8 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
     preprocessing = Preprocessing(meta.mean, meta.std, meta.interpolation)
     height, width = meta.height_width
     folder = problem.layout.fold(problem.comp, problem.run.loss.teacher.name, fold)
-    return Teacher(load_models(folder, meta, problem.device), preprocessing, (height, width), meta.activation)
+    models = load_models(folder, meta, problem.device)
+    return Teacher(models, preprocessing, (height, width), meta.activation, problem.device)
 
 
 def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
@@ -208,7 +209,7 @@ def _predict(
 ) -> Array:
     """[models, rows, outputs] each model's predictions; `activations`: of each, where they are of several folds."""
     return predict(
-        models, problem.cache.pixels, rows, Preprocessing(meta.mean, meta.std, meta.interpolation),
+        models, problem.pictures, rows, Preprocessing(meta.mean, meta.std, meta.interpolation),
         problem.device, precision_of(meta, problem.device), views=problem.run.predict.views,
         activation=activations or meta.activation, batch_size=problem.run.predict.batch_size, title=title,
     )  # fmt: skip

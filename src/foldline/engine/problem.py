@@ -26,8 +26,11 @@ from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
+from foldline.images.augment import Augmenter
 from foldline.images.cache import ImageCache, open_cache
+from foldline.images.feed import Feed
 from foldline.images.mix import require_mixable
+from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import require_known
@@ -69,6 +72,22 @@ class Problem:
     encoding: Encoding | None  # of all rows: it says how many numbers there are
     device: torch.device
     channels_last: bool = True  # the layout of pictures in memory, see `engine.machine.layout`
+
+    @cached_property
+    def augmenter(self) -> Augmenter:
+        """What training pictures go through."""
+        return Augmenter(self.located.augment, self.run.data.height_width, int(self.cache.pixels.shape[3]))
+
+    @cached_property
+    def pictures(self) -> PictureStore:
+        """The decoded pictures, where the run wants them."""
+        gathers = self.augmenter.does_nothing
+        return open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=gathers)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """What makes training batches; its processes serve all folds and end when it is closed."""
+        return Feed(self.pictures, self.augmenter, self.run.data.workers)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
@@ -244,7 +263,7 @@ class FoldJob:
     task: Task
     outputs: list[str]
     metrics: list[str]  # the competition's own first
-    pixels: NDArray[np.uint8]
+    feed: Feed
     train: RowArrays
     valid: RowArrays
     valid_frame: pd.DataFrame

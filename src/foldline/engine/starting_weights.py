@@ -24,7 +24,6 @@ from foldline.core.tables import atomic_path, save_array, sha256_file, sha256_js
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
-from foldline.images.batches import evaluation_batches
 from foldline.images.resize import side_at
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import (
@@ -283,7 +282,7 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
     if Seal.of(path) is None:
         model.to(problem.device)
         rows = len(positions)
-        batches = evaluation_batches(problem.cache.pixels, positions, FEATURE_BATCH)
+        batches = problem.pictures.batches(positions, FEATURE_BATCH)
         with Progress() as progress:
             watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
             features = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)

@@ -34,7 +34,6 @@ from foldline.engine.machine.precision import Precision
 from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
-from foldline.images.augment import Augmenter
 from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
 from foldline.scoring.diverged import ran_away
@@ -63,13 +62,14 @@ def train_folds(
         require_trainable(problem, fold)
     start = make_starting_weights(problem, folds)
     write_run(layout, comp, name, run)
-    for fold in folds:
-        folder = layout.fold(comp, name, fold)
-        with lock(folder / ".lock", f"fold {fold} of run '{name}' is being trained"):
-            if all((folder / file).is_file() for file in ("meta.json", "model.safetensors")):
-                say(f"fold {fold}: another process has finished it meanwhile")
-            else:
-                _train_fold(problem, start, name, fold, on_epoch)
+    with problem.feed:
+        for fold in folds:
+            folder = layout.fold(comp, name, fold)
+            with lock(folder / ".lock", f"fold {fold} of run '{name}' is being trained"):
+                if all((folder / file).is_file() for file in ("meta.json", "model.safetensors")):
+                    say(f"fold {fold}: another process has finished it meanwhile")
+                else:
+                    _train_fold(problem, start, name, fold, on_epoch)
 
 
 def settled(problem: Problem) -> Problem:
@@ -106,7 +106,7 @@ def make_job(
         made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        pixels=problem.cache.pixels, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
+        feed=problem.feed, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         batch_size=usual_batch(run.train.batch_size),
@@ -129,7 +129,7 @@ def require_trainable(problem: Problem, fold: int) -> None:
         require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
     if run.loss.teacher.name:
         teacher_meta(problem, fold)
-    Augmenter(run.augment, run.data.height_width, int(problem.cache.pixels.shape[3]))
+    _ = problem.augmenter  # transforms that cannot work are refused here
     truth = problem.truth[problem.own(fold, train=True)]
     rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 
@@ -159,7 +159,7 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
     prob = predict(
-        models, job.pixels, job.valid, job.preprocessing, job.device, job.precision,
+        models, job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
         views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
     ).mean(axis=0)  # fmt: skip
     write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, prob, job.task, job.outputs))

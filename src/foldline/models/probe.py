@@ -14,7 +14,7 @@ from scipy.special import expit, softmax
 from torch import Tensor, nn
 
 from foldline.core.task import Array, Task, hot_truth
-from foldline.images.batches import normalise
+from foldline.images.normalise import Normaliser
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import classifier
@@ -40,10 +40,11 @@ def frozen_features(
         batches: pictures, and which rows they are.
     """
     model.eval()
+    normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
     width = classifier(model).in_features
     result = np.empty((len(views), rows, width), dtype=np.float32)
     for images, place in batches:
-        x = all_views(normalise(images, preprocessing.mean, preprocessing.std, device), views)
+        x = all_views(normaliser(images), views)
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
         result[:, place] = pooled.float().cpu().numpy().reshape(len(views), len(images), width)
     return result

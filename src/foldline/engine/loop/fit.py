@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from foldline.core.errors import first_few
@@ -32,8 +31,7 @@ from foldline.engine.loop.steps_log import StepsLog
 from foldline.engine.machine.device import memory_mb
 from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob
-from foldline.images.augment import Augmenter
-from foldline.images.batches import TrainingRows, normalise, training_batches, usable_workers
+from foldline.images.batches import TrainingBatch, TrainingRows
 from foldline.scoring.metrics import brief, metric_for
 
 LogRow = dict[str, float | None]
@@ -83,7 +81,6 @@ class _Training:
         self.job, self.model = job, model
         self.rows = training_rows(job)
         self.batches = self.rows.batches(job.batch_size)
-        self.workers = usable_workers(self.rows, job.batch_size, run.data.workers)
         self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
         self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
         trains_norms = run.train.batch_norm == "train"
@@ -137,15 +134,12 @@ class _Training:
         """One epoch, or the rest of it after a resume."""
         job, position = self.job, self.position
         self.learner.training_mode(self._place().step)
-        batches = training_batches(
-            self.rows, position.epoch, job.batch_size,
-            first=position.batch, workers=self.workers, pin=job.device.type == "cuda",
-        )  # fmt: skip
+        batches = job.feed.training(self.rows, position.epoch, job.batch_size, first=position.batch)
         title = f"fold {job.fold}, epoch {position.epoch + 1}"
         self.tick()
         saved = self.clock
-        for images, rows in progress.over(batches, title, total=self.batches, done=position.batch):
-            whole_step = self._learn(images, rows)
+        for batch in progress.over(batches, title, total=self.batches, done=position.batch):
+            whole_step = self._learn(batch)
             position.epoch_seconds += self.tick()
             inside = whole_step and position.batch < self.batches
             due = self.clock - saved >= job.run.train.checkpoint_minutes * 60
@@ -163,14 +157,14 @@ class _Training:
         step = position.epoch * self.steps_per_epoch + position.batch // accumulate
         return Place(position.epoch, position.batch, step, group, position.batch == begun + group - 1)
 
-    def _learn(self, images: Tensor, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> bool:
+    def _learn(self, batch: TrainingBatch) -> bool:
         """One batch; whether an optimizer step was due."""
         place = self._place()
-        learnt = self.learner.learn(images, rows, place)
+        learnt = self.learner.learn(batch, place)
         self.position.batch += 1
         if learnt.updated:
             self.averages.after_step(place.step - self.learner.skipped)
-        self.shown.add(place, rows, self._rate(), learnt)
+        self.shown.add(place, batch.rows, self._rate(), learnt)
         if self.shown.due:
             self._read()
         return place.last_of_group
@@ -268,10 +262,8 @@ class _Training:
         refresh_batch_norm(model, self._inputs())
 
     def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
-        job, metadata = self.job, self.learner.metadata
-        for images, rows in training_batches(self.rows, self.position.epoch, job.batch_size):
-            x = normalise(images, job.preprocessing.mean, job.preprocessing.std, job.device)
-            yield (x,) if metadata is None else (x, metadata[torch.from_numpy(rows)].to(job.device))
+        batches = self.job.feed.training(self.rows, self.position.epoch, self.job.batch_size)
+        return map(self.learner.inputs, batches)
 
     def stops_early(self) -> bool:
         """Whether the metric has not become better for `patience` epochs; epochs without a look say nothing."""
@@ -281,12 +273,10 @@ class _Training:
 
 
 def training_rows(job: FoldJob) -> TrainingRows:
-    """The job's training rows as augmented pictures."""
-    run = job.run
-    augmenter = Augmenter(run.augment, run.data.height_width, int(job.pixels.shape[3]))
+    """The job's training rows in the order of each epoch."""
     return TrainingRows(
-        job.pixels, job.train.positions, augmenter, job.key,
-        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=run.sampling,
+        job.train.positions, job.key,
+        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=job.run.sampling,
     )  # fmt: skip
 
 

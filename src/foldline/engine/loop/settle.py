@@ -19,7 +19,6 @@ from foldline.engine.machine.device import describe, only_deterministic
 from foldline.engine.machine.memory import more_parts, room, used_memory
 from foldline.engine.machine.precision import choose_precision
 from foldline.engine.problem import FoldJob
-from foldline.images.batches import training_batches
 
 LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch
 SPARE = 0.9  # of the memory: another picture's kernels take some more
@@ -73,13 +72,13 @@ def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], i
     learner = Learner(job, model, rows.batches(job.batch_size) * max(job.run.train.epochs, 1))
     learner.training_mode(0)
     learner.splits = False
-    images, chosen = next(iter(training_batches(rows, 0, job.batch_size)))
+    batch = next(job.feed.training(rows, 0, job.batch_size))
 
     def step() -> None:
         last = max(job.run.train.epochs - 1, 0)  # whose pictures are the largest
-        learner.learn(images, chosen, Place(epoch=last, batch=0, step=0, group=1, last_of_group=True))
+        learner.learn(batch, Place(epoch=last, batch=0, step=0, group=1, last_of_group=True))
 
-    return step, len(chosen)
+    return step, len(batch.rows)
 
 
 def _runs_out_of_memory(device: torch.device) -> bool:

@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foldline.core.own_code import is_own
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
 from foldline.engine.machine.memory import more_parts
-from foldline.engine.machine.precision import set_batch_norm
+from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
-from foldline.images.batches import denormalise, normalise
+from foldline.images.batches import TrainingBatch
 from foldline.images.mix import mix
+from foldline.images.normalise import Normaliser
 from foldline.images.resize import shrink, side_at
+
+RESIDENT = 2**30  # bytes of labels or metadata that are kept on a GPU; more stay on the host
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Learner:
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
         self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
-        self.group: list[tuple[Tensor, NDArray[np.int64], Place]] = []  # the batches since the last step
+        self.group: list[tuple[TrainingBatch, Place]] = []  # the batches since the last step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
-        self.truth = target_tensor(job.train.truth, job)
-        self.metadata = None if job.train.metadata is None else torch.from_numpy(job.train.metadata)
+        self.normaliser = Normaliser(job.preprocessing.mean, job.preprocessing.std, job.device, input_dtype(job))
+        self.truth = resident(target_tensor(job.train.truth, job), job.device)
+        metadata = job.train.metadata
+        self.metadata = None if metadata is None else resident(torch.from_numpy(metadata), job.device)
         self.teacher = None if job.teacher is None else job.teacher()
 
     def training_mode(self, step: int) -> None:
@@ -70,25 +74,30 @@ class Learner:
         set_batch_norm(self.model, self.job.run.train.batch_norm)
         self._unfreeze(step)
 
-    def learn(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> Learnt:
+    def inputs(self, batch: TrainingBatch) -> tuple[Tensor, ...]:
+        """The batch's pictures, normalised, and its metadata where the network sees any."""
+        x = self.normaliser(batch.images)
+        return (x,) if self.metadata is None else (x, gathered(self.metadata, batch, self.job.device))
+
+    def learn(self, batch: TrainingBatch, place: Place) -> Learnt:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
-        self.group.append((images, rows, place))
+        self.group.append((batch, place))
         loss, right = self._backward_where_it_fits()
         updated = place.last_of_group and self._update(place.step)
         if place.last_of_group:
             self.group.clear()
-        return Learnt(loss, right, len(rows), updated)
+        return Learnt(loss, right, len(batch.rows), updated)
 
     def _backward_where_it_fits(self) -> tuple[Tensor, Tensor | None]:
         """The newest batch's loss and right rows; where memory is too small for it, its group is done in more parts."""
         todo = self.group[-1:]
         while True:
             try:
-                return [self._backward(*batch) for batch in todo][-1]
+                return [self._backward(*one) for one in todo][-1]
             except torch.OutOfMemoryError:
                 if not self.splits:
                     raise
-                self.parts = more_parts(self.parts, len(self.group[-1][1]))
+                self.parts = more_parts(self.parts, len(self.group[-1][0].rows))
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)
             self.optimizer.zero_grad(set_to_none=True)
@@ -96,17 +105,17 @@ class Learner:
                 torch.cuda.empty_cache()
             todo = self.group
 
-    def _backward(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor | None]:
+    def _backward(self, batch: TrainingBatch, place: Place) -> tuple[Tensor, Tensor | None]:
         """Adds the batch's gradients, part by part, each by its share of the rows; its loss and how many were right."""
         job = self.job
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
-        x, target = self._batch(images, rows, place)
-        metadata = () if self.metadata is None else (self.metadata[torch.from_numpy(rows)].to(job.device),)
-        size = -(-len(rows) // self.parts)
+        (x, *metadata), target = self._batch(batch, place)
+        rows = len(batch.rows)
+        size = -(-rows // self.parts)
         losses, rights = [], []
-        for first in range(0, len(rows), size):
+        for first in range(0, rows, size):
             part = slice(first, first + size)
-            share = len(rows[part]) / len(rows)
+            share = len(batch.rows[part]) / rows
             loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
             self.scaler.scale(loss * share / place.group).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach() * share)
@@ -122,25 +131,25 @@ class Learner:
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
-            shown = denormalise(x, job.preprocessing.mean, job.preprocessing.std)
+            shown = self.normaliser.undo(x)
             with job.precision.autocast(job.device):
-                teacher_logits = self.teacher.logits(shown, job.device, job.objective.activation)
+                teacher_logits = self.teacher.logits(shown, job.objective.activation)
             options = job.run.loss.teacher.options
             learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         return loss, self._right(logits.detach(), target)
 
-    def _batch(self, images: Tensor, rows: NDArray[np.int64], place: Place) -> tuple[Tensor, Tensor]:
-        """Normalised, shrunk and mixed pictures, and their targets; those of mixed ones are no class indices."""
+    def _batch(self, batch: TrainingBatch, place: Place) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Normalised, shrunk, mixed pictures with their metadata; their targets, which mixed are no class indices."""
         job, run = self.job, self.job.run
-        x = normalise(images, job.preprocessing.mean, job.preprocessing.std, job.device)
+        x, *metadata = self.inputs(batch)
         if run.data.grow_from < 1:
             side = side_at(place.epoch, run.train.epochs, run.data.grow_from, run.data.height_width)
             x = shrink(x, side)
-        target = self.truth[torch.from_numpy(rows)].to(job.device, non_blocking=True)
+        target = gathered(self.truth, batch, job.device)
         if place.epoch < run.train.epochs - run.augment.mix.options.get("off_epochs", 0):
-            return mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
-        return x, target
+            x, target = mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
+        return (x, *metadata), target
 
     def _right(self, logits: Tensor, target: Tensor) -> Tensor | None:
         if target.ndim != 1 or not self.job.task.single_label:
@@ -175,3 +184,22 @@ def _trained(groups: list[list[str]], frozen: list[str]) -> list[list[str]]:
     """The groups that have something to train, so that the first to learn is never one that is frozen for good."""
     kept = [[name for name in group if not name.startswith(tuple(frozen))] for group in groups]
     return [group for group in kept if group]
+
+
+def input_dtype(job: FoldJob) -> torch.dtype:
+    """The type of normalised pictures: that of autocast on a GPU where nothing but the network reads them."""
+    run = job.run
+    read = run.augment.mix.name != "none" or run.loss.teacher.name or run.data.grow_from < 1 or is_own(run.model.name)
+    return torch.float32 if read or job.device.type != "cuda" else DTYPES[job.precision.choice]
+
+
+def resident(table: Tensor, device: torch.device) -> Tensor:
+    """Labels or metadata of all training rows: where small on the device, so that no step waits for a copy of them."""
+    return table.to(device) if table.nbytes <= RESIDENT else table
+
+
+def gathered(table: Tensor, batch: TrainingBatch, device: torch.device) -> Tensor:
+    """The table's lines of the batch's rows, on the device."""
+    if table.device == batch.on_device.device:
+        return table[batch.on_device]
+    return table[torch.from_numpy(batch.rows)].to(device, non_blocking=True)

@@ -6,7 +6,7 @@ consistent", https://arxiv.org/abs/2106.05237).
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from foldline.core.errors import FoldlineError
 from foldline.engine.losses.activations import blocks_in, center_and_spread, kind_of
 from foldline.engine.losses.spec import Constant, Mean, Table
-from foldline.images.batches import normalise
+from foldline.images.normalise import Normaliser
 from foldline.models.architecture import Preprocessing
 
 
@@ -27,15 +27,21 @@ class Teacher:
     preprocessing: Preprocessing
     height_width: tuple[int, int]
     activation: str
+    device: torch.device
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """Brings pictures to where it stands."""
+        return Normaliser(self.preprocessing.mean, self.preprocessing.std, self.device)
 
     @torch.no_grad()
-    def logits(self, images: Tensor, device: torch.device, activation: str) -> Tensor:
+    def logits(self, images: Tensor, activation: str) -> Tensor:
         """[batch, outputs] for pictures [batch, channels, height, width] of any size, 0..255; mixed as the pupil's.
 
         Args:
             activation: the pupil's; where it scales numbers otherwise than the teacher's, these are its logits.
         """
-        x = normalise(images, self.preprocessing.mean, self.preprocessing.std, device)
+        x = self.normaliser(images)
         if tuple(x.shape[2:]) != self.height_width:
             x = F.interpolate(x, self.height_width, mode="bilinear", antialias=True, align_corners=False)
         logits = torch.stack([model(x).float() for model in self.models]).mean(0)

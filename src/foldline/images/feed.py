@@ -1,0 +1,102 @@
+"""From rows to batches on the device: who makes the pictures, where, and how they get there.
+
+One feed serves all epochs and folds of a command. The same rows give the same batches whatever the number of workers,
+how they were started, where the pictures lie, and where training was interrupted.
+"""
+
+from collections.abc import Iterator
+from itertools import tee
+from typing import Self
+
+import torch
+
+from foldline.core.progress import say
+from foldline.images.ahead import ahead
+from foldline.images.augment import Augmenter
+from foldline.images.batches import TrainingBatch, TrainingRows, rows_of
+from foldline.images.pictures import AugmentedPictures, Items
+from foldline.images.store import PictureStore
+from foldline.images.workers import WorkerPool, pictures_per_second, usable_cores, usable_workers, workers_for
+
+
+class Feed:
+    """Training pictures of one cache and one augmentation.
+
+    Args:
+        workers: the setting `data.workers`.
+        method: how worker processes start; None: as usual on this system.
+    """
+
+    def __init__(
+        self, store: PictureStore, augmenter: Augmenter, workers: int | str = 0, method: str | None = None
+    ) -> None:
+        self.store, self.augmenter, self.device = store, augmenter, store.device
+        self.pictures = AugmentedPictures(store.pixels, augmenter, store.file)
+        self.asked_for, self.method = workers, method
+        self.taken_per_second: float | None = None  # pictures that the network trains on, where that was measured
+        self.workers: int | None = None  # processes at work; None: it was not decided yet
+        self._largest_batch = 0  # for which there is shared memory
+        self._pool: WorkerPool | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    @property
+    def gathers(self) -> bool:
+        """Whether training takes the pictures from the device as they lie there."""
+        return self.store.resident is not None and self.augmenter.does_nothing
+
+    def training(self, rows: TrainingRows, epoch: int, batch_size: int, *, first: int = 0) -> Iterator[TrainingBatch]:
+        """The batches of one epoch from number `first` on; a last one that is not full is left out.
+
+        One iterator lives at a time: beginning another one drops what is left of the one before.
+        """
+        items = rows.items(epoch, batch_size, first)
+        if self.gathers:
+            yield from self._gathered(items)
+            return
+        made, named = tee(items)
+        pool = self._workers(rows, batch_size)
+        pictures = map(self.pictures.__getitems__, made) if pool is None else pool.batches(made)
+        labelled = (
+            (numbers, (x, torch.from_numpy(rows_of(numbers)))) for x, numbers in zip(pictures, named, strict=True)
+        )
+        for numbers, (images, on_device) in ahead(labelled, self.device):
+            yield TrainingBatch(images, rows_of(numbers), on_device)
+
+    def _gathered(self, items: Iterator[Items]) -> Iterator[TrainingBatch]:
+        labelled = ((numbers, (torch.from_numpy(numbers),)) for numbers in items)
+        for numbers, (there,) in ahead(labelled, self.device):
+            yield TrainingBatch(self.store.gather(there[:, 0].contiguous()), rows_of(numbers), there[:, 4].contiguous())
+
+    def _workers(self, rows: TrainingRows, batch_size: int) -> WorkerPool | None:
+        if self.workers is None:
+            self.workers = self.asked_for if isinstance(self.asked_for, int) else self._by_trial(rows)
+        if self.workers and batch_size > self._largest_batch:
+            self.workers = usable_workers(batch_size * self.store.bytes_each, self.workers)
+            self._largest_batch = batch_size
+            if not self.workers:
+                self.close()
+        if self.workers and self._pool is None:
+            self._pool = WorkerPool(self.pictures, self.workers, self.method)
+        return self._pool
+
+    def _by_trial(self, rows: TrainingRows) -> int:
+        """`auto`: none on a CPU, whose cores the network has, and none for pictures as they are."""
+        cores = usable_cores()
+        if self.device.type != "cuda" or self.augmenter.does_nothing or cores < 2:
+            return 0
+        made = pictures_per_second(self.pictures, next(rows.items(0, min(64, rows.rows_per_epoch))))
+        chosen = workers_for(made, self.taken_per_second, cores)
+        takes = "" if self.taken_per_second is None else f", the network takes {self.taken_per_second:.0f}"
+        say(f"data.workers: {chosen} of {cores} cores: one process makes {made:.0f} pictures/s{takes}")
+        return chosen

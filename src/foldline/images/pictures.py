@@ -1,0 +1,66 @@
+"""The pictures of a cache as workers need them: augmented, by position and key. Reads the cache's memory map."""
+
+from mmap import mmap
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foldline.images.augment import Augmenter
+
+Pixels = NDArray[np.uint8]
+Indices = NDArray[np.int64]
+Items = Annotated[Indices, "batch 6"]  # position in the cache, seed, fold, epoch, row, how often it came before
+
+
+class AugmentedPictures(Dataset[Tensor]):
+    """An item is always the same picture, whichever process makes it.
+
+    Args:
+        pixels: [images, height, width, channels] uint8, all images of the cache. They are never changed.
+        file: the `.npy` that holds them; None: found where they are a memory map.
+    """
+
+    def __init__(self, pixels: Pixels, augmenter: Augmenter, file: Path | None = None) -> None:
+        self.pixels, self.augmenter = pixels, augmenter
+        self.file = file or file_of(pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that is not forked: it opens the file by itself, since pickling would copy all pixels."""
+        return self.__dict__ if self.file is None else {**self.__dict__, "pixels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pixels = state["pixels"]
+        self.__dict__ = {**state, "pixels": np.load(state["file"], mmap_mode="r") if pixels is None else pixels}
+
+    def __getitem__(self, item: Indices) -> Tensor:
+        """One picture, as a batch of one."""
+        return self.__getitems__(item[None])
+
+    def __getitems__(self, items: Items) -> Tensor:
+        """[batch, channels, height, width] uint8, channels last; what a worker is asked for."""
+        images = np.asarray(self.pixels[items[:, 0]])
+        if not self.augmenter.does_nothing:
+            for i, key in enumerate(items[:, 1:].tolist()):
+                images[i] = self.augmenter(images[i], *picture_key(key))
+        return channels_last(images)
+
+
+def picture_key(numbers: list[int]) -> list[int]:
+    """What a picture is drawn by, from (seed, fold, epoch, row, repeat): a row that comes first has no repeat."""
+    return numbers if numbers[-1] else numbers[:-1]
+
+
+def channels_last(images: Pixels) -> Tensor:
+    """[batch, height, width, channels] -> [batch, channels, height, width] of the same memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def file_of(pixels: Pixels) -> Path | None:
+    """The file of a whole memory map; None for a part of one, and for what is no map."""
+    whole = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap)
+    return Path(str(pixels.filename)) if isinstance(pixels, np.memmap) and whole else None
