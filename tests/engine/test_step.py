@@ -24,11 +24,11 @@ CPU = torch.device("cpu")
 WAITS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "unique", "masked_select")
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations for whose result a host waits: `float(x)`, `if x`, `x[mask]` and the like."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -209,7 +209,12 @@ def test_a_network_that_dies_with_its_channels_last(
 
     monkeypatch.setattr(layout, "KNOWN", ())
     tried: list[Architecture] = []
-    monkeypatch.setattr(layout, "_survives", lambda architecture: bool(tried.append(architecture)))
+
+    def dies(architecture: Architecture) -> bool:
+        tried.append(architecture)
+        return False
+
+    monkeypatch.setattr(layout, "_survives", dies)
     project.prepare()
     for fold in ("0", "1"):
         assert project.run("train", "--fold", fold) == 0
@@ -219,7 +224,7 @@ def test_a_network_that_dies_with_its_channels_last(
     assert not architecture.channels_last
     seen: list[bool] = []
     model = build(architecture).eval()
-    model.conv_stem.register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous()))
+    model.get_submodule("conv_stem").register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous()))
     model(torch.zeros(2, 1, 32, 32).contiguous(memory_format=torch.channels_last))
     assert seen == [True]
 

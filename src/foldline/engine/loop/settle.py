@@ -16,12 +16,11 @@ from foldline.core.records.precision import StoredPrecision
 from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import describe, only_deterministic
-from foldline.engine.machine.memory import more_parts, room, used_memory
+from foldline.engine.machine.memory import Memory, more_parts
 from foldline.engine.machine.precision import choose_precision
 from foldline.engine.problem import FoldJob
 
 LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch
-SPARE = 0.9  # of the memory: another picture's kernels take some more
 Start = Callable[[], nn.Module]
 
 
@@ -90,33 +89,37 @@ def _largest(job: FoldJob, start: Start) -> int:
     """The largest batch that fits: 16 pictures, doubled while they do."""
     most = min(LARGEST_BATCH, max(len(job.train) // LEAST_STEPS, 1))
     size = min(16, most)
-    while size * 2 <= most and _fits(replace(job, batch_size=size * 2), start):
+    while size * 2 <= most and _fits(replace(job, batch_size=size * 2), start)[0]:
         size *= 2
-    say(f"  train.batch_size: auto takes {size} pictures{used_memory(job.device)}")
+    say(f"  train.batch_size: auto takes {size} pictures")
     return size
 
 
 def _that_fits(job: FoldJob, start: Start) -> FoldJob:
-    """The job in as many parts as it takes."""
+    """The job in as many parts as it takes, with a forecast of its memory."""
     while True:
-        if _fits(job, start):
-            say(f"  memory: {job.batch_size} pictures a batch{used_memory(job.device)}{_in_words(job.parts)}")
+        fits, memory = _fits(job, start)
+        if fits:
+            pictures = -(-job.batch_size // job.parts)
+            if memory is not None:
+                say(f"  memory: {pictures} pictures at a time take {memory.in_words(pictures)}")
             return job
         job = replace(job, parts=more_parts(job.parts, job.batch_size))
 
 
-def _fits(job: FoldJob, start: Start) -> bool:
-    """Whether two steps of a throw-away network fit, the first of which makes the optimizer's memory."""
+def _fits(job: FoldJob, start: Start) -> tuple[bool, Memory | None]:
+    """Whether two steps of a throw-away network fit, and what they took; the first makes the optimizer's memory."""
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(job.device)
     try:
-        step, _ = time_one_step(replace(job, on_parts=None), start())
+        step, _ = time_one_step(job, start())
         _deterministic(step, job)
         step()
     except torch.OutOfMemoryError:
-        return False
-    return job.device.type != "cuda" or torch.cuda.max_memory_reserved(job.device) <= SPARE * room(job.device)
+        return False, None
+    memory = Memory.of(job.device)
+    return memory is None or memory.fits, memory
 
 
 def _deterministic(step: Callable[[], None], job: FoldJob) -> None:
@@ -133,7 +136,3 @@ def _deterministic(step: Callable[[], None], job: FoldJob) -> None:
         only_deterministic(False)
         say(f"warning: equal seeds may not give equal bits on this device: {str(error).split('.')[0]}")
         step()
-
-
-def _in_words(parts: int) -> str:
-    return f", in {parts} parts" if parts > 1 else ""

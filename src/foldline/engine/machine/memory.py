@@ -1,9 +1,13 @@
 """A device's own memory: how much there is, and what to do where a batch does not fit. The CPU's is the system's."""
 
+from dataclasses import dataclass
+
 import torch
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+
+SPARE = 0.9  # of the memory is used
 
 
 def room(device: torch.device) -> int:
@@ -12,11 +16,45 @@ def room(device: torch.device) -> int:
     return int(free + torch.cuda.memory_reserved(device))
 
 
-def used_memory(device: torch.device) -> str:
-    """The most that was in use, in words; nothing where the memory is the system's."""
-    if device.type != "cuda":
-        return ""
-    return f" take {torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {room(device) / 2**30:.1f} GiB"
+@dataclass(frozen=True)
+class Memory:
+    """What a training step took of a device's own memory, in bytes.
+
+    Attributes:
+        kept: of weights, optimizer and all else that stays between two steps.
+        most: at the step's fullest moment, which is what a batch's activations need beside it.
+    """
+
+    kept: int
+    most: int
+    room: int
+
+    @classmethod
+    def of(cls, device: torch.device) -> "Memory | None":
+        """Since the peak was last reset; None where the memory is the system's."""
+        if device.type != "cuda":
+            return None
+        kept, most = torch.cuda.memory_allocated(device), torch.cuda.max_memory_reserved(device)
+        return cls(kept, most, room(device))
+
+    @property
+    def fits(self) -> bool:
+        """Whether some is left for another picture's kernels."""
+        return self.most <= SPARE * self.room
+
+    def in_words(self, pictures: int) -> str:
+        """What so many pictures at a time took, and a forecast: how many would fit.
+
+        >>> Memory(kept=2**30, most=5 * 2**30, room=16 * 2**30).in_words(32)
+        '5.0 of 16.0 GiB, 1.0 of them for weights and optimizer; about 107 pictures at a time would fit'
+        """
+        each = max(self.most - self.kept, 1) / pictures
+        would = int((SPARE * self.room - self.kept) / each)
+        most, whole, kept = (value / 2**30 for value in (self.most, self.room, self.kept))
+        return (
+            f"{most:.1f} of {whole:.1f} GiB, {kept:.1f} of them for weights and optimizer; "
+            f"about {would} pictures at a time would fit"
+        )
 
 
 def more_parts(parts: int, batch_size: int) -> int:
