@@ -31,7 +31,7 @@ def folds_and_views(setting: Setting) -> None:
     def ours() -> None:
         found["foldline"] = torch.from_numpy(
             predict(
-                fast, job.feed.store, job.train, job.preprocessing, job.device, job.precision,
+                [[model] for model in fast], job.feed.store, job.train, job.preprocessing, job.device, job.precision,
                 views=NAMES, activation="softmax", batch_size=batch,
             )
         )  # fmt: skip
@@ -45,7 +45,7 @@ def folds_and_views(setting: Setting) -> None:
     for _ in range(1 if setting.small else 3):
         times["foldline"].append(seconds_of(ours, setting.device))
         times["bare"].append(seconds_of(theirs, setting.device))
-    apart = float((found["foldline"] - found["bare"].double()).abs().max())
+    apart = float((found["foldline"].double() - found["bare"].double()).abs().max())
     bound = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 2e-2}[job.precision.choice]
     what = f"{FOLDS} folds x {len(NAMES)} views of {name}, {side} px"
     setting.judge(f"{what}: probabilities", f"{apart:.1e} apart", f"≤ {bound:g}", apart <= bound)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -357,7 +358,8 @@ def test_folds_of_other_precisions_predict_in_their_own(ready: TinyProject) -> N
     _, run = resolve_run(ready.layout, "tiny", "first", "", [])
     metas = [FoldMeta.read(ready.fold(fold, "first") / "meta.json") for fold in range(3)]
     metas[0] = metas[0].changed(precision={"choice": "bf16"})
-    found = predict_run(ready.layout, "tiny", "first", run, metas, "cpu").fold_tests
+    found: list[pd.DataFrame] = []
+    predict_run(ready.layout, "tiny", "first", run, metas, "cpu", lambda _, table: found.append(table))
     same = [
         np.allclose(
             table["prob_bright"], read_parquet(ready.fold(fold, "first") / "test.parquet")["prob_bright"], atol=1e-6

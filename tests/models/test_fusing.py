@@ -1,16 +1,15 @@
 """Folding batch-norms changes the number of layers and not the logits."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from convolved import Odd, around, inputs, lived_in, twice, weights_elsewhere
 from foldline.models import fusing
 from foldline.models.architecture import Architecture
-from foldline.models.backbone import build
 from foldline.models.fusing import fuse
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -18,25 +17,6 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def norms(model: nn.Module) -> int:
     return sum(isinstance(part, nn.BatchNorm2d) for part in model.modules())
-
-
-def lived_in(made: Architecture) -> nn.Module:
-    """A network whose batch-norms have statistics and weights as after training."""
-    torch.manual_seed(0)
-    model = build(made)
-    with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
-                part.running_mean.normal_(std=0.3)
-                part.running_var.uniform_(0.5, 2)
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.normal_(std=0.1)
-    return model
-
-
-def inputs(made: Architecture) -> tuple[Tensor, ...]:
-    beside = (torch.rand(3, made.metadata_features),) if made.metadata_features else ()
-    return (torch.randn(3, made.channels, made.height, made.width), *beside)
 
 
 @torch.no_grad()
@@ -88,34 +68,8 @@ def test_the_network_is_left_alone() -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-class Odd(nn.Module):
-    """A convolution and a batch-norm that must not be folded, or not simply."""
-
-    def __init__(self, way: Callable[["Odd", Tensor], Tensor]) -> None:
-        super().__init__()
-        self.conv, self.bn, self.way = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), way
-        assert self.bn.running_var is not None
-        self.bn.running_var.fill_(4.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.way(self, x)
-
-
-def _around(model: Odd, x: Tensor) -> Tensor:
-    output = model.conv(x)
-    return model.bn(output) + output  # type: ignore[no-any-return]
-
-
-def _twice(model: Odd, x: Tensor) -> Tensor:
-    return model.bn(model.conv(model.bn(model.conv(x))))  # type: ignore[no-any-return]
-
-
-def _weights_elsewhere(model: Odd, x: Tensor) -> Tensor:
-    return model.bn(model.conv(x)) + model.conv.weight.sum()  # type: ignore[no-any-return]
-
-
 @torch.no_grad()
-@pytest.mark.parametrize("way", [_around, _twice, _weights_elsewhere])
+@pytest.mark.parametrize("way", [around, twice, weights_elsewhere])
 def test_falls_back(way: Any) -> None:
     made, model = Architecture("odd", 1, 3, 8, 8), Odd(way)
     fused = fuse(model, made)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,16 @@ from foldline.core.tables import read_parquet, require_unique, write_parquet
 from foldline.core.task import Task
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
+AT_A_TIME = 4_000_000  # numbers that are checked together, in float64: 32 MB
 
 
 def predictions_table(
-    rows: pd.DataFrame, values: NDArray[np.float64], task: Task, outputs: Sequence[str], *, keep: Sequence[str] = ()
+    rows: pd.DataFrame,
+    values: NDArray[np.floating[Any]],
+    task: Task,
+    outputs: Sequence[str],
+    *,
+    keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """`row_id`, the columns `keep` of `rows`, and one float32 column for each output.
 
@@ -25,7 +32,7 @@ def predictions_table(
     """
     columns = task.prediction_columns(outputs)
     table = rows[["row_id", *keep]].reset_index(drop=True)
-    return pd.concat([table, pd.DataFrame(values.astype(np.float32), columns=columns)], axis=1)
+    return pd.concat([table, pd.DataFrame(values.astype(np.float32, copy=False), columns=columns, copy=False)], axis=1)
 
 
 def check_predictions(
@@ -41,11 +48,19 @@ def check_predictions(
     odd = sorted(set(table["row_id"]) ^ set(ids))
     if odd:
         raise FoldlineError(f"{len(odd)} ids are missing or unknown: {first_few(odd)}", where=where)
-    values = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
+    columns = task.prediction_columns(outputs)
+    some = max(1, AT_A_TIME // max(len(columns), 1))
+    for start in range(0, len(table), some):
+        _check_values(table.iloc[start : start + some], columns, task.of(outputs), where=where, sums=sums)
+
+
+def _check_values(table: pd.DataFrame, columns: list[str], task: Task, *, where: str, sums: bool) -> None:
+    """`check_predictions` of some rows' numbers."""
+    values = table[columns].to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()
         raise FoldlineError(f"{len(bad)} rows hold no finite number: {first_few(bad)}", where=where)
-    for block in task.of(outputs).blocks if sums else ():
+    for block in task.blocks if sums else ():
         if not block.task.exclusive:
             continue
         total = values[:, block.columns].sum(axis=1)

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.processes import is_gone, owner
 
+GROUP_BYTES = 64e6  # of a Parquet table, that are turned into its format together
+
 
 @contextmanager
 def atomic_path(path: Path, *, former: Path | None = None) -> Iterator[Path]:
@@ -261,9 +263,20 @@ def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") ->
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Writes a table as Parquet without an index, atomically."""
+    """Writes a table as Parquet without an index, atomically; a large one in groups of rows, one after the other."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = max(1, int(GROUP_BYTES * len(frame) / max(frame.memory_usage(index=False).sum(), 1)))
     with atomic_path(path) as temporary:
-        frame.to_parquet(temporary, index=False)
+        if rows >= len(frame):
+            frame.to_parquet(temporary, index=False)
+            return
+        schema = pyarrow.Schema.from_pandas(frame, preserve_index=False)
+        with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+            for start in range(0, len(frame), rows):
+                part = frame.iloc[start : start + rows]
+                writer.write_table(pyarrow.Table.from_pandas(part, schema, preserve_index=False))
 
 
 def require_file(path: Path, *, next: str = "") -> None:

@@ -12,8 +12,11 @@ from foldline.engine.problem import FoldJob, target_tensor
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 
-def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], Array]:
+def evaluate(job: FoldJob, model: nn.Module, *, start: bool = False) -> tuple[dict[str, float | None], Array]:
     """By one view: the log's columns valid_loss, score, valid_<metric> and accuracy_<class>; and the predictions.
+
+    Args:
+        start: the network is the fold's start: where a probe's features say what it predicts, it is not run.
 
     Raises:
         NotFiniteError: the last steps made the weights useless; going on would only waste the night.
@@ -21,10 +24,8 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
     Returns:
         The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
     """
-    logits = predict(
-        [model], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
-        views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
-    )[0]  # fmt: skip
+    known = _start_logits(job) if start else {}
+    logits = known["identity"] if "identity" in known else _logits(job, model)
     if not np.isfinite(logits).all():
         odd = int((~np.isfinite(logits)).any(axis=1).sum())
         where = f"fold {job.fold}, its validation rows"
@@ -41,6 +42,31 @@ def evaluate(job: FoldJob, model: nn.Module) -> tuple[dict[str, float | None], A
             named = zip(job.outputs[block.columns], accuracy, strict=True)
             row |= {f"accuracy_{name}": _defined(value) for name, value in named}
     return row, predictions
+
+
+def _logits(job: FoldJob, model: nn.Module) -> Array:
+    """[rows, logits] of the validation rows by the network."""
+    predicted = predict(
+        [[model]], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
+        views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
+    )  # fmt: skip
+    logits: Array = predicted[0].astype(np.float64)
+    return logits
+
+
+def _start_logits(job: FoldJob) -> dict[str, Array]:
+    """What the start says of the validation rows, by view, where the network too computes as the probe did, in fp32."""
+    return job.start_logits if job.precision.choice == "fp32" else {}
+
+
+def start_predictions(job: FoldJob) -> Array | None:
+    """[rows, outputs] what the start predicts of the validation rows in all views; None: only the network tells."""
+    known, views = _start_logits(job), job.run.predict.views
+    if not known.keys() >= set(views):
+        return None
+    parts = [activate(torch.from_numpy(known[view]), job.objective.activation) for view in views]
+    mean: Array = torch.stack(parts).mean(0).numpy()
+    return mean
 
 
 def nothing_loss(job: FoldJob) -> float:

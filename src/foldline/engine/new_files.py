@@ -50,12 +50,11 @@ def predict_files(
     height, width = first.height_width
     pixels = np.stack([resize(decode(Path(file), first.channels, first.intensity), height, width) for file in files])
     rows = RowArrays(np.arange(len(pixels)), np.empty(0))
-    each = [load_models(folder, meta, chosen) for folder, meta in zip(folders, metas, strict=True)]
-    models = [model for own in each for model in own]
-    activations = [meta.activation for own, meta in zip(each, metas, strict=True) for _ in own]
+    folds = [load_models(folder, meta, chosen) for folder, meta in zip(folders, metas, strict=True)]
     prob = predict(
-        models, PictureStore(pixels, chosen), rows, Preprocessing(first.mean, first.std, first.interpolation), chosen,
-        precision_of(first, chosen), views=first.views, activation=activations, batch_size=batch_size,
+        folds, PictureStore(pixels, chosen), rows, Preprocessing(first.mean, first.std, first.interpolation), chosen,
+        precision_of(first, chosen), views=first.views, activation=[meta.activation for meta in metas],
+        batch_size=batch_size,
     ).mean(axis=0)  # fmt: skip
     table = pd.DataFrame(prob, columns=first.task.prediction_columns(first.outputs))
     table.insert(0, "file", [str(file) for file in files])

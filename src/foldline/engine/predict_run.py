@@ -1,6 +1,6 @@
 """Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,49 +19,82 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.tables import read_parquet, sha256_files, sha256_json
-from foldline.core.task import Array
-from foldline.engine.infer import predict
+from foldline.engine.infer import Predictions, predict
 from foldline.engine.loop.checkpoint import State, load_state
 from foldline.engine.losses import Teacher, kind_of, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
+from foldline.engine.machine.memory import room
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem, RowArrays, open_problem
+from foldline.images.store import free_memory
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import build, state_sha256
 from foldline.models.fusing import fuse
 from foldline.models.metadata import Encoding
 from foldline.models.weights import read_state
 
+SHARE = 0.25  # of the memory that is free: what predictions of all folds, or their networks on a GPU, may take of it
+
+WriteTest = Callable[[FoldMeta, pd.DataFrame], None]
+
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The OOF table, the test table, each fold's own test table, the device in words, pictures that cannot be read."""
+    """The OOF table, the test table, the device in words, pictures that cannot be read."""
 
     oof: pd.DataFrame
     test: pd.DataFrame
-    fold_tests: list[pd.DataFrame]
     device: str
     left_out: list[str]
 
 
 def predict_run(
-    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str
+    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str, write_test: WriteTest
 ) -> RunPredictions:
     """Predictions of the rows of the trained folds, and of the test rows by all of them.
 
+    All folds' networks see a picture one after the other where their predictions, and on a GPU they themselves, take
+    little of the free memory; else the folds go one by one, and the pictures are read once for each.
+
     Args:
         metas: the content of each trained fold's `meta.json`.
+        write_test: takes each fold's own test table as soon as it is there.
     """
     device = pick_device(device_name)
     prepare_device(device)
     problem = open_problem(layout, comp, run, device)
-    models = [load_models(layout.fold(comp, name, meta.fold), meta, device) for meta in metas]
-    oof = pd.concat([_oof_part(problem, name, meta, own) for meta, own in zip(metas, models, strict=True)])
-    tests = _test_values(problem, metas, models)
-    tables = [_test_table(problem, values) for values in tests]
-    return RunPredictions(
-        oof, _test_table(problem, tests.mean(axis=0)), tables, describe(device), sorted(problem.cache.bad)
-    )
+    rows, total = len(problem.folds.test), np.zeros((), dtype=np.float32)
+    oof = []
+    for some in _one_after_the_other(problem, name, metas):
+        models = [load_models(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
+        oof += [_oof_part(problem, name, meta, own) for meta, own in zip(some, models, strict=True)]
+        values = _test_values(problem, some, models)
+        for meta, own in zip(some, values, strict=True):
+            write_test(meta, _test_table(problem, own))
+            total = own.copy() if not total.ndim else np.add(total, own, out=total)
+    total /= np.float32(len(metas))
+    assert len(total) == rows
+    left_out = sorted(problem.cache.bad)
+    return RunPredictions(pd.concat(oof), _test_table(problem, total), describe(device), left_out)
+
+
+def _one_after_the_other(problem: Problem, name: str, metas: list[FoldMeta]) -> list[list[FoldMeta]]:
+    """The folds whose networks predict the test rows together; says where they go one by one."""
+    rows, outputs, device = len(problem.folds.test), len(problem.folds.outputs), problem.device
+    needed = {"memory": len(metas) * rows * outputs * 4}
+    free = {"memory": free_memory() or needed["memory"] / SHARE}
+    if device.type == "cuda":
+        folders = [(problem.layout.fold(problem.comp, name, meta.fold), meta.weights) for meta in metas]
+        needed["GPU's memory"] = sum((folder / file).stat().st_size for folder, files in folders for file in files)
+        free["GPU's memory"] = room(device)
+    for what, size in needed.items():
+        if len(metas) > 1 and size > SHARE * free[what]:
+            say(
+                f"the folds predict one after the other: together they take {size / 2**30:.1f} GiB, and of the "
+                f"{free[what] / 2**30:.1f} GiB of {what} that are free they may have a quarter"
+            )
+            return [[meta] for meta in metas]
+    return [metas]
 
 
 def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.Module]:
@@ -134,23 +167,20 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     return meta
 
 
-def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]]) -> Array:
+def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]]) -> Predictions:
     """[folds, rows, outputs] what each fold says of the test rows: the mean over its networks."""
-    shape = (len(models), len(problem.folds.test), len(problem.folds.outputs))
-    if not shape[1]:
-        return np.zeros(shape)
-    first = metas[0]
+    if not len(problem.folds.test):
+        return np.zeros((len(models), 0, len(problem.folds.outputs)), dtype=np.float32)
     precisions = {precision_of(meta, problem.device).choice for meta in metas}
-    if first.metadata is not None or len(precisions) > 1:  # each fold has its own means and words
+    if metas[0].metadata is not None or len(precisions) > 1:  # each fold has its own means and words
         own_rows = [problem.test_rows(_encoding(meta)) for meta in metas]
-        titles = [f"test rows, fold {meta.fold}" for meta in metas]
-        parts = zip(metas, models, own_rows, titles, strict=True)
-        return np.stack([_predict(problem, *part).mean(axis=0) for part in parts])
-    flat = [model for own in models for model in own]
-    activations = [meta.activation for meta, own in zip(metas, models, strict=True) for _ in own]
-    prob = _predict(problem, first, flat, problem.test_rows(None), "test rows, all folds", activations)
-    mean: Array = prob.reshape(shape[0], -1, *shape[1:]).mean(axis=1)
-    return mean
+        parts = [
+            _predict(problem, [meta], [own], rows, f"test rows, fold {meta.fold}")
+            for meta, own, rows in zip(metas, models, own_rows, strict=True)
+        ]
+        return np.concatenate(parts)
+    which = "all folds" if len(metas) > 1 else f"fold {metas[0].fold}"
+    return _predict(problem, metas, models, problem.test_rows(None), f"test rows, {which}")
 
 
 def _encoding(meta: FoldMeta) -> Encoding | None:
@@ -158,7 +188,7 @@ def _encoding(meta: FoldMeta) -> Encoding | None:
     return None if meta.metadata is None else Encoding.from_json(meta.metadata)
 
 
-def _test_table(problem: Problem, values: Array) -> pd.DataFrame:
+def _test_table(problem: Problem, values: Predictions) -> pd.DataFrame:
     folds = problem.folds
     keep = [column for column in ("entity",) if column in folds.test.columns]
     return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
@@ -179,11 +209,10 @@ def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Modul
                 where=str(stored),
                 next=FoldMeta.made_by,
             )
-        prob = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float64)
+        prob = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float32)
     else:
-        prob = _predict(
-            problem, meta, models, problem.valid_rows(fold, _encoding(meta)), f"validation rows of fold {fold}"
-        ).mean(axis=0)
+        rows = problem.valid_rows(fold, _encoding(meta))
+        (prob,) = _predict(problem, [meta], [models], rows, f"validation rows of fold {fold}")
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
         frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
@@ -200,18 +229,14 @@ def _is_whole(path: Path, meta: FoldMeta) -> bool:
 
 
 def _predict(
-    problem: Problem,
-    meta: FoldMeta,
-    models: list[nn.Module],
-    rows: RowArrays,
-    title: str,
-    activations: list[str] | None = None,
-) -> Array:
-    """[models, rows, outputs] each model's predictions; `activations`: of each, where they are of several folds."""
+    problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]], rows: RowArrays, title: str
+) -> Predictions:
+    """[folds, rows, outputs] each fold's predictions; the folds differ in weights, and in how numbers are scaled."""
+    first = metas[0]
     return predict(
-        models, problem.pictures, rows, Preprocessing(meta.mean, meta.std, meta.interpolation),
-        problem.device, precision_of(meta, problem.device), views=problem.run.predict.views,
-        activation=activations or meta.activation, batch_size=problem.run.predict.batch_size, title=title,
+        models, problem.pictures, rows, Preprocessing(first.mean, first.std, first.interpolation),
+        problem.device, precision_of(first, problem.device), views=problem.run.predict.views,
+        activation=[meta.activation for meta in metas], batch_size=problem.run.predict.batch_size, title=title,
     )  # fmt: skip
 
 

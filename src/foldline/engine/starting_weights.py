@@ -21,6 +21,7 @@ from foldline.core.records.same import differences, require_same
 from foldline.core.records.seal import Seal
 from foldline.core.run import Probe, usual_batch
 from foldline.core.tables import atomic_path, save_array, sha256_file, sha256_json
+from foldline.core.task import Array
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
@@ -34,6 +35,7 @@ from foldline.models.backbone import (
     set_checkpointing,
     state_sha256,
 )
+from foldline.models.fusing import fold_frozen, fuse
 from foldline.models.heads import classifier_name
 from foldline.models.licences import licence_note
 from foldline.models.probe import Features, FittedHead, fit_head, frozen_features, start_classifier
@@ -75,7 +77,19 @@ class StartingWeights:
             start_classifier(model, self._head(problem, fold))
         if run.model.checkpointing:
             set_checkpointing(model)
-        return model.to(problem.device)
+        model = model.to(problem.device)
+        if run.train.batch_norm == "frozen":
+            fold_frozen(model, problem.architecture)
+        return model
+
+    def valid_logits(self, problem: Problem, fold: int) -> dict[str, Array]:
+        """[rows, outputs] what the fold's start says of its validation rows, by view, as far as the probe's features
+        tell; nothing without a probe."""
+        if self.features is None:
+            return {}
+        head, rows = self._head(problem, fold), problem.own(fold, train=False)
+        views = problem.run.train.probe.views if problem.run.train.probe is not None else []
+        return {view: self.features[i, rows] @ head.weight.T + head.bias for i, view in enumerate(views)}
 
     def _head(self, problem: Problem, fold: int) -> FittedHead:
         """The probe of the fold's training rows, fitted once; where a constant is better, that is said."""
@@ -280,12 +294,13 @@ def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, 
     ]  # fmt: skip
     path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
     if Seal.of(path) is None:
-        model.to(problem.device)
+        on_cpu = problem.device.type == "cpu"
+        body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
         rows = len(positions)
         batches = problem.pictures.batches(positions, FEATURE_BATCH)
         with Progress() as progress:
             watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            features = frozen_features(model, watched, rows, probe.views, preprocessing, problem.device)
+            features = frozen_features(body, watched, rows, probe.views, preprocessing, problem.device)
         with atomic_path(path) as temporary:
             save_array(temporary, features)
         Seal.put(path)

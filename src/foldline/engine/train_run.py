@@ -21,7 +21,7 @@ from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecis
 from foldline.core.run import Run, usual_batch
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
 from foldline.core.tables import sha256_files, write_parquet
-from foldline.engine.evaluate import nothing_loss
+from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
@@ -84,6 +84,7 @@ def _train_fold(
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
     job = settle(job, lambda: start.for_fold(problem, fold), folder.parent / "precision.json")
+    job = replace(job, start_logits=start.valid_logits(problem, fold))
     fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
     _write_fold(problem, start, name, job, fitted)
 
@@ -152,16 +153,22 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
-    """What the kept weights predict of the validation rows, in all views: this fold's part of the OOF."""
+    """What the kept weights predict of the validation rows, in all views: this fold's part of the OOF.
+
+    Args:
+        members: the trained network's, and the start's where that is kept.
+    """
+    start = start_predictions(job) if len(members) > 1 else None
     models = []
-    for weights in members:
+    for weights in members[: len(members) if start is None else 1]:
         model = build(problem.architecture).to(job.device)
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
-    prob = predict(
-        models, job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
+    (prob,) = predict(
+        [models], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
         views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
-    ).mean(axis=0)  # fmt: skip
+    )  # fmt: skip
+    prob = prob if start is None else (prob + start) / 2
     write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, prob, job.task, job.outputs))
 
 

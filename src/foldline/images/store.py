@@ -117,7 +117,7 @@ def _require_gpu(pixels: Pixels, device: torch.device) -> None:
 
 
 def _in_memory(pixels: Pixels) -> Pixels:
-    free = _free_memory()
+    free = free_memory()
     if free is not None and pixels.nbytes > free:
         raise FoldlineError(
             f"the decoded pictures take {_megabytes(pixels)} and {free / 1e6:.0f} MB of memory are free",
@@ -133,7 +133,7 @@ def _free_on(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes that can be had without swapping; None where the system does not say."""
     path = Path("/proc/meminfo")
     if not path.is_file():

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_HALF = (torch.bfloat16, torch.float16)
+
 
 def keep_classifier_exact(model: nn.Module) -> None:
     """Lets the layer that gives the logits (of some networks two) take and give float32."""
@@ -25,7 +27,7 @@ def _in_float32(kind: type[nn.Module]) -> type[nn.Module]:
 
     def forward(self: nn.Module, x: Tensor, *args: Any, **options: Any) -> Any:
         with torch.autocast(x.device.type, enabled=False):
-            return kind.forward(self, x.float(), *args, **options)
+            return kind.forward(self, x.float() if x.dtype in _HALF else x, *args, **options)
 
     names = {"forward": forward, "computes_in_float32": True, "__doc__": kind.__doc__, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), names)

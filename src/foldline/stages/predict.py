@@ -26,6 +26,8 @@ from foldline.scoring.diverged import Outcome, apart
 from foldline.scoring.metrics import metric_for
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foldline.engine.predict_run import RunPredictions
 
 
@@ -54,11 +56,13 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         return
     from foldline.engine.predict_run import predict_run
 
-    start = time.monotonic()
-    predictions = predict_run(layout, comp, name, choices, metas, device)
-    path.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
-    for file, table in zip(fold_tests, predictions.fold_tests, strict=True):
+    def write_test(meta: FoldMeta, table: "pd.DataFrame") -> None:
+        path.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
+        file = layout.fold(comp, name, meta.fold) / "test.parquet"
         write_predictions(file, table, folds.task, folds.outputs, ids=folds.test["row_id"])
+
+    start = time.monotonic()
+    predictions = predict_run(layout, comp, name, choices, metas, device, write_test)
     _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, predictions, time.monotonic() - start)
 
 

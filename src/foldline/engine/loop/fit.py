@@ -246,7 +246,7 @@ class _Training:
             job.on_epoch(job.fold, number, _score(row))
 
     def _validate(self, number: int) -> LogRow:
-        columns, predictions = evaluate(self.job, self.averages.predicting(number))
+        columns, predictions = evaluate(self.job, self.averages.predicting(number), start=number == 0)
         table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
         write_parquet(self.job.folder / "latest.parquet", table)
         return columns

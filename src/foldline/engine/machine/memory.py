@@ -66,7 +66,7 @@ def more_parts(parts: int, batch_size: int) -> int:
     if parts >= batch_size:
         raise FoldlineError(
             "not even one picture fits into the device's memory",
-            where="train.batch_size, data.image_size",
+            where="train.batch_size or predict.batch_size, data.image_size",
             next="take smaller pictures or a smaller backbone, set model.checkpointing=true, or end other programs",
         )
     parts = min(2 * parts, batch_size)

@@ -21,6 +21,10 @@ from foldline.core.records.precision import StoredPrecision
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _HALF = ("bf16", "fp16")
 _TIMED_STEPS = 5
+_CLEAR_STEPS, _CLEARLY = (
+    2,
+    0.75,
+)  # steps, after which so small a share of a gain that is worth it is clear, and its inverse
 _WORTH_IT = 1.15  # a smaller gain is within the noise of the measurement, and fp32 is the more exact
 
 MakeStep = Callable[["Precision"], tuple[Callable[[], None], int]]
@@ -91,16 +95,20 @@ def choose_precision(
 
 
 def _measure(device_name: str, make_step: MakeStep) -> Precision:
-    """Times both in turn and takes the best of each, since a shared machine only ever makes a step slower."""
+    """Times both in turn and takes the best of each, since a shared machine only ever makes a step slower; fewer steps
+    where the answer is clear."""
     steps = {name: make_step(Precision(name, device_name, {})) for name in ("fp32", "bf16")}
     for step, _ in steps.values():
         step()  # the first one allocates memory and picks kernels
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(_TIMED_STEPS):
+    for number in range(_TIMED_STEPS):
         for name, (step, _) in steps.items():
             start = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - start)
+        gain = min(seconds["fp32"]) / min(seconds["bf16"]) / _WORTH_IT
+        if number + 1 >= _CLEAR_STEPS and not _CLEARLY < gain < 1 / _CLEARLY:
+            break
     speeds = {name: round(images / min(seconds[name]), 1) for name, (_, images) in steps.items()}
     choice = "bf16" if speeds["bf16"] > _WORTH_IT * speeds["fp32"] else "fp32"
     say(f"precision: {choice}, by images/s of a training step: {speeds}")
