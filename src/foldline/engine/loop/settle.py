@@ -47,6 +47,8 @@ def settle(job: FoldJob, start: Start, path: Path) -> FoldJob:
         if job.run.train.batch_size == "auto" and (known is None or not known.batch_size):
             job = replace(job, batch_size=_largest(job, start))
         job = _that_fits(job, start)
+    elif job.run.train.batch_size == "auto" and known is None:
+        say(f"  train.batch_size: auto is {job.batch_size} where memory is the system's")
     if job.run.train.batch_size == "auto":
         job.made_from["batch_size"] = job.batch_size
     if job.run.train.batch_size == "auto" or job.parts != parts:
