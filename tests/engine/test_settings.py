@@ -34,6 +34,7 @@ model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 | data.grow_from=0.5
 | augment.recipe=light
 augment.recipe=light | augment.strength=2
+augment.recipe=light | augment.engine=torch
 | augment.transforms=[HorizontalFlip]
 | augment.erasing=0.5
 | augment.mix.name=mixup
@@ -92,7 +93,7 @@ train.epochs=4 optim.lr=3e-2 | train.select=best
 # settings that are tested where they act: prediction, files, speed, several runs
 ELSEWHERE = {
     "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
-    "data.workers", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
+    "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
     "loss.teacher.options", "train.folds", "train.patience", "train.keep_start", "train.checkpoint_minutes",
     "train.validate_every", "predict.views", "predict.batch_size", "metrics", "sampling.function",
 }  # fmt: skip

@@ -196,7 +196,7 @@ def test_a_repeated_row_is_another_picture() -> None:
 def test_pictures_that_the_device_gathers_are_the_same(sampling: Sampling) -> None:
     store = PictureStore(pixels(), CPU, copied(pixels(), CPU))
     feed = Feed(store, Augmenter(Augment(recipe="none"), (8, 8), 3))
-    assert feed.gathers
+    assert feed.batched is not None
     rows = rows_of(sampling=sampling)
     gathered = list(feed.training(rows, 1, 3, first=1))
     assert same(gathered, list(feed_of(Augment(recipe="none")).training(rows, 1, 3, first=1)))

@@ -104,6 +104,11 @@ class Augment(Strict):
         "result must have the picture's size",
     )
     erasing: float = Field(0.0, ge=0, le=1, description="the share of pictures of which a random patch is erased")
+    engine: Literal["albumentations", "torch"] = Field(
+        "albumentations",
+        description="albumentations: picture by picture, on the CPU; torch: whole batches where the network is, for "
+        "recipes of flips, moves, light and colour: the same draws, pixels that differ by a few gray levels",
+    )
     mix: Mix = Field(default_factory=Mix)
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ from foldline.engine.losses import Objective, Teacher, as_logits, build_objectiv
 from foldline.engine.machine.precision import Precision
 from foldline.images.augment import Augmenter
 from foldline.images.cache import ImageCache, open_cache
-from foldline.images.feed import Feed
+from foldline.images.feed import Feed, gathers
 from foldline.images.mix import require_mixable
 from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
@@ -81,8 +81,8 @@ class Problem:
     @cached_property
     def pictures(self) -> PictureStore:
         """The decoded pictures, where the run wants them."""
-        gathers = self.augmenter.does_nothing
-        return open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=gathers)
+        where = self.run.data.cache
+        return open_store(self.cache.pixels, self.device, where, gathers=gathers(self.augmenter))
 
     @cached_property
     def feed(self) -> Feed:

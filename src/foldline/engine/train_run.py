@@ -130,7 +130,7 @@ def require_trainable(problem: Problem, fold: int) -> None:
         require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
     if run.loss.teacher.name:
         teacher_meta(problem, fold)
-    _ = problem.augmenter  # transforms that cannot work are refused here
+    _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
     truth = problem.truth[problem.own(fold, train=True)]
     rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 

@@ -46,7 +46,7 @@ class Augmenter:
         self.where = WHERE if settings.transforms is not None else "augment.recipe"
         self.picture = None if by_name else _picture_function(settings)
         if self.picture is None:
-            transforms = _transforms(settings, height_width, channels)
+            transforms = transforms_of(settings, height_width, channels)
             self.flips = _only_flips(transforms)
             self.compose = None if self.flips is not None else _compose(transforms)
         if not by_name and self.flips is None:
@@ -74,11 +74,12 @@ class Augmenter:
             return flip(image, self.flips, seed)
         if self.picture is not None:
             return _same_kind(self.picture(image.copy(), np.random.default_rng(seed)), image, self.where)
-        _set_state(self.compose, seed)
+        set_state(self.compose, seed)
         return _same_kind(self.compose(image=image)["image"], image, self.where)
 
 
-def _transforms(settings: Augment, height_width: tuple[int, int], channels: int | None) -> list[Any]:
+def transforms_of(settings: Augment, height_width: tuple[int, int], channels: int | None) -> list[Any]:
+    """A new list of the albumentations that a recipe or the user's list names."""
     if settings.transforms is not None:
         return build_transforms(settings.transforms)
     arguments = settings.strength, height_width, channels
@@ -117,9 +118,12 @@ def _compose(transforms: list[Any]) -> Any:
     return alb.Compose(transforms)
 
 
-def _set_state(compose: Any, seed: int) -> None:
-    """One generator for all transforms. `set_random_seed` would give each its own of the same seed, so that their
-    first draws fall together: two flips both done or neither."""
+def set_state(compose: Any, seed: int) -> None:
+    """Sets what a composition draws by.
+
+    It is one generator for all transforms. `set_random_seed` would give each its own of the same seed, so that their
+    first draws fall together: two flips both done or neither.
+    """
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
 
 
@@ -157,22 +161,36 @@ def erase(image: Pixels, probability: float, *key: int) -> Pixels:
 
     Args:
         image: [height, width, channels] uint8; it is not changed.
-        probability: the share of keys for which something is erased. The patch has 2 to 33 % of the picture's area
-            and a side ratio of 0.3 to 3.3, less where it would not fit.
+        probability: the share of keys for which something is erased.
         key: equal keys give equal pictures.
+    """
+    drawn = erasing_patch((image.shape[0], image.shape[1], image.shape[2]), probability, *key)
+    if drawn is None:
+        return image
+    top, left, noise = drawn
+    result = image.copy()
+    result[top : top + noise.shape[0], left : left + noise.shape[1]] = noise
+    return result
+
+
+def erasing_patch(shape: tuple[int, int, int], probability: float, *key: int) -> tuple[int, int, Pixels] | None:
+    """(top, left, noise [height, width, channels]) of the patch of a picture that is erased; None for no patch.
+
+    It has 2 to 33 % of the picture's area and a side ratio of 0.3 to 3.3, less where it would not fit.
+
+    Args:
+        shape: [height, width, channels] of the picture.
     """
     rng = np.random.default_rng(key_seed(*key, ERASING))
     if rng.random() >= probability:
-        return image
-    height, width = image.shape[:2]
+        return None
+    height, width, channels = shape
     area = rng.uniform(0.02, 0.33) * height * width
     ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
     h = int(np.clip(round(float(np.sqrt(area * ratio))), 1, height))
     w = int(np.clip(round(float(np.sqrt(area / ratio))), 1, width))
     top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
-    result = image.copy()
-    result[top : top + h, left : left + w] = rng.integers(0, 256, (h, w, image.shape[2]), dtype=np.uint8)
-    return result
+    return top, left, rng.integers(0, 256, (h, w, channels), dtype=np.uint8)
 
 
 def _same_kind(result: Any, image: Pixels, where: str) -> Pixels:
@@ -210,7 +228,7 @@ def _try(augmenter: Augmenter, shape: tuple[int, int, int]) -> None:
 
 def _forced(augmenter: Augmenter, image: Pixels, seed: int) -> Pixels:
     """The picture after every transform of the list, whatever its probability."""
-    _set_state(augmenter.compose, seed)
+    set_state(augmenter.compose, seed)
     result = image
     for transform in augmenter.compose.transforms:
         result = transform(force_apply=True, image=result)["image"]

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from itertools import tee
 from typing import Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from foldline.core.progress import say
 from foldline.images.ahead import ahead
 from foldline.images.augment import Augmenter
+from foldline.images.batched import BatchAugmenter, Drawn
 from foldline.images.batches import TrainingBatch, TrainingRows, rows_of
 from foldline.images.pictures import AugmentedPictures, Items
 from foldline.images.store import PictureStore
@@ -32,6 +35,7 @@ class Feed:
     ) -> None:
         self.store, self.augmenter, self.device = store, augmenter, store.device
         self.pictures = AugmentedPictures(store.pixels, augmenter, store.file)
+        self.batched = _batched(augmenter, store)
         self.asked_for, self.method = workers, method
         self.taken_per_second: float | None = None  # pictures that the network trains on, where that was measured
         self.workers: int | None = None  # processes at work; None: it was not decided yet
@@ -50,19 +54,14 @@ class Feed:
             self._pool.close()
             self._pool = None
 
-    @property
-    def gathers(self) -> bool:
-        """Whether training takes the pictures from the device as they lie there."""
-        return self.store.resident is not None and self.augmenter.does_nothing
-
     def training(self, rows: TrainingRows, epoch: int, batch_size: int, *, first: int = 0) -> Iterator[TrainingBatch]:
         """The batches of one epoch from number `first` on; a last one that is not full is left out.
 
         One iterator lives at a time: beginning another one drops what is left of the one before.
         """
         items = rows.items(epoch, batch_size, first)
-        if self.gathers:
-            yield from self._gathered(items)
+        if self.batched is not None:
+            yield from self._batched(items, self.batched)
             return
         made, named = tee(items)
         pool = self._workers(rows, batch_size)
@@ -73,10 +72,21 @@ class Feed:
         for numbers, (images, on_device) in ahead(labelled, self.device):
             yield TrainingBatch(images, rows_of(numbers), on_device)
 
-    def _gathered(self, items: Iterator[Items]) -> Iterator[TrainingBatch]:
-        labelled = ((numbers, (torch.from_numpy(numbers),)) for numbers in items)
-        for numbers, (there,) in ahead(labelled, self.device):
-            yield TrainingBatch(self.store.gather(there[:, 0].contiguous()), rows_of(numbers), there[:, 4].contiguous())
+    def _batched(self, items: Iterator[Items], augmenter: BatchAugmenter) -> Iterator[TrainingBatch]:
+        """Pictures as they are, or gathered where they lie, and what happens to them drawn on the host."""
+        for (numbers, drawn), (first, on_device, there, noise) in ahead(self._sent(items, augmenter), self.device):
+            images = first if self.store.resident is None else self.store.gather(first)
+            if not augmenter.does_nothing:
+                images = augmenter(images, Drawn(there, noise, drawn.patches))
+            yield TrainingBatch(images, rows_of(numbers), on_device)
+
+    def _sent(
+        self, items: Iterator[Items], augmenter: BatchAugmenter
+    ) -> Iterator[tuple[tuple[Items, Drawn], tuple[Tensor, ...]]]:
+        for numbers in items:
+            positions, drawn = np.ascontiguousarray(numbers[:, 0]), augmenter.draw(numbers)
+            first = self.store.take(positions) if self.store.resident is None else torch.from_numpy(positions)
+            yield (numbers, drawn), (first, torch.from_numpy(rows_of(numbers)), drawn.numbers, drawn.noise)
 
     def _workers(self, rows: TrainingRows, batch_size: int) -> WorkerPool | None:
         if self.workers is None:
@@ -100,3 +110,18 @@ class Feed:
         takes = "" if self.taken_per_second is None else f", the network takes {self.taken_per_second:.0f}"
         say(f"data.workers: {chosen} of {cores} cores: one process makes {made:.0f} pictures/s{takes}")
         return chosen
+
+
+def gathers(augmenter: Augmenter) -> bool:
+    """Whether training would take pictures from a GPU as they lie there: what happens to them is done there too, with
+    the same result as elsewhere, or because the run says so."""
+    settings, _, _ = augmenter.made_of
+    return augmenter.flips is not None or settings.engine == "torch"
+
+
+def _batched(augmenter: Augmenter, store: PictureStore) -> BatchAugmenter | None:
+    """What augments whole batches; None: pictures are made one by one, on the host."""
+    settings, height_width, channels = augmenter.made_of
+    if settings.engine == "torch" or (store.resident is not None and gathers(augmenter)):
+        return BatchAugmenter(settings, height_width, channels or store.channels)
+    return None

@@ -50,6 +50,10 @@ class PictureStore:
         """Of one picture."""
         return int(np.prod(self.pixels.shape[1:]))
 
+    def take(self, positions: Indices) -> Tensor:
+        """[batch, channels, height, width] uint8 on the host, channels last."""
+        return channels_last(np.asarray(self.pixels[positions]))
+
     def gather(self, positions: Tensor) -> Tensor:
         """[batch, channels, height, width] uint8 of resident pictures, without the host; positions on the device."""
         assert self.resident is not None
@@ -63,7 +67,7 @@ class PictureStore:
             places = torch.from_numpy(positions).to(self.device)
             yield from ((self.gather(places[rows]), rows) for rows in slices)
             return
-        taken = ((rows, (channels_last(np.asarray(self.pixels[positions[rows]])),)) for rows in slices)
+        taken = ((rows, (self.take(positions[rows]),)) for rows in slices)
         yield from ((images, rows) for rows, (images,) in ahead(taken, self.device))
 
 
