@@ -48,7 +48,7 @@ class Opened:
         rows = training_rows(self.job)
         learner = Learner(self.job, self.network(), 10_000)
         learner.training_mode(0)
-        batch = next(self.job.feed.training(rows, 0, self.job.batch_size))
+        batch = self.job.feed.sample(rows, self.job.batch_size)
         batch = replace(batch, images=batch.images.to(self.job.device))
 
         def step(number: int) -> object:

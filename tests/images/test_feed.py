@@ -253,7 +253,7 @@ def test_code_of_ones_own_works_in_every_process(tmp_path: Path, method: str | N
 
 def test_workers_are_as_many_as_the_network_needs_and_leave_a_core() -> None:
     assert workers_for(1000, 100, 8) == 1
-    assert workers_for(1000, 4000, 8) == 5
+    assert workers_for(1000, 3000, 8) == 6
     assert workers_for(1000, 40_000, 8) == 7
     assert workers_for(1000, None, 64) == 16
     assert workers_for(1000, None, 1) == 0

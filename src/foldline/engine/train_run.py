@@ -198,7 +198,7 @@ def _meta(
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
         ),
-        batch_size=job.batch_size, parts=fitted.parts, skipped_steps=fitted.skipped,
+        batch_size=job.batch_size, parts=fitted.parts, skipped_steps=fitted.skipped, workers=job.feed.workers or 0,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),

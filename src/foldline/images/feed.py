@@ -63,8 +63,16 @@ class Feed:
         if self.batched is not None:
             yield from self._batched(items, self.batched)
             return
+        yield from self._made(items, self._workers(rows, batch_size))
+
+    def sample(self, rows: TrainingRows, batch_size: int) -> TrainingBatch:
+        """The first batch of a training, made by this process; for measuring."""
+        items = rows.items(0, batch_size)
+        return next(self._made(items, None) if self.batched is None else self._batched(items, self.batched))
+
+    def _made(self, items: Iterator[Items], pool: WorkerPool | None) -> Iterator[TrainingBatch]:
+        """Pictures that are augmented one by one, on the host."""
         made, named = tee(items)
-        pool = self._workers(rows, batch_size)
         pictures = map(self.pictures.__getitems__, made) if pool is None else pool.batches(made)
         labelled = (
             (numbers, (x, torch.from_numpy(rows_of(numbers)))) for x, numbers in zip(pictures, named, strict=True)

@@ -24,7 +24,7 @@ CGROUP = Path("/sys/fs/cgroup/cpu.max")
 PATIENCE_SECONDS = 600.0  # for one batch of a worker: then it hangs
 AHEAD = 2  # batches that each worker makes before they are asked for
 MOST_BY_ITSELF = 16  # processes that nobody asked for
-HEADROOM = 1.25  # workers make so many times more than the network takes: they are not equally fast at all times
+HEADROOM = 2  # workers could make so many times more than the network takes: cores are shared, networks get compiled
 TRIAL_SECONDS = 0.3
 
 
@@ -123,7 +123,7 @@ def workers_for(made_per_second: float, taken_per_second: float | None, cores: i
         cores: that this process may use; one is left to it.
 
     >>> workers_for(1800, 900, 8), workers_for(600, 3000, 16), workers_for(600, 3000, 4), workers_for(600, None, 8)
-    (1, 7, 3, 7)
+    (1, 10, 3, 7)
     """
     most = min(cores - 1, MOST_BY_ITSELF)
     wanted = most if taken_per_second is None else math.ceil(HEADROOM * taken_per_second / made_per_second)

@@ -79,6 +79,7 @@ class FoldMeta(Record):
         device: in words.
         batch_size: pictures; parts: in how many of them a batch went through the network, for the device's memory.
         skipped_steps: that fp16 left out.
+        workers: processes that made its training pictures; None: of an earlier version.
         seconds: of training.
         selected_epoch: whose weights are kept; epochs count from 1, and 0 is the start.
         views: of its `valid.parquet`.
@@ -121,6 +122,7 @@ class FoldMeta(Record):
     batch_size: int = 0
     parts: int = 1
     skipped_steps: int = 0
+    workers: int | None = None
     seconds: float
     epochs: int
     selected_epoch: int

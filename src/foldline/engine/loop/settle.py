@@ -4,6 +4,7 @@ batch has, in how many parts it goes through the network, and whether every oper
 The answers stand in `oof/<comp>/<run>/precision.json`, where the other folds and every resume find them.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from foldline.engine.machine.precision import choose_precision
 from foldline.engine.problem import FoldJob
 
 LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch
+TIMED_STEPS = 3
 Start = Callable[[], nn.Module]
 
 
@@ -73,7 +75,7 @@ def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], i
     learner = Learner(job, model, rows.batches(job.batch_size) * max(job.run.train.epochs, 1))
     learner.training_mode(0)
     learner.splits = False
-    batch = next(job.feed.training(rows, 0, job.batch_size))
+    batch = job.feed.sample(rows, job.batch_size)
 
     def step() -> None:
         last = max(job.run.train.epochs - 1, 0)  # whose pictures are the largest
@@ -118,10 +120,23 @@ def _fits(job: FoldJob, start: Start) -> tuple[bool, Memory | None]:
         step, _ = time_one_step(job, start())
         _deterministic(step, job)
         step()
+        _measure(step, job)
     except torch.OutOfMemoryError:
         return False, None
     memory = Memory.of(job.device)
     return memory is None or memory.fits, memory
+
+
+def _measure(step: Callable[[], None], job: FoldJob) -> None:
+    """Tells the feed how many pictures a GPU takes a second, by which `data.workers: auto` is chosen."""
+    if job.device.type != "cuda":
+        return
+    torch.cuda.synchronize(job.device)
+    begin = time.perf_counter()
+    for _ in range(TIMED_STEPS):
+        step()
+    torch.cuda.synchronize(job.device)
+    job.feed.taken_per_second = TIMED_STEPS * job.batch_size / (time.perf_counter() - begin)
 
 
 def _deterministic(step: Callable[[], None], job: FoldJob) -> None:

@@ -1,0 +1,117 @@
+"""How pictures come to the network changes nothing of what it learns."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foldline.core.run import Run
+from foldline.core.run_folder import run_sha256
+from foldline.core.tables import read_json, sha256_file
+from foldline.engine.lr_find import sweep_fold
+from foldline.images.workers import WorkerPool
+from tiny import RUN, TinyProject
+
+AVERAGED = "train.average.name=swa train.average.options.epochs=2 augment.erasing=0.3"
+FORKED = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def weights(project: TinyProject, run: str, folds: tuple[int, ...] = (0, 1)) -> list[str]:
+    return [sha256_file(project.fold(fold, run) / "model.safetensors") for fold in folds]
+
+
+def trained(project: TinyProject, name: str, settings: str, *more: str) -> list[str]:
+    given = f"train.folds=[0,1] {AVERAGED} {settings}"
+    assert project.run("train", "--name", name, "--set", given, *more) == 0
+    return weights(project, name)
+
+
+@FORKED
+def test_workers_and_the_place_of_pictures_change_no_weights(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.prepare()
+    pools: list[Any] = []
+    plain = WorkerPool.__init__
+
+    def counted(self: WorkerPool, *args: Any) -> None:
+        pools.append(self)
+        plain(self, *args)
+
+    monkeypatch.setattr(WorkerPool, "__init__", counted)
+    expected = trained(project, "alone", "")
+    assert pools == [], "a CPU needs its cores for the network"
+    assert trained(project, "helped", "data.workers=2") == expected
+    assert len(pools) == 1, "for two folds, their epochs and the batch-norm statistics of the averaged weights"
+    assert not multiprocessing.active_children()
+    assert trained(project, "loaded", "data.cache=memory data.workers=0") == expected
+    metas = [read_json(project.fold(1, name) / "meta.json") for name in ("alone", "helped")]
+    assert [meta["workers"] for meta in metas] == [0, 2]
+    assert metas[0]["sha256"]["run"] == metas[1]["sha256"]["run"]
+
+
+def test_where_pictures_lie_and_who_makes_them_is_no_part_of_a_run() -> None:
+    plain = run_sha256(Run())
+    for data in ({"workers": 0}, {"workers": 7}, {"cache": "memory"}, {"cache": "gpu"}):
+        assert run_sha256(Run.parse({"data": data}, where="")) == plain
+    assert run_sha256(Run.parse({"augment": {"engine": "torch"}}, where="")) != plain, "its pictures are others"
+
+
+@FORKED
+def test_a_training_with_workers_that_is_stopped_inside_an_epoch_ends_with_the_same_bits(project: TinyProject) -> None:
+    project.prepare()
+    settings = f"{AVERAGED} train.epochs=6 data.workers=1"
+    expected = trained(project, "whole", "train.epochs=6")
+    process = project.start("train", "--run", "quick", "--name", "cut", "--set", f"train.folds=[0,1] {settings}")
+    until = time.monotonic() + 120
+    while not (project.fold(0, "cut") / "steps.csv").is_file() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert trained(project, "cut", "train.epochs=6 data.workers=1") == expected
+
+
+@FORKED
+def test_a_sweep_of_rates_has_the_same_losses_with_workers(project: TinyProject) -> None:
+    project.prepare()
+    runs = [Run.parse({**RUN, "data": {**RUN["data"], "workers": workers}}, where="") for workers in (0, 2)]
+    curves = [sweep_fold(project.layout, "tiny", run, 0, "cpu", low=1e-5, high=1e-2, steps=20) for run in runs]
+    assert len(curves[0]) == 20, "more than an epoch"
+    assert curves[0] == curves[1]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("data.cache=gpu", "there is no GPU that could hold the pictures"),
+        ("augment.engine=torch augment.recipe=heavy", "RandomResizedCrop"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], settings: str, message: str
+) -> None:
+    project.prepare()
+    assert project.run("train", "--name", "new", "--set", settings) == 2
+    assert message in capsys.readouterr().err
+    assert not Path(project.layout.run("tiny", "new")).exists()
+
+
+def test_pictures_are_augmented_where_the_network_is(project: TinyProject) -> None:
+    project.prepare()
+    first = trained(project, "first", "augment.engine=torch data.workers=2")
+    assert first == trained(project, "again", "augment.engine=torch")
+    assert first != trained(project, "other", "")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", ["augment.recipe=none", "augment.engine=torch", "augment.recipe=light"])
+def test_on_a_gpu_workers_and_the_place_of_pictures_change_no_weights(project: TinyProject, settings: str) -> None:
+    project.prepare()
+    expected = trained(project, "disk", f"{settings} data.cache=disk data.workers=0", "--device", "cuda")
+    for name, given in (("there", "data.cache=gpu"), ("auto", ""), ("helped", "data.cache=disk data.workers=3")):
+        assert trained(project, name, f"{settings} {given}", "--device", "cuda") == expected
