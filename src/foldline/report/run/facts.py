@@ -70,10 +70,20 @@ def facts(run: ReportedRun) -> list[tuple[str, str]]:
         line += [("Model", formats.printable(model(run)))]
     if run.metas:
         height, width = next(iter(run.metas.values())).height_width
-        line += [("Image", f"{height} x {width} px")]
+        line += [("Image", f"{height} x {width} px"), ("Computed in", formats.printable(computed_in(run)))]
     line += trained_on(run)
     line += [("TTA views", formats.printable(", ".join(run.cv.views)) or "none")]
     return [*line, ("Time", formats.duration(run.cv.seconds.total))]
+
+
+def computed_in(run: ReportedRun) -> str:
+    """The number formats of the folds, and what the device's memory or fp16 made of the training."""
+    metas = run.metas.values()
+    words = [", ".join(sorted({meta.precision.choice for meta in metas}))]
+    parts, skipped = max(meta.parts for meta in metas), sum(meta.skipped_steps for meta in metas)
+    words += [f"batches in {parts} parts, by its memory"] if parts > 1 else []
+    words += [f"{skipped} steps left out by fp16"] if skipped else []
+    return "; ".join(words)
 
 
 def trained_on(run: ReportedRun) -> list[tuple[str, str]]:
