@@ -21,6 +21,15 @@ cv2.setNumThreads(1)
 contracts.install("foldline.engine.losses", "foldline.engine.infer", "foldline.images.mix", "foldline.scoring.metrics")
 
 
+GPU = os.environ.get("FOLDLINE_GPU", "cuda")  # cpu: tests that need a GPU are rehearsed without one
+
+
+@pytest.fixture
+def gpu() -> str:
+    """The device of the tests that are marked gpu."""
+    return GPU
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> TinyProject:
     """A project folder with a small generated competition `tiny` and its run `quick`."""
@@ -38,6 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     import torch
 
-    if not torch.cuda.is_available():
+    if GPU != "cpu" and not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))

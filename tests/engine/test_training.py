@@ -98,11 +98,11 @@ def test_fp16_scales_its_gradients() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["auto", "fp16", "bf16"])
-def test_training_on_cuda(project: TinyProject, precision: str) -> None:
+def test_training_on_cuda(project: TinyProject, gpu: str, precision: str) -> None:
     project.prepare()
     for name in ("one", "two"):
         settings = f"train.precision={precision}"
-        assert project.run("train", "--name", name, "--set", settings, "--fold", "0", "--device", "cuda") == 0
+        assert project.run("train", "--name", name, "--set", settings, "--fold", "0", "--device", gpu) == 0
     weights = [(project.fold(0, name) / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
 
