@@ -60,9 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", help="where the results go")
     made.add_argument("--page", type=Path, help="docs/gpu.md: the table is put there, too")
     made.add_argument("--minutes", type=float, default=15.0, help="no part begins after so many (default: 15)")
-    made.add_argument(
-        "--jobs", type=int, help="parts that measure no speed at once (default: 4 with 8 cores and a GPU)"
-    )
+    made.add_argument("--jobs", type=int, help="parts at once that measure no speed (default: 4 with 8 cores)")
     for hidden in ("--part", "--folder", "--lines"):  # how it calls itself for one part
         made.add_argument(hidden, type=str if hidden == "--part" else Path, help=argparse.SUPPRESS)
     return made
@@ -145,8 +143,9 @@ class Runner:
 
     def __init__(self, given: argparse.Namespace, folder: Path, facts: dict[str, Any], deadline: float) -> None:
         self.given, self.folder, self.facts, self.deadline = given, folder, facts, deadline
-        on_gpu = facts["device"].startswith("cuda")
-        self.jobs = given.jobs or (4 if on_gpu and facts["cores"] >= 8 else 1)
+        cores, on_gpu = int(facts["cores"]), str(facts["device"]).startswith("cuda")
+        self.jobs = given.jobs or (min(4, cores) if facts["small"] else 4 if on_gpu and cores >= 8 else 1)
+        self.threads = max(1, cores // self.jobs) if facts["small"] else 0
 
     def all_parts(self) -> list[Line]:
         """The lines of all parts that are asked for."""
@@ -157,8 +156,8 @@ class Runner:
             f"begins after {self.given.minutes:g}",
             flush=True,
         )
-        beside = [letter for letter in letters if not PARTS[letter].timed]
-        alone = [letter for letter in letters if PARTS[letter].timed]
+        alone = [letter for letter in letters if PARTS[letter].timed and not self.facts["small"]]
+        beside = [letter for letter in letters if letter not in alone]
         with ThreadPoolExecutor(self.jobs) as pool:
             found = list(pool.map(self.part, beside))
         found += [self.part(letter) for letter in alone]
@@ -174,7 +173,7 @@ class Runner:
         log, lines = self.given.out / f"{letter}.log", self.folder / f"{letter}.jsonl"
         command = [__file__, "--part", letter, "--device", self.facts["device"], "--folder", str(self.folder)]
         command += ["--lines", str(lines), *(["--small"] if self.facts["small"] else [])]
-        wrong = ended(command, log, part.seconds)
+        wrong = ended(command, log, part.seconds, self.threads)
         found, seconds = read_lines(lines), time.monotonic() - start
         if not wrong and not found:
             wrong = "it wrote nothing"
@@ -185,10 +184,15 @@ class Runner:
         return found
 
 
-def ended(arguments: list[str], log: Path, seconds: float) -> str:
-    """Runs Python with its output in a file; what went wrong in words, empty where nothing did."""
+def ended(arguments: list[str], log: Path, seconds: float, threads: int = 0) -> str:
+    """Runs Python with its output in a file; what went wrong in words, empty where nothing did.
+
+    Args:
+        threads: of each process; 0: as many as it likes.
+    """
     paths = [str(ROOT / "src"), str(ROOT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    more |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

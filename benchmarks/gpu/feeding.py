@@ -20,7 +20,7 @@ def _settings(setting: Setting, name: str, *more: str) -> str:
     rows = (4 if setting.small else 40) * batch
     settings = [f"model.name={name}", f"data.image_size={side}", f"train.batch_size={batch}", *more]
     settings += [f"sampling.at_least={rows // 2}", f"sampling.at_most={rows // 2}", "train.validate_every=100"]
-    return " ".join([*settings, "train.precision=fp32", f"train.epochs={2 if setting.small else 3}"])
+    return " ".join([*settings, f"train.epochs={2 if setting.small else 3}"])
 
 
 def pipeline(setting: Setting) -> None:
@@ -60,7 +60,8 @@ def _say(setting: Setting, what: str, ratios: dict[str, float], synthetic: float
 
 
 def by_hand(setting: Setting) -> None:
-    """(j) An epoch of foldline's loop against the bare loop, the same network and step, no augmentation.
+    """(j) An epoch of foldline's loop against the bare loop, the same network and step, no augmentation; and what
+    equal bits cost.
 
     The bare loop's pictures lie on the device; foldline's come as it brings them best.
     """
@@ -85,6 +86,12 @@ def by_hand(setting: Setting) -> None:
         f"{name}, {job.precision.choice}: foldline's loop / bare loop, seconds",
         f"{ratio:.3f}x: {spread(ours)} against {spread(theirs)} images/s", "≤ 1.03x", ratio <= 1.03,
         foldline=ours, bare=theirs,
+    )  # fmt: skip
+    free = inside.epoch_speeds(inside.open_run(setting, f"{_settings(setting, name, *more)} train.deterministic=false"))
+    cost = median(free) / median(ours)
+    setting.speed(
+        f"{name}: train.deterministic true / false, seconds", f"{cost:.3f}x: {spread(ours)} against {spread(free)}",
+        "≤ 1.3x", cost <= 1.3, deterministic=ours, free=free,
     )  # fmt: skip
 
 

@@ -16,12 +16,13 @@ from foldline.core.paths import Layout
 from foldline.core.run import load_run
 from foldline.core.tables import read_csv
 from foldline.engine.loop.fit import fit_fold, training_rows
+from foldline.engine.loop.settle import settle
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
-from foldline.engine.machine.precision import DTYPES, Precision
+from foldline.engine.machine.precision import DTYPES
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
-from foldline.engine.train_run import make_job
+from foldline.engine.train_run import make_job, settled
 from gpu.kit import Setting
 from gpu.project import COMP, RUN
 
@@ -61,18 +62,18 @@ def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened
     """The generated project's run with `settings` laid over it.
 
     Args:
-        precision: fp32, bf16, fp16; auto: what the device does best.
+        precision: fp32, tf32, bf16, fp16; auto: what the device does best.
     """
     device = pick_device(setting.device)
-    prepare_device(device)
     layout = Layout(setting.folder)
-    choices = load_run(layout, COMP, RUN, settings.split())
-    problem = open_problem(layout, COMP, choices, device)
+    chosen = best_precision(setting.device) if precision == "auto" else precision
+    choices = load_run(layout, COMP, RUN, [*settings.split(), f"train.precision={chosen}"])
+    prepare_device(device, deterministic=choices.train.deterministic)
+    problem = settled(open_problem(layout, COMP, choices, device))
     start = make_starting_weights(problem, [0])
     folder = Path(tempfile.mkdtemp(prefix="fold-", dir=setting.folder))
-    chosen = best_precision(setting.device) if precision == "auto" else precision
-    job = replace(make_job(problem, start, 0, folder), precision=Precision(chosen, setting.device, {}))
-    return Opened(problem, start, job)
+    job = make_job(problem, start, 0, folder)
+    return Opened(problem, start, settle(job, lambda: start.for_fold(problem, 0), folder / "precision.json"))
 
 
 def best_precision(device: str) -> str:

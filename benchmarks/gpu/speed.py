@@ -27,16 +27,18 @@ def amp(setting: Setting) -> None:
     """(c) A training step of foldline in fp32 and in mixed precision: images/s and peak memory."""
     side, batch = sizes(setting)
     mixed = inside.best_precision(setting.device) if setting.on_gpu else "bf16"
+    tf32 = setting.on_gpu and torch.cuda.get_device_capability(setting.device) >= (8, 0)
+    formats = ["fp32", *(["tf32"] if tf32 else []), mixed]
     for name in SMALL_NETWORKS if setting.small else NETWORKS:
-        plain, amp = (train_speed(setting, name, precision, side, batch) for precision in ("fp32", mixed))
-        gain = plain[0] / amp[0]
-        memory = f"{plain[1] / 1024:.1f} → {amp[1] / 1024:.1f} GiB, " if setting.on_gpu else ""
+        found = {precision: train_speed(setting, name, precision, side, batch) for precision in formats}
+        plain, amp = found["fp32"], found[mixed]
+        memory = f", {plain[1] / 1024:.1f} → {amp[1] / 1024:.1f} GiB" if setting.on_gpu else ""
+        speeds = {precision: batch / seconds for precision, (seconds, _) in found.items()}
         setting.speed(
-            f"{name}, {side} px, batch {batch}: {mixed} against fp32",
-            f"{gain:.2f}x, {memory}{batch / plain[0]:.0f} → {batch / amp[0]:.0f} images/s", "≥ 1.1x, less memory",
-            gain >= 1.1 and amp[1] < plain[1],
-            fp32_images_per_second=batch / plain[0], amp_images_per_second=batch / amp[0],
-            fp32_mib=plain[1], amp_mib=amp[1], precision=mixed,
+            f"{name}, {side} px, batch {batch}: images/s of a training step",
+            ", ".join(f"{precision} {speed:.0f}" for precision, speed in speeds.items()) + memory,
+            f"{mixed} ≥ 1.1x fp32, in less memory", plain[0] >= 1.1 * amp[0] and amp[1] < plain[1],
+            f"{plain[0] / amp[0]:.2f}x", images_per_second=speeds, mib={key: peak for key, (_, peak) in found.items()},
         )  # fmt: skip
 
 

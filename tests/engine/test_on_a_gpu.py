@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def huge(logits, target):
-    return 1e4 * functional.cross_entropy(logits, target)
+    return 100 * functional.cross_entropy(logits, target)
 """
 
 
@@ -46,11 +46,11 @@ def test_losses_of_ordered_classes_are_deterministic(project: TinyProject, gpu: 
     assert train(project, gpu, "one", f"loss.name={loss}") == train(project, gpu, "two", f"loss.name={loss}")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_killed_and_resumed_it_ends_with_the_same_bytes(project: TinyProject, gpu: str, precision: str) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_bytes(project: TinyProject, gpu: str) -> None:
+    """In fp16, whose scale is a part of the state."""
     project.prepare()
     settings = (
-        f"train.precision={precision} train.epochs=8 train.batch_size=4 train.checkpoint_minutes=1e-6 data.workers=1 "
+        "train.precision=fp16 train.epochs=6 train.batch_size=4 train.checkpoint_minutes=1e-6 data.workers=1 "
         "train.average.name=ema train.average.options.decay=0.9 optim.accumulate=2"
     )
     whole = train(project, gpu, "whole", settings)
@@ -67,7 +67,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(project: TinyProject, gp
 
 
 def test_steps_that_fp16_leaves_out_are_counted_and_end_no_training(project: TinyProject, gpu: str) -> None:
-    """A loss ten thousand times as large: its scaled gradients are infinite in fp16 until the scale has fallen."""
+    """A loss a hundred times as large: its scaled gradients are infinite in fp16 until the scale has fallen."""
     project.prepare()
     (project.root / "configs" / "tiny" / "loss.py").write_text(HUGE)
     settings = "loss.name=loss.py:huge train.precision=fp16 optim.clip.name=norm"
