@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     found = facts(device, small=given.small or device == "cpu")
-    project.write(given.folder, small=found["small"])
+    project.write(given.folder, small=found["small"], on_gpu=device != "cpu")
     for stage in ("download", "folds"):
         project.run_here([stage, "--root", str(given.folder), "--comp", project.COMP])
     (given.folder / "facts.json").write_text(json.dumps(found), encoding="utf-8")
