@@ -36,27 +36,24 @@ def pipeline(setting: Setting) -> None:
     ratios = {}
     for workers in [count for count in WORKERS if count <= max(cores, 1)]:
         ratios[str(workers)] = _ratio(setting, name, synthetic, f"data.workers={workers}")
-    if inside.has_setting("data.cache"):
-        ratios["auto"] = _ratio(setting, name, synthetic, "data.workers=auto")
-    _say(setting, f"light by albumentations, {name}: pipeline / synthetic, by workers", ratios, synthetic)
-    if not inside.has_setting("data.cache"):
-        setting.skip("pictures on the device, augmented there", "this version has no data.cache")
-        return
-    kept = {"cache gpu": _ratio(setting, name, synthetic, "data.cache=gpu augment.recipe=none")}
-    _say(setting, f"pictures on the device, {name}: pipeline / synthetic", kept, synthetic)
+    ratios["auto"] = _ratio(setting, name, synthetic, "data.workers=auto")
+    setting.speed(
+        f"{name}, recipe light: pipeline / synthetic, by workers",
+        ", ".join(f"{key}: {ratio:.2f}" for key, ratio in ratios.items()), "auto ≥ 0.98", ratios["auto"] >= 0.98,
+        f"synthetic {synthetic:.0f} images/s, {cores} cores", ratios=ratios,
+    )  # fmt: skip
+    kept = _ratio(setting, name, synthetic, f"data.cache={_on_device(setting)} augment.recipe=none")
+    setting.speed(f"{name}, pictures on the device: pipeline / synthetic", f"{kept:.2f}", "≥ 0.98", kept >= 0.98)
+
+
+def _on_device(setting: Setting) -> str:
+    """`data.cache` for pictures that are where they are needed."""
+    return "gpu" if setting.on_gpu else "memory"
 
 
 def _ratio(setting: Setting, name: str, synthetic: float, *more: str) -> float:
-    speeds = inside.epoch_speeds(inside.open_run(setting, _settings(setting, name, *more)))
-    return median(speeds) / synthetic
-
-
-def _say(setting: Setting, what: str, ratios: dict[str, float], synthetic: float) -> None:
-    best = max(ratios, key=lambda key: ratios[key])
-    number = ", ".join(f"{key}: {ratio:.2f}" for key, ratio in ratios.items())
-    chosen = ratios.get("auto", ratios[best])
-    goal = "≥ 0.98 with workers: auto" if "auto" in ratios else "≥ 0.98 at its best"
-    setting.speed(what, number, goal, chosen >= 0.98, f"synthetic {synthetic:.0f} images/s", ratios=ratios)
+    with inside.open_run(setting, _settings(setting, name, *more)) as opened:
+        return median(inside.epoch_speeds(opened)) / synthetic
 
 
 def by_hand(setting: Setting) -> None:
@@ -67,8 +64,7 @@ def by_hand(setting: Setting) -> None:
     """
     name = "test_resnet" if setting.small else "resnet50"
     _, batch = sizes(setting)
-    more = ["augment.recipe=none"]
-    more += ["data.cache=gpu"] if setting.on_gpu and inside.has_setting("data.cache") else []
+    more = ["augment.recipe=none", f"data.cache={_on_device(setting)}"]
     opened = inside.open_run(setting, _settings(setting, name, *more))
     job, run = opened.job, opened.job.run
     rows = int(run.sampling.at_least) * 2

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,13 @@ class Opened:
     def scale(self) -> "tuple[list[float], list[float]]":
         """The mean and std of each channel that the network expects."""
         return self.job.preprocessing.mean, self.job.preprocessing.std
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the processes that make its pictures."""
+        self.job.feed.close()
 
     def network(self) -> nn.Module:
         """A fresh network on the device, the same bits each time."""
@@ -95,12 +103,3 @@ def epoch_speeds(opened: Opened) -> list[float]:
     log = read_csv(folder / "log.csv")
     shutil.rmtree(folder)
     return [float(speed) for speed in log["images_per_second"][2:]]
-
-
-def has_setting(dotted: str) -> bool:
-    """Whether this version of foldline has a setting, as `data.cache`."""
-    from foldline.core.run import Run
-
-    group, _, name = dotted.partition(".")
-    model = Run.model_fields[group].annotation
-    return name in getattr(model, "model_fields", {})
