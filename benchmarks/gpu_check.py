@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gpu import table
 from gpu.kit import FAIL, Line, Setting, read_lines
@@ -37,8 +38,7 @@ def main() -> int:
     given = parser().parse_args()
     if given.part:
         setting = Setting(given.device, given.small, given.folder, given.lines, given.part)
-        PARTS[given.part].run(setting)
-        return 0
+        _end(setting)
     if lacking := missing_packages():
         print(words_for_missing(lacking), file=sys.stderr)
         return 2
@@ -47,6 +47,18 @@ def main() -> int:
         print(f"unknown parts: {', '.join(sorted(unknown))}; known:\n{listed()}", file=sys.stderr)
         return 2
     return check(given)
+
+
+def _end(setting: Setting) -> NoReturn:
+    """Does a part and ends this process at once: one that failed may have left others that it would wait for."""
+    code = 0
+    try:
+        PARTS[setting.part].run(setting)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def parser() -> argparse.ArgumentParser:

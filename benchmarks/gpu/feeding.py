@@ -27,11 +27,10 @@ def pipeline(setting: Setting) -> None:
     """(d) Training with pictures from the cache, augmented, against steps on one batch that is on the device."""
     name = "test_resnet" if setting.small else "resnet50"
     _, batch = sizes(setting)
-    opened = inside.open_run(setting, _settings(setting, name))
-    _, _, step = opened.learner()
-    numbers = iter(range(10_000))
-    warm, steps = (1, 4) if setting.small else (5, 40)
-    synthetic = batch / median(step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps))
+    with inside.open_run(setting, _settings(setting, name)) as opened:
+        step, numbers = opened.learner(), iter(range(10_000))
+        warm, steps = (1, 4) if setting.small else (5, 40)
+        synthetic = batch / median(step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps))
     cores = len(os.sched_getaffinity(0))
     ratios = {}
     for workers in [count for count in WORKERS if count <= max(cores, 1)]:
@@ -112,8 +111,8 @@ def _waits(setting: Setting, precision: str, batches: int) -> "Counter[str]":
     rows = batches * batch // 2
     more = [f"sampling.at_least={rows}", f"sampling.at_most={rows}", "train.epochs=1"]
     name = "test_resnet" if setting.small else "resnet18"
-    opened = inside.open_run(setting, f"{_settings(setting, name)} {' '.join(more)}", precision)
-    with warnings.catch_warnings(record=True) as caught:
+    settings = f"{_settings(setting, name)} {' '.join(more)}"
+    with inside.open_run(setting, settings, precision) as opened, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if setting.on_gpu:
             torch.cuda.set_sync_debug_mode("warn")

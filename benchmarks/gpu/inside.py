@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foldline.core.paths import Layout
 from foldline.core.run import load_run
@@ -52,8 +52,8 @@ class Opened:
         """A fresh network on the device, the same bits each time."""
         return self.start.for_fold(self.problem, 0)
 
-    def learner(self) -> "tuple[Learner, Tensor, Callable[[int], object]]":
-        """A learner, its first batch [batch, channels, height, width] uint8 on the device, and a step by its number."""
+    def learner(self) -> Callable[[int], object]:
+        """A training step by its number, always on the same batch, which is on the device."""
         rows = training_rows(self.job)
         learner = Learner(self.job, self.network(), 10_000)
         learner.training_mode(0)
@@ -63,7 +63,7 @@ class Opened:
         def step(number: int) -> object:
             return learner.learn(batch, Place(epoch=0, batch=number, step=number, group=1, last_of_group=True))
 
-        return learner, batch.images, step
+        return step
 
 
 def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened:

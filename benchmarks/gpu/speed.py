@@ -45,14 +45,14 @@ def amp(setting: Setting) -> None:
 def train_speed(setting: Setting, name: str, precision: str, side: int, batch: int) -> tuple[float, float]:
     """(seconds of a training step on a batch that is on the device, peak memory in MiB)."""
     settings = f"model.name={name} data.image_size={side} train.batch_size={batch}"
-    opened = inside.open_run(setting, settings, precision)
-    if setting.on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(setting.device)
-    _, _, step = opened.learner()
-    numbers = iter(range(10_000))
-    warm, steps = (1, 1) if setting.small else (5, 10)
-    seconds = step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps)
+    with inside.open_run(setting, settings, precision) as opened:
+        if setting.on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(setting.device)
+        step = opened.learner()
+        numbers = iter(range(10_000))
+        warm, steps = (1, 1) if setting.small else (5, 10)
+        seconds = step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps)
     peak = torch.cuda.max_memory_allocated(setting.device) / 2**20 if setting.on_gpu else 0.0
     return median(seconds), peak
 

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -249,6 +251,29 @@ def test_code_of_ones_own_works_in_every_process(tmp_path: Path, method: str | N
     own = Augment(recipe=f"{tmp_path}/{FILE}:moved")
     with Feed(mapped(tmp_path), Augmenter(own, (8, 8), 3), 1, method) as feed:
         assert digest(feed) == digest(feed_of(own))
+
+
+DECODED_WITH_THREADS = """
+import cv2, numpy, torch
+from foldline.core.run import Augment
+from foldline.images.augment import Augmenter
+from foldline.images.pictures import AugmentedPictures
+from foldline.images.workers import WorkerPool
+
+cv2.setNumThreads(2)
+cv2.cvtColor(numpy.zeros((1000, 1000, 3), dtype=numpy.uint8), cv2.COLOR_RGB2HSV)
+pictures = numpy.zeros((4, 8, 8, 3), dtype=numpy.uint8)
+pool = WorkerPool(AugmentedPictures(pictures, Augmenter(Augment(), (8, 8), 3), None), 1, "fork")
+print(len(list(pool.batches([numpy.zeros((2, 5), dtype=numpy.int64)]))), "batch")
+pool.close()
+"""
+
+
+def test_workers_start_after_this_process_has_decoded_pictures() -> None:
+    """OpenCV's threads do not live in a fork, and it waits for the end of each."""
+    command = [sys.executable, "-W", "ignore", "-c", DECODED_WITH_THREADS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "1 batch\n"
 
 
 def test_workers_are_as_many_as_the_network_needs_and_leave_a_core() -> None:

@@ -60,6 +60,7 @@ class WorkerPool:
             FoldlineError: a worker ended or hangs.
         """
         self._wanted.batches = items
+        _one_thread()
         try:
             yield from self._loader
         except RuntimeError as error:
@@ -91,8 +92,16 @@ def _begin(worker: int) -> None:  # noqa: ARG001
     """A worker ends with the process that it works for: asked to end, that one finishes a step and saves it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)  # threads of several processes would only slow one another down
+    _one_thread()
+
+
+def _one_thread() -> None:
+    """Leaves OpenCV one thread: those of several processes would only slow one another down.
+
+    Before processes are forked, too: its other threads do not live in a fork, which would wait for their end for ever.
+    """
+    if "cv2" in sys.modules and sys.modules["cv2"].getNumThreads() != 1:
+        sys.modules["cv2"].setNumThreads(1)
 
 
 def _as_it_is(batch: Any) -> Any:
