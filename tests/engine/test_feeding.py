@@ -108,6 +108,13 @@ def test_pictures_are_augmented_where_the_network_is(project: TinyProject) -> No
     assert first != trained(project, "other", "")
 
 
+def test_predicting_needs_no_augmentation(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.prepare()
+    assert project.run("train", "--set", "") == 0
+    monkeypatch.setattr("foldline.engine.problem.Augmenter", None)
+    assert project.run("predict") == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("settings", ["augment.recipe=none", "augment.engine=torch", "augment.recipe=light"])
 def test_on_a_gpu_workers_and_the_place_of_pictures_change_no_weights(project: TinyProject, settings: str) -> None:

@@ -69,7 +69,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """CUDA's streams, events and copies, played by the CPU."""
     machine = Machine()
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: machine)
@@ -91,7 +91,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     monkeypatch.setattr(Tensor, "to", to)
     monkeypatch.setattr(Tensor, "record_stream", record_stream)
-    return machine
+    module.copying_stream.cache_clear()
+    yield machine
+    module.copying_stream.cache_clear()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, SLOTS, 8])
@@ -116,6 +118,12 @@ def test_the_test_notices_a_buffer_that_is_filled_too_early(machine: Machine, mo
     taken = list(ahead(batches(), torch.device("cuda")))
     machine.do(len(machine.copies))
     assert [int(pictures[0, 0, 0, 0]) for _, (pictures, _) in taken] != list(range(8))
+
+
+def test_tensors_may_be_empty_and_of_any_type(machine: Machine) -> None:
+    given = (torch.zeros(3, 0), torch.empty(0, dtype=torch.uint8), torch.tensor([0.5, 7.0]), torch.tensor([2**40]))
+    ((_, sent),) = ahead([("one", given)], torch.device("cuda"))
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(sent, given, strict=True))
 
 
 def test_on_the_cpu_a_batch_is_passed_on() -> None:

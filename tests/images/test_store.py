@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused_in_words(
     monkeypatch: pytest.MonkeyPatch, where: str, device: torch.device, message: str
 ) -> None:
     monkeypatch.setattr(module, "_free_on", lambda device: 10)
-    monkeypatch.setattr(module, "_free_memory", lambda: 10)
+    monkeypatch.setattr(module, "free_memory", lambda: 10)
     with pytest.raises(FoldlineError, match=message) as caught:
         open_store(PIXELS, device, where, gathers=True)
     assert caught.value.where == f"data.cache: {where}"

@@ -79,15 +79,17 @@ class Problem:
         return Augmenter(self.located.augment, self.run.data.height_width, int(self.cache.pixels.shape[3]))
 
     @cached_property
-    def pictures(self) -> PictureStore:
-        """The decoded pictures, where the run wants them."""
-        where = self.run.data.cache
-        return open_store(self.cache.pixels, self.device, where, gathers=gathers(self.augmenter))
-
-    @cached_property
     def feed(self) -> Feed:
         """What makes training batches; its processes serve all folds and end when it is closed."""
-        return Feed(self.pictures, self.augmenter, self.run.data.workers)
+        store = open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=gathers(self.augmenter))
+        return Feed(store, self.augmenter, self.run.data.workers)
+
+    @cached_property
+    def pictures(self) -> PictureStore:
+        """The decoded pictures, where the run wants them: those of training, where there is one."""
+        if "feed" in self.__dict__:
+            return self.feed.store
+        return open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=False)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:

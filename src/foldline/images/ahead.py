@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -60,7 +61,7 @@ class _Ring:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.stream = copying_stream(device)
         self.slots = [_Slot(torch.cuda.Event()) for _ in range(SLOTS)]  # type: ignore[no-untyped-call]
         self.turn = 0
 
@@ -83,6 +84,12 @@ class _Ring:
         for tensor in tensors:
             tensor.record_stream(computing)  # else its memory were given to a later copy before it was read
         return tensors
+
+
+@cache
+def copying_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one stream on which batches are copied to a device: freed memory is kept for the stream that had it."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def page_locked(size: int) -> Tensor:
