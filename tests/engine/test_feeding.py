@@ -17,7 +17,6 @@ from foldline.images.workers import WorkerPool
 from tiny import RUN, TinyProject
 
 AVERAGED = "train.average.name=swa train.average.options.epochs=2 augment.erasing=0.3"
-FORKED = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 def weights(project: TinyProject, run: str, folds: tuple[int, ...] = (0, 1)) -> list[str]:
@@ -30,7 +29,6 @@ def trained(project: TinyProject, name: str, settings: str, *more: str) -> list[
     return weights(project, name)
 
 
-@FORKED
 def test_workers_and_the_place_of_pictures_change_no_weights(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +59,6 @@ def test_where_pictures_lie_and_who_makes_them_is_no_part_of_a_run() -> None:
     assert run_sha256(Run.parse({"augment": {"engine": "torch"}}, where="")) != plain, "its pictures are others"
 
 
-@FORKED
 def test_a_training_with_workers_that_is_stopped_inside_an_epoch_ends_with_the_same_bits(project: TinyProject) -> None:
     project.prepare()
     settings = f"{AVERAGED} train.epochs=6 data.workers=1"
@@ -75,7 +72,6 @@ def test_a_training_with_workers_that_is_stopped_inside_an_epoch_ends_with_the_s
     assert trained(project, "cut", "train.epochs=6 data.workers=1") == expected
 
 
-@FORKED
 def test_a_sweep_of_rates_has_the_same_losses_with_workers(project: TinyProject) -> None:
     project.prepare()
     runs = [Run.parse({**RUN, "data": {**RUN["data"], "workers": workers}}, where="") for workers in (0, 2)]

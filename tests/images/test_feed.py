@@ -33,7 +33,6 @@ TRUTH = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 2], dtype=np.float64)
 CLASSES = ["a", "b", "c"]
 HEAVY = Augment(recipe="heavy", erasing=0.5)
 BALANCED = Sampling(balance=1.0)
-FORKED = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 FILE = "own.py"
 
 
@@ -100,7 +99,6 @@ def started() -> Iterator[list[Feed]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("sampling", [Sampling(), BALANCED])
-@FORKED
 def test_worker_count_and_interruption_change_nothing(workers: int, sampling: Sampling) -> None:
     rows = rows_of(sampling=sampling)
     whole = list(feed_of(HEAVY).training(rows, 3, 2))
@@ -113,14 +111,12 @@ def test_worker_count_and_interruption_change_nothing(workers: int, sampling: Sa
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-@FORKED
 def test_workers_give_the_same_pictures_however_they_start(tmp_path: Path, method: str) -> None:
     expected = digest(feed_of(HEAVY))
     with Feed(mapped(tmp_path), Augmenter(HEAVY, (8, 8), 3), 2, method) as feed:
         assert digest(feed) == expected
 
 
-@FORKED
 def test_the_same_processes_serve_epochs_that_were_left_and_other_folds(started: list[Feed]) -> None:
     """A stop, an error, a batch for a measurement: an iterator is dropped, and nothing of it comes later."""
     feed, plain = feed_of(HEAVY, workers=2), feed_of(HEAVY)
@@ -140,7 +136,6 @@ def test_the_same_processes_serve_epochs_that_were_left_and_other_folds(started:
     assert not {process.pid for process in multiprocessing.active_children()} & set(processes)
 
 
-@FORKED
 def test_processes_end_where_someone_still_holds_their_batches(started: list[Feed]) -> None:
     feed = feed_of(HEAVY, workers=1)
     held = feed.training(rows_of(), 0, 2)
@@ -217,7 +212,6 @@ def test_workers_need_shared_memory_or_would_wait_for_ever(
     assert usable_workers(4 * 64, 0) == 0
 
 
-@FORKED
 def test_a_larger_batch_for_which_there_is_no_shared_memory_is_made_without_workers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +237,6 @@ def test_a_worker_that_is_killed_is_an_error_in_words(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("method", [None, "spawn"])
-@FORKED
 def test_code_of_ones_own_works_in_every_process(tmp_path: Path, method: str | None) -> None:
     (tmp_path / FILE).write_text(
         "import numpy as np\n\n\ndef moved(image, rng):\n    return np.roll(image, int(rng.integers(1, 8)), axis=1)\n"
