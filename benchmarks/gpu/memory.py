@@ -42,7 +42,7 @@ def provoked(setting: Setting) -> None:
     else:
         (setting.folder / "configs" / project.COMP / "crowded.py").write_text(CROWDED, encoding="utf-8")
         roomy = "model.name=crowded.py:small train.batch_size=16 train.epochs=2 train.precision=fp32"
-        crowded = f"{roomy} model.options.most=4 predict.batch_size=4"
+        crowded = f"{roomy} model.options.most=4"
     ours = []
     for name, chosen in (("roomy", roomy), ("crowded", crowded)):
         if setting.on_gpu:

@@ -39,6 +39,23 @@ def test_the_same_seed_gives_the_same_bytes(project: TinyProject, gpu: str, netw
     assert train(project, gpu, "one", settings) == train(project, gpu, "two", settings)
 
 
+def test_pictures_on_the_device_give_the_same_bytes(project: TinyProject, gpu: str) -> None:
+    project.prepare()
+    there = "gpu" if gpu.startswith("cuda") else "memory"
+    for recipe in ("none", "flips"):
+        found = [
+            train(project, gpu, f"{recipe}-{where}", f"augment.recipe={recipe} data.cache={where} data.workers=0")
+            for where in ("disk", there)
+        ]
+        assert found[0] == found[1]
+
+
+def test_augmented_on_the_device_the_same_seed_gives_the_same_bytes(project: TinyProject, gpu: str) -> None:
+    project.prepare()
+    settings = "augment.engine=torch augment.recipe=light augment.erasing=0.3"
+    assert train(project, gpu, "one", settings) == train(project, gpu, "two", settings)
+
+
 @pytest.mark.parametrize("loss", ["corn", "cumulative"])
 def test_losses_of_ordered_classes_are_deterministic(project: TinyProject, gpu: str, loss: str) -> None:
     project.write_yaml("competition", {**FACTS, "task": "ordinal", "metric": "quadratic_weighted_kappa", "metrics": []})
