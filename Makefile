@@ -141,8 +141,8 @@ sbom: $(ready) $(tools) ## what is installed, as CycloneDX for a release: build/
 	  --output-file build/foldline.cdx.json $(bin)/python
 	sed -i 's#"file://[^"]*"#"file:."#' build/foldline.cdx.json
 
-bench: $(ready) ## time decoding, augmentation, a training step, inference
-	$(bin)/python benchmarks/speed.py
+bench: $(ready) ## foldline's speed against a bare loop and fastai; PAGE=docs/performance.md keeps the table, AGAINST=commit
+	$(bin)/python benchmarks/bench.py --only "$(ONLY)" $(if $(AGAINST),--against $(AGAINST)) $(if $(PAGE),--page $(PAGE))
 
 clean: ## delete what can be made again: image caches and tool caches; never weights, folds or submissions
 	rm -rf input/*/.cache input/.caches .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info

@@ -1,0 +1,1 @@
+"""The rows of `make bench`: one script each, with both sides."""
