@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     device = given.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    device += ":0" if device == "cuda" else ""  # some of torch's functions want a number
     found = facts(device, small=given.small or device == "cpu")
     project.write(given.folder, small=found["small"], on_gpu=device != "cpu")
     for stage in ("download", "folds"):

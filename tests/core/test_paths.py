@@ -102,3 +102,15 @@ def test_a_device_that_is_not_there(name: str, words: str) -> None:
 
     with pytest.raises(FoldlineError, match=words):
         pick_device(name)
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("auto", 0), ("cuda:1", 1)])
+def test_a_cuda_device_has_a_number(monkeypatch: pytest.MonkeyPatch, name: str, index: int) -> None:
+    """`torch.cuda.set_device` takes none without."""
+    import torch
+
+    from foldline.engine.machine.device import pick_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device(name) == torch.device("cuda", index)

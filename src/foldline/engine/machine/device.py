@@ -32,7 +32,7 @@ def pick_device(name: str = "auto") -> torch.device:
         raise FoldlineError(what, where=f"--device {name}", next="use --device cpu, or auto")
     if name == "mps" and not torch.backends.mps.is_available():
         raise FoldlineError("no MPS device is there", where="--device mps", next="use --device cpu, or auto")
-    return torch.device(name)
+    return torch.device("cuda", number) if name.startswith("cuda") else torch.device(name)  # set_device wants a number
 
 
 def prepare_device(device: torch.device, *, deterministic: bool = True) -> None:
