@@ -114,7 +114,8 @@ def one_number(python: Path, arguments: list[str]) -> float | str:
 
 
 def former_and_now(given: argparse.Namespace, made: Path) -> Measured:
-    """Fold 0 of the default run by another commit and by this one, in turn, each from files to scored weights.
+    """Fold 0 of the default run by another commit and by this one, in turn, each from files to scored weights, each
+    with the run file of its own commit.
 
     Without the default competition's files (`make download`) the generated pictures are trained on, which is said.
     """
@@ -126,7 +127,8 @@ def former_and_now(given: argparse.Namespace, made: Path) -> Measured:
         for number in range(given.repeats):
             for side, source in ((FOLDLINE, ROOT / "src"), (given.against, former / "src")):
                 root = made / f"{number}-{'now' if source == ROOT / 'src' else 'former'}"
-                _copy(root, comp, made)
+                _copy(root, comp, made, (ROOT if source == ROOT / "src" else former) if comp == "elpv" else made)
+                _foldline(["folds", "--root", str(root), "--comp", comp], source)
                 run = ["--run", "baseline" if comp == "elpv" else project.RUN, "--fold", "0", "--device", "cpu"]
                 start = time.perf_counter()
                 _foldline(["train", "--root", str(root), "--comp", comp, *run], source)
@@ -136,14 +138,11 @@ def former_and_now(given: argparse.Namespace, made: Path) -> Measured:
     return result
 
 
-def _copy(root: Path, comp: str, made: Path) -> None:
-    """A project with raw files, folds and configs of one competition and no caches."""
+def _copy(root: Path, comp: str, made: Path, tree: Path) -> None:
+    """A project with the raw files of one competition and no caches; facts and choices are those of `tree`."""
     origin = ROOT if comp == "elpv" else made
     shutil.copytree(origin / "input" / comp, root / "input" / comp, ignore=shutil.ignore_patterns(".cache"))
-    shutil.copytree(origin / "configs", root / "configs")
-    (root / "folds").mkdir()
-    for path in (origin / "folds").glob(f"{comp}.*"):
-        shutil.copy(path, root / "folds")
+    shutil.copytree(tree / "configs", root / "configs")
     if (origin / "input" / ".caches").is_dir():  # pretrained weights that were fetched
         shutil.copytree(origin / "input" / ".caches", root / "input" / ".caches")
 

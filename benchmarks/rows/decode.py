@@ -29,8 +29,9 @@ def bare(folder: Path, small: bool) -> float:
 
     def work() -> int:
         for _ in range(times):
-            picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA)
+            picture = cv2.imread(str(path))
+            assert picture is not None
+            cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), (160, 160), interpolation=cv2.INTER_AREA)
         return times
 
     return rate(work)

@@ -13,7 +13,7 @@ def foldline(folder: Path, small: bool) -> float:
     from gpu import inside
 
     with _opened(folder, small) as opened:
-        return max(inside.epoch_speeds(opened))
+        return float(max(inside.epoch_speeds(opened)))
 
 
 def bare(folder: Path, small: bool) -> float:
@@ -28,7 +28,7 @@ def bare(folder: Path, small: bool) -> float:
         job = opened.job
         pixels = torch.from_numpy(job.feed.store.pixels[job.train.positions]).permute(0, 3, 1, 2).contiguous()
         loop = Bare(opened.network(), pixels, torch.zeros(len(pixels), dtype=torch.long), opened.scale, torch.float32)
-        speeds = []
+        speeds: list[float] = []
         for epoch in range(2 if small else 3):
             start = time.perf_counter()
             loop.epoch(job.batch_size, seed=epoch)
