@@ -13,7 +13,7 @@ from foldline.core.tables import read_parquet, require_unique, write_parquet
 from foldline.core.task import Task
 
 ROW_SUM_TOLERANCE = 1e-5  # float32 probabilities of some thousand classes
-AT_A_TIME = 4_000_000  # numbers that are checked together, in float64: 32 MB
+AT_A_TIME = 1_000_000  # numbers that are checked together, in float64: 8 MB
 
 
 def predictions_table(

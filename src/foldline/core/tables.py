@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.processes import is_gone, owner
 
-GROUP_BYTES = 64e6  # of a Parquet table, that are turned into its format together
+GROUP_BYTES = 16e6  # of a Parquet table, that are turned into its format together
 
 
 @contextmanager
@@ -273,7 +273,10 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
             frame.to_parquet(temporary, index=False)
             return
         schema = pyarrow.Schema.from_pandas(frame, preserve_index=False)
-        with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+        words = [
+            name for name, kind in zip(schema.names, schema.types, strict=True) if not pyarrow.types.is_floating(kind)
+        ]
+        with pyarrow.parquet.ParquetWriter(temporary, schema, use_dictionary=words) as writer:
             for start in range(0, len(frame), rows):
                 part = frame.iloc[start : start + rows]
                 writer.write_table(pyarrow.Table.from_pandas(part, schema, preserve_index=False))

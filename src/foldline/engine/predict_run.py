@@ -72,6 +72,7 @@ def predict_run(
         for meta, own in zip(some, values, strict=True):
             write_test(meta, _test_table(problem, own))
             total = own.copy() if not total.ndim else np.add(total, own, out=total)
+        del models, values, own  # before the next fold's come
     total /= np.float32(len(metas))
     assert len(total) == rows
     left_out = sorted(problem.cache.bad)
