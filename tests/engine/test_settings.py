@@ -94,7 +94,7 @@ train.epochs=4 optim.lr=3e-2 | train.select=best
 ELSEWHERE = {
     "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
-    "loss.teacher.options", "train.deterministic", "train.folds", "train.patience", "train.keep_start",
+    "loss.teacher.options", "train.compile", "train.deterministic", "train.folds", "train.patience", "train.keep_start",
     "train.checkpoint_minutes", "train.validate_every", "predict.views", "predict.batch_size", "metrics",
     "sampling.function",
 }  # fmt: skip

@@ -279,6 +279,7 @@ class FoldJob:
     made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
     on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
     start_logits: dict[str, Array] = field(default_factory=dict)  # by view: [rows, outputs] of the validation rows
+    compile: str = "off"  # the mode in which the network is compiled
     parts: int = 1  # in which a batch goes through the network, one after the other
     on_parts: Callable[[int], None] | None = None  # called where memory made them more
 

@@ -83,7 +83,12 @@ def _train_fold(
 ) -> None:
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
-    job = settle(job, lambda: start.for_fold(problem, fold), folder.parent / "precision.json")
+    job = settle(
+        job,
+        lambda: start.for_fold(problem, fold),
+        folder.parent / "precision.json",
+        len(problem.run.train.folds) or problem.folds.k,
+    )
     job = replace(job, start_logits=start.valid_logits(problem, fold))
     fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
     _write_fold(problem, start, name, job, fitted)
@@ -198,7 +203,8 @@ def _meta(
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
         ),
-        batch_size=job.batch_size, parts=fitted.parts, skipped_steps=fitted.skipped, workers=job.feed.workers or 0,
+        batch_size=job.batch_size, parts=fitted.parts, compile=job.compile, skipped_steps=fitted.skipped,
+        workers=job.feed.workers or 0,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),

@@ -252,6 +252,13 @@ _FOLDED: dict[type[nn.Module], type[nn.Module]] = {
 _PLAIN = {folded: plain for plain, folded in _FOLDED.items()}
 
 
+def unfold(model: nn.Module) -> None:
+    """Undoes `fold_frozen`: all layers are of their own class again."""
+    for module in list(model.modules()):
+        if type(module) in (_FoldedConv2d, _FoldedConv2dSame):
+            _part(module, module.behind[0])  # type: ignore[arg-type,index]
+
+
 def _join(conv: nn.Module, norm: nn.Module) -> None:
     """They stay the same objects with the same parameters, and change their class."""
     conv.__class__, norm.__class__ = _FOLDED[type(conv)], _FOLDED[type(norm)]

@@ -121,6 +121,7 @@ class FoldMeta(Record):
     precision: MeasuredPrecision
     batch_size: int = 0
     parts: int = 1
+    compile: str = "off"
     skipped_steps: int = 0
     workers: int | None = None
     seconds: float

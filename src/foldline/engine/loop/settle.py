@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
 from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.step import Learner, Place
+from foldline.engine.machine.compiling import settle_compile
 from foldline.engine.machine.device import describe, only_deterministic
 from foldline.engine.machine.memory import Memory, more_parts
 from foldline.engine.machine.precision import choose_precision
@@ -26,12 +28,13 @@ TIMED_STEPS = 3
 Start = Callable[[], nn.Module]
 
 
-def settle(job: FoldJob, start: Start, path: Path) -> FoldJob:
-    """The job with its precision, batch size and parts.
+def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
+    """The job with its precision, batch size and parts, and whether its network is compiled.
 
     Args:
         start: builds the network with its starting weights, on the job's device.
         path: `precision.json` of the run.
+        folds: how many the run trains, which share a compiled network.
 
     Raises:
         FoldlineError: not even one picture fits into the memory.
@@ -55,10 +58,27 @@ def settle(job: FoldJob, start: Start, path: Path) -> FoldJob:
         job.made_from["batch_size"] = job.batch_size
     if job.run.train.batch_size == "auto" or job.parts != parts:
         remember(path, job)
+    job = _with_compiling(job, start, path, folds)
     return replace(job, on_parts=lambda count: remember(path, replace(job, parts=count)))
 
 
-def remember(path: Path, job: FoldJob) -> None:
+def _with_compiling(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJob:
+    """The job with the mode in which its network is compiled, as an earlier fold found or as is measured now."""
+    known, train = StoredPrecision.read_if_there(path), job.run.train
+    if train.compile == "off" or not train.epochs:
+        return job
+    if known is not None and known.compile and known.device == describe(job.device):
+        return replace(job, compile=known.compile)
+    steps = folds * train.epochs * training_rows(job).batches(job.batch_size)
+    mode, seconds = settle_compile(
+        train.compile, job.device, lambda mode: time_one_step(replace(job, compile=mode), start())[0], steps
+    )
+    job = replace(job, compile=mode)
+    remember(path, job, compile=mode, compile_seconds=seconds)
+    return job
+
+
+def remember(path: Path, job: FoldJob, **found: Any) -> None:
     """Writes what was settled, beside what stands there already."""
     size = {"batch_size": job.batch_size} if job.run.train.batch_size == "auto" else {}
     known = StoredPrecision.read_if_there(path)
@@ -66,7 +86,9 @@ def remember(path: Path, job: FoldJob) -> None:
     known = known or StoredPrecision(
         choice=own.choice, device=describe(job.device), images_per_second=own.images_per_second
     )
-    StoredPrecision(**known.model_dump(by_alias=True, exclude_unset=True) | size | {"parts": job.parts}).write(path)
+    StoredPrecision(**known.model_dump(by_alias=True, exclude_unset=True) | size | found | {"parts": job.parts}).write(
+        path
+    )
 
 
 def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:

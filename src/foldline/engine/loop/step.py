@@ -9,6 +9,7 @@ from foldline.core.own_code import is_own
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
+from foldline.engine.machine.compiling import compiled
 from foldline.engine.machine.memory import more_parts
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
@@ -56,6 +57,7 @@ class Learner:
         self.job, self.model, self.steps = job, model, steps
         freeze(model, run.train.freeze)
         self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
+        self.forward = compiled(model, job.compile)
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
@@ -127,7 +129,7 @@ class Learner:
         """The loss of some pictures, and how many of them are right."""
         job = self.job
         with job.precision.autocast(job.device):
-            logits = self.model(x, *metadata)
+            logits = self.forward(x, *metadata)
         logits = logits.float()
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
