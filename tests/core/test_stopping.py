@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import foldline.stages.submit
 from foldline import cli
 from foldline.core.errors import FoldlineError, of_the_machine
-from foldline.core.processes import OLD_SECONDS, drop_dead_lock, is_gone, lock, owner
+from foldline.core.processes import OLD_SECONDS, BusyError, drop_dead_lock, in_turn, is_gone, lock, owner
 from foldline.core.stopping import later, signals
 from foldline.core.tables import atomic_path, remove_orphans, temporary_name
 
@@ -95,6 +96,25 @@ def test_a_lock_says_who_has_it_and_is_taken_from_the_dead(tmp_path: Path, child
         other.wait()
         with lock(path, "fold 0 is being trained"):
             assert path.read_text().startswith(owner())
+    assert not path.exists()
+
+
+def test_one_after_the_other(tmp_path: Path) -> None:
+    path, order = tmp_path / "it.lock", []
+
+    def second() -> None:
+        with in_turn(path, "it is made"):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with in_turn(path, "it is made"):
+        waiting.start()
+        time.sleep(0.3)
+        order.append("first")
+        with pytest.raises(BusyError, match="it is made by another process"), in_turn(path, "it is made", patience=0):
+            pass
+    waiting.join()
+    assert order == ["first", "second"]
     assert not path.exists()
 
 

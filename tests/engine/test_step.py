@@ -1,8 +1,11 @@
 """A training step: it never waits for the device, stops at the right batch, and fits into the memory that there is."""
 
 import copy
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from foldline.core.records.precision import StoredPrecision
 from foldline.core.tables import read_csv, read_json
 from foldline.engine.loop import settle as settling
 from foldline.engine.loop.step import Learner
@@ -233,3 +237,64 @@ def test_a_step_in_a_process_of_its_own(tmp_path: Any) -> None:
     architecture = Architecture("mobilenetv2_035", 2, 3, 32, 32)
     assert settled_layout(architecture, CPU, tmp_path) == architecture
     assert [path.name.startswith("layout-") for path in tmp_path.iterdir()] == [True]
+
+
+def test_unfreezing_waits_for_a_step_that_is_done(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What learns after a step that fp16 left out is the same, whether an epoch began or a resume came between."""
+    counted: list[tuple[int, int]] = []
+    plain = Learner._unfreeze
+
+    def unfreeze(self: Learner, step: int) -> None:
+        plain(self, step)
+        counted.append((step, sum(p.requires_grad for p in self.model.parameters())))
+
+    monkeypatch.setattr(Learner, "_unfreeze", unfreeze)
+    project.prepare()
+    breaks_at(monkeypatch, 2, np.inf)
+    settings = "train.precision=fp16 train.unfreeze=1 train.epochs=3"
+    assert project.run("train", "--name", "half", "--set", settings, "--fold", "0") == 0
+    assert [step for step, _ in counted] == sorted(step for step, _ in counted)
+    assert [learns for _, learns in counted] == sorted(learns for _, learns in counted)
+
+
+@dataclass
+class Job:
+    """As far as `settle` looks at it."""
+
+    on_parts: Any = None
+
+
+def test_folds_settle_one_after_the_other(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that measure at once could find two number formats for one run."""
+    inside, most = [0], [0]
+
+    def slow(job: Any, *_: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.2)
+        inside[0] -= 1
+        return job
+
+    monkeypatch.setattr(settling, "_settled", slow)
+    asked: Any = (Job(), None, tmp_path / "precision.json")
+    folds = [threading.Thread(target=settling.settle, args=asked) for _ in range(2)]
+    for fold in folds:
+        fold.start()
+    for fold in folds:
+        fold.join()
+    assert most == [1]
+    assert list(tmp_path.iterdir()) == [], "no lock stays"
+
+
+def test_another_device_keeps_the_batch_and_tries_its_own_parts(project: TinyProject) -> None:
+    project.prepare()
+    settings = "train.batch_size=auto train.precision=auto"
+    path = project.layout.run("tiny", "auto") / "precision.json"
+    stored = StoredPrecision(choice="fp16", device="a GPU", images_per_second={}, parts=4, batch_size=12)
+    stored.write(path)
+    assert project.run("train", "--name", "auto", "--set", settings, "--fold", "0") == 0
+    meta = read_json(project.fold(0, "auto") / "meta.json")
+    assert (meta["batch_size"], meta["parts"]) == (12, 1)
+    now = StoredPrecision.read(path)
+    assert (now.batch_size, now.parts, now.choice) == (12, 1, meta["precision"]["choice"])
+    assert now.device != "a GPU"

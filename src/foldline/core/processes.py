@@ -15,6 +15,10 @@ from foldline.core.stopping import undivided
 OLD_SECONDS = 7 * 86400  # untouched for so long, a file of a machine that nobody can ask is no one's
 
 
+class BusyError(FoldlineError):
+    """Another process does it."""
+
+
 def owner() -> str:
     """This process as a name: machine and process namespace (a container has its own), number, and when it started.
 
@@ -72,7 +76,7 @@ def lock(path: Path, busy: str) -> Iterator[None]:
         busy: what another process is doing, for the message, such as "fold 0 is being trained".
 
     Raises:
-        FoldlineError: another process holds it; the message says which.
+        BusyError: another process holds it; the message says which.
     """
     if os.name != "posix":
         yield
@@ -87,6 +91,29 @@ def lock(path: Path, busy: str) -> Iterator[None]:
             os.truncate(handle, 0)
             os.pwrite(handle, f"{owner()} {socket.gethostname()}".encode(), 0)
             held.callback(_remove, path)
+        yield
+
+
+@contextmanager
+def in_turn(path: Path, busy: str, *, patience: float = 1800.0) -> Iterator[None]:
+    """`lock` that waits for its turn, for a piece of work that every process needs and one does first.
+
+    Args:
+        patience: seconds.
+
+    Raises:
+        BusyError: another process holds it for longer.
+    """
+    until = time.monotonic() + patience
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock(path, busy))
+                break
+            except BusyError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
         yield
 
 
@@ -130,6 +157,6 @@ def _require_dead(path: Path, busy: str, content: str) -> None:
         path.unlink(missing_ok=True)
         return
     who = f", number {_parts(name)[1]} on {machine}" if name else ""
-    raise FoldlineError(
+    raise BusyError(
         f"{busy} by another process{who}", where=str(path), next="wait for it or end it, then the same command goes on"
     )

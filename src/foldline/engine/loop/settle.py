@@ -6,6 +6,7 @@ The answers stand in `oof/<comp>/<run>/precision.json`, where the other folds an
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
 from foldline.engine.loop.fit import training_rows
@@ -31,6 +33,8 @@ Start = Callable[[], nn.Module]
 def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
     """The job with its precision, batch size and parts, and whether its network is compiled.
 
+    Processes that train several folds settle one after the other.
+
     Args:
         start: builds the network with its starting weights, on the job's device.
         path: `precision.json` of the run.
@@ -39,6 +43,22 @@ def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
     Raises:
         FoldlineError: not even one picture fits into the memory.
     """
+    with _alone(path):
+        settled = _settled(job, start, path, folds)
+
+    def on_parts(count: int) -> None:
+        with _alone(path):
+            remember(path, replace(settled, parts=count))
+
+    return replace(settled, on_parts=on_parts)
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """Two that measure at once could find two number formats for one run, and a resume would take the other's."""
+    return in_turn(path.with_name(f".{path.stem}.lock"), "what a training settles by trying is being tried")
+
+
+def _settled(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJob:
     name, device = describe(job.device), job.device
     precision = choose_precision(
         job.run.train.precision, device, name, path, lambda one: time_one_step(replace(job, precision=one), start())
@@ -58,8 +78,7 @@ def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
         job.made_from["batch_size"] = job.batch_size
     if job.run.train.batch_size == "auto" or job.parts != parts:
         remember(path, job)
-    job = _with_compiling(job, start, path, folds)
-    return replace(job, on_parts=lambda count: remember(path, replace(job, parts=count)))
+    return _with_compiling(job, start, path, folds)
 
 
 def _with_compiling(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJob:
@@ -81,14 +100,11 @@ def _with_compiling(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJ
 def remember(path: Path, job: FoldJob, **found: Any) -> None:
     """Writes what was settled, beside what stands there already."""
     size = {"batch_size": job.batch_size} if job.run.train.batch_size == "auto" else {}
-    known = StoredPrecision.read_if_there(path)
-    own = job.precision
-    known = known or StoredPrecision(
-        choice=own.choice, device=describe(job.device), images_per_second=own.images_per_second
-    )
-    StoredPrecision(**known.model_dump(by_alias=True, exclude_unset=True) | size | found | {"parts": job.parts}).write(
-        path
-    )
+    known, own, device = StoredPrecision.read_if_there(path), job.precision, describe(job.device)
+    if known is None or known.device != device:
+        known = StoredPrecision(choice=own.choice, device=device, images_per_second=own.images_per_second)
+    content = known.model_dump(by_alias=True, exclude_unset=True)
+    StoredPrecision(**content | size | found | {"parts": job.parts}).write(path)
 
 
 def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], int]:

@@ -74,7 +74,7 @@ class Learner:
         """Dropout and batch-norm as in training; frozen parts stay frozen."""
         self.model.train()
         set_batch_norm(self.model, self.job.run.train.batch_norm)
-        self._unfreeze(step)
+        self._unfreeze(step - self.skipped)
 
     def inputs(self, batch: TrainingBatch) -> tuple[Tensor, ...]:
         """The batch's pictures, normalised, and its metadata where the network sees any."""

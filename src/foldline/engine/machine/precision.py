@@ -90,7 +90,8 @@ def choose_precision(
         found = _measure(device_name, make_step)
     else:
         found = Precision("fp32", device_name, {})
-    StoredPrecision(**asdict(found)).write(path)
+    size = 0 if known is None else known.batch_size  # which holds for all devices
+    StoredPrecision(**asdict(found), **({"batch_size": size} if size else {})).write(path)
     return found
 
 
