@@ -114,3 +114,59 @@ def test_folds_one_after_the_other(
 
 def _values(file: Path) -> Any:
     return read_parquet(file)[["prob_dark", "prob_bright"]].to_numpy()
+
+
+NETWORK = """
+from torch import nn
+
+from foldline.models.classic import SmallNetwork
+
+
+class Tempered(SmallNetwork):
+    def forward(self, x):
+        return super().forward(x) / 3
+
+
+class Stubborn(SmallNetwork):
+    def forward_head(self, x):
+        return self.classifier(self.neck(x))
+
+
+def _made(kind, outputs, channels):
+    features = nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU())
+    return kind(features, nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()), 64, outputs)
+
+
+def tempered(outputs, channels, height_width):
+    return _made(Tempered, outputs, channels)
+
+
+def stubborn(outputs, channels, height_width):
+    return _made(Stubborn, outputs, channels)
+"""
+
+
+TEMPERED = "train.epochs=0 model.name=network.py:tempered model.drop_rate=0"
+
+
+def test_a_start_that_is_more_than_the_probe_is_scored_by_the_network(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "network.py").write_text(NETWORK)
+    project.prepare()
+    named = ("--run", "quick", "--name", "warm", "--set", f"{PROBE} {TEMPERED}")
+    assert project.run("train", *named) == 0
+    assert "are more than its classifier says" in capsys.readouterr().out
+    stored = read_parquet(project.fold(0, "warm") / "valid.parquet").set_index("row_id")["prob_bright"]
+    (project.fold(0, "warm") / "valid.parquet").unlink()
+    assert project.run("predict", *named) == 0
+    again = read_parquet(project.layout.run("tiny", "warm") / "oof.parquet").set_index("row_id")["prob_bright"]
+    assert np.allclose(again[stored.index], stored, atol=1e-5)
+
+
+def test_a_network_without_features_has_no_probe(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.root / "network.py").write_text(NETWORK)
+    project.prepare()
+    settings = f"{PROBE} model.name=network.py:stubborn model.drop_rate=0"
+    assert project.run("train", "--run", "quick", "--name", "odd", "--fold", "0", "--set", settings) == 2
+    assert "does not give what its classifier takes" in capsys.readouterr().err

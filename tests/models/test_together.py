@@ -78,3 +78,33 @@ def test_what_cannot_be_taken_apart_is_left_whole() -> None:
         together = Together(models, x[:2])
         assert [body.places for body in together.bodies] == [[0], [1]]
         assert torch.equal(together(x), torch.stack([one(x) for one in models]))
+
+
+class Stubborn(Doubled):
+    """One that gives no features."""
+
+    def forward_head(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        found: Tensor = self.last(x)
+        return found
+
+
+@torch.no_grad()
+def test_a_network_that_gives_no_features_is_left_whole() -> None:
+    model, x = Stubborn(), torch.randn(5, 3)
+    together = Together([model, with_other_classifier(model)], x[:2])
+    assert [body.places for body in together.bodies] == [[0], [1]]
+
+
+@torch.no_grad()
+def test_networks_with_channels_first_get_them_so_when_they_share_a_body() -> None:
+    made = Architecture("test_efficientnet", 4, 3, 64, 64, channels_last=False)
+    model = lived_in(made).eval()
+    seen: list[bool] = []
+    model.get_submodule("conv_stem").register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous()))
+    (x,) = inputs(made)
+    x = x.contiguous(memory_format=torch.channels_last)
+    together = Together([model, with_other_classifier(model)], x[:2])
+    assert len(together.bodies) == 1
+    together(x)
+    assert len(seen) >= 3
+    assert all(seen)

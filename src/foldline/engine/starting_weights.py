@@ -35,10 +35,10 @@ from foldline.models.backbone import (
     set_checkpointing,
     state_sha256,
 )
-from foldline.models.fusing import fold_frozen, fuse
+from foldline.models.fusing import fold_frozen, fuse, random_inputs
 from foldline.models.heads import classifier_name
 from foldline.models.licences import licence_note
-from foldline.models.probe import Features, FittedHead, fit_head, frozen_features, start_classifier
+from foldline.models.probe import Features, FittedHead, ends_linear, fit_head, frozen_features, start_classifier
 from foldline.models.weights import odd_names, state_from
 
 MOST_FEATURES = 4e9  # numbers of the probe's table: 32 GB as float64
@@ -58,6 +58,7 @@ class StartingWeights:
     features: Features | None
     taken: dict[int | None, TakenWeights] = field(default_factory=dict)  # by fold, or of all folds: None
     heads: dict[int, FittedHead] = field(default_factory=dict)  # of the folds that were asked for
+    ends_linear: bool = True  # see `models.probe.ends_linear`
 
     def joins(self, problem: Problem, fold: int) -> bool:
         """Whether the fold's start is averaged with what training makes of it (`train.keep_start`)."""
@@ -84,8 +85,8 @@ class StartingWeights:
 
     def valid_logits(self, problem: Problem, fold: int) -> dict[str, Array]:
         """[rows, outputs] what the fold's start says of its validation rows, by view, as far as the probe's features
-        tell; nothing without a probe."""
-        if self.features is None:
+        tell; nothing without a probe, and of a network that does more after its classifier."""
+        if self.features is None or not self.ends_linear:
             return {}
         head, rows = self._head(problem, fold), problem.own(fold, train=False)
         views = problem.run.train.probe.views if problem.run.train.probe is not None else []
@@ -132,10 +133,14 @@ def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights
     preprocessing = preprocessing_of(model, int(problem.cache.pixels.shape[3]))
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
+    linear = True
     if probe is not None:
         _require_probe(problem, model, len(probe.views))
+        linear = _ends_linear(problem, model)
     features = None if probe is None else _features(problem, model, preprocessing, probe, digest)
-    return StartingWeights(model, preprocessing, digest, features, {} if taken is None else {None: taken})
+    return StartingWeights(
+        model, preprocessing, digest, features, {} if taken is None else {None: taken}, ends_linear=linear
+    )
 
 
 @torch.no_grad()
@@ -180,6 +185,28 @@ def _require_probe(problem: Problem, model: nn.Module, views: int) -> None:
             where="train.probe",
             next='leave it out: SET="train.probe=null train.keep_start=false" NAME=no-probe',
         )
+
+
+def _ends_linear(problem: Problem, model: nn.Module) -> bool:
+    """Whether the network's logits are what its classifier makes of its features; says so where they are not.
+
+    Raises:
+        FoldlineError: it does not give the features, as a network of the user's own may.
+    """
+    name = problem.run.model.name
+    try:
+        linear = ends_linear(model, *random_inputs(model, problem.architecture))
+    except _UNFIT as error:
+        raise FoldlineError(
+            f"'{name}' does not give what its classifier takes: {' '.join(str(error).split())}",
+            where="train.probe, model.name",
+            next="give forward_head an argument pre_logits (docs/own-code.md), or leave train.probe out",
+        ) from error
+    if not linear:
+        say(
+            f"warning: the logits of '{name}' are more than its classifier says of its features: a probe fits less well"
+        )
+    return linear
 
 
 @torch.no_grad()

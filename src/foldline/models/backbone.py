@@ -1,12 +1,13 @@
 """timm's networks: built with pretrained weights, or empty for weights of our own; and their preprocessing."""
 
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from foldline.core.choices import Head
 from foldline.core.errors import FoldlineError, unknown
@@ -51,8 +52,24 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
     keep_classifier_exact(model)
     if architecture.channels_last:
         return model.to(memory_format=torch.channels_last)
-    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    model.__class__ = _with_channels_first(type(model))  # type: ignore[arg-type]
     return model
+
+
+@cache
+def _with_channels_first(kind: type[Any]) -> type[nn.Module]:
+    """A subclass and no hook: `forward_features` is called by itself too, for a probe and for those that share it."""
+
+    def forward(self: nn.Module, x: Tensor, *beside: Tensor) -> Tensor:
+        logits: Tensor = kind.forward(self, x.contiguous(), *beside)
+        return logits
+
+    def forward_features(self: nn.Module, x: Tensor) -> Tensor:
+        features: Tensor = kind.forward_features(self, x.contiguous())
+        return features
+
+    own = {"forward": forward, "forward_features": forward_features}
+    return type(kind.__name__, (kind,), {**own, "__doc__": kind.__doc__, "__module__": kind.__module__})
 
 
 def _head(stored: dict[str, Any]) -> Head:

@@ -5,6 +5,7 @@ https://arxiv.org/abs/2202.10054: a head that fits the features first keeps fine
 """
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from foldline.images.normalise import Normaliser
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import classifier
+from foldline.models.fusing import alike
 
 Features = NDArray[np.float32]
 LEAST_SCALE = 0.3  # of the features' root mean square deviation
@@ -48,6 +50,19 @@ def frozen_features(
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
         result[:, place] = pooled.float().cpu().numpy().reshape(len(views), len(images), width)
     return result
+
+
+@torch.no_grad()
+def ends_linear(model: nn.Module, x: Tensor) -> bool:
+    """Whether the network's logits are what its classifier makes of what a probe is fitted on, and nothing more.
+
+    Args:
+        x: a picture that the network takes.
+    """
+    tried = deepcopy(model).eval()
+    nn.init.normal_(classifier(tried).weight)  # of some networks it is 0 at first
+    features = tried.forward_head(tried.forward_features(x), pre_logits=True)  # type: ignore[operator]
+    return alike(classifier(tried)(features), tried(x))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from foldline.models.fusing import alike
 
+UNFIT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class _Body:
@@ -45,8 +47,15 @@ class Together:
         if len(shared) < self.count:
             plain = self(*example)
             self.bodies = shared
-            if not alike(self(*example), plain):
+            if not self._gives(plain, *example):
                 self.bodies = _alone(models)
+
+    def _gives(self, logits: Tensor, *example: Tensor) -> bool:
+        """Whether the example's logits are these; a network of the user's own may not be made for such a call."""
+        try:
+            return alike(self(*example), logits)
+        except UNFIT:
+            return False
 
     def __call__(self, x: Tensor, *beside: Tensor) -> Tensor:
         """[rows, ...] -> [models, rows, logits]."""
