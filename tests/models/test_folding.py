@@ -160,18 +160,3 @@ def test_beside_checkpointing_half_precision_and_frozen_parts() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = loss_of(model, x)
     assert float(half.detach()) == pytest.approx(float(loss_of(plain, x).detach()), rel=0.05)
-
-
-def test_compiled() -> None:
-    """The graph is taken of the folded network as well, and by its own parameters."""
-    plain = lived_in(SMALL)
-    model = deepcopy(plain)
-    fold_frozen(model, SMALL)
-    compiled: Any = torch.compile(frozen(model), backend="aot_eager")
-    x = inputs(SMALL)
-    expected = gradients(frozen(plain), x)
-    torch.manual_seed(1)
-    nn.functional.cross_entropy(compiled(*x), torch.arange(3) % 4).backward()  # type: ignore[no-untyped-call]
-    for name, one in model.named_parameters():
-        assert one.grad is not None
-        assert torch.allclose(one.grad, expected[name], rtol=1e-3, atol=1e-5), name

@@ -38,8 +38,9 @@ class Stop:
     def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """A signal's handler."""
         self.number = number
-        for name in _NAMES:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        for one in (getattr(signal, name) for name in _NAMES):
+            if signal.getsignal(one) is not signal.SIG_IGN:  # `nohup`
+                signal.signal(one, signal.SIG_DFL)
         if not self.waits:
             raise KeyboardInterrupt
 
