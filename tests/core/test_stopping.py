@@ -24,6 +24,8 @@ def test_a_signal_ends_any_stage_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the tests themselves run under nohup, where a closed terminal ends nothing")
 
     def works(layout: object, comp: object) -> None:
         os.kill(os.getpid(), number)
