@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foldline import __version__
-from foldline.core.errors import FoldlineError, of_the_machine
+from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
 from foldline.core.stopping import signals
 
@@ -92,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _failed(given, error, error, 2)
         except (OSError, MemoryError) as error:
             return _failed(given, of_the_machine(error), error, 1)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help shall not wait for
+                raise
+            return _failed(given, device_is_full(error), error, 1)
         except KeyboardInterrupt:
             command = shlex.join(["foldline", *(sys.argv[1:] if arguments is None else arguments)])
             print(f"\nstopped; what is finished is kept, and the same command goes on: {command}", file=sys.stderr)

@@ -52,6 +52,12 @@ def test_workers_and_the_place_of_pictures_change_no_weights(
     assert metas[0]["sha256"]["run"] == metas[1]["sha256"]["run"]
 
 
+def test_workers_that_have_nothing_to_do_are_said(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    project.prepare()
+    trained(project, "odd", "augment.engine=torch data.workers=2")
+    assert "note: data.workers: 2 have nothing to do" in capsys.readouterr().out
+
+
 def test_where_pictures_lie_and_who_makes_them_is_no_part_of_a_run() -> None:
     plain = run_sha256(Run())
     for data in ({"workers": 0}, {"workers": 7}, {"cache": "memory"}, {"cache": "gpu"}):

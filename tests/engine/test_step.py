@@ -298,3 +298,30 @@ def test_another_device_keeps_the_batch_and_tries_its_own_parts(project: TinyPro
     now = StoredPrecision.read(path)
     assert (now.batch_size, now.parts, now.choice) == (12, 1, meta["precision"]["choice"])
     assert now.device != "a GPU"
+
+
+def test_parts_of_one_picture_and_batch_norm(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Of 7 pictures in 4 parts the last part is one picture, which a batch-norm of 1 x 1 px has no mean of."""
+    project.prepare()
+    too_small_for(monkeypatch, 2)
+    settings = "model.name=mobilenetv3_small_050 train.batch_size=7"
+    assert project.run("train", "--name", "odd", "--set", settings, "--fold", "0") == 2
+    said = capsys.readouterr()
+    assert "in 4 parts alone, some of one picture" in said.err
+    settings += " train.batch_norm=frozen"
+    assert project.run("train", "--name", "frozen", "--set", settings, "--fold", "0") == 0
+    assert read_json(project.fold(0, "frozen") / "meta.json")["parts"] == 4
+
+
+def test_a_device_that_is_full_elsewhere(project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Such as in the optimizer's step, where no parts help."""
+    project.prepare()
+
+    def update(*_: Any) -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+
+    monkeypatch.setattr(Learner, "_update", update)
+    assert project.run("train", "--fold", "0") == 1
+    assert "not enough memory on the device: CUDA out of memory" in capsys.readouterr().err

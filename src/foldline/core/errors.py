@@ -83,3 +83,12 @@ def unknown(kind: str, name: str, known: "list[str]", *, where: str = "") -> Fol
     if len(known) > 200:
         names = f"{len(known)}, among them {', '.join(difflib.get_close_matches(name, known, n=10, cutoff=0))}"
     return FoldlineError(f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {names}")
+
+
+def device_is_full(error: RuntimeError) -> FoldlineError:
+    """A GPU's memory is full where nothing could be done in smaller parts."""
+    return FoldlineError(
+        f"not enough memory on the device: {str(error).splitlines()[0]}",
+        where="train.batch_size, predict.batch_size, data.image_size",
+        next="lower one of them, end other programs there, or take a smaller backbone, then the same command goes on",
+    )

@@ -41,6 +41,8 @@ class Feed:
         self.workers: int | None = None  # processes at work; None: it was not decided yet
         self._largest_batch = 0  # for which there is shared memory
         self._pool: WorkerPool | None = None
+        if self.batched is not None and workers not in ("auto", 0):
+            say(f"note: data.workers: {workers} have nothing to do: '{self.device}' augments pictures, batch by batch")
 
     def __enter__(self) -> Self:
         return self

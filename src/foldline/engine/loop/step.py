@@ -10,7 +10,7 @@ from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_grou
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
 from foldline.engine.machine.compiling import compiled
-from foldline.engine.machine.memory import more_parts
+from foldline.engine.machine.memory import more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
@@ -100,6 +100,10 @@ class Learner:
                 if not self.splits:
                     raise
                 self.parts = more_parts(self.parts, len(self.group[-1][0].rows))
+            except ValueError as error:
+                if self.parts == 1 or "more than 1 value" not in str(error):  # torch's, of a batch-norm
+                    raise
+                raise one_picture(self.parts, len(self.group[-1][0].rows)) from error
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)
             self.optimizer.zero_grad(set_to_none=True)
@@ -113,11 +117,9 @@ class Learner:
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
         (x, *metadata), target = self._batch(batch, place)
         rows = len(batch.rows)
-        size = -(-rows // self.parts)
         losses, rights = [], []
-        for first in range(0, rows, size):
-            part = slice(first, first + size)
-            share = len(batch.rows[part]) / rows
+        for part in slices(rows, self.parts):
+            share = (part.stop - part.start) / rows
             loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
             self.scaler.scale(loss * share / place.group).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach() * share)

@@ -1,6 +1,7 @@
 """A device's own memory: how much there is, and what to do where a batch does not fit. The CPU's is the system's."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -72,3 +73,24 @@ def more_parts(parts: int, batch_size: int) -> int:
     parts = min(2 * parts, batch_size)
     say(f"  out of memory: a batch of {batch_size} pictures goes through the network in {parts} parts from here on")
     return parts
+
+
+def one_picture(parts: int, batch_size: int) -> FoldlineError:
+    """The error of a batch-norm that has one picture to take a mean of."""
+    return FoldlineError(
+        f"a batch of {batch_size} pictures fits into the device's memory in {parts} parts alone, some of one picture, "
+        "and the network's batch-norms need more than one value",
+        where="train.batch_size, data.image_size",
+        next="set train.batch_norm: frozen or model.checkpointing: true, take smaller pictures or a smaller backbone",
+    )
+
+
+def slices(rows: int, parts: int) -> list[slice]:
+    """Parts of a batch whose lengths differ by one at most: a short last one would have odd batch-norm statistics.
+
+    >>> [part.stop - part.start for part in slices(10, 4)], len(slices(3, 4))
+    ([2, 3, 2, 3], 3)
+    """
+    parts = min(parts, rows)
+    ends = [rows * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(ends)]
