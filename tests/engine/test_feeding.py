@@ -23,10 +23,10 @@ def weights(project: TinyProject, run: str, folds: tuple[int, ...] = (0, 1)) -> 
     return [sha256_file(project.fold(fold, run) / "model.safetensors") for fold in folds]
 
 
-def trained(project: TinyProject, name: str, settings: str, *more: str) -> list[str]:
+def trained(project: TinyProject, name: str, settings: str, *more: str, folds: tuple[int, ...] = (0, 1)) -> list[str]:
     given = f"train.folds=[0,1] {AVERAGED} {settings}"
     assert project.run("train", "--name", name, "--set", given, *more) == 0
-    return weights(project, name)
+    return weights(project, name, folds)
 
 
 def test_workers_and_the_place_of_pictures_change_no_weights(
@@ -76,6 +76,28 @@ def test_a_training_with_workers_that_is_stopped_inside_an_epoch_ends_with_the_s
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert trained(project, "cut", "train.epochs=6 data.workers=1") == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for a process's children")
+def test_a_worker_that_is_killed_at_any_moment_ends_the_training_in_words(project: TinyProject) -> None:
+    project.prepare()
+    settings = f"{AVERAGED} train.epochs=20 train.batch_size=4 train.checkpoint_minutes=1e-6"
+    expected = trained(project, "whole", f"{settings} train.folds=[0]", folds=(0,))
+    resume = project.fold(0, "cut") / "resume"
+    given = ["--run", "quick", "--name", "cut", "--set", f"{settings} train.folds=[0] data.workers=2"]
+    for pause in (0.0, 0.13, 0.31):
+        process = project.start("train", *given)
+        before = resume.stat().st_mtime_ns if resume.is_file() else 0
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not (resume.is_file() and resume.stat().st_mtime_ns != before):
+            time.sleep(0.01)
+        time.sleep(pause)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 2, said
+        assert "a worker that makes pictures ended or hangs" in said
+    assert trained(project, "cut", f"{settings} train.folds=[0] data.workers=1", folds=(0,)) == expected
 
 
 def test_a_sweep_of_rates_has_the_same_losses_with_workers(project: TinyProject) -> None:

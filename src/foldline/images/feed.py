@@ -19,7 +19,15 @@ from foldline.images.batched import BatchAugmenter, Drawn
 from foldline.images.batches import TrainingBatch, TrainingRows, rows_of
 from foldline.images.pictures import AugmentedPictures, Items
 from foldline.images.store import PictureStore
-from foldline.images.workers import WorkerPool, pictures_per_second, usable_cores, usable_workers, workers_for
+from foldline.images.workers import (
+    WorkerPool,
+    died,
+    ended,
+    pictures_per_second,
+    usable_cores,
+    usable_workers,
+    workers_for,
+)
 
 
 class Feed:
@@ -47,8 +55,11 @@ class Feed:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        """Raises FoldlineError where a worker ended while this process did something else."""
         self.close()
+        if error is not None and died(error):
+            raise ended(error, self.workers or 0) from error
 
     def close(self) -> None:
         """Ends the worker processes."""

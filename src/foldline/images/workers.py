@@ -63,20 +63,36 @@ class WorkerPool:
         _one_thread()
         try:
             yield from self._loader
-        except RuntimeError as error:
-            if not re.search(r"DataLoader (worker \(pid|timed out)", str(error)):  # an error of the work itself
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and not died(error):  # an error of the work itself
                 raise
-            raise FoldlineError(
-                f"a worker that makes pictures ended or hangs: {str(error).splitlines()[0]}",
-                where=f"data.workers: {self.workers}",
-                next="free memory and space in /dev/shm, or lower data.workers, then the same command goes on",
-            ) from error
+            raise ended(error, self.workers) from error
 
     def close(self) -> None:
         """Ends the processes; whoever still holds an iterator does not keep them alive."""
         iterator, self._loader._iterator = self._loader._iterator, None
-        if iterator is not None:
+        if iterator is None:
+            return
+        try:
             iterator._shutdown_workers()  # type: ignore[attr-defined]
+        except RuntimeError as error:  # one of them was killed before
+            if not died(error):
+                raise
+
+
+def died(error: BaseException) -> bool:
+    """Whether torch raised it since a worker ended or hangs: in the midst of anything that this process does."""
+    return isinstance(error, RuntimeError) and bool(re.search(r"DataLoader (worker \(pid|timed out)", str(error)))
+
+
+def ended(error: BaseException, workers: int) -> FoldlineError:
+    """The same in words."""
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return FoldlineError(
+        f"a worker that makes pictures ended or hangs: {reason}",
+        where=f"data.workers: {workers}",
+        next="free memory and space in /dev/shm, or lower data.workers, then the same command goes on",
+    )
 
 
 class _Wanted:

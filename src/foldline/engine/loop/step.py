@@ -121,7 +121,7 @@ class Learner:
         for part in slices(rows, self.parts):
             share = (part.stop - part.start) / rows
             loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
-            self.scaler.scale(loss * share / place.group).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss * share / place.group).backward()
             losses.append(loss.detach() * share)
             rights.append(right)
         whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()
