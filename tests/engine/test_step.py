@@ -20,6 +20,7 @@ from foldline.core.tables import read_csv, read_json
 from foldline.engine.loop import settle as settling
 from foldline.engine.loop.step import Learner
 from foldline.engine.machine.layout import settled_layout
+from foldline.engine.machine.precision import Precision
 from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
 from tiny import TinyProject
@@ -117,15 +118,44 @@ def test_a_loss_that_is_no_number_is_named_with_its_batch_and_rows(
 def test_fp16_leaves_a_step_out_and_counts_it(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     project.prepare()
     breaks_at(monkeypatch, 2, np.inf)
+    asked: list[torch.amp.GradScaler] = []
+    plain = torch.amp.GradScaler.get_scale
+
+    def get_scale(scaler: torch.amp.GradScaler) -> float:
+        asked.append(scaler)
+        return plain(scaler)
+
+    monkeypatch.setattr(torch.amp.GradScaler, "get_scale", get_scale)
     settings = "train.precision=fp16 train.average.name=ema schedule.name=linear"
     assert project.run("train", "--name", "half", "--set", settings, "--fold", "0") == 0
     log, steps = (read_csv(project.fold(0, "half") / name) for name in ("log.csv", "steps.csv"))
+    assert len(asked) == len(steps) + 1 + 2, "a step waits once; so do the start and each epoch's resume point"
     skipped = int(log["skipped_steps"].iloc[-1])
     assert skipped >= 1
     assert read_json(project.fold(0, "half") / "meta.json")["skipped_steps"] == skipped
     assert np.isfinite(log["train_loss"][1:].astype(float)).all()
     rates = steps["lr"].astype(float).to_numpy()
     assert (np.diff(rates) == 0).sum() == skipped, "the rate waits for a step that is done"
+
+
+def test_float32_is_exact_on_cuda_unless_a_run_says_otherwise(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [one.fp32_precision for one in products]
+    try:
+        for choice, words in (("tf32", "tf32"), ("fp32", "ieee"), ("bf16", "ieee")):
+            Precision(choice, "", {}).prepare(torch.device("cuda", 0))
+            assert [one.fp32_precision for one in products] == [words, words]
+    finally:
+        for one, was in zip(products, before, strict=True):
+            one.fp32_precision = was
+    project.prepare()
+    assert project.run("train") == 0
+    prepared: list[str] = []
+    monkeypatch.setattr(Precision, "prepare", lambda self, _: prepared.append(self.choice))
+    assert project.run("predict") == 0
+    assert set(prepared) == {"fp32"}, "each stage that predicts sets it"
 
 
 def too_small_for(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:

@@ -54,6 +54,7 @@ def predict(
     """
     activations = [activation] * len(folds) if isinstance(activation, str) else activation
     forward = _Forward([model.eval() for own in folds for model in own])
+    precision.prepare(device)
     normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
     result: Predictions = np.empty(0, dtype=np.float32)
     with Progress() as progress:

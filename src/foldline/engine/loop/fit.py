@@ -105,10 +105,8 @@ class _Training:
         self.best = parts["best"]
         self.averages.load(parts)
         self.position = Position(**position)
-        if self.position.scaler:
-            self.learner.scaler.load_state_dict(self.position.scaler)
+        self.learner.go_on(self.position.scaler, self.position.skipped)
         self.learner.rates.load(self.position.rates)
-        self.learner.skipped = self.position.skipped
         self.steps_log.cut(self.position.steps_logged)
         self.clock = time.monotonic()
         say(f"  fold {job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")

@@ -1,6 +1,7 @@
 """One training step: pictures and labels of a batch in, changed weights out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,6 @@ class Learnt:
 
     loss: Tensor
     right: Tensor | None
-    rows: int
     updated: bool
 
 
@@ -63,12 +63,20 @@ class Learner:
         self.scaler = job.precision.scaler(job.device)
         self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
         self.group: list[tuple[TrainingBatch, Place]] = []  # the batches since the last step
+        self.scale = self.scaler.get_scale()  # after the newest step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
         self.normaliser = Normaliser(job.preprocessing.mean, job.preprocessing.std, job.device, input_dtype(job))
         self.truth = resident(target_tensor(job.train.truth, job), job.device)
         metadata = job.train.metadata
         self.metadata = None if metadata is None else resident(torch.from_numpy(metadata), job.device)
         self.teacher = None if job.teacher is None else job.teacher()
+
+    def go_on(self, scaler: dict[str, Any], skipped: int) -> None:
+        """Takes the scaler's state, and how many steps were left out, from a resume point."""
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+            self.scale = self.scaler.get_scale()
+        self.skipped = skipped
 
     def training_mode(self, step: int) -> None:
         """Dropout and batch-norm as in training; frozen parts stay frozen."""
@@ -88,7 +96,7 @@ class Learner:
         updated = place.last_of_group and self._update(place.step)
         if place.last_of_group:
             self.group.clear()
-        return Learnt(loss, right, len(batch.rows), updated)
+        return Learnt(loss, right, updated)
 
     def _backward_where_it_fits(self) -> tuple[Tensor, Tensor | None]:
         """The newest batch's loss and right rows; where memory is too small for it, its group is done in more parts."""
@@ -166,15 +174,18 @@ class Learner:
         if self.job.run.optim.clip.name != "none":
             self.scaler.unscale_(self.optimizer)
             clip(self.model, self.job.run.optim.clip)
-        scaled = self.scaler.is_enabled()
-        before = self.scaler.get_scale() if scaled else 0.0  # the scale falls where a step is left out
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        skipped = scaled and self.scaler.get_scale() < before
+        skipped = self._scale_fell() if self.scaler.is_enabled() else False
         self.skipped += skipped
         self.optimizer.zero_grad(set_to_none=True)
         self._unfreeze(step + 1 - self.skipped)
         return not skipped
+
+    def _scale_fell(self) -> bool:
+        """Whether fp16 left the newest step out: its scale of the gradients falls then. The one wait of a step."""
+        before, self.scale = self.scale, self.scaler.get_scale()
+        return self.scale < before
 
     def _unfreeze(self, step: int) -> None:
         """Gradual unfreezing: from this step on so many of the last layer groups learn."""

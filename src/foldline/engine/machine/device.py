@@ -40,12 +40,20 @@ def prepare_device(device: torch.device, *, deterministic: bool = True) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
         torch.cuda.set_device(device)
+        use_tf32(False)
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # nothing reads such memory; without it a CPU does 1.14 times the steps
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
     if device.type == "cpu":
         keep_freed_memory()
+
+
+def use_tf32(on: bool) -> None:
+    """What float32 means on CUDA: all 24 bits, or 11 of them in products (TF32), which torch by itself mixes."""
+    products = "tf32" if on else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = products
+    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
 
 
 def only_deterministic(on: bool) -> None:

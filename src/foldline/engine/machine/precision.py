@@ -17,6 +17,7 @@ from torch import nn
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
+from foldline.engine.machine.device import use_tf32
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _HALF = ("bf16", "fp16")
@@ -47,11 +48,9 @@ class Precision:
         return torch.amp.GradScaler(device.type, enabled=self.choice == "fp16")
 
     def prepare(self, device: torch.device) -> None:
-        """What float32 means on CUDA: all 24 bits, or 11 of them in products (TF32), which torch else mixes."""
+        """Sets the device's products of float32 to this format, for forward and backward passes."""
         if device.type == "cuda":
-            products = "tf32" if self.choice == "tf32" else "ieee"
-            torch.backends.cuda.matmul.fp32_precision = products
-            torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+            use_tf32(self.choice == "tf32")
 
 
 def choose_precision(
