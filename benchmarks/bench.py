@@ -143,8 +143,8 @@ def _copy(root: Path, comp: str, made: Path, tree: Path) -> None:
     origin = ROOT if comp == "elpv" else made
     shutil.copytree(origin / "input" / comp, root / "input" / comp, ignore=shutil.ignore_patterns(".cache"))
     shutil.copytree(tree / "configs", root / "configs")
-    if (origin / "input" / ".caches").is_dir():  # pretrained weights that were fetched
-        shutil.copytree(origin / "input" / ".caches", root / "input" / ".caches")
+    if (origin / "input" / ".weights").is_dir():  # pretrained, fetched before: no download is timed
+        shutil.copytree(origin / "input" / ".weights", root / "input" / ".weights")
 
 
 @contextmanager
