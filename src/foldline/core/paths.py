@@ -126,6 +126,10 @@ class Layout:
         """`submissions/<comp>/<name>.csv`; the ledger entry is the `.json` beside it."""
         return self._room("submissions", comp) / f"{checked_name(name)}.csv"
 
+    def kernel(self, comp: str, name: str) -> Path:
+        """A bundle for a Kaggle notebook: `submissions/<comp>/<name>.kernel/`."""
+        return self._room("submissions", comp) / f"{checked_name(name)}.kernel"
+
     def written(self, comp: str) -> list[Path]:
         """The folders that stages write files into, as far as they are there."""
         inside = [self.input(comp) / ".pictures", self.cache(comp), self.weights_cache(), self.runs(comp)]
