@@ -13,7 +13,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.entry import Entry, Kaggle
 from foldline.core.tables import sha256_file
-from foldline.stages.submit import _pauses, ledger, submit
+from foldline.sources.kaggle import pauses
+from foldline.stages.submit import ledger, submit
 from old_records import old
 from sources.kaggle_site import Site, running_site
 from sources.trees import plant, zipped
@@ -282,7 +283,7 @@ def test_pauses_grow_and_end() -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    pauses = list(_pauses(300, 5, clock=lambda: now[0], sleep=sleep))
-    assert pauses[:3] == [0.0, 5.0, 7.5]
-    assert max(pauses) == 60.0
+    waited = list(pauses(300, 5, clock=lambda: now[0], sleep=sleep))
+    assert waited[:3] == [0.0, 5.0, 7.5]
+    assert max(waited) == 60.0
     assert now[0] == 300

@@ -1,4 +1,4 @@
-"""Kaggle's own client, run as a process of its own: downloads, and the calls that the submit stage needs.
+"""Kaggle's own client, run as a process of its own: downloads, and the calls that the submit stages need.
 
 The client is not imported: its import signs in, makes a folder and may print. Its failures come as text, and a failed
 upload even with exit code 0, so the text is read.
@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
@@ -21,7 +23,10 @@ from foldline.sources.tools import UnreachableError
 
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 SITE = "https://www.kaggle.com"
-UPLOAD_FAILED = "Could not submit to competition"  # printed with exit code 0
+UPLOAD_FAILED = "Could not submit to competition"
+FAILED_ALL_THE_SAME = re.compile(
+    rf"{UPLOAD_FAILED}|(Dataset|Dataset version) creation error|Kernel push error"
+)  # exit 0
 PARTIAL = ".kaggle-partial"  # the client's mark beside an archive that is not whole
 
 # What the client prints -> what is wrong, and what to do next. The first line that fits wins: a broken connection
@@ -49,7 +54,22 @@ FAILURES = (
     (
         r"only accepts submissions from|notebooks? (submissions )?only|(kernels|code)[- ](only )?competition",
         "the competition takes submissions from notebooks only, not files",
-        "run the trained folds in a notebook there: {page}/code",
+        "make kernel, make rehearse, then make submit KERNEL=1; the notebooks there: {page}/code",
+    ),
+    (
+        r"session count of \d+ reached",
+        "as many of your notebooks run at Kaggle as it allows at once",
+        f"wait for one to end, or stop one at {SITE}/me/code, and run the command again",
+    ),
+    (
+        r"(gpu|tpu|accelerator|weekly).{0,60}quota|quota.{0,60}(gpu|tpu|accelerator)|number of hours allowed to use",
+        "your week's GPU hours at Kaggle are used up",
+        f"run the command again when they are renewed ({SITE}/settings says when), or make kernel without a GPU",
+    ),
+    (
+        r"already in use",
+        "Kaggle has another dataset or notebook of that name",
+        "give the bundle another NAME: make kernel NAME=...",
     ),
     (
         r"deadline (has )?passed|competition (is |has )?(over|ended|closed|completed)|late submissions?",
@@ -73,9 +93,14 @@ FAILURES = (
     ),
     (r"\b404\b|not found|Could not find", "Kaggle knows no such competition or data set", "correct the name: {page}"),
     (
-        UPLOAD_FAILED,
+        f"{UPLOAD_FAILED}|Upload unsuccessful",
         "the upload failed, nothing was submitted",
         "run the command again; the daily slot is not spent",
+    ),
+    (
+        r"\b50[0-4]\b.{0,40}error|problem on Kaggle's side",
+        "Kaggle has a fault of its own",
+        "run the command again later; see https://status.kaggle.com",
     ),
 )
 OUT_OF_REACH = (
@@ -83,6 +108,24 @@ OUT_OF_REACH = (
     "Kaggle cannot be reached, or the connection broke",
     "no valid Kaggle credentials",
 )
+REFUSED = (
+    "Kaggle refuses access (403): most likely the rules are not accepted yet",
+    "Kaggle knows no such competition or data set",
+)
+PASSING = (
+    "Kaggle cannot be reached, or the connection broke",
+    "Kaggle throttles requests (429)",
+    "Kaggle has a fault of its own",
+)
+MOST_FAULTS = 5  # one after the other, that end a wait: a wait of hours outlives a connection that breaks
+
+POLL_SECONDS = 5.0  # between two looks at first; each wait is half as long again, up to a minute
+LONGEST_POLL_SECONDS = 60.0
+Found = TypeVar("Found")
+
+
+class RefusedError(FoldlineError):
+    """Kaggle's 403 or 404: there is no such thing, or it is not for this user."""
 
 
 def run_client(arguments: list[str], *, page: str) -> str:
@@ -109,7 +152,7 @@ def run_client(arguments: list[str], *, page: str) -> str:
             raise
         reader.join()
     error = b"".join(errors).decode(errors="replace")
-    if process.returncode != 0 or UPLOAD_FAILED in output:
+    if process.returncode != 0 or FAILED_ALL_THE_SAME.search(output):
         raise client_error(f"{output}\n{error}", page=page)
     return output
 
@@ -135,9 +178,49 @@ def client_error(text: str, *, page: str) -> FoldlineError:
     last = lines[-1] if lines else "no message"
     for pattern, what, following in FAILURES:
         if re.search(pattern, text, re.IGNORECASE):
-            kind = UnreachableError if what in OUT_OF_REACH else FoldlineError
+            kind = UnreachableError if what in OUT_OF_REACH else RefusedError if what in REFUSED else FoldlineError
             return kind(what, where=f"{page}: {last[:300]}", next=following.format(page=page))
     return FoldlineError(f"the Kaggle client failed: {last[:300]}", where=page)
+
+
+def wait_for(
+    look: Callable[[], Found | None],
+    wait_seconds: float,
+    poll_seconds: float = POLL_SECONDS,
+) -> Found | None:
+    """What `look` finds at Kaggle, asked again and again; None where it finds nothing in time.
+
+    Raises:
+        FoldlineError: of `look`; a connection that breaks, or a fault of Kaggle's, only when it does not pass.
+    """
+    faults = 0
+    for _ in pauses(wait_seconds, poll_seconds):
+        try:
+            found = look()
+        except FoldlineError as error:
+            faults += 1
+            if error.what not in PASSING or faults == MOST_FAULTS:
+                raise
+            continue
+        faults = 0
+        if found is not None:
+            return found
+    return None
+
+
+def pauses(
+    wait_seconds: float,
+    poll_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[float]:
+    """Yields at once, then after growing pauses, until the time is up."""
+    end, pause = clock() + wait_seconds, poll_seconds
+    yield 0.0
+    while clock() < end:
+        sleep(min(pause, max(0.0, end - clock())))
+        yield pause
+        pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
 
 
 def competition_page(slug: str) -> str:
