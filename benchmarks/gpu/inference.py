@@ -2,8 +2,8 @@
 
 import torch
 
+from foldline.engine.finished.networks import ready
 from foldline.engine.infer import predict
-from foldline.engine.predict_run import ready
 from foldline.images.views import VIEWS
 from gpu import inside
 from gpu.bare import bare_predictions

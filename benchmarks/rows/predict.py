@@ -14,7 +14,7 @@ def _work(folder: Path, small: bool) -> tuple[Any, Any, Any]:
     """(opened run, the network as foldline predicts with it, the rows)."""
     from dataclasses import replace
 
-    from foldline.engine.predict_run import ready
+    from foldline.engine.finished.networks import ready
     from gpu.inside import open_run
     from gpu.kit import Setting
 

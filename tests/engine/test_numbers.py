@@ -14,8 +14,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Loss
 from foldline.core.tables import read_csv, read_json, read_parquet, write_json
 from foldline.core.task import TASKS
+from foldline.engine.finished.model import load
 from foldline.engine.losses import Teacher, build_objective
-from foldline.engine.new_files import predict_files
 from foldline.models.architecture import Preprocessing
 from tiny import FACTS, RUN, TinyProject
 
@@ -70,7 +70,7 @@ def test_mean_and_deviation_are_of_the_folds_training_rows_and_stand_in_its_meta
         assert scale_of(meta.activation) == pytest.approx((others.mean(), others.std(ddof=0)), rel=1e-12)
     test = read_parquet(project.layout.run("tiny", "quick") / "test.parquet").set_index("row_id")["value"]
     files = [project.layout.input("tiny") / f"{row}.png" for row in test.index]
-    assert np.allclose(predict_files(project.layout, "tiny", "quick", files, device="cpu")["value"], test, rtol=1e-4)
+    assert np.allclose(load(project.layout.run("tiny", "quick"), device="cpu").predict(files)["value"], test, rtol=1e-4)
     first_scale = scale_of(FoldMeta.read(project.fold(0) / "meta.json").activation)
     path = project.fold(0) / "meta.json"  # as a version wrote it that learnt numbers as they are
     write_json(path, {**read_json(path), "activation": "identity"})

@@ -17,8 +17,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, sha256_files, write_parquet
+from foldline.engine.finished.model import load
 from foldline.engine.machine.device import pick_device
-from foldline.engine.new_files import predict_files
 from foldline.engine.predict_run import predict_run
 from foldline.engine.problem import Problem, open_problem
 from tiny import FACTS, TinyProject
@@ -214,10 +214,10 @@ def test_new_files_are_predicted_as_rows_are(ready: TinyProject) -> None:
     trained(ready, "first", "", "predict")
     test = read_csv(ready.layout.test_rows("tiny"))
     files = [ready.layout.input("tiny") / image for image in test["image"]]
-    found = predict_files(ready.layout, "tiny", "first", files, device="cpu")
+    found = load(ready.layout.run("tiny", "first"), device="cpu").predict(files)
     stored = read_parquet(ready.layout.run("tiny", "first") / "test.parquet").set_index("row_id").loc[test["row_id"]]
     assert np.allclose(found["prob_bright"], stored["prob_bright"], atol=1e-5)
-    assert found["file"].tolist() == [str(file) for file in files]
+    assert found["path"].tolist() == [str(file) for file in files]
 
 
 def test_a_process_that_is_asked_to_end_writes_a_resume_point(ready: TinyProject) -> None:

@@ -13,8 +13,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Loss
 from foldline.core.tables import read_csv, read_json
 from foldline.core.task import TASKS
+from foldline.engine.finished.networks import load_models
 from foldline.engine.losses.catalogue import build_objective
-from foldline.engine.predict_run import load_models
 from tiny import FACTS, RUN, TinyProject
 
 NETWORK = """

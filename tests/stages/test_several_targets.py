@@ -14,7 +14,7 @@ from foldline.core.competition import load_competition
 from foldline.core.own_code import keep
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
-from foldline.engine.new_files import predict_files
+from foldline.engine.finished.model import load
 from foldline.report.live.state import newest_predictions, open_live
 from foldline.scoring.metrics.for_task import metric_for, target_metrics
 from scoring.by_shape import score
@@ -162,8 +162,9 @@ def test_several_targets_can_be_mixed_probed_and_taught(
 
 def test_new_pictures_and_the_live_page_have_every_targets_answer(project: Project) -> None:
     layout = project.layout
-    table = predict_files(layout, "bars", "quick", [project.root / "raw" / "p000.png"], device="cpu")
-    assert table.columns[1:].tolist() == [f"prob_{n.replace('=', '_')}" for n in OUTPUTS[:5]] + ["value_width"]
+    table = load(layout.run("bars", "quick"), device="cpu").predict(project.root / "raw" / "p000.png")
+    columns = [f"prob_{n.replace('=', '_')}" for n in OUTPUTS[:5]] + ["value_width", "label_colour", "label_shade"]
+    assert table.columns[1:10].tolist() == [*columns, "spread_colour"]
     for test in (False, True):
         first, *_ = newest_predictions(open_live(layout, "bars", "quick", test=test), 3, 0)
         assert len(first["truth"].split(", ")) == len(first["predicted"].split(", ")) == 3

@@ -1,15 +1,12 @@
 """Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
-from foldline.core import own_code
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
@@ -18,20 +15,14 @@ from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.tables import read_parquet, sha256_files, sha256_json
-from foldline.engine.infer import Predictions, predict
-from foldline.engine.loop.checkpoint import State, load_state
+from foldline.core.tables import read_parquet, sha256_files
+from foldline.engine.finished.networks import FoldNetworks, load_models, predict_rows, preprocessing_of
+from foldline.engine.infer import Predictions
 from foldline.engine.losses import Teacher, kind_of, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.memory import room
-from foldline.engine.machine.precision import Precision
-from foldline.engine.problem import Problem, RowArrays, open_problem
+from foldline.engine.problem import Problem, open_problem
 from foldline.images.store import free_memory
-from foldline.models.architecture import Architecture, Preprocessing
-from foldline.models.backbone import build, state_sha256
-from foldline.models.fusing import fuse
-from foldline.models.metadata import Encoding
-from foldline.models.weights import read_state
 
 SHARE = 0.25  # of the memory that is free: what predictions of all folds, or their networks on a GPU, may take of it
 
@@ -66,13 +57,13 @@ def predict_run(
     rows, total = len(problem.folds.test), np.zeros((), dtype=np.float32)
     oof = []
     for some in _one_after_the_other(problem, name, metas):
-        models = [load_models(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
-        oof += [_oof_part(problem, name, meta, own) for meta, own in zip(some, models, strict=True)]
-        values = _test_values(problem, some, models)
+        loaded = [FoldNetworks.load(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
+        oof += [_oof_part(problem, name, fold) for fold in loaded]
+        values = _predict(problem, loaded, problem.folds.test, "test rows")
         for meta, own in zip(some, values, strict=True):
             write_test(meta, _test_table(problem, own))
             total = own.copy() if not total.ndim else np.add(total, own, out=total)
-        del models, values, own  # before the next fold's come
+        del loaded, values, own  # before the next fold's come
     total /= np.float32(len(metas))
     assert len(total) == rows
     left_out = sorted(problem.cache.bad)
@@ -98,38 +89,6 @@ def _one_after_the_other(problem: Problem, name: str, metas: list[FoldMeta]) -> 
     return [metas]
 
 
-def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.Module]:
-    """A fold's network, and its start where that is kept, from its folder alone: meta, weights and code, no YAML."""
-    architecture = Architecture(**meta.architecture)
-    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta.sha256.code))
-    models = []
-    for file in meta.weights:
-        model = build(architecture)
-        load_state(model, read_state(folder / file, next=FoldMeta.made_by), where=str(folder / file))
-        models.append(model)
-    if (
-        weights_sha256({file: model.state_dict() for file, model in zip(meta.weights, models, strict=True)})
-        != meta.sha256.weights
-    ):
-        raise FoldlineError(
-            "the weights are not those that were trained here: their sha256 is not the one in meta.json",
-            where=str(folder),
-            next="copy the whole folder again, or delete it and train this fold again",
-        )
-    return [ready(model.to(device), architecture, precision_of(meta, device)) for model in models]
-
-
-def weights_sha256(members: Mapping[str, State]) -> str:
-    """One hash of a fold's networks, by file name: what `meta.json` says of its weights."""
-    return sha256_json({file: state_sha256(state) for file, state in members.items()})
-
-
-def ready(model: nn.Module, architecture: Architecture, precision: Precision) -> nn.Module:
-    """The network as it predicts: on a CPU in fp32 its batch-norms are folded into the convolutions."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return fuse(model, architecture) if on_cpu and precision.choice == "fp32" else model.eval()
-
-
 def load_teacher(problem: Problem, fold: int) -> Teacher:
     """The same fold's network of the run that `loss.teacher` names.
 
@@ -137,11 +96,10 @@ def load_teacher(problem: Problem, fold: int) -> Teacher:
         FoldlineError: as `teacher_meta`.
     """
     meta = teacher_meta(problem, fold)
-    preprocessing = Preprocessing(meta.mean, meta.std, meta.interpolation)
     height, width = meta.height_width
     folder = problem.layout.fold(problem.comp, problem.run.loss.teacher.name, fold)
     models = load_models(folder, meta, problem.device)
-    return Teacher(models, preprocessing, (height, width), meta.activation, problem.device)
+    return Teacher(models, preprocessing_of(meta), (height, width), meta.activation, problem.device)
 
 
 def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
@@ -168,38 +126,17 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     return meta
 
 
-def _test_values(problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]]) -> Predictions:
-    """[folds, rows, outputs] what each fold says of the test rows: the mean over its networks."""
-    if not len(problem.folds.test):
-        return np.zeros((len(models), 0, len(problem.folds.outputs)), dtype=np.float32)
-    precisions = {precision_of(meta, problem.device).choice for meta in metas}
-    if metas[0].metadata is not None or len(precisions) > 1:  # each fold has its own means and words
-        own_rows = [problem.test_rows(_encoding(meta)) for meta in metas]
-        parts = [
-            _predict(problem, [meta], [own], rows, f"test rows, fold {meta.fold}")
-            for meta, own, rows in zip(metas, models, own_rows, strict=True)
-        ]
-        return np.concatenate(parts)
-    which = "all folds" if len(metas) > 1 else f"fold {metas[0].fold}"
-    return _predict(problem, metas, models, problem.test_rows(None), f"test rows, {which}")
-
-
-def _encoding(meta: FoldMeta) -> Encoding | None:
-    """How the fold's metadata became numbers when it was trained."""
-    return None if meta.metadata is None else Encoding.from_json(meta.metadata)
-
-
 def _test_table(problem: Problem, values: Predictions) -> pd.DataFrame:
     folds = problem.folds
     keep = [column for column in ("entity",) if column in folds.test.columns]
     return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
 
 
-def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Module]) -> pd.DataFrame:
+def _oof_part(problem: Problem, name: str, fold: FoldNetworks) -> pd.DataFrame:
     """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
-    fold, folds = meta.fold, problem.folds
-    frame = folds.frame.iloc[problem.own(fold, train=False)]
-    stored = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
+    meta, folds = fold.meta, problem.folds
+    frame = folds.frame.iloc[problem.own(meta.fold, train=False)]
+    stored = problem.layout.fold(problem.comp, name, meta.fold) / "valid.parquet"
     columns = folds.task.prediction_columns(folds.outputs)
     if meta.views == problem.run.predict.views and _is_whole(stored, meta):
         table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
@@ -212,8 +149,7 @@ def _oof_part(problem: Problem, name: str, meta: FoldMeta, models: list[nn.Modul
             )
         prob = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float32)
     else:
-        rows = problem.valid_rows(fold, _encoding(meta))
-        (prob,) = _predict(problem, [meta], [models], rows, f"validation rows of fold {fold}")
+        (prob,) = _predict(problem, [fold], frame, "validation rows")
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     return predictions_table(
         frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
@@ -229,21 +165,9 @@ def _is_whole(path: Path, meta: FoldMeta) -> bool:
     return bool(now)
 
 
-def _predict(
-    problem: Problem, metas: list[FoldMeta], models: list[list[nn.Module]], rows: RowArrays, title: str
-) -> Predictions:
-    """[folds, rows, outputs] each fold's predictions; the folds differ in weights, and in how numbers are scaled."""
-    first = metas[0]
-    return predict(
-        models, problem.pictures, rows, Preprocessing(first.mean, first.std, first.interpolation),
-        problem.device, precision_of(first, problem.device), views=problem.run.predict.views,
-        activation=[meta.activation for meta in metas], batch_size=problem.run.predict.batch_size, title=title,
-    )  # fmt: skip
-
-
-def precision_of(meta: FoldMeta, device: torch.device) -> Precision:
-    """The number format that the fold was trained in; fp16, which a CPU computes slowly, becomes fp32 there."""
-    choice = meta.precision.choice
-    if choice == "fp16" and device.type != "cuda":
-        choice = "fp32"
-    return Precision(choice, meta.device, {})
+def _predict(problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str) -> Predictions:
+    """[folds, rows, outputs] what these folds say of some of the competition's rows."""
+    choices, positions = problem.run.predict, problem.cache.rows(frame["image"].tolist())
+    return predict_rows(
+        folds, problem.pictures, positions, frame, views=choices.views, batch_size=choices.batch_size, title=title
+    )

@@ -178,13 +178,9 @@ class Problem:
         joined = pd.concat(parts, ignore_index=True)
         return self._rows(joined[~joined["image"].isin(list(self.cache.bad))], encoding)
 
-    def test_rows(self, encoding: Encoding | None) -> RowArrays:
-        """The test rows, their metadata by a fold's encoding; their truth is empty."""
-        return self._rows(self.folds.test, encoding, labelled=False)
-
-    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None, *, labelled: bool = True) -> RowArrays:
+    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None) -> RowArrays:
         folds = self.folds
-        truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}") if labelled else np.empty(0)
+        truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}")
         metadata = None if encoding is None else encoding.encode(frame)
         ids = frame["row_id"].to_numpy(dtype=object)
         return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata, ids)

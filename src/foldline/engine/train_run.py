@@ -23,6 +23,7 @@ from foldline.core.run_folder import drop_disposable, run_sha256, write_run
 from foldline.core.tables import sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.extra_rows import require_pseudo
+from foldline.engine.finished.networks import ready, weights_sha256
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.loop.fit import Fitted, fit_fold, write_log
@@ -31,7 +32,7 @@ from foldline.engine.losses import kind_of
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.machine.layout import settled_layout
 from foldline.engine.machine.precision import Precision
-from foldline.engine.predict_run import load_teacher, ready, teacher_meta, weights_sha256
+from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.images.sampling import row_classes, rows_per_epoch

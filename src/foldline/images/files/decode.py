@@ -14,7 +14,17 @@ from foldline.images.files.dicom import read_dicom
 from foldline.images.files.header import ORIENTATION, BadImageError, Header, read_header, require_size, tif_tags
 from foldline.images.files.intensity import Intensity, Pixels, Values, require_finite, to_bytes
 
-__all__ = ["BadImageError", "Intensity", "Pixels", "content_of", "decode", "decode_bytes", "preview", "resize"]
+__all__ = [
+    "BadImageError",
+    "Intensity",
+    "Pixels",
+    "content_of",
+    "decode",
+    "decode_bytes",
+    "of_values",
+    "preview",
+    "resize",
+]
 
 _AS_STORED = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # gray or BGR of any depth, without alpha, EXIF rotation applied
 
@@ -45,6 +55,23 @@ def decode_bytes(content: bytes, channels: int, intensity: Intensity = "auto") -
     return _to_channels(pixels, channels, has_alpha=has_alpha)
 
 
+def of_values(values: Values, channels: int, intensity: Intensity = "auto", *, has_alpha: bool = False) -> Pixels:
+    """Like `decode`, from numbers that are no file's.
+
+    Args:
+        values: [height, width] or [height, width, channels] of any real type, colours as RGB.
+        has_alpha: the last channel is alpha.
+    """
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise BadImageError(f"an array of {list(values.shape)} is no picture of [height, width] or with channels")
+    if values.dtype.kind not in "buif":
+        raise BadImageError(f"an array of {values.dtype} holds no real numbers")
+    if values.ndim == 2:
+        values = values[:, :, None]
+    pixels, has_alpha = _scaled(values, channels, intensity, has_alpha=has_alpha)
+    return _to_channels(pixels, channels, has_alpha=has_alpha)
+
+
 def preview(path: Path, intensity: Intensity = "auto") -> Pixels:
     """[height, width, 3] uint8 to look at: RGB or gray where the file is that, else its first channel as gray."""
     content = content_of(path)
@@ -66,13 +93,18 @@ def _read(content: bytes, header: Header, channels: int, intensity: Intensity) -
     if header.kind == "dicom":
         return read_dicom(content, intensity), False
     values, has_alpha = _values(content, header, channels)
+    pixels, has_alpha = _scaled(values, channels, intensity, has_alpha=has_alpha)
+    from_white = header.kind == "tif" and tif_is_gray_from_white(header)
+    return (np.uint8(255) - pixels if from_white else pixels), has_alpha
+
+
+def _scaled(values: Values, channels: int, intensity: Intensity, *, has_alpha: bool) -> tuple[Pixels, bool]:
+    """The numbers as uint8, without an alpha that is not asked for; and whether the last channel still is alpha."""
     require_size(values.shape[0], values.shape[1])
     if has_alpha and channels in (1, 3):  # before the range of intensities is looked for
         values, has_alpha = values[:, :, :-1], False
     require_finite(values)
-    pixels = to_bytes(values, intensity)
-    from_white = header.kind == "tif" and tif_is_gray_from_white(header)
-    return (np.uint8(255) - pixels if from_white else pixels), has_alpha
+    return to_bytes(values, intensity), has_alpha
 
 
 def _values(content: bytes, header: Header, channels: int) -> tuple[Values, bool]:

@@ -1,0 +1,136 @@
+"""A finished run's folder, as it lies there: its folds, its score, its members. No YAML and no project is needed.
+
+Reads `cv.json` and each fold's `meta.json`; no weights are read here, and nothing is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import say
+from foldline.core.records.cv import Cv
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.task import Array, Task
+from foldline.scoring.blend import blend
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run, or an ensemble of runs.
+
+    Attributes:
+        folder: where it lies.
+        name: the run's.
+        cv: its score; None where it was not predicted, or `cv.json` is of other weights.
+        folds: the folder and the meta of each trained fold; empty of an ensemble.
+        members: of an ensemble; they may be ensembles themselves.
+    """
+
+    folder: Path
+    name: str
+    cv: Cv | None
+    folds: "tuple[tuple[Path, FoldMeta], ...]" = ()
+    members: "tuple[FinishedRun, ...]" = ()
+
+    @property
+    def trained(self) -> "list[FinishedRun]":
+        """The runs that have networks, each once: this one, or those that its members come down to."""
+        if not self.members:
+            return [self]
+        return list({run.name: run for member in self.members for run in member.trained}.values())
+
+    @property
+    def first(self) -> FoldMeta:
+        """The meta of the first fold there is: task and outputs are the same in all."""
+        return self.trained[0].folds[0][1]
+
+    @property
+    def task(self) -> Task:
+        """The task, its outputs known."""
+        return self.first.task.of(self.first.outputs)
+
+    @property
+    def how(self) -> str:
+        """How the members are blended."""
+        return (self.cv.blend if self.cv is not None else None) or "mean"
+
+    def combine(self, predictions: Mapping[str, Array]) -> Array:
+        """[rows, outputs] of the predictions of the trained runs, by their names."""
+        if not self.members:
+            return predictions[self.name]
+        return blend(self.how, [member.combine(predictions) for member in self.members], self.task)
+
+
+def read_finished(folder: Path) -> FinishedRun:
+    """What lies in a run's folder, an ensemble's, an exported one, or in that of a single fold.
+
+    An ensemble's members are looked for in its folder, then beside it.
+
+    Raises:
+        FoldlineError: there is no such folder, or no fold, or a member is not there, or its parts do not belong
+            together.
+    """
+    if not folder.is_dir():
+        raise FoldlineError(
+            "there is no such folder", where=str(folder), next="give a run's folder, such as oof/<comp>/<run>"
+        )
+    if (folder / "meta.json").is_file():
+        meta = FoldMeta.read(folder / "meta.json")
+        return FinishedRun(folder, meta.run, None, ((folder, meta),))
+    cv = Cv.read_if_there(folder / "cv.json")
+    if cv is not None and cv.members:
+        return _ensemble(folder, cv)
+    folds = [(path.parent, FoldMeta.read(path)) for path in folder.glob("fold_*/meta.json")]
+    if not folds:
+        raise FoldlineError(
+            "no finished fold is in this folder",
+            where=str(folder),
+            next="train it (make train-all), or give the folder that holds fold_0, fold_1 ...",
+        )
+    folds.sort(key=lambda fold: fold[1].fold)
+    _require_alike([meta for _, meta in folds], folder)
+    return FinishedRun(folder, folds[0][1].run, _own_score(cv, folds, folder), tuple(folds))
+
+
+def _ensemble(folder: Path, cv: Cv) -> FinishedRun:
+    members = []
+    for name in cv.members:
+        places = [place for place in (folder / name, folder.parent / name) if place.is_dir()]
+        if not places:
+            raise FoldlineError(
+                f"'{cv.run}' is an ensemble of {first_few(cv.members)}, and '{name}' is not there",
+                where=str(folder),
+                next="copy the members' folders beside this one, or make one folder of it all: foldline export folder",
+            )
+        members.append(read_finished(places[0]))
+    run = FinishedRun(folder, cv.run, cv, members=tuple(members))
+    _require_alike([meta for own in run.trained for _, meta in own.folds], folder, one_run=False)
+    return run
+
+
+def _require_alike(metas: list[FoldMeta], folder: Path, *, one_run: bool = True) -> None:
+    """Raises FoldlineError where networks do not say the same things, or folds are not of one run."""
+    if len({(str(meta.task), *meta.outputs) for meta in metas}) > 1:
+        raise FoldlineError("these folds have other tasks or classes, and cannot be averaged", where=str(folder))
+    if len({meta.sha256.folds for meta in metas}) > 1:
+        raise FoldlineError("these networks were made on different folds", where=str(folder))
+    if one_run and len({(meta.sha256.run, meta.height_width, meta.channels) for meta in metas}) > 1:
+        raise FoldlineError(
+            "these folds were trained with different choices: they are not of one run",
+            where=str(folder),
+            next="train the run anew under another NAME",
+        )
+
+
+def _own_score(cv: Cv | None, folds: list[tuple[Path, FoldMeta]], folder: Path) -> Cv | None:
+    """The score, where it is of these weights; says where it is not."""
+    if cv is None:
+        return None
+    odd = [meta.fold for _, meta in folds if meta.sha256.weights not in cv.sha256.weights]
+    if odd:
+        say(f"warning: {folder}: cv.json is of other weights than those of fold {', '.join(map(str, odd))}: not used")
+        return None
+    if len(folds) < len(cv.sha256.weights):
+        say(f"note: {folder}: {len(folds)} of the {len(cv.sha256.weights)} folds that cv.json is of are there")
+    return cv

@@ -1,0 +1,152 @@
+"""A finished fold's networks, and what they say of pictures. Reads weights, `meta.json` and code; writes nothing.
+
+Whatever predicts with finished networks does it here: the prediction stage, new pictures, an offline notebook.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from foldline.core import own_code
+from foldline.core.errors import FoldlineError
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.tables import sha256_json
+from foldline.engine.infer import Predictions, predict
+from foldline.engine.loop.checkpoint import State, load_state
+from foldline.engine.machine.precision import Precision
+from foldline.engine.problem import RowArrays
+from foldline.images.store import PictureStore
+from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.backbone import build, state_sha256
+from foldline.models.fusing import fuse
+from foldline.models.metadata import Encoding
+from foldline.models.weights import read_state
+
+
+@dataclass(frozen=True)
+class FoldNetworks:
+    """A finished fold, ready to predict: its meta, its networks, and the device they are on."""
+
+    meta: FoldMeta
+    networks: list[nn.Module]
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, meta: FoldMeta, device: torch.device) -> Self:
+        """The fold of a folder; raises as `load_models`."""
+        return cls(meta, load_models(folder, meta, device), device)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How the fold's metadata became numbers when it was trained; None: its networks read none."""
+        return None if self.meta.metadata is None else Encoding.from_json(self.meta.metadata)
+
+    @property
+    def precision(self) -> Precision:
+        """The number format in which its networks predict."""
+        return precision_of(self.meta, self.device)
+
+
+def predict_rows(
+    folds: Sequence[FoldNetworks],
+    pictures: PictureStore,
+    positions: NDArray[np.int64],
+    table: pd.DataFrame | None,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    title: str,
+) -> Annotated[Predictions, "folds rows outputs"]:
+    """What each fold of a run says of rows: the mean over its networks and the views.
+
+    All folds see a picture one after the other, unless each has metadata or a number format of its own.
+
+    Args:
+        folds: at least one; they differ in weights, in how metadata become numbers, and in how numbers are scaled.
+        positions: [rows] which picture each row is.
+        table: the rows' metadata columns as text; None where the networks read none.
+        title: of the progress bar.
+    """
+    outputs = len(folds[0].meta.outputs)
+    if not len(positions):
+        return np.zeros((len(folds), 0, outputs), dtype=np.float32)
+    apart = folds[0].meta.metadata is not None or len({fold.precision.choice for fold in folds}) > 1
+    parts = []
+    for some in [[fold] for fold in folds] if apart else [list(folds)]:
+        first, which = some[0], "all folds" if len(some) > 1 else f"fold {some[0].meta.fold}"
+        encoding = first.encoding
+        numbers = None if encoding is None else encoding.encode(pd.DataFrame() if table is None else table)
+        part = predict(
+            [fold.networks for fold in some], pictures, RowArrays(positions, np.empty(0), numbers),
+            preprocessing_of(first.meta), first.device, first.precision, views=views,
+            activation=[fold.meta.activation for fold in some], batch_size=batch_size, title=f"{title}, {which}",
+        )  # fmt: skip
+        parts.append(part)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annotated[Predictions, "rows outputs"]:
+    """What a run says: the mean over its folds, added up in their order."""
+    total = values[0].copy()
+    for fold in values[1:]:
+        np.add(total, fold, out=total)
+    total /= np.float32(len(values))
+    return total
+
+
+def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.Module]:
+    """A fold's network, and its start where that is kept, from its folder alone: meta, weights and code, no YAML.
+
+    Weights may be stored in half precision: they become float32, and their hash is that of float32.
+
+    Raises:
+        FoldlineError: the weights or the code are not there, or are not those that `meta.json` is of.
+    """
+    architecture = Architecture(**meta.architecture)
+    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta.sha256.code))
+    models = []
+    for file in meta.weights:
+        model = build(architecture)
+        load_state(model, read_state(folder / file, next=FoldMeta.made_by), where=str(folder / file))
+        models.append(model)
+    if (
+        weights_sha256({file: model.state_dict() for file, model in zip(meta.weights, models, strict=True)})
+        != meta.sha256.weights
+    ):
+        raise FoldlineError(
+            "the weights are not those that were trained here: their sha256 is not the one in meta.json",
+            where=str(folder),
+            next="copy the whole folder again, or delete it and train this fold again",
+        )
+    return [ready(model.to(device), architecture, precision_of(meta, device)) for model in models]
+
+
+def weights_sha256(members: Mapping[str, State]) -> str:
+    """One hash of a fold's networks, by file name: what `meta.json` says of its weights."""
+    return sha256_json({file: state_sha256(state) for file, state in members.items()})
+
+
+def ready(model: nn.Module, architecture: Architecture, precision: Precision) -> nn.Module:
+    """The network as it predicts: on a CPU in fp32 its batch-norms are folded into the convolutions."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return fuse(model, architecture) if on_cpu and precision.choice == "fp32" else model.eval()
+
+
+def precision_of(meta: FoldMeta, device: torch.device) -> Precision:
+    """The number format that the fold was trained in; fp16, which a CPU computes slowly, becomes fp32 there."""
+    choice = meta.precision.choice
+    if choice == "fp16" and device.type != "cuda":
+        choice = "fp32"
+    return Precision(choice, meta.device, {})
+
+
+def preprocessing_of(meta: FoldMeta) -> Preprocessing:
+    """How the fold's pictures are scaled."""
+    return Preprocessing(meta.mean, meta.std, meta.interpolation)

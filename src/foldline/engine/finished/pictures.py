@@ -1,0 +1,219 @@
+"""Pictures from anywhere: files, folders, arrays, Pillow's. Decoded in chunks, so that they never lie in memory all.
+
+Reads the files; writes nothing.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.picture_kinds import HEAD, picture_kind
+from foldline.core.progress import say
+from foldline.core.walk import walk
+from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode, of_values, resize
+from foldline.images.workers import usable_cores
+from foldline.readers.templates import IMAGE_SUFFIXES
+
+BadImages = Literal["skip", "stop"]
+Picture = str | Path | Sequence[str | Path] | NDArray[Any] | Image.Image
+CHUNK_BYTES = 2**28  # of decoded pictures at a time
+_PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F")  # the numbers are those of the picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture that is not read yet: its files (several are stacked as channels), numbers, or Pillow's picture."""
+
+    name: str
+    content: tuple[Path, ...] | NDArray[Any] | Image.Image
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a network wants its pictures to be."""
+
+    height: int
+    width: int
+    channels: int
+    intensity: Intensity
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some pictures in their order.
+
+    Attributes:
+        rows: which of all pictures they are.
+        pixels: of each spec [pictures, height, width, channels] uint8; black where a picture cannot be read.
+        problems: what is wrong with each; empty: nothing.
+    """
+
+    rows: slice
+    pixels: dict[Spec, Pixels]
+    problems: list[str]
+
+
+def sources_of(pictures: "Picture | Iterable[Picture]") -> list[Source]:
+    """The pictures that are meant, in their order.
+
+    Args:
+        pictures: files, folders (all pictures below them), arrays [height, width] or [height, width, channels] of any
+            real type (colours as RGB), Pillow's pictures; one of them, or several. An array of four dimensions is
+            several pictures; a tuple of files is one whose channels are stacked.
+
+    Raises:
+        FoldlineError: there is no such file or folder, nothing is given, or something that is no picture.
+    """
+    if isinstance(pictures, str | Path):
+        return _of_path(Path(pictures), alone=True)
+    if isinstance(pictures, Image.Image) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        return [Source("picture 0", pictures)]
+    if not isinstance(pictures, Iterable):
+        raise _no_picture(pictures, 0)
+    sources = [source for i, picture in enumerate(pictures) for source in _of_one(picture, i)]
+    if not sources:
+        raise FoldlineError("no pictures are given", next="give files, folders, arrays or Pillow's pictures")
+    return sources
+
+
+def _of_one(picture: Any, place: int) -> list[Source]:
+    if isinstance(picture, str | Path):
+        return _of_path(Path(picture))
+    if isinstance(picture, np.ndarray | Image.Image):
+        return [Source(f"picture {place}", picture)]
+    if isinstance(picture, tuple | list) and picture and all(isinstance(file, str | Path) for file in picture):
+        return [Source("|".join(map(str, picture)), tuple(map(Path, picture)))]
+    raise _no_picture(picture, place)
+
+
+def _no_picture(picture: Any, place: int) -> FoldlineError:
+    return FoldlineError(
+        f"a {type(picture).__name__} is no picture: {str(picture)[:60]!r}",
+        where=f"picture {place}",
+        next="give files, folders, arrays [height, width, channels] or Pillow's pictures; several as a list",
+    )
+
+
+def _of_path(path: Path, *, alone: bool = False) -> list[Source]:
+    """The file, or the pictures below the folder. Of many a file that is not there is a bad picture, no mistake."""
+    path = path.expanduser()
+    if path.is_dir():
+        return _below(path)
+    if alone and not path.exists():
+        raise FoldlineError("there is no such file or folder", where=str(path)[:300], next="mend the path")
+    return [Source(str(path), (path,))]
+
+
+def _below(folder: Path) -> list[Source]:
+    """The pictures below a folder, sorted; says what else lies there."""
+    seen = walk(folder)
+    seen.remark(str(folder))
+    pictures = [name for name in seen.files if name.lower().endswith(IMAGE_SUFFIXES) or _is_picture(folder / name)]
+    others = sorted(set(seen.files) - set(pictures))
+    if not pictures:
+        raise FoldlineError("no picture lies below this folder", where=str(folder), next="give another folder")
+    if others:
+        say(f"{folder}: {len(pictures)} pictures; {len(others)} other files are left out: {first_few(others)}")
+    return [Source(str(folder / name), (folder / name,)) for name in pictures]
+
+
+def _is_picture(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return bool(picture_kind(handle.read(HEAD)))
+
+
+def in_chunks(
+    sources: Sequence[Source], specs: Sequence[Spec], batch_size: int, bad_images: BadImages
+) -> Iterator[Chunk]:
+    """The pictures, decoded and resized for each spec; the next chunk is decoded while this one is used.
+
+    Args:
+        batch_size: a chunk is several whole batches.
+        bad_images: skip: they are black, and named in `problems`; stop: they are an error.
+
+    Raises:
+        FoldlineError: a picture cannot be read, with `stop`; an unknown `bad_images`.
+    """
+    if bad_images not in ("skip", "stop"):
+        raise FoldlineError(f"'{bad_images}' is no way to treat bad images", where="bad_images", next="skip or stop")
+    each = sum(spec.height * spec.width * spec.channels for spec in specs)
+    size = max(1, min(CHUNK_BYTES // each, len(sources)) // batch_size) * batch_size
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        waiting: deque[list[Future[list[Pixels] | str]]] = deque()
+        for start in range(0, len(sources) + size, size):
+            if start < len(sources):
+                waiting.append([pool.submit(_load, source, specs) for source in sources[start : start + size]])
+            if start:
+                yield _chunk(start - size, waiting.popleft(), sources, specs, bad_images)
+
+
+def _chunk(
+    start: int, futures: "list[Future[list[Pixels] | str]]", sources: Sequence[Source], specs: Sequence[Spec],
+    bad_images: BadImages,
+) -> Chunk:  # fmt: skip
+    pixels = {spec: np.zeros((len(futures), spec.height, spec.width, spec.channels), np.uint8) for spec in specs}
+    problems = [""] * len(futures)
+    for i, future in enumerate(futures):
+        loaded = future.result()
+        if isinstance(loaded, str):
+            problems[i] = loaded
+            continue
+        for spec, picture in zip(specs, loaded, strict=True):
+            pixels[spec][i] = picture
+    bad = [f"{sources[start + i].name}: {why}" for i, why in enumerate(problems) if why]
+    if bad and bad_images == "stop":
+        raise FoldlineError(
+            f"{len(bad)} pictures cannot be read: {first_few(bad)}",
+            where="bad_images: stop",
+            next="mend them or leave them out; bad_images=skip leaves their lines empty",
+        )
+    return Chunk(slice(start, start + len(futures)), pixels, problems)
+
+
+def _load(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":
+    """The picture for each spec, or what is wrong with it; files that are stacked are resized one by one."""
+    decoded: dict[tuple[int, Intensity], list[Pixels]] = {}
+    result = []
+    try:
+        for spec in specs:
+            kind = (spec.channels, spec.intensity)
+            if kind not in decoded:
+                decoded[kind] = _decoded(source.content, *kind)
+            parts = [resize(part, spec.height, spec.width) for part in decoded[kind]]
+            result.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+    except BadImageError as error:
+        return str(error)
+    return result
+
+
+def _decoded(
+    content: tuple[Path, ...] | NDArray[Any] | Image.Image, channels: int, intensity: Intensity
+) -> list[Pixels]:
+    """[height, width, channels] uint8 of each file, at its own size."""
+    if isinstance(content, Image.Image):
+        return [_of_pillow(content, channels, intensity)]
+    if isinstance(content, np.ndarray):
+        return [of_values(content, channels, intensity, has_alpha=content.ndim == 3 and content.shape[2] == 4)]
+    if channels % len(content):
+        raise BadImageError(f"{len(content)} files cannot be stacked as {channels} channels")
+    return [decode(file, channels // len(content), intensity) for file in content]
+
+
+def _of_pillow(picture: Image.Image, channels: int, intensity: Intensity) -> Pixels:
+    """Turned as its EXIF data say, like a file."""
+    has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    try:
+        if picture.mode not in _PLAIN_MODES:
+            picture = picture.convert("RGBA" if has_alpha else "RGB")
+        values = np.asarray(ImageOps.exif_transpose(picture))
+    except (OSError, ValueError) as error:  # files are read late
+        raise BadImageError(f"Pillow cannot read it: {error}") from error
+    return of_values(values, channels, intensity, has_alpha=picture.mode in ("RGBA", "LA"))
