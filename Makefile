@@ -15,6 +15,8 @@ WITH_DIVERGED ?=
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
+FILES ?=
+OUT ?=
 ONLY ?=
 PAGE ?=
 PYTHON ?= python3
@@ -40,7 +42,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict ensemble score report watch compare search submit ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -96,6 +98,9 @@ score: $(ready) | $(submission) ## grade the submission on the held-out labels
 
 report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 	$(foldline) report --comp $(COMP) --run $(RUN) --name $(name)
+
+predict-files: $(ready) | $(submission) ## predict new pictures with RUN, or the ensemble RUNS="a b": FILES="a.png folder" OUT=predictions.csv
+	$(foldline) predict-files --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") --device $(DEVICE) $(FILES)
 
 watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures
 	$(foldline) watch --comp $(COMP) --run $(run) $(if $(TEST),--test)

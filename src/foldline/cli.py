@@ -55,7 +55,16 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
     "--message": {"default": "", "help": "what is said of the submission"},
     "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
+    "--out": {"type": Path, "default": None, "help": "the file to write (default: predictions.csv here)"},
+    "--folder": {"type": Path, "default": None, "help": "an exported folder, instead of --comp and --run"},
+    "--metadata": {"type": Path, "default": None, "help": "a CSV with the column path and what the networks read"},
+    "--bad-images": {
+        "default": "skip",
+        "choices": ["skip", "stop"],
+        "help": "a picture that cannot be read: skip names it and leaves its line empty, stop is an error",
+    },
     "file": {"type": Path, "help": "the CSV to check"},
+    "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
 }
 
 
@@ -85,8 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with signals() as stop:
         try:
             for key, value in vars(given).items():
-                if isinstance(value, str | Path):
-                    _require_text(key, str(value), file=isinstance(value, Path))
+                for text in value if isinstance(value, list) else [value]:
+                    if isinstance(text, str | Path):
+                        _require_text(key, str(text), file=isinstance(text, Path))
             _run(Layout(given.root.resolve()), given)
         except FoldlineError as error:
             return _failed(given, error, error, 2)
@@ -207,6 +217,12 @@ STAGES = {
         "blend runs into a submission, and write the report",
         _ensemble,
         "--run --name --set --runs --blend --decide --with-diverged",
+    ),
+    "predict-files": Stage(
+        "predict new pictures with a finished run or ensemble",
+        "predict_files:predict_files",
+        "files --run --name --out --folder --metadata --bad-images --device",
+        of_one=True,
     ),
     "report": Stage("write a run's report.html", "report:report", "--run --name", of_one=True),
     "compare": Stage(

@@ -192,6 +192,19 @@ def test_folders_that_are_no_finished_run_are_refused(project: TinyProject, tmp_
         foldline.load(tmp_path / "mixed")
 
 
+def test_one_picture_has_no_rank(project: TinyProject, model: Model) -> None:
+    folder = project.layout.run("tiny", "both")
+    cv = Cv.read(folder / "cv.json")
+    try:
+        cv.changed(blend="rank_mean").write(folder / "cv.json")
+        both = foldline.load(folder, device="cpu")
+    finally:
+        cv.write(folder / "cv.json")
+    assert len(both.predict(rows(project)[:2])) == 2
+    with pytest.raises(FoldlineError, match="a single picture has none"):
+        both.predict(rows(project)[0])
+
+
 def test_a_score_of_other_weights_is_not_taken(
     project: TinyProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ class FoldMeta(Record):
         intensity: how its pictures become 8 bits.
         metadata: how metadata become numbers (`models.metadata.Encoding`); None: it reads none.
         weights: its files of weights; predictions are their mean.
+        rounded_from: the hash of its weights before they were rounded to half precision; empty: they were not.
         files: the sha256 of its other files, by name.
         device: in words.
         batch_size: pictures; parts: in how many of them a batch went through the network, for the device's memory.
@@ -114,6 +115,7 @@ class FoldMeta(Record):
     metadata: list[dict[str, Any]] | None = None
     sha256: FoldHashes
     weights: list[str]
+    rounded_from: str = ""
     files: dict[str, str] = {}
     seed: int
     versions: dict[str, str]

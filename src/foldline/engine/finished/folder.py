@@ -14,6 +14,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array, Task
 from foldline.scoring.blend import blend
 
+FEWEST_RANKED = 2  # pictures that have ranks among one another
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -51,14 +53,29 @@ class FinishedRun:
         return self.first.task.of(self.first.outputs)
 
     @property
+    def views(self) -> list[str]:
+        """Of each picture, over which a trained run's predictions are averaged: those of its score where it has one."""
+        return list(self.folds[0][1].views if self.cv is None else self.cv.views)
+
+    @property
     def how(self) -> str:
         """How the members are blended."""
         return (self.cv.blend if self.cv is not None else None) or "mean"
 
     def combine(self, predictions: Mapping[str, Array]) -> Array:
-        """[rows, outputs] of the predictions of the trained runs, by their names."""
+        """[rows, outputs] of the predictions of the trained runs, by their names.
+
+        Raises:
+            FoldlineError: ranks are blended, and there is one row.
+        """
         if not self.members:
             return predictions[self.name]
+        if self.how == "rank_mean" and min(map(len, predictions.values())) < FEWEST_RANKED:
+            raise FoldlineError(
+                f"'{self.name}' blends the ranks that its members give the pictures: a single picture has none",
+                where=str(self.folder),
+                next="give several pictures, or blend by mean or gmean (make ensemble BLEND=mean)",
+            )
         return blend(self.how, [member.combine(predictions) for member in self.members], self.task)
 
 

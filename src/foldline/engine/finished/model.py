@@ -281,9 +281,8 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
 
 
 def _member(run: FinishedRun, device: torch.device) -> Member:
-    metas = [meta for _, meta in run.folds]
-    views = metas[0].views if run.cv is None else run.cv.views
-    return Member(run.name, run.folder, metas, list(views), device, [folder for folder, _ in run.folds])
+    folders, metas = [folder for folder, _ in run.folds], [meta for _, meta in run.folds]
+    return Member(run.name, run.folder, metas, run.views, device, folders)
 
 
 def _good(chunk: Chunk) -> NDArray[np.int64]:

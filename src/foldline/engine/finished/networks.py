@@ -94,7 +94,7 @@ def predict_rows(
 
 def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annotated[Predictions, "rows outputs"]:
     """What a run says: the mean over its folds, added up in their order."""
-    total = values[0].copy()
+    total: Predictions = values[0].copy()
     for fold in values[1:]:
         np.add(total, fold, out=total)
     total /= np.float32(len(values))

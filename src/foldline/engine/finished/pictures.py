@@ -150,7 +150,7 @@ def in_chunks(
         waiting: deque[list[Future[list[Pixels] | str]]] = deque()
         for start in range(0, len(sources) + size, size):
             if start < len(sources):
-                waiting.append([pool.submit(_load, source, specs) for source in sources[start : start + size]])
+                waiting.append([pool.submit(load_picture, source, specs) for source in sources[start : start + size]])
             if start:
                 yield _chunk(start - size, waiting.popleft(), sources, specs, bad_images)
 
@@ -178,8 +178,8 @@ def _chunk(
     return Chunk(slice(start, start + len(futures)), pixels, problems)
 
 
-def _load(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":
-    """The picture for each spec, or what is wrong with it; files that are stacked are resized one by one."""
+def load_picture(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":
+    """[height, width, channels] uint8 for each spec, or what is wrong with it; stacked files are resized one by one."""
     decoded: dict[tuple[int, Intensity], list[Pixels]] = {}
     result = []
     try:
