@@ -6,7 +6,7 @@ by the facts before it is used; where it says anything else, or cannot be made, 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,8 @@ def _examples(home: Home, form: Form, lines: RawLines) -> tuple[dict[int, list[i
             groups[name].append(at)
     if not groups:
         raise CannotBeMadeError("no visible test row stands in both the test table and the sample")
-    return {at: held[home.visible["row_id"].iat[at]] for seen in groups.values() for at in seen}, list(groups.values())
+    ids: list[str] = home.visible["row_id"].tolist()
+    return {at: held[ids[at]] for seen in groups.values() for at in seen}, list(groups.values())
 
 
 def _pixels(home: Home, lines: RawLines) -> pd.DataFrame | None:
@@ -188,36 +189,36 @@ def _write(
         shuffled = new.frame.iloc[np.random.default_rng(seed + 2).permutation(len(new.frame))]
         lines.write(target, pd.concat([kept, shuffled], ignore_index=True), home.root)
     extend_joined(home.root, target, lines, new, home.train)
-    for path, known in files.items():
+    for path, (known, _) in files.items():
         place(target / path, home.root / known)
     (target / home.sample_name).unlink(missing_ok=True)
     write_csv(target / home.sample_name, sample)
-    return _spoil(home, target, new, table) if files else ["no broken picture: they stand in the table's cells"]
+    return _spoil(home, target, files, table) if files else ["no broken picture: they stand in the table's cells"]
 
 
-def _files(home: Home, new: NewLines) -> dict[str, str]:
-    """Each new picture's path -> the training picture's, both below the competition's folder."""
-    files: dict[str, str] = {}
+def _files(home: Home, new: NewLines) -> dict[str, tuple[str, int]]:
+    """Each new picture's path -> the training picture's, both below the competition's folder, and the line's place."""
+    files: dict[str, tuple[str, int]] = {}
+    trained: list[str] = home.train["image"].tolist()
+    shown: list[str] = home.visible["image"].tolist()
     for number, wanted in enumerate(new.images):
-        for path, row, example in zip(wanted, new.known, new.example, strict=True):
-            known = home.train["image"].iat[row].split("|")[number]
-            files[destination(path, home.visible["image"].iat[example].split("|")[number], known)] = known
+        for at, (path, row, example) in enumerate(zip(wanted, new.known, new.example, strict=True)):
+            known = trained[row].split("|")[number]
+            files.setdefault(destination(path, shown[example].split("|")[number], known), (known, at))
     return files
 
 
-def _spoil(home: Home, target: Path, new: NewLines, table: pd.DataFrame) -> list[str]:
+def _spoil(home: Home, target: Path, files: Mapping[str, tuple[str, int]], table: pd.DataFrame) -> list[str]:
     """Breaks one picture and resizes another, of two lines where there are; these no longer count."""
-    notes = []
-    firsts = table.drop_duplicates("line").index.tolist()
-    for row, what in zip(firsts, ("broken", "resized"), strict=False):
-        at, known = table["at"].iat[row], home.train["image"].iat[new.known[table["at"].iat[row]]].split("|")[0]
-        example = home.visible["image"].iat[new.example[at]].split("|")[0]
-        path = target / destination(new.images[0][at], example, known)
-        if what == "broken" and place_broken(path, home.root / known):
-            notes.append(f"the picture of {table['row_id'].iat[row]} is broken")
-        elif what == "resized" and (size := place_resized(path, home.root / known)):
-            notes.append(f"that of {table['row_id'].iat[row]} has {size}")
-        table.loc[table["line"] == table["line"].iat[row], "counts"] = False
+    notes, first = [], {at: (path, known) for path, (known, at) in reversed(list(files.items()))}
+    rows = table.drop_duplicates("line")[["row_id", "line", "at"]].to_numpy().tolist()
+    for (row_id, line, at), what in zip(rows, ("broken", "resized"), strict=False):
+        path, known = target / first[at][0], home.root / first[at][1]
+        if what == "broken" and place_broken(path, known):
+            notes.append(f"the picture of {row_id} is broken")
+        elif what == "resized" and (size := place_resized(path, known)):
+            notes.append(f"that of {row_id} has {size}")
+        table.loc[table["line"] == line, "counts"] = False
     return notes
 
 

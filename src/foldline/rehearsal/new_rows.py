@@ -102,7 +102,7 @@ class NewLines:
 
 def make_lines(
     lines: RawLines,
-    places: Sequence[Sequence[int]],
+    places: Mapping[int, Sequence[int]],
     hidden: Sequence[tuple[Sequence[int], Sequence[int]]],
     train: pd.DataFrame,
     pixels: "pd.DataFrame | None",

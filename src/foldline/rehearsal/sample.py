@@ -37,7 +37,7 @@ def new_sample(form: Form, facts: Competition, renamed: Sequence[tuple[str, str]
     if not named.all():
         raise CannotBeMadeError("the sample's lines do not spell out what they are about")
     if lines.index is not None:
-        start = int(form.sample[lines.index].iat[0])
+        start = int(form.sample[lines.index].tolist()[0])
         sample[lines.index] = [str(start + at) for at in range(len(sample))]
     return sample
 
