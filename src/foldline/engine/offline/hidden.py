@@ -1,0 +1,123 @@
+"""The hidden test rows: finds the competition's folder, reads its rows by the facts, forgives what one row lacks.
+
+Reads the folder; writes only into a scratch project, whose folders link to those of the bundle and the competition.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.cells import is_missing, numbers
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.records.bundle import Bundle
+from foldline.readers import read_rows
+from foldline.submission.form import Form, open_form
+
+LINKED = ("configs", "folds", "oof")
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The test rows that the sample asks for.
+
+    Attributes:
+        rows: row_id, image, [entity], [metadata]; all strings.
+        key: the column that the sample's answers are about: row_id or entity.
+        not_asked: how many further rows were read.
+    """
+
+    rows: pd.DataFrame
+    key: str
+    not_asked: int
+
+
+def find_competition(inputs: Path, bundle: Bundle) -> Path:
+    """The competition's folder below the inputs.
+
+    Raises:
+        FoldlineError: there is none that holds the sample submission.
+    """
+    names = [name for name in dict.fromkeys((bundle.slug, bundle.comp)) if name]
+    places = [inputs / folder / name for name in names for folder in ("", "competitions")]
+    found = next((place for place in places if (place / bundle.sample).is_file()), None)
+    if found is not None:
+        return found
+    held = sorted(path.name for path in inputs.iterdir()) if inputs.is_dir() else []
+    raise FoldlineError(
+        f"the competition's files are not there: no folder '{first_few(names)}' that holds {bundle.sample}",
+        where=f"{inputs}, which holds: {first_few(held, 20) or 'nothing'}",
+        next="add the competition to the notebook's inputs (competition_sources in kernel-metadata.json)",
+    )
+
+
+def scratch_project(root: Path, bundle: Bundle, folder: Path, competition: Path) -> Layout:
+    """A project in `root` that can be written to: what readers write lies beside links, not below the inputs.
+
+    Args:
+        folder: the bundle's.
+        competition: as `find_competition` gives it.
+    """
+    layout, given = Layout(root), Bundle.project(folder)
+    for name in LINKED:
+        if (given.root / name).is_dir():
+            (root / name).symlink_to((given.root / name).resolve())
+    layout.input(bundle.comp).mkdir(parents=True)
+    for entry in competition.resolve().iterdir():
+        (layout.input(bundle.comp) / entry.name).symlink_to(entry)
+    return layout
+
+
+def open_facts(layout: Layout, bundle: Bundle) -> tuple[Competition, Form]:
+    """The facts, and the form of the sample that was found."""
+    facts = load_competition(layout, bundle.comp)
+    if facts.test is None or facts.makes_sample:
+        raise FoldlineError(
+            "the bundle's facts do not say how test rows are read, or have no sample",
+            where=str(layout.competition_config(bundle.comp)),
+            next=Bundle.made_by,
+        )
+    submission = facts.submission.model_copy(update={"sample": bundle.sample})
+    facts = facts.model_copy(update={"submission": submission})
+    return facts, open_form(layout, bundle.comp, facts, bundle.outputs)
+
+
+def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) -> Hidden:
+    """The rows that the sample asks for. One without a picture, or that repeats an id, is left out, which is said.
+
+    Raises:
+        FoldlineError: as `read_rows`: a table or a column is not there, or no row has a picture.
+    """
+    assert facts.test is not None, "open_facts refuses this"
+    repeated = "first" if facts.test.repeated == "stop" else facts.test.repeated
+    forgiving = facts.test.model_copy(update={"missing_images": "drop", "repeated": repeated})
+    rows = read_rows(layout.input(bundle.comp), forgiving, facts, with_target=False)
+    key = "entity" if "entity" in rows.columns else "row_id"
+    asked = rows[key].isin(list(form.kind.ids)).to_numpy(dtype=bool)
+    if not asked.all():
+        say(f"{int((~asked).sum())} of {len(rows)} test rows are left out: the sample does not ask for them")
+    return Hidden(rows[asked].reset_index(drop=True), key, int((~asked).sum()))
+
+
+def mended(rows: pd.DataFrame, columns: list[dict[str, object]]) -> tuple[pd.DataFrame, int]:
+    """Metadata that networks can read: a cell that is no number where one is needed counts as missing.
+
+    Args:
+        columns: the metadata columns as `FoldMeta.metadata` has them.
+
+    Returns:
+        The rows, and how many cells were changed.
+    """
+    count = 0
+    for name in [str(column["name"]) for column in columns if column["kind"] == "number"]:
+        cells = rows[name]
+        odd = ~(np.isfinite(numbers(cells)) | is_missing(cells).to_numpy(dtype=bool))
+        if odd.any():
+            shown = first_few(cells[odd].tolist())
+            say(f"warning: {int(odd.sum())} cells of '{name}' are no numbers, and count as missing: {shown}")
+            rows, count = rows.assign(**{name: cells.mask(odd, "")}), count + int(odd.sum())
+    return rows, count

@@ -1,0 +1,121 @@
+"""The members of a bundle: their networks, and what they said of which row so far. Reads weights; writes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.records.bundle import Bundle, BundleMember
+from foldline.engine.finished.model import Model, load
+from foldline.engine.finished.networks import mean_of_folds
+from foldline.engine.finished.pictures import Spec
+from foldline.engine.infer import Predictions
+from foldline.engine.machine.memory import room
+from foldline.engine.offline.levels import Share
+from foldline.images.store import PictureStore
+
+ALL_FOLDS = -1  # a row of which no fold has seen anything
+GPU_SHARE = 0.4  # of a GPU's memory that networks may take while others predict
+
+
+@dataclass
+class OfflineMember:
+    """One run of the bundle.
+
+    Attributes:
+        plan: its folds and views.
+        model: its networks.
+        values: [rows, outputs] what it says, where it did.
+        done: [rows] whether it did.
+        waits: whether its networks lie in the host's memory until their turn.
+    """
+
+    plan: BundleMember
+    model: Model
+    values: Predictions = field(repr=False)
+    done: NDArray[np.bool_] = field(repr=False)
+    waits: bool = False
+
+    @property
+    def run(self) -> str:
+        """Its name."""
+        return self.plan.run
+
+    @property
+    def spec(self) -> Spec:
+        """What its pictures are."""
+        return self.model.members[0].spec
+
+    @property
+    def metadata(self) -> list[dict[str, Any]]:
+        """The metadata columns that its networks read."""
+        return self.model.members[0].metas[0].metadata or []
+
+    def predict(
+        self, share: Share, store: PictureStore, table: pd.DataFrame, fold_of: NDArray[np.int64], batch_size: int
+    ) -> tuple[Predictions, NDArray[np.bool_]]:
+        """[rows, outputs] what so many of its folds and views say of rows, and [rows] whether they say anything.
+
+        Args:
+            store: the rows' pictures, in their order.
+            fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
+        """
+        folds = self.plan.folds[: share.folds]
+        self._move(self.model.device)
+        values = self.model.fold_predictions(
+            store, np.arange(len(table)), member=self.model.members[0], folds=folds,
+            views=self.plan.views[: share.views], metadata=table if self.metadata else None, batch_size=batch_size,
+            title=self.run,
+        )  # fmt: skip
+        self._move(torch.device("cpu"))
+        answers, known = mean_of_folds(values), fold_of == ALL_FOLDS
+        for place, fold in enumerate(folds):
+            alone = fold_of == fold
+            answers[alone], known = values[place, alone], known | alone
+        return answers, known
+
+    def rest(self) -> None:
+        """Its networks leave the GPU until their turn."""
+        self.waits = True
+        for fold in self.model.members[0].networks(self.plan.folds):
+            for network in fold:
+                network.cpu()
+
+    def _move(self, device: torch.device) -> None:
+        for fold in self.model.members[0].networks(self.plan.folds) if self.waits else ():
+            for network in fold:
+                network.to(device)
+
+
+def load_members(layout: Layout, bundle: Bundle, rows: int, device: str) -> list[OfflineMember]:
+    """All members with their networks, which take turns on a GPU that is too small for all of them.
+
+    Raises:
+        FoldlineError: weights or code are damaged, or a fold is not there.
+    """
+    members = list[OfflineMember]()
+    for plan in bundle.members:
+        model = load(layout.run(bundle.comp, plan.run), device=device)
+        members.append(_new(plan, model, rows))
+        if model.device.type == "cuda":
+            _make_room(members, model.device)
+    return members
+
+
+def _new(plan: BundleMember, model: Model, rows: int) -> OfflineMember:
+    model.members[0].fold_networks(plan.folds)
+    return OfflineMember(plan, model, np.zeros((rows, len(model.outputs)), np.float32), np.zeros(rows, dtype=bool))
+
+
+def _make_room(members: Sequence[OfflineMember], device: torch.device) -> None:
+    taken = torch.cuda.memory_allocated(device)
+    if len(members) > 1 and taken > GPU_SHARE * (room(device) + taken):
+        say(f"the members take turns on the GPU: their networks together take {taken / 2**30:.1f} GiB of its memory")
+        for member in members:
+            member.rest()

@@ -1,0 +1,191 @@
+"""Rows are predicted chunk by chunk, each with as much as the time allows for all. Reads pictures; writes nothing.
+
+Every picture is read once, for all members and views. Before each chunk the clock chooses the fullest level that all
+rows left still fit, and never goes back to a fuller one. A chunk counts when all of its members are done with it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.progress import say
+from foldline.engine.infer import Predictions
+from foldline.engine.offline.answers import NO_MEMBER, NO_PICTURE, NO_TIME, OWN_FOLD
+from foldline.engine.offline.clock import Clock
+from foldline.engine.offline.levels import Level, Share, fullest, levels_of
+from foldline.engine.offline.members import OfflineMember
+from foldline.engine.offline.reading import PictureReader, Pictures
+from foldline.engine.offline.speed import Speed
+from foldline.images.store import PictureStore
+
+CHUNK_SECONDS, CHUNK_SHARE = 20.0, 0.1  # of a chunk, and of the time left at most
+SAY_SECONDS = 60.0
+
+Said = dict[str, tuple[Predictions, NDArray[np.bool_]]]
+
+
+class MemberFailedError(Exception):
+    """A member's networks raised something; whatever it is, the others can go on."""
+
+    def __init__(self, run: str, error: Exception) -> None:
+        super().__init__(run)
+        self.run, self.error = run, error
+
+
+@dataclass
+class Passes:
+    """The work, and how far it got.
+
+    Attributes:
+        rows: row_id, image, metadata.
+        fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
+        reasons: [rows] why a row was not predicted; empty: it was.
+        levels: how many rows were predicted in which.
+        failed: the members that were left out, and why.
+        bad: the pictures that cannot be read, and why.
+        waited, predicted: seconds, for pictures and in networks.
+    """
+
+    rows: pd.DataFrame
+    members: list[OfflineMember]
+    clock: Clock
+    batch_size: int
+    fold_of: NDArray[np.int64]
+    speed: Speed
+    reasons: NDArray[np.object_] = field(init=False)
+    levels: "Counter[Level]" = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    waited: float = 0.0
+    predicted: float = 0.0
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        self.reasons = np.full(len(self.rows), NO_TIME, dtype=object)
+        self._choose(levels_of([member.plan for member in self.members]))
+
+    @property
+    def alive(self) -> list[OfflineMember]:
+        """The members that did not fail."""
+        return [member for member in self.members if member.run not in self.failed]
+
+    def run(self, root: Path) -> None:
+        """Predicts rows until all are done, or the time or the members are.
+
+        Args:
+            root: the folder of the raw files.
+        """
+        said = self.clock.now()
+        with PictureReader(root, self.rows["image"].tolist(), [member.spec for member in self.members]) as reader:
+            while self.position < len(self.rows):
+                if not self._predict(self._take(reader, self._chunk_rows(reader.most))):
+                    return
+                if self.clock.now() - said >= SAY_SECONDS:
+                    said = self.clock.now()
+                    say(f"  {self.position} of {len(self.rows)} rows; {self.clock.left / 60:.0f} min left")
+
+    def _take(self, reader: PictureReader, count: int) -> Pictures:
+        start = self.clock.now()
+        pictures = reader.take(count)
+        self.waited += self.clock.now() - start
+        self.speed.picture_seconds = reader.seconds_each
+        return pictures
+
+    def _chunk_rows(self, most: int) -> int:
+        """How many rows come next: whole batches, of some seconds; first one, on which the speed is measured."""
+        if not self.position:
+            return self.batch_size
+        seconds = min(CHUNK_SECONDS, CHUNK_SHARE * max(self.clock.left, 0.0))
+        rows = min(seconds / max(self._seconds(1), 1e-9), most)
+        return max(1, int(rows) // self.batch_size) * self.batch_size
+
+    def _seconds(self, rows: int) -> float:
+        return rows * self.speed.of_row(self.level)
+
+    def _predict(self, pictures: Pictures) -> bool:
+        """The next rows by all members of a level; once more where one of them fails, without it.
+
+        Returns:
+            Whether they are done: False where no time or no member is left.
+        """
+        chunk = slice(self.position, self.position + len(pictures.problems))
+        while self.alive:
+            try:
+                if not self.position:
+                    self._measure(pictures)
+                self._choose(self._left_levels, rows=len(self.rows) - self.position)
+                if self.position and self.clock.left < self._seconds(min(len(pictures.problems), self.batch_size)):
+                    return False
+                self._keep(chunk, pictures, {share.run: self._said(share, pictures, chunk) for share in self.level})
+            except MemberFailedError as failure:
+                self._leave_out(failure)
+                continue
+            self.position = chunk.stop
+            return True
+        return False
+
+    def _measure(self, pictures: Pictures) -> None:
+        """What the first rows take: once in one view, which warms up, and where there is time for it in all."""
+        chunk = slice(0, len(pictures.problems))
+        for views in (1, max(len(member.plan.views) for member in self.alive)):
+            self.speed.forget()
+            for member in self.alive:
+                self._said(
+                    Share(member.run, len(member.plan.folds), min(views, len(member.plan.views))), pictures, chunk
+                )
+            if 10 * self._seconds(len(pictures.problems)) > self.clock.left:
+                return
+
+    def _said(self, share: Share, pictures: Pictures, chunk: slice) -> tuple[Predictions, NDArray[np.bool_]]:
+        member = next(member for member in self.members if member.run == share.run)
+        store, start = PictureStore(pictures.pixels[member.spec], member.model.device), self.clock.now()
+        try:
+            answers = member.predict(share, store, self.rows.iloc[chunk], self.fold_of[chunk], self.batch_size)
+        except Exception as error:
+            raise MemberFailedError(share.run, error) from error
+        seconds = self.clock.now() - start
+        self.speed.add(share.run, share.passes * len(pictures.problems), seconds)
+        self.predicted += seconds
+        return answers
+
+    def _keep(self, chunk: slice, pictures: Pictures, said: Said) -> None:
+        """What the members said of rows whose pictures can be read; the chunk is done."""
+        good = np.array([not problem for problem in pictures.problems])
+        names = self.rows["image"].iloc[chunk]
+        self.bad |= {name: problem for name, problem in zip(names, pictures.problems, strict=True) if problem}
+        known = good.copy()
+        for member in self.alive:
+            if member.run in said:
+                answers, there = said[member.run]
+                member.values[chunk], member.done[chunk] = answers, there & good
+                known &= there
+        self.reasons[chunk] = np.where(known, "", np.where(good, OWN_FOLD, NO_PICTURE))
+        self.levels[self.level] += int(known.sum())
+
+    def _choose(self, levels: Sequence[Level], *, rows: int = 0) -> None:
+        """The fullest level for the rows left; says where less is predicted than before."""
+        level = fullest(levels, self.speed.of_row, rows=rows, left=self.clock.left)
+        self._left_levels = list(levels)[list(levels).index(level) :]
+        if rows and level != levels[0]:
+            say(f"the time does not reach for all: from row {self.position + 1} on {in_words(level)}")
+        self.level = level
+
+    def _leave_out(self, failure: MemberFailedError) -> None:
+        """Goes on without a member; the rows that it did count where no other member did all."""
+        words = f"{type(failure.error).__name__}: {failure.error}"
+        say(f"WARNING: member '{failure.run}' failed and is left out: {words}")
+        self.failed[failure.run] = words
+        if self.alive:
+            self._choose(levels_of([member.plan for member in self.alive]))
+        else:
+            self.reasons[self.position :] = NO_MEMBER
+
+
+def in_words(level: Level) -> str:
+    """Such as `baseline: 5 folds x 2 views`."""
+    return ", ".join(f"{share.run}: {share.folds} folds x {share.views} views" for share in level)
