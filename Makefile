@@ -12,6 +12,12 @@ AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
 WITH_DIVERGED ?=
+GPU ?= t4
+HOURS ?= 9
+HIDDEN_ROWS ?=
+OWNER ?=
+FOLDS ?=
+VIEWS ?=
 MESSAGE ?=
 YES ?=
 DEVICE ?= auto
@@ -42,7 +48,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit kernel ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -113,6 +119,11 @@ search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.sea
 
 submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)
+
+kernel: $(ready) | $(submission) ## a notebook that predicts at Kaggle without network: HIDDEN_ROWS=50000 GPU=t4 HOURS=9, fewer FOLDS="0 1" VIEWS="identity"
+	$(foldline) kernel --comp $(COMP) --name $(name) $(if $(RUNS),--runs "$(RUNS)") --gpu $(GPU) --hours $(HOURS) --device $(DEVICE) \
+	  $(if $(HIDDEN_ROWS),--hidden-rows $(HIDDEN_ROWS)) $(if $(OWNER),--owner $(OWNER)) $(if $(FOLDS),--folds "$(FOLDS)") \
+	  $(if $(VIEWS),--views "$(VIEWS)") $(if $(WITH_DIVERGED),--with-diverged)
 
 ledger: $(ready) ## list all submissions, or those of COMP, with their CV and leaderboard scores
 	$(foldline) ledger $(if $(filter file,$(origin COMP)),,--comp $(COMP))

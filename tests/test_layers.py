@@ -19,7 +19,7 @@ FLOORS = {
 WINGS = {
     "engine": [
         "machine losses extra_rows", "problem", "infer starting_weights", "evaluate", "loop", "finished", "predict_run",
-        "train_run", "lr_find",
+        "train_run bundle", "lr_find",
     ],
     "report": ["look", "run comparison", "live"],
     "images": ["files"],

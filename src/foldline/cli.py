@@ -63,6 +63,12 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "choices": ["skip", "stop"],
         "help": "a picture that cannot be read: skip names it and leaves its line empty, stop is an error",
     },
+    "--gpu": {"default": "t4", "choices": ["t4", "l4", "none"], "help": "Kaggle's accelerator (default: t4)"},
+    "--hours": {"default": "9", "help": "how long the notebook may take (default: 9)"},
+    "--hidden-rows": {"default": "", "help": "pictures of the hidden test set, for the forecast (default: the facts')"},
+    "--owner": {"default": "", "help": "your name at Kaggle (default: as its client's settings say)"},
+    "--folds": {"default": "", "help": 'folds that take part, "0 1 2" (default: all)'},
+    "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: all)'},
     "file": {"type": Path, "help": "the CSV to check"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
 }
@@ -170,6 +176,23 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _folds(text: str) -> list[int]:
+    return [fold for word in _words(text) if (fold := _fold(word)) is not None]
+
+
+def _hours(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) <= 0:
+        raise FoldlineError(f"'{text[:50]}' is no number of hours", where="--hours", next="give one such as 9 or 0.5")
+    return float(text)
+
+
+def _count(text: str) -> int | None:
+    digits = text.replace(",", "")
+    if digits and not re.fullmatch("[1-9][0-9]{0,8}", digits):
+        raise FoldlineError(f"'{text[:50]}' is no number of rows", where="--hidden-rows", next="give one such as 50000")
+    return int(digits) if digits else None
+
+
 def _require_text(key: str, text: str, *, file: bool) -> None:
     """Raises FoldlineError for an argument that no file can hold; the name of a file may be any that the system has."""
     try:
@@ -189,7 +212,16 @@ def _words(text: str) -> list[str]:
         raise FoldlineError(f"{error}: {text}", where="SET or RUNS", next="close the quotation mark") from error
 
 
-_READ: dict[str, Callable[[str], Any]] = {"fold": _fold, "port": _port, "overrides": _words, "runs": _words}
+_READ: dict[str, Callable[[str], Any]] = {
+    "fold": _fold,
+    "folds": _folds,
+    "hidden_rows": _count,
+    "hours": _hours,
+    "overrides": _words,
+    "port": _port,
+    "runs": _words,
+    "views": _words,
+}
 
 
 STAGES = {
@@ -240,6 +272,11 @@ STAGES = {
         "submit:submit",
         "--run --name --message --yes",
         of_one=True,
+    ),
+    "kernel": Stage(
+        "make a notebook that predicts at Kaggle without network, and say how long it will take",
+        "kernel:kernel",
+        "--run --name --runs --gpu --hours --hidden-rows --owner --folds --views --with-diverged --device",
     ),
     "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", "submit:ledger"),
 }

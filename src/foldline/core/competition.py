@@ -286,6 +286,11 @@ class Competition(Strict):
     train: RowFacts
     test: RowFacts | None = Field(None, description="how the test rows are read; absent with a holdout")
     holdout: Holdout | None = None
+    hidden_rows: int | None = Field(
+        None,
+        ge=1,
+        description="pictures of a code competition's hidden test set, by its page; `make kernel` forecasts with it",
+    )
     folds: FoldFacts = Field(default_factory=FoldFacts)
     submission: Submission = Field(default_factory=Submission)
 

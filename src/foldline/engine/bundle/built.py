@@ -1,0 +1,95 @@
+"""A member as it lies in the bundle: its weights as small as its score allows, tried on validation rows.
+
+Reads the run's folds and pictures; writes `oof/<comp>/<run>/` of the bundle's project.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from foldline.core.competition import Competition
+from foldline.core.paths import Layout
+from foldline.core.progress import say
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.tables import remove
+from foldline.engine.bundle.budget import CORES, Load, Plan, speed_there
+from foldline.engine.bundle.members import Member
+from foldline.engine.bundle.trial import Trial, half_moves, resnet50_per_second, some_rows, try_member
+from foldline.engine.bundle.weights import write_run
+from foldline.engine.machine.device import prepare_device
+from foldline.engine.problem import open_problem
+from foldline.images.workers import usable_cores
+
+
+@dataclass(frozen=True)
+class Built:
+    """A member in the bundle.
+
+    Attributes:
+        half: whether its weights are in half precision.
+        tried: the validation rows of the trial, with their labels.
+    """
+
+    member: Member
+    half: bool
+    trial: Trial
+    tried: pd.DataFrame
+
+
+def build_member(
+    layout: Layout, facts: Competition, outputs: list[str], member: Member, oof: pd.DataFrame, inside: Layout,
+    device: torch.device,
+) -> Built:  # fmt: skip
+    """Writes a member's folds, in half precision where its score holds; says whether it does.
+
+    Args:
+        oof: the ensemble's OOF predictions.
+        inside: the project in the bundle.
+    """
+    prepare_device(device)
+    comp, run = member.cv.comp, member.run
+    problem = open_problem(layout, comp, member.choices, device)
+    numbers = [meta.fold for meta in member.folds.values()]
+    tried = some_rows(oof[oof["fold"].isin(numbers)])
+    folder = inside.run(comp, run)
+    metas = write_run(folder, member.folds, half=True)
+    halves = {inside.fold(comp, run, meta.fold): meta for meta in metas}
+    trial = try_member(problem, member.folds, halves, tried, member.views)
+    half, words = half_moves(trial, tried, facts, outputs, member.cv.interval)
+    if not half:
+        remove(folder)
+        metas = write_run(folder, member.folds, half=False)
+    say(f"{run}: {'half precision holds' if half else 'the weights stay float32, not in half precision'}: {words}")
+    _write_cv(member, metas, inside)
+    return Built(member, half, trial, tried)
+
+
+def _write_cv(member: Member, metas: list[FoldMeta], inside: Layout) -> None:
+    """The run's record, of the weights that lie there; its predictions do not."""
+    weights = [meta.sha256.weights for meta in metas]
+    hashes = member.cv.sha256.model_copy(update={"weights": weights})
+    cv = member.cv.changed(sha256=hashes.model_dump(exclude_unset=True), files={}, views=member.views)
+    cv.write(inside.run(member.cv.comp, member.run) / "cv.json")
+
+
+def plan_of(built: list[Built], rows: int, gpu: str, device: torch.device) -> Plan:
+    """The work of the notebook there, by the speed of the trials here.
+
+    Args:
+        rows: pictures of the hidden test set.
+        gpu: Kaggle's; none: CPUs as fast as those of here.
+    """
+    resnet50 = 0.0 if gpu == "none" else resnet50_per_second(device)
+    loads, decoding = [], {}
+    for one in built:
+        first = next(iter(one.member.folds.values()))
+        speed, choice = one.trial.images_per_second, first.precision.choice
+        if gpu != "none":
+            speed = speed_there(speed, resnet50, gpu, mixed=choice == "fp16" and device.type == "cpu")
+        numbers = tuple(meta.fold for meta in one.member.folds.values())
+        loads.append(Load(one.member.run, numbers, tuple(one.member.views), speed))
+        size = (*first.height_width, first.channels, first.intensity)
+        decoding[size] = 1 / one.trial.decoded_per_second
+    cores = usable_cores() if gpu == "none" else CORES
+    return Plan(rows, tuple(loads), cores / sum(decoding.values()))

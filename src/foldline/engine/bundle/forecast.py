@@ -1,0 +1,101 @@
+"""What a bundle's budget says to a person, and what it would leave out. Reads predictions; writes nothing."""
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.competition import Competition
+from foldline.core.folds import Folds
+from foldline.core.paths import Layout
+from foldline.core.predictions import read_predictions
+from foldline.core.progress import say, say_table
+from foldline.core.records.kernel import Budget
+from foldline.engine.bundle.budget import MARGIN, Drop, Plan, drops, fitting, in_hours
+from foldline.engine.bundle.built import Built
+from foldline.engine.bundle.members import Chosen
+from foldline.engine.bundle.worth import Worth
+
+ESTIMATE = (
+    "an estimate, by the published speed of a ResNet-50 there beside its speed here: half or twice as long may be"
+)
+
+
+def say_budget(plan: Plan, budget: Budget) -> None:
+    """The forecast in one line for each member, and in all."""
+    limit = in_hours(budget.limit_seconds)
+    where = "on CPUs as here, measured" if budget.gpu == "none" else f"on one {budget.gpu.upper()}, {ESTIMATE}"
+    for load in plan.loads:
+        say(
+            f"{load.run}: {len(load.folds)} folds x {len(load.views)} views x {plan.rows:,} pictures at "
+            f"{load.images_per_second:,.0f}/s: {in_hours(load.seconds(plan.rows))}"
+        )
+    say(f"in all with reading: {in_hours(plan.seconds)} of {limit} ({where}); pictures: {budget.rows_from}")
+
+
+def say_proposal(plan: Plan, limit_seconds: float, worth: Worth) -> list[Drop]:
+    """What to leave out where the notebook would be cut off: what it costs, and the command that does it."""
+    limit = limit_seconds * (1 - MARGIN)
+    if plan.seconds <= limit:
+        return []
+    metric = worth.facts.metric
+    say("warning: over the limit, where the notebook leaves out the last views, then members. What costs least:")
+    known = [
+        [
+            drop.what,
+            in_hours(drop.seconds),
+            "not known" if drop.costs is None else f"{drop.costs:+.5f}",
+            f"{drop.price[1]:.1e}",
+        ]
+        for drop in drops(plan, worth)
+    ]
+    say_table([["left out", "saves", f"{metric} lost", "a minute"], *known])
+    say(
+        f"members by {len(worth.oof)} OOF rows, views by {len(worth.tried)} of them, "
+        "folds by their disagreement on the test rows (an estimate, rather too high)"
+    )
+    chosen = fitting(plan, limit, worth)
+    left = chosen[-1].plan if chosen else plan
+    fits = "fits" if left.seconds <= limit else "does not fit even so"
+    say(f"proposal, {in_hours(left.seconds)}, which {fits}: {_arguments(plan, left)}")
+    return chosen
+
+
+def _costs(drop: Drop) -> list[str]:
+    return ["not known", ""] if drop.costs is None else [f"{drop.costs:+.5f}", f"{drop.price[1]:+.1e}"]
+
+
+def _arguments(before: Plan, after: Plan) -> str:
+    """How to build the smaller bundle."""
+    runs, views = [load.run for load in after.loads], list(after.loads[0].views)
+    parts = []
+    if len(runs) < len(before.loads):
+        parts.append(f"RUN={runs[0]}" if len(runs) == 1 else f'RUNS="{" ".join(runs)}"')
+    if views != list(before.loads[0].views):
+        parts.append(f'VIEWS="{" ".join(views)}"')
+    if after.most_folds < before.most_folds:
+        folds = max((load.folds for load in after.loads), key=len)
+        parts.append(f'FOLDS="{" ".join(map(str, folds))}"')
+    return " ".join(["make kernel", *parts])
+
+
+def worth_of(
+    layout: Layout, facts: Competition, folds: Folds, chosen: Chosen, built: list[Built], oof: pd.DataFrame
+) -> Worth:
+    """What is known of the worth of members, views and folds.
+
+    Args:
+        oof: the ensemble's OOF predictions.
+    """
+    comp, columns = chosen.cv.comp, folds.task.prediction_columns(folds.outputs)
+    members, tests = {}, {}
+    for one in built:
+        own = one.member
+        ids = oof["row_id"]
+        table = read_predictions(layout.run(comp, own.run) / "oof.parquet", folds.task, folds.outputs, ids=ids)
+        members[own.run] = table[columns].to_numpy(dtype=np.float64)
+        of_folds = [
+            read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
+            for folder in own.folds
+        ]
+        tests[own.run] = np.stack([table[columns].to_numpy(dtype=np.float64) for table in of_folds])
+    trials = {one.member.run: one.trial for one in built}
+    return Worth(facts, folds.outputs, chosen.how, oof, members, built[0].tried, trials, tests)

@@ -1,0 +1,138 @@
+"""Which runs, folds and views go into a bundle, each checked to be what its score is of. Reads runs; writes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.paths import Layout
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_current
+from foldline.core.records.cv import Cv
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.run import Run
+from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
+from foldline.core.tables import sha256_file
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained run of the bundle.
+
+    Attributes:
+        choices: that it was trained and predicted with.
+        cv: its record.
+        folds: the folder and the meta of each of its folds that take part.
+        views: that take part, in the run's order.
+    """
+
+    run: str
+    choices: Run
+    cv: Cv
+    folds: dict[Path, FoldMeta]
+    views: list[str]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a bundle is of.
+
+    Attributes:
+        name: of the run or ensemble.
+        cv: its record: score, blend, decision.
+        members: the best first.
+    """
+
+    name: str
+    cv: Cv
+    members: list[Member]
+
+    @property
+    def how(self) -> str:
+        """How the members are blended."""
+        return self.cv.blend or "mean"
+
+
+def choose(
+    layout: Layout,
+    comp: str,
+    name: str,
+    folds_sha256: str,
+    k: int,
+    *,
+    only_folds: Sequence[int] = (),
+    only_views: Sequence[str] = (),
+    with_diverged: bool = False,
+) -> Chosen:
+    """A run, or an ensemble with its members.
+
+    Args:
+        name: of its folder below `oof/<comp>/`.
+        k: how many folds there are.
+        only_folds: leave out all others; only_views: alike. Empty: all take part.
+        with_diverged: takes a run of which a fold diverged, too.
+
+    Raises:
+        FoldlineError: it is not predicted, or not with the folds, choices, weights and members of now; a fold diverged;
+            no such fold or view.
+    """
+    cv = current_cv(layout, comp, name, folds_sha256)
+    records = {run: current_cv(layout, comp, run, folds_sha256) for run in cv.members} or {name: cv}
+    for run, record in records.items():
+        if record.members:
+            raise FoldlineError(
+                f"'{run}' is an ensemble itself, and a bundle holds trained runs",
+                where=layout.relative(layout.run(comp, name)),
+                next=f'blend the runs themselves: make ensemble RUNS="{" ".join(record.members)} ..."',
+            )
+        predictions = sha256_file(layout.run(comp, run) / "test.parquet")
+        if cv.members and cv.sha256.members.get(run) != predictions:
+            raise FoldlineError(
+                f"the ensemble '{name}' was made of other predictions of '{run}' than those of now",
+                where=layout.relative(layout.run(comp, name)),
+                next=f'make ensemble COMP={comp} RUNS="{" ".join(cv.members)}" NAME={name}',
+            )
+    if not with_diverged:
+        refuse_diverged_runs(comp, records)
+    members = [_member(layout, comp, record, folds_sha256, k, only_folds, only_views) for record in records.values()]
+    members.sort(key=lambda member: _worth(member.cv), reverse=True)
+    return Chosen(name, cv, members)
+
+
+def _member(
+    layout: Layout, comp: str, cv: Cv, folds_sha256: str, k: int, only_folds: Sequence[int], only_views: Sequence[str]
+) -> Member:
+    _, choices = resolve_run(layout, comp, cv.run, "", [])
+    predict = f"make predict COMP={comp} RUN={cv.run}"
+    where = layout.relative(layout.run(comp, cv.run))
+    if cv.views != choices.predict.views:
+        raise FoldlineError(
+            f"run '{cv.run}' was predicted with other views than predict.views names", where=where, next=predict
+        )
+    folders = [layout.fold(comp, cv.run, fold) for fold in wanted_folds(choices, k)]
+    folds = {folder: FoldMeta.read(folder / "meta.json") for folder in folders}
+    for meta in folds.values():
+        require_current(layout, comp, choices, meta, folds_sha256)
+    if [meta.sha256.weights for meta in folds.values()] != cv.sha256.weights:
+        raise FoldlineError(
+            f"run '{cv.run}' was predicted by other weights than those of now", where=where, next=predict
+        )
+    for fold in only_folds:
+        known_fold(fold, k, where="--folds")
+    kept = {folder: meta for folder, meta in folds.items() if not only_folds or meta.fold in only_folds}
+    if not kept:
+        raise FoldlineError(f"run '{cv.run}' has none of these folds", where="--folds", next="name one that it has")
+    return Member(cv.run, choices, cv, kept, _views(cv, only_views))
+
+
+def _views(cv: Cv, only: Sequence[str]) -> list[str]:
+    odd = [view for view in only if view not in cv.views]
+    if odd:
+        raise unknown("view", odd[0], cv.views, where=f"--views, run '{cv.run}': {first_few(cv.views)}")
+    return [view for view in cv.views if not only or view in only]
+
+
+def _worth(cv: Cv) -> float:
+    """The pooled score by the default decision, in which all runs have one; more is better."""
+    score = (cv.decision or {}).get("default_score", cv.pooled)
+    sign = 1 if cv.direction == "max" else -1
+    return float("-inf") if score is None else sign * float(score)

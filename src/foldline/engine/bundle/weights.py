@@ -1,0 +1,85 @@
+"""A run's weights as small as they can be: in half precision, and what several folds have alike only once.
+
+Reads the folds' weights and `meta.json`; writes `fold_<k>/` with both, the code, and `shared.safetensors` beside them.
+"""
+
+import json
+import shutil
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from foldline.core.own_code import KEPT
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.engine.finished.copies import halved
+from foldline.engine.finished.networks import weights_sha256
+from foldline.models.weights import SHARED, State, read_state
+
+
+def write_run(folder: Path, folds: dict[Path, FoldMeta], *, half: bool) -> list[FoldMeta]:
+    """Writes a run's folds.
+
+    Args:
+        folder: the run's in the bundle.
+        folds: the folder and the meta of each fold that goes into it.
+        half: whether float32 becomes float16.
+
+    Returns:
+        The metas as written: their hash is of these weights, as they become float32 again.
+    """
+    states = (state for source, meta in folds.items() for state in _states(source, meta, half).values())
+    counts = Counter(key for state in states for key in {_key(tensor) for tensor in state.values()})
+    shared: State = {}
+    metas = []
+    for source, meta in folds.items():
+        place, of_fold = folder / f"fold_{meta.fold}", _states(source, meta, half)
+        place.mkdir(parents=True)
+        for file, state in of_fold.items():
+            apart = {name: key for name, key in ((name, _key(state[name])) for name in state) if counts[key] > 1}
+            shared |= {key: state[name] for name, key in apart.items()}
+            metadata = {"shared": json.dumps(apart, sort_keys=True)} if apart else None
+            own = {name: tensor for name, tensor in state.items() if name not in apart}
+            _save(own, place / file, metadata)
+        metas.append(_write_meta(place, source, meta, of_fold))
+    if shared:
+        _save(shared, folder / SHARED, None)
+    return metas
+
+
+def _save(state: State, path: Path, metadata: dict[str, str] | None) -> None:
+    safetensors.torch.save_file(state, path, metadata)
+    path.chmod(0o644)  # like the other files: the library makes it its owner's alone
+
+
+def _write_meta(place: Path, source: Path, meta: FoldMeta, states: dict[str, State]) -> FoldMeta:
+    """The fold's meta of its new weights, and the code that rebuilds its network."""
+    loaded = {file: {name: _as_loaded(tensor) for name, tensor in state.items()} for file, state in states.items()}
+    hashes = meta.sha256.model_copy(update={"weights": weights_sha256(loaded)})
+    rounded = {} if hashes.weights == meta.sha256.weights else {"rounded_from": meta.sha256.weights}
+    meta = meta.changed(sha256=hashes.model_dump(exclude_unset=True), files={}, **rounded)
+    meta.write(place / "meta.json")
+    for file in meta.sha256.code:
+        (place / KEPT).mkdir(exist_ok=True)
+        shutil.copyfile(source / KEPT / file, place / KEPT / file)
+    return meta
+
+
+def _states(source: Path, meta: FoldMeta, half: bool) -> dict[str, State]:
+    """The tensors of each of a fold's files, as they are stored in the bundle."""
+    files = {file: read_state(source / file, next=FoldMeta.made_by) for file in meta.weights}
+    return {file: halved(state) if half else state for file, state in files.items()}
+
+
+def _as_loaded(tensor: Tensor) -> Tensor:
+    """What the network gets of it."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _key(tensor: Tensor) -> str:
+    """Equal for equal tensors."""
+    content = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + content).hexdigest()[:32]

@@ -1,0 +1,232 @@
+"""Stage kernel: a trained run, or an ensemble, becomes a notebook that predicts at Kaggle without network.
+
+Reads runs, folds and facts; writes `submissions/<comp>/<name>.kernel/`: `dataset/` (wheels, weights, facts) and
+`kernel/` (the notebook) as Kaggle's client uploads them, and `kernel.json`. Says how long the notebook will take.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
+from foldline.core.folds import Folds, load_folds
+from foldline.core.paths import Layout
+from foldline.core.picture_kinds import HEAD, picture_kind
+from foldline.core.progress import say
+from foldline.core.records.bundle import Bundle, BundleMember
+from foldline.core.records.cv import Cv
+from foldline.core.records.kernel import DATASET, KERNEL, Budget, KernelEntry, bundle_sha256
+from foldline.core.tables import read_parquet, remove, scratch_folder, sha256_file, sha256_files
+from foldline.core.task import hot_truth
+from foldline.engine.bundle.members import Chosen, choose
+from foldline.engine.bundle.notebook import Names, write_metadata, write_notebook
+from foldline.engine.bundle.project import write_facts
+from foldline.engine.bundle.wheels import own_sha256, write_wheels
+from foldline.scoring.choose import in_digits
+from foldline.sources.kaggle_user import known_user
+
+if TYPE_CHECKING:
+    from foldline.engine.bundle.built import Built
+
+EXTRAS = {"dcm": "dicom", "tif": "tif"}  # what reads these pictures
+KINDS_OF = 200  # pictures whose kind is looked at
+
+
+def kernel(
+    layout: Layout, comp: str, *, run: str = "", name: str = "", runs: Sequence[str] = (), gpu: str = "t4",
+    hours: float = 9.0, hidden_rows: int | None = None, owner: str = "", folds: Sequence[int] = (),
+    views: Sequence[str] = (), with_diverged: bool = False, device: str = "auto",
+) -> KernelEntry:  # fmt: skip
+    """Writes the bundle of a run or an ensemble, unless it is there already.
+
+    Args:
+        run: the run, or the name of an ensemble; name: the same, where it has another name than `run`.
+        runs: the members of an ensemble that exists, under their names joined by `+`, or under `name`.
+        gpu: Kaggle's, t4 or l4; none: the notebook runs on CPUs.
+        hours: that the notebook may take.
+        hidden_rows: pictures of the hidden test set; None: as the facts say, else those of the visible one.
+        owner: the user's name at Kaggle; empty: as the client's settings say, else whoever submits.
+        folds: that take part, by number; views: alike; empty: all.
+        with_diverged: takes runs of which a fold diverged, too.
+        device: on which members are tried.
+
+    Raises:
+        FoldlineError: a member is not predicted, stale or diverged; a wheel that is needed cannot be had.
+    """
+    facts, rows = load_competition(layout, comp), load_folds(layout, comp)
+    name = name or ("+".join(runs) if len(runs) > 1 else "".join(runs) or run)
+    _require_members(layout, comp, name, runs)
+    chosen = choose(
+        layout, comp, name, rows.sha256, rows.k, only_folds=folds, only_views=views, with_diverged=with_diverged
+    )
+    place, now = layout.kernel(comp, name), datetime.now(UTC).isoformat(timespec="seconds")
+    before = KernelEntry.read_if_there(place / "kernel.json")
+    owner = owner or known_user() or (before.owner if before else "")
+    names = Names.of(owner, comp, name, _slug(facts))
+    told = _told(comp, facts, chosen)
+    count, rows_from = _hidden_rows(facts, rows, hidden_rows)
+    made_from = _made_from(layout, comp, rows, chosen) | {"gpu": gpu, "hours": hours, "hidden_rows": count}
+    if before is not None and before.made_from == made_from and before.bundle == bundle_sha256(place):
+        write_metadata(place, names, gpu, told)
+        before = before.changed(owner=owner)
+        before.write(place / "kernel.json")
+        say(f"{layout.relative(place)} is up to date")
+        return before
+    with scratch_folder(place.parent, place.name) as scratch:
+        built = _write_dataset(layout, comp, facts, rows, chosen, scratch / DATASET, hours, device)
+        write_notebook(scratch, names, told)
+        write_metadata(scratch, names, gpu, told)
+        bundle = bundle_sha256(scratch)
+        _replace(scratch, place)
+    budget = _say_budget(layout, facts, rows, chosen, built, Budget(
+        rows=count, rows_from=rows_from, limit_seconds=hours * 3600, seconds=0, gpu=gpu, images_per_second={}
+    ), device)  # fmt: skip
+    rehearsal = before.rehearsal if before and before.rehearsal and before.rehearsal.bundle == bundle else None
+    entry = KernelEntry(
+        comp=comp, name=name, members=[member.run for member in chosen.members], made_from=made_from, bundle=bundle,
+        time=now, owner=owner, half=[one.member.run for one in built if one.half], budget=budget,
+        rehearsal=rehearsal, pushed=before.pushed if before else None,
+    )  # fmt: skip
+    entry.write(place / "kernel.json")
+    say(f"wrote {layout.relative(place)}; next: make rehearse COMP={comp} NAME={name}")
+    return entry
+
+
+def _require_members(layout: Layout, comp: str, name: str, runs: Sequence[str]) -> None:
+    """Raises FoldlineError where several runs are asked for that are not blended, or not these."""
+    if len(runs) < 2:
+        return
+    ensemble = f'make ensemble COMP={comp} RUNS="{" ".join(runs)}" NAME={name}'
+    cv = Cv.read(layout.run(comp, name) / "cv.json", next=ensemble)
+    if set(cv.members) != set(runs):
+        raise FoldlineError(
+            f"'{name}' is no ensemble of {' and '.join(runs)}",
+            where=layout.relative(layout.run(comp, name)),
+            next=ensemble,
+        )
+
+
+def _slug(facts: Competition) -> str:
+    """The competition's name at Kaggle; empty where it is none of theirs."""
+    return next((source.name for source in facts.source.alternatives() if source.kind == "kaggle"), "")
+
+
+def _told(comp: str, facts: Competition, chosen: Chosen) -> str:
+    """What the bundle holds, for the notebook's and the data set's first lines."""
+    members = ", ".join(
+        f"{member.run} ({len(member.folds)} folds, {len(member.views)} views)" for member in chosen.members
+    )
+    score = f"{chosen.cv.metric} {in_digits(chosen.cv.pooled)} out of fold"
+    licence = f"\n\nLicence of the pictures: {facts.licence}" if facts.licence else ""
+    return f"Weights and code of foldline for {comp}: {members}; {score}.{licence}"
+
+
+def _hidden_rows(facts: Competition, rows: Folds, given: int | None) -> tuple[int, str]:
+    """How many pictures the hidden test set has, and who says so."""
+    if given is not None:
+        return given, "the hidden test set's, as --hidden-rows says"
+    if facts.hidden_rows is not None:
+        return facts.hidden_rows, "the hidden test set's, as the facts say"
+    return len(rows.test), "those of the visible test set; how many the hidden one has nobody said (HIDDEN_ROWS=)"
+
+
+def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[str, Any]:
+    """What decides the bundle's bytes, as hashes."""
+    weights = {
+        member.run: {meta.fold: meta.sha256.weights for meta in member.folds.values()} for member in chosen.members
+    }
+    runs = dict.fromkeys([chosen.name, *weights])
+    return {
+        "foldline": own_sha256(),
+        "facts": sha256_file(layout.competition_config(comp)),
+        "folds": rows.sha256,
+        "cv": {run: sha256_file(layout.run(comp, run) / "cv.json") for run in runs},
+        "weights": {run: {str(fold): digest for fold, digest in folds.items()} for run, folds in weights.items()},
+        "views": {member.run: member.views for member in chosen.members},
+    }
+
+
+def _write_dataset(
+    layout: Layout, comp: str, facts: Competition, rows: Folds, chosen: Chosen, folder: Path, hours: float, device: str
+) -> "list[Built]":
+    """The data set: the members, facts, wheels, and `bundle.json`, which holds the hashes of all."""
+    from foldline.engine.bundle.budget import MARGIN
+    from foldline.engine.bundle.built import build_member
+    from foldline.engine.machine.device import pick_device
+
+    inside = Bundle.project(folder)
+    sample = write_facts(layout, comp, facts, inside)
+    wheels = write_wheels(folder / "wheels", _extras(layout, comp, rows))
+    oof = read_parquet(layout.run(comp, chosen.name) / "oof.parquet")
+    on = pick_device(device)
+    built = [build_member(layout, facts, rows.outputs, member, oof, inside, on) for member in chosen.members]
+    for package, reason in wheels.items():
+        say(f"wheel of {package}: {reason}")
+    truth = rows.task.truth(rows.frame, rows.outputs, where=layout.relative(layout.folds(comp)))
+    prior = hot_truth(truth, rows.task, len(rows.outputs)).mean(axis=0, dtype=np.float64)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    Bundle(
+        comp=comp, slug=_slug(facts), name=chosen.name, task=rows.task, outputs=rows.outputs, metric=facts.metric,
+        members=[
+            BundleMember(run=one.run, folds=[meta.fold for meta in one.folds.values()], views=one.views)
+            for one in chosen.members
+        ],
+        blend=chosen.how, decision=chosen.cv.decision, prior=dict(zip(rows.outputs, prior.tolist(), strict=True)),
+        limit_seconds=hours * 3600 * (1 - MARGIN), half=all(one.half for one in built), sample=sample,
+        files=sha256_files(folder, files),
+    ).write(folder / "bundle.json")  # fmt: skip
+    _say_sizes(folder)
+    return built
+
+
+def _extras(layout: Layout, comp: str, rows: Folds) -> set[str]:
+    """The extras of foldline that the competition's pictures need, by the first bytes of some of them."""
+    images = [*rows.test["image"], *rows.frame["image"]]
+    kinds = set()
+    for image in images[:: max(1, len(images) // KINDS_OF)]:
+        path = layout.input(comp) / image.partition("|")[0]
+        if path.is_file():
+            with path.open("rb") as file:
+                kinds.add(picture_kind(file.read(HEAD)))
+    return {EXTRAS[kind] for kind in kinds if kind in EXTRAS}
+
+
+def _say_sizes(folder: Path) -> None:
+    """What the data set weighs."""
+    sizes = {path: path.stat().st_size / 1e6 for path in folder.rglob("*") if path.is_file()}
+    parts = {
+        "weights": sum(size for path, size in sizes.items() if path.suffix == ".safetensors"),
+        "wheels": sum(size for path, size in sizes.items() if path.suffix == ".whl"),
+    }
+    told = ", ".join(f"{what} {size:.1f}" for what, size in parts.items())
+    say(f"the data set has {sum(sizes.values()):.1f} MB in {len(sizes)} files ({told})")
+
+
+def _replace(scratch: Path, place: Path) -> None:
+    """Puts the new folders in place of the old; `kernel.json`, which stands for them, goes first and comes last."""
+    remove(place / "kernel.json")
+    place.mkdir(exist_ok=True)
+    for room in (DATASET, KERNEL):
+        remove(place / room)
+        (scratch / room).replace(place / room)
+
+
+def _say_budget(
+    layout: Layout, facts: Competition, rows: Folds, chosen: Chosen, built: "list[Built]", budget: Budget, device: str
+) -> Budget:
+    """Says how long the notebook will take, and what to leave out where that is too long."""
+    from foldline.engine.bundle.built import plan_of
+    from foldline.engine.bundle.forecast import say_budget, say_proposal, worth_of
+    from foldline.engine.machine.device import pick_device
+
+    plan = plan_of(built, budget.rows, budget.gpu, pick_device(device))
+    speeds = {load.run: round(load.images_per_second, 1) for load in plan.loads}
+    budget = budget.model_copy(update={"seconds": round(plan.seconds), "images_per_second": speeds})
+    say_budget(plan, budget)
+    oof = read_parquet(layout.run(chosen.cv.comp, chosen.name) / "oof.parquet")
+    say_proposal(plan, budget.limit_seconds, worth_of(layout, facts, rows, chosen, built, oof))
+    return budget
