@@ -20,6 +20,8 @@ FOLDS ?=
 VIEWS ?=
 MESSAGE ?=
 YES ?=
+KERNEL ?=
+FORCE ?=
 DEVICE ?= auto
 FILES ?=
 OUT ?=
@@ -48,7 +50,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit kernel ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -117,8 +119,12 @@ compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (defa
 search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
 	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE)
 
-submit: $(ready) | $(submission) ## send the submission to Kaggle: MESSAGE="..." YES=1
-	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes)
+submit: $(ready) | $(if $(KERNEL),,$(submission)) ## send the submission to Kaggle: MESSAGE="..." YES=1; KERNEL=1: the bundle, as a notebook
+	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes) \
+	  $(if $(KERNEL),--kernel $(if $(FORCE),--force))
+
+choose: $(ready) ## propose the two final submissions: the best CV, and the best different one
+	$(foldline) choose --comp $(COMP)
 
 kernel: $(ready) | $(submission) ## a notebook that predicts at Kaggle without network: HIDDEN_ROWS=50000 GPU=t4 HOURS=9, fewer FOLDS="0 1" VIEWS="identity"
 	$(foldline) kernel --comp $(COMP) --name $(name) $(if $(RUNS),--runs "$(RUNS)") --gpu $(GPU) --hours $(HOURS) --device $(DEVICE) \

@@ -69,6 +69,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--owner": {"default": "", "help": "your name at Kaggle (default: as its client's settings say)"},
     "--folds": {"default": "", "help": 'folds that take part, "0 1 2" (default: all)'},
     "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: all)'},
+    "--kernel": {"action": "store_true", "help": "submit a bundle as a notebook, submissions/<comp>/<name>.kernel/"},
+    "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
+    "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
     "file": {"type": Path, "help": "the CSV to check"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
 }
@@ -158,6 +161,21 @@ def _ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options
         from foldline.stages.report import report
 
         report(layout, comp, name)
+
+
+def _submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, **options: Any) -> None:
+    """A file, or a notebook."""
+    from foldline.stages.submit import submit
+    from foldline.stages.submit_kernel import submit_kernel
+
+    if kernel:
+        submit_kernel(layout, comp, name, force=force, **options)
+    elif force:
+        raise FoldlineError(
+            "--force is for notebooks", where="--force", next="add --kernel (KERNEL=1), or leave it out"
+        )
+    else:
+        submit(layout, comp, name, **options)
 
 
 def _fold(text: str) -> int | None:
@@ -268,9 +286,9 @@ STAGES = {
     "score": Stage("grade a submission on held-out labels", "score:score_submission", "--run --name", of_one=True),
     "check": Stage("check a CSV against the sample submission", "check:check", "file"),
     "submit": Stage(
-        "send a submission to Kaggle and wait for its score",
-        "submit:submit",
-        "--run --name --message --yes",
+        "send a submission to Kaggle, with --kernel a bundle as a notebook, and wait for its score",
+        _submit,
+        "--run --name --message --yes --kernel --force",
         of_one=True,
     ),
     "kernel": Stage(
@@ -278,5 +296,6 @@ STAGES = {
         "kernel:kernel",
         "--run --name --runs --gpu --hours --hidden-rows --owner --folds --views --with-diverged --device",
     ),
+    "choose": Stage("propose the two final submissions: best CV, and best different one", "choose:choose", "--json"),
     "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", "submit:ledger"),
 }

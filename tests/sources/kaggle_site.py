@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from sources.kaggle_notebooks import Notebooks
+
 OWN = (
     "KAGGLE_",
     "HTTP_PROXY",
@@ -33,8 +35,12 @@ class Site:
         self.submissions: list[dict[str, Any]] = []  # newest first
         self.answers: list[dict[str, Any]] = []  # what changes in the newest, each time the list is asked for
         self.lose_answer = False  # take the submission, and break the connection before answering
+        self.lost: set[str] = set()  # methods that are done, once each, and whose connection breaks before the answer
+        self.scoring_error = ""
+        self.notebooks = Notebooks()
         self.uploaded = b""
         self.file_name = ""
+        self.code_submission: dict[str, Any] = {}
         self.calls: list[str] = []
         self.keys: set[str] = set()  # what callers signed in with
         self.ranges: list[str] = []
@@ -77,17 +83,36 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"token": "t", "createUrl": "http://localhost/upload"})
         elif method == "CreateSubmission":
             self._create(asked)
+        elif method == "CreateCodeSubmission":
+            self.site.code_submission = asked
+            self._create(asked)
         elif method == "GetSubmissionLimits":
             self._json({"numAllowedNow": 4})
+        elif method == "GetSubmission":
+            self._json({**self.site.submissions[0], "errorDescription": self.site.scoring_error})
+        elif answer := self.site.notebooks.answer(method, asked):
+            self._json_unless_lost(method, *answer)
         else:
             self._list()
 
+    def _json_unless_lost(self, method: str, status: int, content: Any) -> None:
+        if method in self.site.lost:
+            self.site.lost.remove(method)
+            self.close_connection = True
+        else:
+            self._json(content, status)
+
     def do_PUT(self) -> None:
         self.site.uploaded = self.rfile.read(int(self.headers["Content-Length"]))
+        self.site.notebooks.blobs[self.path.rpartition("/")[2]] = self.site.uploaded
         status, message = self.site.errors.get("PUT", (200, "{}"))
         self._send(status, message.encode())
 
     def do_GET(self) -> None:
+        if "/output/" in self.path:
+            content = self.site.notebooks.output[self.path.rpartition("/")[2]]
+            self._send(200, content, Last_Modified="Sat, 01 Jan 2022 00:00:00 GMT")
+            return
         asked = self.headers.get("Range", "")
         start = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
         rest, total = self.site.archive[start:], len(self.site.archive)
@@ -106,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
     def _create(self, asked: Any) -> None:
         submission = {
             "ref": 100 + len(self.site.submissions),
-            "fileName": self.site.file_name,
+            "fileName": asked.get("fileName", self.site.file_name),
             "date": "2026-11-01T00:00:00Z",
             "description": asked.get("submissionDescription", ""),
             "status": "PENDING",
@@ -138,6 +163,7 @@ def running_site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in [name for name in os.environ if name.startswith(OWN)]:
         monkeypatch.delenv(name)
     mine = {"HOME": str(home), "KAGGLE_CONFIG_DIR": str(home), "KAGGLE_USERNAME": "u", "KAGGLE_KEY": "k"}
+    mine |= {"TMPDIR": str(home)}  # where the client notes an upload that goes on
     mine |= {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": f"http://127.0.0.1:{server.server_port}"}
     for name, value in mine.items():
         monkeypatch.setenv(name, value)

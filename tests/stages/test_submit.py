@@ -105,7 +105,7 @@ def test_a_single_fold_has_no_deviation(layout: Layout, site: Site) -> None:
 def test_the_same_file_costs_one_slot_only(layout: Layout, site: Site) -> None:
     site.answers = [SCORED]
     send(layout)
-    with pytest.raises(FoldlineError, match=r"submitted before: public score 0\.91"):
+    with pytest.raises(FoldlineError, match=r"sent before: public score 0\.91"):
         send(layout)
     assert site.calls.count("CreateSubmission") == 1
 

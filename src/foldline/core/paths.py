@@ -130,6 +130,10 @@ class Layout:
         """A bundle for a Kaggle notebook: `submissions/<comp>/<name>.kernel/`."""
         return self._room("submissions", comp) / f"{checked_name(name)}.kernel"
 
+    def kernel_entry(self, comp: str, name: str) -> Path:
+        """The ledger entry of a bundle: `submissions/<comp>/<name>.kernel.json`, beside its folder."""
+        return self.kernel(comp, name).with_name(f"{name}.kernel.json")
+
     def written(self, comp: str) -> list[Path]:
         """The folders that stages write files into, as far as they are there."""
         inside = [self.input(comp) / ".pictures", self.cache(comp), self.weights_cache(), self.runs(comp)]

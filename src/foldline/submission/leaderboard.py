@@ -53,9 +53,9 @@ def is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
         return False
     if kaggle.status in ("complete", "error"):
         raise FoldlineError(
-            f"this very file was submitted before: public score {entry.public}, status {kaggle.status}",
+            f"this very submission was sent before: public score {entry.public}, status {kaggle.status}",
             where=where,
-            next="make ensemble with another NAME or RUN; `foldline ledger` shows all submissions",
+            next="make ensemble or make kernel with another NAME or RUN; `foldline ledger` shows all submissions",
         )
     return kaggle.status == "pending" or _find(slug, tag(entry)) is not None
 

@@ -23,11 +23,20 @@ class Kaggle(Part):
     status: str
 
 
+class Notebook(Part):
+    """The notebook that made a submission there: owner/slug, its version, and the minutes that its run took."""
+
+    kernel: str
+    version: int
+    minutes: float | None = None
+
+
 class Entry(Record):
-    """A submission.
+    """A submission: a file, or a version of a notebook.
 
     Attributes:
-        name: of the file without `.csv`; file: with it; sha256: of its content.
+        name: of the file without `.csv`; file: with it; sha256: of its content. Of a notebook: the bundle's name, its
+            folder, and its `bundle_sha256`.
         time: when it was written, ISO 8601 in UTC.
         cv: by the metric.
         decision: how its labels were decided (`scoring.choose.Choice.record`).
@@ -36,6 +45,7 @@ class Entry(Record):
         diverged: as `Cv.diverged`: folds that it was made of all the same.
         message: what Kaggle shows beside it.
         kaggle: None: not sent.
+        notebook: None: a file was sent.
         public: the score on the public leaderboard; private: on the private one, or on held-out labels.
         earlier: the entries of other files that were sent under this name.
         private_metrics: all metrics on held-out labels; None is an undefined score.
@@ -59,6 +69,7 @@ class Entry(Record):
     diverged: list[str] = []
     message: str | None = None
     kaggle: Kaggle | None = None
+    notebook: Notebook | None = None
     public: float | None = None
     private: float | None = None
     earlier: "list[Entry]" = []

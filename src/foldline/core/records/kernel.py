@@ -2,16 +2,23 @@
 
 Built, rehearsed, pushed. Beside it lie the folders `dataset` and `kernel`, which are what is uploaded."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from foldline.core.records.record import Part, Record
-from foldline.core.tables import sha256_file, sha256_json
+from foldline.core.tables import read_json, sha256_file, sha256_json, write_json
 
 DATASET, KERNEL = "dataset", "kernel"  # the folders that Kaggle's client uploads
 DATASET_METADATA, KERNEL_METADATA = f"{DATASET}/dataset-metadata.json", f"{KERNEL}/kernel-metadata.json"
 NOTEBOOK = f"{KERNEL}/notebook.ipynb"
 OWNER = "OWNER"  # stands for the user at Kaggle where nobody has said who that is
+
+State = Literal[
+    "begun", "dataset sending", "dataset sent", "dataset ready", "kernel sending", "kernel sent", "kernel failed",
+    "kernel complete",
+]  # fmt: skip
+STATES: tuple[State, ...] = get_args(State)
 
 
 class Budget(Part):
@@ -57,11 +64,14 @@ class Rehearsal(Part):
 
 
 class Pushed(Part):
-    """What Kaggle has of it.
+    """What Kaggle has of it, and how far the pushing has come: whoever goes on sends nothing twice.
 
     Attributes:
         bundle: the `bundle_sha256` of what was pushed.
-        time: when, ISO 8601 in UTC.
+        time: when it was begun, ISO 8601 in UTC.
+        state: one of STATES; a word ending in `sending` is written before Kaggle is called, so that a call whose answer
+            is lost is looked for there.
+        before: the number of the newest version that Kaggle had of what is being sent; 0: none, None: not known.
         dataset: owner/slug; dataset_version: its number.
         kernel: owner/slug; version: its number, which the competition is handed.
         minutes: that the run took there.
@@ -69,11 +79,17 @@ class Pushed(Part):
 
     bundle: str
     time: str
+    state: State = "begun"
+    before: int | None = None
     dataset: str = ""
     dataset_version: int | None = None
     kernel: str = ""
     version: int | None = None
     minutes: float | None = None
+
+    def reached(self, state: State) -> bool:
+        """Whether the pushing has come to this state, or beyond it."""
+        return STATES.index(self.state) >= STATES.index(state)
 
 
 class KernelEntry(Record):
@@ -121,3 +137,20 @@ def bundle_sha256(folder: Path) -> str:
     }
     named = {name: path for name, path in files.items() if name not in (DATASET_METADATA, KERNEL_METADATA)}
     return sha256_json({name: sha256_file(path) for name, path in named.items() if path.is_file()})
+
+
+def fill_in_owner(folder: Path, user: Callable[[], str]) -> tuple[str, str]:
+    """Writes who the owner is where the two files of metadata leave that open; returns the dataset and the notebook.
+
+    Args:
+        folder: the bundle's, `<name>.kernel`.
+        user: says who; asked only where it is open.
+    """
+    dataset, kernel = read_json(folder / DATASET_METADATA), read_json(folder / KERNEL_METADATA)
+    refs = [dataset["id"], kernel["id"], *kernel["dataset_sources"]]
+    if any(ref.startswith(f"{OWNER}/") for ref in refs):
+        name = user()
+        refs = [f"{name}/{ref.partition('/')[2]}" if ref.startswith(f"{OWNER}/") else ref for ref in refs]
+        write_json(folder / DATASET_METADATA, dataset | {"id": refs[0]})
+        write_json(folder / KERNEL_METADATA, kernel | {"id": refs[1], "dataset_sources": refs[2:]})
+    return refs[0], refs[1]
