@@ -25,6 +25,9 @@ FORCE ?=
 DEVICE ?= auto
 FILES ?=
 OUT ?=
+FORMAT ?= folder
+HALF ?=
+PUSH ?=
 ONLY ?=
 PAGE ?=
 PYTHON ?= python3
@@ -50,7 +53,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files ensemble score report watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -109,6 +112,12 @@ report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 
 predict-files: $(ready) | $(submission) ## predict new pictures with RUN, or the ensemble RUNS="a b": FILES="a.png folder" OUT=predictions.csv
 	$(foldline) predict-files --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") --device $(DEVICE) $(FILES)
+
+export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads anywhere: FORMAT=folder HALF=1 PUSH=owner/name
+	$(foldline) export $(FORMAT) --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") $(if $(HALF),--half) $(if $(PUSH),--push $(PUSH)) --device $(DEVICE)
+
+soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=
+	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) --device $(DEVICE)
 
 watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures
 	$(foldline) watch --comp $(COMP) --run $(run) $(if $(TEST),--test)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
     "--message": {"default": "", "help": "what is said of the submission"},
     "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
-    "--out": {"type": Path, "default": None, "help": "the file to write (default: predictions.csv here)"},
+    "--out": {"type": Path, "default": None, "help": "where to write (default: predictions.csv here; exports/<comp>/)"},
+    "format": {"choices": ["folder"], "help": "what the model becomes"},
+    "--half": {"action": "store_true", "help": "weights in half precision, where the score holds"},
+    "--push": {"default": "", "help": "owner/name: upload the exported folder to the Hugging Face hub (private)"},
     "--folder": {"type": Path, "default": None, "help": "an exported folder, instead of --comp and --run"},
     "--metadata": {"type": Path, "default": None, "help": "a CSV with the column path and what the networks read"},
     "--bad-images": {
@@ -178,6 +182,27 @@ def _submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, 
         submit(layout, comp, name, **options)
 
 
+def _soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str) -> None:
+    """The soup's folds, their predictions, and its score beside that of the ensemble."""
+    from foldline.stages.predict import predict
+    from foldline.stages.soup import beside, soup
+
+    name = soup(layout, comp, runs or [run], name=name, device=device)
+    predict(layout, comp, name, overrides=[], device=device)
+    beside(layout, comp, runs or [run], name)
+
+
+def _export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) -> None:
+    """The exporter of the format, with the options that it has."""
+    module, name = EXPORTS[format].split(":")
+    export = getattr(import_module(f"foldline.stages.{module}"), name)
+    known = signature(export).parameters
+    odd = [key for key, value in options.items() if key not in known and value and key != "device"]
+    if odd:
+        raise FoldlineError(f"--{odd[0]} is not for an export as {format}", where="export", next="leave it out")
+    export(layout, comp, run, **{key: value for key, value in options.items() if key in known})
+
+
 def _fold(text: str) -> int | None:
     if text == "all":
         return None
@@ -241,6 +266,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "views": _words,
 }
 
+EXPORTS = {"folder": "export_folder:export_folder"}
 
 STAGES = {
     "download": Stage("fetch the raw files of a competition into input/<comp>/", "download:download"),
@@ -273,6 +299,17 @@ STAGES = {
         "predict_files:predict_files",
         "files --run --name --out --folder --metadata --bad-images --device",
         of_one=True,
+    ),
+    "export": Stage(
+        "write a finished run or ensemble as a folder of its own (exports/<comp>/<run>), or as ONNX",
+        _export,
+        "format --run --name --out --half --push --device",
+        of_one=True,
+    ),
+    "soup": Stage(
+        "average the weights of runs, or of a run's network and its start, within each fold: one network a fold",
+        _soup,
+        "--run --runs --name --device",
     ),
     "report": Stage("write a run's report.html", "report:report", "--run --name", of_one=True),
     "compare": Stage(

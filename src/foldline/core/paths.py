@@ -134,10 +134,14 @@ class Layout:
         """The ledger entry of a bundle: `submissions/<comp>/<name>.kernel.json`, beside its folder."""
         return self.kernel(comp, name).with_name(f"{name}.kernel.json")
 
+    def exports(self, comp: str) -> Path:
+        """What of finished runs goes elsewhere: `exports/<comp>/`."""
+        return self._room("exports", comp)
+
     def written(self, comp: str) -> list[Path]:
         """The folders that stages write files into, as far as they are there."""
         inside = [self.input(comp) / ".pictures", self.cache(comp), self.weights_cache(), self.runs(comp)]
-        around = [self.root / "input", self.root / "folds", self.submission(comp, "a").parent]
+        around = [self.root / "input", self.root / "folds", self.submission(comp, "a").parent, self.exports(comp)]
         trained = self.runs(comp).glob("*/")
         return [*around, *inside, *trained, *self.runs(comp).glob("*/fold_*/")]
 

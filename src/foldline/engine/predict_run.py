@@ -16,7 +16,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.tables import read_parquet, sha256_files
-from foldline.engine.finished.networks import FoldNetworks, load_models, predict_rows, preprocessing_of
+from foldline.engine.finished.networks import FoldNetworks, load_models, preprocessing_of
+from foldline.engine.finished.oof import oof_part, oof_table, predict_frame, validation_rows
 from foldline.engine.infer import Predictions
 from foldline.engine.losses import Teacher, kind_of, require_distillable
 from foldline.engine.machine.device import describe, pick_device, prepare_device
@@ -59,7 +60,7 @@ def predict_run(
     for some in _one_after_the_other(problem, name, metas):
         loaded = [FoldNetworks.load(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
         oof += [_oof_part(problem, name, fold) for fold in loaded]
-        values = _predict(problem, loaded, problem.folds.test, "test rows")
+        values = predict_frame(problem, loaded, problem.folds.test, "test rows")
         for meta, own in zip(some, values, strict=True):
             write_test(meta, _test_table(problem, own))
             total = own.copy() if not total.ndim else np.add(total, own, out=total)
@@ -135,25 +136,19 @@ def _test_table(problem: Problem, values: Predictions) -> pd.DataFrame:
 def _oof_part(problem: Problem, name: str, fold: FoldNetworks) -> pd.DataFrame:
     """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
     meta, folds = fold.meta, problem.folds
-    frame = folds.frame.iloc[problem.own(meta.fold, train=False)]
     stored = problem.layout.fold(problem.comp, name, meta.fold) / "valid.parquet"
-    columns = folds.task.prediction_columns(folds.outputs)
-    if meta.views == problem.run.predict.views and _is_whole(stored, meta):
-        table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
-        lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()
-        if lacking:
-            raise FoldlineError(
-                f"{meta.title} was trained without rows whose pictures can be read now: {first_few(lacking)}",
-                where=str(stored),
-                next=FoldMeta.made_by,
-            )
-        prob = table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float32)
-    else:
-        (prob,) = _predict(problem, [fold], frame, "validation rows")
-    keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
-    return predictions_table(
-        frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
-    )
+    if meta.views != problem.run.predict.views or not _is_whole(stored, meta):
+        return oof_part(problem, fold)
+    frame, columns = validation_rows(problem, meta.fold), folds.task.prediction_columns(folds.outputs)
+    table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
+    lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()
+    if lacking:
+        raise FoldlineError(
+            f"{meta.title} was trained without rows whose pictures can be read now: {first_few(lacking)}",
+            where=str(stored),
+            next=FoldMeta.made_by,
+        )
+    return oof_table(problem, frame, table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float32))
 
 
 def _is_whole(path: Path, meta: FoldMeta) -> bool:
@@ -163,11 +158,3 @@ def _is_whole(path: Path, meta: FoldMeta) -> bool:
         say(f"warning: {path} is damaged: its rows are predicted again")
         return False
     return bool(now)
-
-
-def _predict(problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str) -> Predictions:
-    """[folds, rows, outputs] what these folds say of some of the competition's rows."""
-    choices, positions = problem.run.predict, problem.cache.rows(frame["image"].tolist())
-    return predict_rows(
-        folds, problem.pictures, positions, frame, views=choices.views, batch_size=choices.batch_size, title=title
-    )

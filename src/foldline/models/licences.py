@@ -2,12 +2,23 @@
 
 import timm
 
+from foldline.core.own_code import is_own
 from foldline.models.backbone import require_known
 
 # Licences that allow commercial use; some ask to be named (cc-by), which a submission need not do.
 PERMISSIVE = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0"}
 # Licences whose short name does not say that they forbid it.
 RESEARCH_ONLY = {"apple-amlr", "seer-license", "fair-noncommercial-research-license"}
+
+
+def weights_licence(name: str) -> str:
+    """The licence of a timm network's pretrained weights in timm's word; empty for networks that have none.
+
+    >>> weights_licence("convnextv2_atto.fcmae"), weights_licence("cifar_cnn")
+    ('cc-by-nc-4.0', '')
+    """
+    config = None if is_own(name) else timm.get_pretrained_cfg(name)
+    return "" if config is None or not config.has_weights else str(config.license or "unknown").lower()
 
 
 def licence_note(name: str) -> str:
@@ -25,11 +36,8 @@ def licence_note(name: str) -> str:
         FoldlineError: timm has no such network.
     """
     require_known(name)
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        return ""
-    licence = (config.license or "unknown").lower()
-    if licence in PERMISSIVE:
+    licence = weights_licence(name)
+    if not licence or licence in PERMISSIVE:
         return ""
     if licence == "unknown":
         return f"the licence of the weights of {name} is unknown: ask their authors before commercial use"

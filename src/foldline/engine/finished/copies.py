@@ -35,14 +35,19 @@ def copy_fold(folder: Path, meta: FoldMeta, target: Path, *, half: bool) -> Fold
         else:
             with atomic_path(target / file) as temporary:
                 shutil.copyfile(folder / file, temporary)
-    for file in meta.sha256.code:
-        with atomic_path(target / KEPT / file) as temporary:
-            shutil.copyfile(folder / KEPT / file, temporary)
+    copy_code(folder, meta, target)
     if half:
         hashes = meta.sha256.model_copy(update={"weights": weights_sha256(rounded)})
         meta = meta.changed(sha256=hashes, rounded_from=meta.rounded_from or meta.sha256.weights)
     meta.write(target / "meta.json")
     return meta
+
+
+def copy_code(folder: Path, meta: FoldMeta, target: Path) -> None:
+    """Writes the user's own sources that a fold keeps into another fold's folder."""
+    for file in meta.sha256.code:
+        with atomic_path(target / KEPT / file) as temporary:
+            shutil.copyfile(folder / KEPT / file, temporary)
 
 
 def halved(state: State) -> State:

@@ -109,8 +109,7 @@ def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.M
     Raises:
         FoldlineError: the weights or the code are not there, or are not those that `meta.json` is of.
     """
-    architecture = Architecture(**meta.architecture)
-    architecture = replace(architecture, name=own_code.kept(folder, architecture.name, meta.sha256.code))
+    architecture = architecture_of(folder, meta)
     models = []
     for file in meta.weights:
         model = build(architecture)
@@ -126,6 +125,12 @@ def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.M
             next="copy the whole folder again, or delete it and train this fold again",
         )
     return [ready(model.to(device), architecture, precision_of(meta, device)) for model in models]
+
+
+def architecture_of(folder: Path, meta: FoldMeta) -> Architecture:
+    """What rebuilds the fold's network; of the user's own code that which is kept in the folder."""
+    architecture = Architecture(**meta.architecture)
+    return replace(architecture, name=own_code.kept(folder, architecture.name, meta.sha256.code))
 
 
 def weights_sha256(members: Mapping[str, State]) -> str:

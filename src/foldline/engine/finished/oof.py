@@ -1,0 +1,37 @@
+"""The validation rows of a run's folds, each by its own fold's networks: what an honest score is of. Writes nothing."""
+
+import pandas as pd
+
+from foldline.core.predictions import predictions_table
+from foldline.engine.finished.networks import FoldNetworks, predict_rows
+from foldline.engine.infer import Predictions
+from foldline.engine.problem import Problem
+
+
+def predict_frame(problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str) -> Predictions:
+    """[folds, rows, outputs] what these folds say of some of the competition's rows, as the run predicts."""
+    choices, positions = problem.run.predict, problem.cache.rows(frame["image"].tolist())
+    return predict_rows(
+        folds, problem.pictures, positions, frame, views=choices.views, batch_size=choices.batch_size, title=title
+    )
+
+
+def oof_part(problem: Problem, fold: FoldNetworks) -> pd.DataFrame:
+    """The fold's part of the OOF table, predicted now."""
+    frame = validation_rows(problem, fold.meta.fold)
+    (prob,) = predict_frame(problem, [fold], frame, "validation rows")
+    return oof_table(problem, frame, prob)
+
+
+def validation_rows(problem: Problem, fold: int) -> pd.DataFrame:
+    """The rows of the folds table that the fold is validated on, but for those whose pictures cannot be read."""
+    return problem.folds.frame.iloc[problem.own(fold, train=False)]
+
+
+def oof_table(problem: Problem, frame: pd.DataFrame, prob: Predictions) -> pd.DataFrame:
+    """Validation rows with their predictions, as `oof.parquet` holds them."""
+    folds = problem.folds
+    keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
+    return predictions_table(
+        frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
+    )

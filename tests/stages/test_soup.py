@@ -1,0 +1,99 @@
+"""`foldline soup`: the mean of weights within each fold is a run, with an honest score beside the ensemble's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import foldline
+from foldline.core.records.cv import Cv
+from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.tables import read_parquet
+from tiny import FACTS, RUN, TinyProject
+
+CHOICES = {**RUN, "train": {**RUN["train"], "epochs": 1}}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    """Two runs from one start, and one from another."""
+    project = TinyProject(tmp_path_factory.mktemp("soup"), rows=48)
+    project.write_yaml("competition", {**FACTS, "metrics": [], "folds": {"k": 2}})
+    project.write_yaml("quick", CHOICES)
+    project.write_yaml("slower", {**CHOICES, "optim": {"lr": 1e-3}})
+    project.write_yaml("stranger", {**CHOICES, "seed": 1})
+    project.prepare()
+    for run in ("quick", "slower", "stranger"):
+        assert project.run("train", "--run", run) == 0
+        assert project.run("predict", "--run", run) == 0
+    return project
+
+
+def weights(project: TinyProject, run: str, fold: int = 0) -> dict[str, torch.Tensor]:
+    return dict(load_file(project.fold(fold, run) / "model.safetensors"))
+
+
+def test_a_soup_is_a_run_whose_rows_no_part_has_seen(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.run("soup", "--runs", "quick slower") == 0
+    said = capsys.readouterr().out
+    name = "quick+slower-soup"
+    parts = [weights(project, run, fold=1) for run in ("quick", "slower")]
+    mean = weights(project, name, fold=1)
+    assert torch.allclose(
+        mean["classifier.weight"], (parts[0]["classifier.weight"] + parts[1]["classifier.weight"]) / 2
+    )
+    assert "fold 1: one network of 2" in said
+    assert "batch-norm statistics are taken anew from" in said
+    assert not torch.allclose(
+        mean["bn1.running_mean"], (parts[0]["bn1.running_mean"] + parts[1]["bn1.running_mean"]) / 2
+    )
+    cv = Cv.read(project.layout.run("tiny", name) / "cv.json")
+    assert f"soup {name}: OOF auc {cv.pooled:.4f} with one network a fold; the ensemble of its parts" in said
+    meta = FoldMeta.read(project.fold(0, name) / "meta.json")
+    assert {key for key in meta.sha256.inputs if key.startswith("soup: ")} == {"soup: quick", "soup: slower"}
+    oof = read_parquet(project.layout.run("tiny", name) / "oof.parquet").set_index("row_id")
+    own = oof.index[oof["fold"] == 0][:5]
+    alone = foldline.load(project.fold(0, name), device="cpu")
+    files = [project.layout.input("tiny") / f"{row}.png" for row in own]
+    assert np.allclose(alone.predict(files)["prob_bright"], oof.loc[own, "prob_bright"], atol=1e-6)
+    assert project.run("ensemble", "--run", name) == 0
+    assert (project.layout.run("tiny", name) / "report.html").is_file()
+    assert project.run("soup", "--runs", "quick slower") == 0
+    assert f"the soup tiny/{name} is up to date" in capsys.readouterr().out
+
+
+def test_a_network_and_its_start_are_one(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    train = {**CHOICES["train"], "probe": {"c": 0.1}, "keep_start": True, "batch_norm": "frozen"}
+    project.write_yaml("kept", {**CHOICES, "train": train})
+    assert project.run("train", "--run", "kept") == 0
+    assert project.run("predict", "--run", "kept") == 0
+    assert project.run("soup", "--run", "kept") == 0
+    said = capsys.readouterr().out
+    assert "the ensemble of its parts " in said
+    assert " with 2; the runs " in said
+    assert "batch-norm statistics are taken anew" not in said  # they are the start's in both
+    start = dict(load_file(project.fold(0, "kept") / "start.safetensors"))
+    mean = (start["classifier.weight"] + weights(project, "kept")["classifier.weight"]) / 2
+    assert torch.allclose(weights(project, "kept-soup")["classifier.weight"], mean)
+
+
+def test_what_has_no_honest_or_no_meaningful_mean_is_refused(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    project.write_yaml("chosen", {**CHOICES, "train": {**CHOICES["train"], "select": "best"}})
+    assert project.run("train", "--run", "chosen") == 0
+    assert project.run("ensemble", "--runs", "quick stranger", "--name", "both") == 0
+    for arguments, words in (
+        (["--run", "quick"], "keeps one network: within the fold there is nothing to average"),
+        (["--run", "quick"], "The mean over all folds would have seen every row"),
+        (["--runs", "quick stranger"], "did not start from the same weights"),
+        (["--runs", "quick chosen"], "the score of 'chosen' is a little too good"),
+        (["--run", "both"], 'of its members: RUNS="quick stranger"'),
+        (["--runs", "quick slower", "--name", "stranger"], "the run 'stranger' is something else"),
+        (["--runs", "quick slower", "--name", "both"], "the run 'both' is something else"),
+        (["--runs", "quick slower", "--name", "quick"], "cannot have its part's name"),
+    ):
+        assert project.run("soup", *arguments) == 2
+        assert words in capsys.readouterr().err
