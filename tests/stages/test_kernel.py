@@ -196,7 +196,7 @@ def test_over_the_limit_it_says_what_to_leave_out(project: TinyProject, capsys: 
     said = capsys.readouterr().out
     assert "2 folds x 2 views x 40,000,000 pictures" in said
     assert "over the limit" in said
-    assert "proposal, " in said
+    assert "make kernel COMP=tiny RUN=quick VIEWS=" in said
     assert "as --hidden-rows says" in said
 
 

@@ -68,6 +68,8 @@ def kernel(
     owner = owner or known_user() or (before.owner if before else "")
     names = Names.of(owner, comp, name, _slug(facts))
     told = _told(comp, facts, chosen)
+    if not names.competition:
+        say(f"note: {comp} is no competition of Kaggle's (its source is {facts.source.kind}): none is attached")
     count, rows_from = _hidden_rows(facts, rows, hidden_rows)
     made_from = _made_from(layout, comp, rows, chosen) | {"gpu": gpu, "hours": hours, "hidden_rows": count}
     if before is not None and before.made_from == made_from and before.bundle == bundle_sha256(place):
@@ -227,6 +229,7 @@ def _say_budget(
     speeds = {load.run: round(load.images_per_second, 1) for load in plan.loads}
     budget = budget.model_copy(update={"seconds": round(plan.seconds), "images_per_second": speeds})
     say_budget(plan, budget)
-    oof = read_parquet(layout.run(chosen.cv.comp, chosen.name) / "oof.parquet")
-    say_proposal(plan, budget.limit_seconds, worth_of(layout, facts, rows, chosen, built, oof))
+    comp, name = chosen.cv.comp, chosen.name
+    oof = read_parquet(layout.run(comp, name) / "oof.parquet")
+    say_proposal(plan, budget.limit_seconds, worth_of(layout, facts, rows, chosen, built, oof), comp, name)
     return budget

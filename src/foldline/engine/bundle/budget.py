@@ -58,16 +58,21 @@ class Plan:
         return max(len(load.folds) for load in self.loads)
 
     def smaller(self) -> "list[tuple[str, Plan]]":
-        """Each plan that leaves out one thing, and what that is: a member, a view of all, or the last fold."""
+        """Each plan that leaves out one thing, and what that is: a member, a view of all, or the last fold.
+
+        The first view stays: by it the epochs were chosen, and the notebook begins with it.
+        """
         found = []
         if len(self.loads) > 1:
             for gone in self.loads:
                 kept = tuple(load for load in self.loads if load is not gone)
                 found.append((f"member {gone.run}", replace(self, loads=kept)))
-        for view in dict.fromkeys(view for load in self.loads for view in load.views):
-            kept = tuple(replace(load, views=tuple(v for v in load.views if v != view)) for load in self.loads)
-            if all(load.views for load in kept):
-                found.append((f"view {view}", replace(self, loads=kept)))
+        for view in dict.fromkeys(view for load in self.loads for view in load.views[1:]):
+            kept = tuple(
+                replace(load, views=(load.views[0], *(other for other in load.views[1:] if other != view)))
+                for load in self.loads
+            )
+            found.append((f"view {view}", replace(self, loads=kept)))
         if self.most_folds > 1:
             kept = tuple(replace(load, folds=load.folds[: self.most_folds - 1]) for load in self.loads)
             found.append((f"fold {self.most_folds} of {self.most_folds}", replace(self, loads=kept)))

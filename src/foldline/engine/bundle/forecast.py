@@ -31,23 +31,21 @@ def say_budget(plan: Plan, budget: Budget) -> None:
     say(f"in all with reading: {in_hours(plan.seconds)} of {limit} ({where}); pictures: {budget.rows_from}")
 
 
-def say_proposal(plan: Plan, limit_seconds: float, worth: Worth) -> list[Drop]:
-    """What to leave out where the notebook would be cut off: what it costs, and the command that does it."""
+def say_proposal(plan: Plan, limit_seconds: float, worth: Worth, comp: str, name: str) -> list[Drop]:
+    """What to leave out where the notebook would be cut off: what it costs, and the command that does it.
+
+    Args:
+        name: of the run or ensemble.
+    """
     limit = limit_seconds * (1 - MARGIN)
     if plan.seconds <= limit:
         return []
-    metric = worth.facts.metric
     say("warning: over the limit, where the notebook leaves out the last views, then members. What costs least:")
     known = [
-        [
-            drop.what,
-            in_hours(drop.seconds),
-            "not known" if drop.costs is None else f"{drop.costs:+.5f}",
-            f"{drop.price[1]:.1e}",
-        ]
+        [drop.what, in_hours(drop.seconds), *_costs(drop, worth.interval(plan, drop.plan))]
         for drop in drops(plan, worth)
     ]
-    say_table([["left out", "saves", f"{metric} lost", "a minute"], *known])
+    say_table([["left out", "saves", f"{worth.facts.metric} lost", "95 % interval", "a minute"], *known])
     say(
         f"members by {len(worth.oof)} OOF rows, views by {len(worth.tried)} of them, "
         "folds by their disagreement on the test rows (an estimate, rather too high)"
@@ -55,26 +53,31 @@ def say_proposal(plan: Plan, limit_seconds: float, worth: Worth) -> list[Drop]:
     chosen = fitting(plan, limit, worth)
     left = chosen[-1].plan if chosen else plan
     fits = "fits" if left.seconds <= limit else "does not fit even so"
-    say(f"proposal, {in_hours(left.seconds)}, which {fits}: {_arguments(plan, left)}")
+    say(f"proposal, {in_hours(left.seconds)}, which {fits}: {_command(plan, left, comp, name)}")
     return chosen
 
 
-def _costs(drop: Drop) -> list[str]:
-    return ["not known", ""] if drop.costs is None else [f"{drop.costs:+.5f}", f"{drop.price[1]:+.1e}"]
+def _costs(drop: Drop, interval: tuple[float, float] | None) -> list[str]:
+    """The table's cells: what is lost, how sure that is, and what that is a minute."""
+    if drop.costs is None:
+        return ["not known", "", ""]
+    sure = "" if interval is None else f"{interval[0]:+.5f} to {interval[1]:+.5f}"
+    return [f"{drop.costs:+.5f}", sure, f"{drop.price[1]:+.1e}"]
 
 
-def _arguments(before: Plan, after: Plan) -> str:
+def _command(before: Plan, after: Plan, comp: str, name: str) -> str:
     """How to build the smaller bundle."""
-    runs, views = [load.run for load in after.loads], list(after.loads[0].views)
-    parts = []
+    runs, views = [load.run for load in after.loads], after.loads[0].views
+    of = f"RUN={name}"
     if len(runs) < len(before.loads):
-        parts.append(f"RUN={runs[0]}" if len(runs) == 1 else f'RUNS="{" ".join(runs)}"')
-    if views != list(before.loads[0].views):
+        of = f"RUN={runs[0]}" if len(runs) == 1 else f'RUNS="{" ".join(runs)}"'
+    parts = ["make kernel", f"COMP={comp}", of]
+    if views != before.loads[0].views:
         parts.append(f'VIEWS="{" ".join(views)}"')
     if after.most_folds < before.most_folds:
         folds = max((load.folds for load in after.loads), key=len)
         parts.append(f'FOLDS="{" ".join(map(str, folds))}"')
-    return " ".join(["make kernel", *parts])
+    return " ".join(parts)
 
 
 def worth_of(

@@ -50,7 +50,7 @@ class Names:
 
     Attributes:
         owner: the user's name there, or OWNER.
-        competition: its slug.
+        competition: its slug; empty: it is none of Kaggle's.
     """
 
     owner: str
@@ -128,7 +128,7 @@ def write_metadata(folder: Path, names: Names, gpu: str, told: str) -> None:
         "machine_shape": SHAPES[gpu],
         "docker_image_pinning_type": "original",  # the packages at the time of the push, at the rerun too
         "dataset_sources": [names.id],
-        "competition_sources": [names.competition],
+        "competition_sources": [names.competition] if names.competition else [],
         "kernel_sources": [],
         "model_sources": [],
     }

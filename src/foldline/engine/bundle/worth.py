@@ -16,6 +16,9 @@ from foldline.engine.bundle.budget import Plan
 from foldline.engine.bundle.trial import Trial, score_of
 from foldline.scoring.blend import SMALLEST, blend
 from foldline.scoring.metrics import metric_for
+from foldline.scoring.paired import compare_runs
+
+RESAMPLES = 200  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,32 @@ class Worth:
 
         The plans differ in one thing: members, views, or the number of folds.
         """
+        compared = self._compared(before, after)
+        if compared is None:
+            return self._fewer_folds(before, after)
+        rows, *values = compared
+        worth = [self._score(one, rows) for one in values]
+        return None if np.isnan(worth).any() else worth[0] - worth[1]
+
+    def interval(self, before: Plan, after: Plan) -> tuple[float, float] | None:
+        """The 95 % interval of what is lost, by bootstrap of the rows; None: not known."""
+        compared = self._compared(before, after)
+        if compared is None:
+            return None
+        rows, *values = compared
+        columns = self._task.prediction_columns(self.outputs)
+        tables = [rows.assign(**dict(zip(columns, one.T, strict=True))) for one in values]
+        found = compare_runs(tables[0], tables[1], self.facts, self.outputs, resamples=RESAMPLES)
+        return (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+
+    def _compared(self, before: Plan, after: Plan) -> tuple[pd.DataFrame, Array, Array] | None:
+        """The rows that tell, and what both plans say of them; None where only the number of folds differs."""
         runs = [[load.run for load in plan.loads] for plan in (before, after)]
         if runs[0] != runs[1]:
-            worth = [self._score(self._blend(self.members, some), self.oof) for some in runs]
-        elif [load.views for load in before.loads] != [load.views for load in after.loads]:
-            worth = [self._score(self._of_views(plan), self.tried) for plan in (before, after)]
-        else:
-            return self._fewer_folds(before, after)
-        return None if np.isnan(worth).any() else worth[0] - worth[1]
+            return self.oof, self._blend(self.members, runs[0]), self._blend(self.members, runs[1])
+        if [load.views for load in before.loads] != [load.views for load in after.loads]:
+            return self.tried, self._of_views(before), self._of_views(after)
+        return None
 
     @property
     def _task(self) -> Task:
