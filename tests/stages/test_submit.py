@@ -13,7 +13,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.entry import Entry, Kaggle
 from foldline.core.tables import sha256_file
-from foldline.sources.kaggle import pauses
+from foldline.sources.kaggle import pauses, wait_for
 from foldline.stages.submit import ledger, submit
 from old_records import old
 from sources.kaggle_site import Site, running_site
@@ -275,6 +275,29 @@ def test_the_secret_key_is_in_no_file_and_no_message(
     for word in (secret, coded):
         assert word not in said
         assert not [path for path, content in written.items() if word.encode() in content or word in str(path)]
+
+
+def test_a_wait_outlives_a_connection_that_breaks_and_not_a_refusal() -> None:
+    broken, refused = FoldlineError("Kaggle throttles requests (429)"), FoldlineError("no valid Kaggle credentials")
+    for answers, end in (
+        ([broken] * 4 + [None, "found"], "found"),
+        ([broken] * 5 + ["found"], broken.what),
+        ([refused, "found"], refused.what),
+    ):
+        left = iter(answers)
+
+        def look(left: Iterator[FoldlineError | str | None] = left) -> str | None:
+            answer = next(left)
+            if isinstance(answer, FoldlineError):
+                raise answer
+            return answer
+
+        try:
+            found = wait_for(look, 60, 0.0)
+        except FoldlineError as error:
+            found = error.what
+        assert found == end
+    assert wait_for(lambda: None, 0, 0.0) is None
 
 
 def test_pauses_grow_and_end() -> None:

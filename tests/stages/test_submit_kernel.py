@@ -14,6 +14,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.entry import Entry, Kaggle, Notebook
 from foldline.core.records.kernel import KernelEntry, Pushed, Rehearsal, bundle_sha256
+from foldline.core.records.offline import OfflineReport
 from foldline.sources.kaggle import client_error
 from foldline.stages.submit import ledger
 from foldline.stages.submit_kernel import submit_kernel
@@ -228,6 +229,20 @@ def test_what_the_run_wrote_passes_the_gate_before_a_slot_is_spent(layout: Layou
     put(layout, state="kernel complete", version=1)
     plant(layout.kernel("toy", "best"), {"output/submission.csv": "id,label\n001,0.25\n"})
     refuse(layout, "does not pass the gate: .*ids")
+    assert site.calls == []
+
+
+def test_a_member_that_failed_at_kaggle_is_no_submission(
+    layout: Layout, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(layout, state="kernel complete", version=1)
+    report = OfflineReport(
+        name="best", sample="s", device="a T4", limit_seconds=1, rows=2, rows_predicted=1, answers=2,
+        priors={"its picture cannot be read": 1}, failed={"best": "CUDA is full"},
+    )  # fmt: skip
+    report.write(layout.kernel("toy", "best") / "output" / "offline.json")
+    refuse(layout, "members failed at Kaggle, .* best: CUDA is full")
+    assert "1 of 2 answers are the training prior: its picture cannot be read" in capsys.readouterr().out
     assert site.calls == []
 
 

@@ -109,7 +109,8 @@ def _ledger_line(entry: Entry) -> list[str]:
     scores = [entry.score.pooled, entry.score.std, entry.public, entry.private]
     shown = ["-" if score is None else f"{score:.5f}" for score in scores]
     when, status = entry.time[:16].replace("T", " "), entry.kaggle.status if entry.kaggle else "not sent"
+    name = entry.file if entry.notebook else entry.name
     if entry.notebook:
         took = "" if entry.notebook.minutes is None else f", {entry.notebook.minutes} min"
         status += f" (v{entry.notebook.version}{took})"
-    return [when, entry.comp, entry.file.removesuffix(".csv"), entry.metric, *shown, status]
+    return [when, entry.comp, name, entry.metric, *shown, status]

@@ -19,11 +19,12 @@ from foldline.core.progress import say
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import CvScore, Entry, Notebook
 from foldline.core.records.kernel import KernelEntry, Pushed, bundle_sha256
+from foldline.core.records.offline import OfflineReport
 from foldline.core.tables import read_csv, sha256_file
 from foldline.sources.kaggle import POLL_SECONDS
 from foldline.submission.form import open_form
 from foldline.submission.leaderboard import cv_in_words, hand_in, is_sent, kaggle_slug, require_yes, wait_for_score
-from foldline.submission.pushing import OUTPUT, SUBMISSION, Pushing
+from foldline.submission.pushing import OUTPUT, REPORT, SUBMISSION, Pushing
 
 DATASET_SECONDS = 3600.0  # Kaggle unpacks some gigabytes in minutes
 RUN_SECONDS = 13 * 3600.0  # a run of 12 hours, the longest that there is, and an hour in the queue
@@ -80,6 +81,7 @@ def submit_kernel(
             pushing.dataset(DATASET_SECONDS if wait_seconds is None else wait_seconds)
             pushing.kernel(again=force)
             pushing.wait_for_run(run_seconds)
+            _require_whole(folder / OUTPUT / REPORT, force=force)
             _pass_gate(layout, comp, facts, folder / OUTPUT / SUBMISSION, force=force)
             notebook = _notebook(pushing.pushed)
             entry = entry.model_copy(update={"notebook": notebook, "message": message or f"{name} {cv}"})
@@ -129,6 +131,26 @@ def _entry(layout: Layout, record: KernelEntry, facts: Competition, digest: str,
         members=record.members if len(record.members) > 1 else [],
         earlier=[entry for entry in earlier if entry.kaggle is not None and entry.sha256 != digest],
     )  # fmt: skip
+
+
+def _require_whole(path: Path, *, force: bool) -> None:
+    """Says what the run at Kaggle made its file of; raises FoldlineError where a member failed there."""
+    report = OfflineReport.read_if_there(path)
+    if report is None:
+        return
+    say(
+        f"at Kaggle, on {report.device}: {report.rows_predicted} of {report.rows} rows predicted, "
+        f"{report.passes_done} of {report.passes_planned} folds x views"
+    )
+    for reason, count in report.priors.items():
+        say(f"{count} of {report.answers} answers are the training prior: {reason}")
+    failed = "; ".join(f"{run}: {error}" for run, error in report.failed.items())
+    if failed and not force:
+        raise FoldlineError(
+            f"members failed at Kaggle, and would again on the hidden test set: {failed}",
+            where=str(path),
+            next="mend that, then make kernel and make rehearse; to submit without them: FORCE=1",
+        )
 
 
 def _notebook(pushed: Pushed) -> Notebook:

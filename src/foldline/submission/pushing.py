@@ -28,6 +28,7 @@ from foldline.sources.kaggle_kernels import (
 
 OUTPUT = "output"  # the folder for what the run at Kaggle left
 SUBMISSION = "submission.csv"
+REPORT = "offline.json"
 WANTED = r"^(submission\.csv|offline\.json)$"
 GO_ON = "run the same command again: it goes on waiting and sends nothing twice"
 
@@ -87,7 +88,7 @@ class Pushing:
         return arrived
 
     def _wait_for_dataset(self, wait_seconds: float, *, after: int | None) -> DatasetState:
-        """The dataset, once it is ready in a version later than `after`."""
+        """The dataset, once it is ready in a version later than `after`; None: once Kaggle is done with the last."""
         ref, last = self.pushed.dataset, ["not there yet"]
 
         def look() -> DatasetState | None:
@@ -95,14 +96,14 @@ class Pushing:
             if there is None:
                 return None
             last[0] = there.status
-            late = after is None or there.version is None or there.version > after
-            return there if there.status in ("failed", "deleted") or (late and there.status == "ready") else None
+            ours = after is None or there.version is None or there.version > after
+            return there if ours and there.status in ("ready", "failed", "deleted") else None
 
         found = wait_for(look, wait_seconds, self.poll_seconds)
         if found is None:
             what = f"the dataset is still being processed after {wait_seconds:.0f} s: {last[0]}"
             raise FoldlineError(what, where=dataset_page(ref), next=GO_ON)
-        if found.status != "ready":
+        if found.status != "ready" and after is not None:
             self.note(state="begun")
             raise FoldlineError(
                 f"Kaggle could not process the dataset: {found.status}",

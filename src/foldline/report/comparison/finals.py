@@ -24,6 +24,7 @@ from foldline.scoring.paired import compare_runs
 from foldline.submission.form import Form, open_form
 from foldline.submission.pushing import OUTPUT, SUBMISSION
 
+RESAMPLES = 300  # tell a standard deviation to some 4 %
 NORMAL_WIDTH = 2 * 1.959964  # standard deviations between the ends of an interval of 95 %
 
 
@@ -162,7 +163,9 @@ class _Judge:
         if left is None or right is None:
             return plain
         fitted = [bool(one.cv and one.cv.fitted) for one in (self.known[first.name], self.known[other.name])]
-        found = compare_runs(left, right, self.facts, self.folds.outputs, fitted=(fitted[0], fitted[1]))
+        found = compare_runs(
+            left, right, self.facts, self.folds.outputs, fitted=(fitted[0], fitted[1]), resamples=RESAMPLES
+        )
         if found.verdict == "undefined":
             return plain
         return replace(plain, gain=found.gain, deviation=(found.high - found.low) / NORMAL_WIDTH)
