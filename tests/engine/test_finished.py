@@ -12,7 +12,7 @@ import foldline
 from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.tables import read_csv, read_parquet
+from foldline.core.tables import read_csv, read_json, read_parquet
 from foldline.core.task import TASKS
 from foldline.engine.finished import pictures
 from foldline.engine.finished.labels import label_columns, spread_columns
@@ -212,6 +212,16 @@ def test_a_score_of_other_weights_is_not_taken(
     (tmp_path / "fold_0").symlink_to(project.fold(0))
     assert foldline.load(tmp_path, device="cpu").score is None
     assert "cv.json is of other weights than those of fold 0: not used" in capsys.readouterr().out
+
+
+def test_the_whole_line_from_python(project: TinyProject) -> None:
+    settings = {"optim.lr": 1e-4, "train.folds": [0], "model.drop_rate": 0.2}
+    model = foldline.run("tiny", "quick", root=project.root, name="api", settings=settings, device="cpu")
+    assert model.folder == project.layout.run("tiny", "api")
+    assert model.score is not None
+    assert read_json(model.folder / "run.json")["optim"]["lr"] == 1e-4
+    assert project.layout.submission("tiny", "api").is_file()
+    assert foldline.train("tiny", "quick", root=project.root, device="cpu") == project.layout.run("tiny", "quick")
 
 
 def test_words_of_every_kind_of_task() -> None:
