@@ -1,5 +1,6 @@
 """The parts of a bundle: wheels, weights that are stored once, names, and the arithmetic of its budget."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,13 +13,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foldline.core.competition import Competition
+from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
+from foldline.core.paths import Layout
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.tables import write_json
 from foldline.core.task import TASKS, Array
 from foldline.engine.bundle import wheels
 from foldline.engine.bundle.budget import FASTEST, SETUP_SECONDS, Load, Plan, drops, fitting, speed_there
 from foldline.engine.bundle.notebook import Names
+from foldline.engine.bundle.project import write_facts
 from foldline.engine.bundle.trial import Trial, some_rows
 from foldline.engine.bundle.weights import write_run
 from foldline.engine.bundle.worth import Worth
@@ -146,6 +150,33 @@ def test_the_wheel_of_foldline_is_whole_and_always_the_same(tmp_path: Path) -> N
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert wheel.name in done.stdout
+
+
+def test_networks_are_rebuilt_by_the_timm_that_built_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = wheels._installed("timm").version
+    monkeypatch.setitem(wheels.IMAGE, "timm", "99.0")
+    monkeypatch.setattr(wheels, "write_wheel", lambda folder, package, files: None)
+    assert f"timm=={here} is needed" in wheels.write_wheels(tmp_path)["timm"]
+    monkeypatch.setitem(wheels.IMAGE, "timm", here)
+    assert list(wheels.write_wheels(tmp_path)) == ["foldline"]
+
+
+def test_facts_of_every_kind_read_hidden_rows(tmp_path: Path) -> None:
+    """Each competition of this repository, also those whose test rows are held out or have public labels."""
+    root = Path(__file__).parents[2]
+    layout = Layout(tmp_path / "home")
+    shutil.copytree(root / "configs", layout.root / "configs")
+    for path in sorted(layout.root.glob("configs/*/competition.yaml")):
+        comp, facts = path.parent.name, load_competition(layout, path.parent.name)
+        write_json(layout.folds_meta(comp), {})
+        inside = Layout(tmp_path / "bundle" / comp)
+        sample, there = write_facts(layout, comp, facts, inside), load_competition(inside, comp)
+        assert there.holdout is None
+        assert there.test is not None
+        assert there.test.target is None
+        assert there.submission.sample in (sample, None)
+        assert not there.makes_sample
+        assert there.train == facts.train
 
 
 def test_a_compiled_package_is_fetched_and_no_network_is_an_error(

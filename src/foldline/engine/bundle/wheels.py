@@ -45,6 +45,7 @@ IMAGE = {
     "torch": "2.10.0",
     "torchvision": "0.25.0",
 }
+SAME = "timm"  # networks are rebuilt there by the version that built them here
 NOT_THERE = ("kaggle", "six")  # packages that only downloads and submissions need
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
@@ -67,7 +68,10 @@ def write_wheels(folder: Path, extras: Iterable[str] = ()) -> dict[str, str]:
     house = Path(foldline.__file__).parent
     write_wheel(folder, own, {f"foldline/{name}": path for name, path in _sources(house).items()})
     reasons = {"foldline": "this version"}
-    for requirement in needed(own.requires or [], set(extras)):
+    requirements = needed(own.requires or [], set(extras))
+    if SAME not in [requirement.name for requirement in requirements] and _installed(SAME).version != IMAGE[SAME]:
+        requirements.append(Requirement(f"{SAME}=={_installed(SAME).version}"))
+    for requirement in requirements:
         package = _installed(requirement.name)
         reasons[requirement.name] = _why(requirement)
         if _is_plain(package):
