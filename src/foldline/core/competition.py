@@ -289,6 +289,7 @@ class Competition(Strict):
     hidden_rows: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="pictures of a code competition's hidden test set, by its page; `make kernel` forecasts with it",
     )
     folds: FoldFacts = Field(default_factory=FoldFacts)
