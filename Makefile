@@ -29,6 +29,7 @@ FORMAT ?= folder
 HALF ?=
 PUSH ?=
 ONLY ?=
+INPUTS ?=
 PAGE ?=
 PYTHON ?= python3
 
@@ -53,7 +54,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report watch compare search submit kernel offline choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -127,6 +128,9 @@ compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (defa
 
 search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
 	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE)
+
+offline: $(ready) ## do here what a bundle's notebook does at Kaggle: INPUTS=folder
+	$(foldline) offline --comp $(COMP) --name $(name) --inputs "$(INPUTS)" --device $(DEVICE)
 
 submit: $(ready) | $(if $(KERNEL),,$(submission)) ## send the submission to Kaggle: MESSAGE="..." YES=1; KERNEL=1: the bundle, as a notebook
 	$(foldline) submit --comp $(COMP) --run $(RUN) --name $(name) --message "$(MESSAGE)" $(if $(YES),--yes) \

@@ -56,7 +56,11 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
     "--message": {"default": "", "help": "what is said of the submission"},
     "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
-    "--out": {"type": Path, "default": None, "help": "where to write (default: predictions.csv here; exports/<comp>/)"},
+    "--out": {
+        "type": Path,
+        "default": None,
+        "help": "where to write (default: predictions.csv or submission.csv here; exports/)",
+    },
     "format": {"choices": ["folder"], "help": "what the model becomes"},
     "--half": {"action": "store_true", "help": "weights in half precision, where the score holds"},
     "--push": {"default": "", "help": "owner/name: upload the exported folder to the Hugging Face hub (private)"},
@@ -76,6 +80,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--kernel": {"action": "store_true", "help": "submit a bundle as a notebook, submissions/<comp>/<name>.kernel/"},
     "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
+    "--inputs": {"type": Path, "required": True, "help": "the folder that holds the competition's, as /kaggle/input"},
     "file": {"type": Path, "help": "the CSV to check"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
 }
@@ -332,6 +337,12 @@ STAGES = {
         "make a notebook that predicts at Kaggle without network, and say how long it will take",
         "kernel:kernel",
         "--run --name --runs --gpu --hours --hidden-rows --owner --folds --views --with-diverged --device",
+    ),
+    "offline": Stage(
+        "do what a bundle's notebook does at Kaggle, with files that lie here",
+        "offline:offline_here",
+        "--run --name --inputs --out --device",
+        of_one=True,
     ),
     "choose": Stage("propose the two final submissions: best CV, and best different one", "choose:choose", "--json"),
     "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", "submit:ledger"),

@@ -27,7 +27,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.bundle import Bundle
 from foldline.core.records.offline import MemberShare, OfflineReport, RowsAtLevel
-from foldline.core.tables import read_csv, write_csv
+from foldline.core.tables import read_csv, require_file, write_csv
 from foldline.engine.offline.answers import NO_TIME, Answers, answers, only_priors
 from foldline.engine.offline.clock import Clock, TimeIsUp, alarm
 from foldline.engine.offline.hidden import Hidden, find_competition, hidden_rows, mended, open_facts, scratch_project
@@ -108,6 +108,24 @@ def offline(
         except TimeIsUp:
             say("WARNING: the time is up; what is done so far is written")
         return _finish(work, out, str(competition / record.sample))
+
+
+def offline_here(
+    layout: Layout, comp: str, name: str, *, inputs: Path, out: Path | None, device: str = "auto"
+) -> None:  # fmt: skip
+    """Does what a bundle's notebook does, with the folder of a competition that lies here.
+
+    Args:
+        name: of the bundle, `submissions/<comp>/<name>.kernel/`.
+        inputs: as Kaggle's: the folder that holds the competition's.
+        out: default: `submission.csv` in the working folder.
+
+    Raises:
+        FoldlineError: as `offline`; or there is no such bundle.
+    """
+    bundle = layout.kernel(comp, name) / "dataset"
+    require_file(bundle / "bundle.json", next=f"make kernel COMP={comp} RUN={name}")
+    offline(bundle, inputs, out or Path("submission.csv"), device=device)
 
 
 def _write_priors(work: _Work, out: Path) -> None:
