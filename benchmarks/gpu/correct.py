@@ -20,18 +20,35 @@ LEFT_AS_IT_IS = "does not have a deterministic implementation"  # torch's warnin
 def marked_tests(setting: Setting) -> None:
     """(a) All tests that need a CUDA device, rehearsed on a CPU; the files without any are not even imported."""
     files = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text("utf-8"))
-    report = setting.folder / "gpu-tests.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", f"--junitxml={report}"]
+    what = "tests marked gpu" if setting.on_gpu else "tests marked gpu, rehearsed on the CPU"
+    _tests(setting, what, "all", "-m", "gpu", *map(str, files))
+
+
+FEW = "augment.engine or train.precision or data.grow_from or train.unfreeze"
+
+
+def settings(setting: Setting) -> None:
+    """(s) Each setting of a run changes the weights that this device trains; a few of them on a CPU."""
+    few = ["-k", f"changes_the_weights and ({FEW})"] if setting.small else ["-k", "changes_the_weights"]
+    _tests(
+        setting, "settings that change what is trained", "all of them do", *few,
+        str(ROOT / "tests" / "engine" / "test_settings.py"),
+    )  # fmt: skip
+
+
+def _tests(setting: Setting, what: str, goal: str, *given: str) -> None:
+    """Runs tests on the device: one line."""
+    report = setting.folder / f"tests-{setting.part}.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", f"--junitxml={report}", *given]
     environment = {**project.environment(), "FOLDLINE_GPU": setting.device}
-    subprocess.run([*command, *map(str, files)], cwd=ROOT, env=environment, check=False)
+    subprocess.run(command, cwd=ROOT, env=environment, check=False)
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
     bad, ran = count["failures"] + count["errors"], count["tests"] - count["skipped"]
     named = [str(case.get("name")) for case in suite.iter("testcase") if case.find("failure") is not None]
     number = f"{ran - bad} of {ran} pass, {count['skipped']} skipped"
-    what = "tests marked gpu" if setting.on_gpu else "tests marked gpu, rehearsed on the CPU"
-    setting.judge(what, number, "all", not bad and ran > 0, ", ".join(named), **count)
+    setting.judge(what, number, goal, not bad and ran > 0, ", ".join(named), **count)
 
 
 # How far a short training's losses may be apart: (of the first step, of the mean over all steps), relative. The body

@@ -1,9 +1,12 @@
 """(i) The folds' networks over all views: foldline against a bare loop."""
 
+from dataclasses import dataclass
+
 import torch
 
 from foldline.engine.finished.networks import ready
 from foldline.engine.infer import predict
+from foldline.engine.machine.compiling import Compiling
 from foldline.images.views import VIEWS
 from gpu import inside
 from gpu.bare import bare_predictions
@@ -14,14 +17,54 @@ FOLDS = 5
 NAMES = ["identity", "hflip", "vflip", "rot180"]
 
 
-def folds_and_views(setting: Setting) -> None:
-    """Five networks, four views: images/s, and the same probabilities."""
+@dataclass(frozen=True)
+class Folds:
+    """Five networks, and what they are shown.
+
+    Attributes:
+        models: as they were made; fast: as they predict.
+        bound: how far probabilities may be apart in this number format.
+    """
+
+    opened: inside.Opened
+    models: list[torch.nn.Module]
+    fast: list[torch.nn.Module]
+    what: str
+    batch: int
+    bound: float
+
+    @property
+    def batches(self) -> int:
+        """Of a prediction."""
+        return -(-len(self.opened.job.train) // self.batch)
+
+    def predict(self, compiling: Compiling | None) -> torch.Tensor:
+        """[folds, rows, classes] probabilities by foldline."""
+        job = self.opened.job
+        return torch.from_numpy(
+            predict(
+                [[model] for model in self.fast], job.feed.store, job.train, job.preprocessing, job.device,
+                job.precision, views=NAMES, activation="softmax", batch_size=self.batch, compiling=compiling,
+            )
+        )  # fmt: skip
+
+
+def opened_folds(setting: Setting) -> Folds:
+    """Fold 0's network five times, with other weights each time."""
     side, batch = sizes(setting)
     name = "test_resnet" if setting.small else "resnet50"
     opened = inside.open_run(setting, f"model.name={name} data.image_size={side} predict.batch_size={batch}")
     job = opened.job
     models = [_of_its_own(opened.network().eval(), fold) for fold in range(FOLDS)]
     fast = [ready(model, opened.problem.architecture, job.precision) for model in models]
+    bound = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 2e-2}[job.precision.choice]
+    return Folds(opened, models, fast, f"{FOLDS} folds x {len(NAMES)} views of {name}, {side} px", batch, bound)
+
+
+def folds_and_views(setting: Setting) -> None:
+    """Five networks, four views: images/s, and the same probabilities."""
+    folds = opened_folds(setting)
+    job = folds.opened.job
     pixels = torch.from_numpy(job.feed.store.pixels[job.train.positions]).permute(0, 3, 1, 2).contiguous()
     if setting.on_gpu:
         pixels = pixels.pin_memory()
@@ -29,15 +72,12 @@ def folds_and_views(setting: Setting) -> None:
     found: dict[str, torch.Tensor] = {}
 
     def ours() -> None:
-        found["foldline"] = torch.from_numpy(
-            predict(
-                [[model] for model in fast], job.feed.store, job.train, job.preprocessing, job.device, job.precision,
-                views=NAMES, activation="softmax", batch_size=batch,
-            )
-        )  # fmt: skip
+        found["foldline"] = folds.predict(None)
 
     def theirs() -> None:
-        found["bare"] = bare_predictions(models, pixels, views, job.device, opened.scale, dtype, batch)
+        found["bare"] = bare_predictions(
+            folds.models, pixels, views, job.device, folds.opened.scale, dtype, folds.batch
+        )
 
     times: dict[str, list[float]] = {"foldline": [], "bare": []}
     for work in (ours, theirs):  # kernels are picked, memory is taken
@@ -46,13 +86,11 @@ def folds_and_views(setting: Setting) -> None:
         times["foldline"].append(seconds_of(ours, setting.device))
         times["bare"].append(seconds_of(theirs, setting.device))
     apart = float((found["foldline"].double() - found["bare"].double()).abs().max())
-    bound = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 2e-2}[job.precision.choice]
-    what = f"{FOLDS} folds x {len(NAMES)} views of {name}, {side} px"
-    setting.judge(f"{what}: probabilities", f"{apart:.1e} apart", f"≤ {bound:g}", apart <= bound)
+    setting.judge(f"{folds.what}: probabilities", f"{apart:.1e} apart", f"≤ {folds.bound:g}", apart <= folds.bound)
     speeds = {who: [len(pixels) / seconds for seconds in values] for who, values in times.items()}
     ratio = median(times["foldline"]) / median(times["bare"])
     setting.speed(
-        f"{what}: foldline / bare loop, seconds",
+        f"{folds.what}: foldline / bare loop, seconds",
         f"{ratio:.3f}x: {spread(speeds['foldline'])} against {spread(speeds['bare'])} pictures/s", "≤ 1.05x",
         ratio <= 1.05, foldline=speeds["foldline"], bare=speeds["bare"],
     )  # fmt: skip

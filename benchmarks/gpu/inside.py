@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from foldline.core.paths import Layout
+from foldline.core.records.precision import StoredPrecision
 from foldline.core.run import load_run
 from foldline.core.tables import read_csv
 from foldline.engine.loop.fit import fit_fold, training_rows
@@ -48,6 +49,22 @@ class Opened:
         """Ends the processes that make its pictures."""
         self.job.feed.close()
 
+    @property
+    def compile_seconds(self) -> dict[str, float]:
+        """What was measured to choose `train.compile`, by name."""
+        known = StoredPrecision.read_if_there(self.job.folder / "precision.json")
+        return {} if known is None else known.compile_seconds
+
+    def losses(self, steps: int, *, compile: str) -> list[float]:
+        """Of the first steps, all on one batch, in a mode of `train.compile`; several batches a step where the run
+        adds them up."""
+        job, group = replace(self.job, compile=compile), self.job.run.optim.accumulate
+        learner = Learner(job, self.network(), 10_000)
+        learner.training_mode(0)
+        batch = job.feed.sample(training_rows(job), job.batch_size)
+        places = [Place(0, i, i // group, group, i % group == group - 1) for i in range(steps * group)]
+        return [float(learner.learn(batch, place).loss) for place in places]
+
     def network(self) -> nn.Module:
         """A fresh network on the device, the same bits each time."""
         return self.start.for_fold(self.problem, 0)
@@ -66,11 +83,12 @@ class Opened:
         return step
 
 
-def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened:
+def open_run(setting: Setting, settings: str, precision: str = "auto", folds: int = 1) -> Opened:
     """The generated project's run with `settings` laid over it.
 
     Args:
         precision: fp32, tf32, bf16, fp16; auto: what the device does best.
+        folds: that would be trained, for what is chosen by the steps of a run.
     """
     device = pick_device(setting.device)
     layout = Layout(setting.folder)
@@ -81,7 +99,7 @@ def open_run(setting: Setting, settings: str, precision: str = "auto") -> Opened
     start = make_starting_weights(problem, [0])
     folder = Path(tempfile.mkdtemp(prefix="fold-", dir=setting.folder))
     job = make_job(problem, start, 0, folder)
-    return Opened(problem, start, settle(job, lambda: start.for_fold(problem, 0), folder / "precision.json"))
+    return Opened(problem, start, settle(job, lambda: start.for_fold(problem, 0), folder / "precision.json", folds))
 
 
 def best_precision(device: str) -> str:

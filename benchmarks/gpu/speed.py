@@ -1,13 +1,8 @@
-"""How fast a training step is: mixed precision, compilation, and what timm publishes for the same card."""
-
-import time
-from collections.abc import Callable
+"""How fast a training step is: mixed precision, and what timm publishes for the same card."""
 
 import torch
-from torch import Tensor
 
 from gpu import inside, published
-from gpu.bare import Bare
 from gpu.kit import Setting, median, step_seconds
 
 NETWORKS = ("resnet50", "convnext_tiny", "vit_small_patch16_224", "tf_efficientnetv2_s")
@@ -55,46 +50,6 @@ def train_speed(setting: Setting, name: str, precision: str, side: int, batch: i
         seconds = step_seconds(lambda: step(next(numbers)), setting.device, warm=warm, steps=steps)
     peak = torch.cuda.max_memory_allocated(setting.device) / 2**20 if setting.on_gpu else 0.0
     return median(seconds), peak
-
-
-def pays_back(setting: Setting) -> None:
-    """(e) What torch.compile costs and gains: after how many steps the compilation has paid for itself."""
-    side, batch = sizes(setting)
-    name = "test_resnet" if setting.small else "resnet50"
-    opened = inside.open_run(setting, f"model.name={name} data.image_size={side} train.batch_size={batch}")
-    pixels = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=setting.device)
-    targets = torch.zeros(batch, dtype=torch.long, device=setting.device)
-    dtype = inside.dtype_of(opened.job.precision.choice)
-    chosen = torch.arange(batch, device=setting.device)
-    losses: list[float] = []
-    seconds = []
-    for compiled in (False, True):
-        model = opened.network().train()
-        if compiled:
-            model.compile()
-        bare = Bare(model, pixels, targets, opened.scale, dtype)
-        first = _first(bare.step, chosen, losses)
-        warm, steps = (1, 2) if setting.small else (5, 10)
-        times = step_seconds(lambda: bare.step(chosen), setting.device, warm=warm, steps=steps)  # noqa: B023
-        seconds.append((first, median(times)))
-    (eager_first, eager), (compiled_first, compiled_step) = seconds
-    cost = max(compiled_first - eager_first, 0.0)
-    gain = eager - compiled_step
-    after = f"pays after {cost / gain:.0f} steps" if gain > 0 else "never pays"
-    apart = abs(losses[1] / losses[0] - 1)
-    setting.judge(
-        f"torch.compile, a training step of {name}, {side} px, batch {batch}",
-        f"{eager * 1e3:.1f} → {compiled_step * 1e3:.1f} ms ({eager / compiled_step:.2f}x), {cost:.0f} s, {after}",
-        "the same first loss within 1 %", apart < 0.01, f"first losses are {apart:.1e} apart",
-        eager_seconds=eager, compiled_seconds=compiled_step, compile_seconds=cost, losses=losses,
-    )  # fmt: skip
-
-
-def _first(step: Callable[[Tensor], Tensor], chosen: Tensor, losses: list[float]) -> float:
-    """The seconds of the first step; its loss is added to `losses`."""
-    start = time.perf_counter()
-    losses.append(float(step(chosen)))
-    return time.perf_counter() - start
 
 
 def beside_timm(setting: Setting) -> None:

@@ -3,22 +3,26 @@
 Run by `test_compiling.py` in a process of its own.
 """
 
-import time
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convolved import inputs, lived_in
+from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.precision import StoredPrecision
 from foldline.core.tables import read_csv
-from foldline.engine.machine import compiling
-from foldline.engine.machine.compiling import compiled, settle_compile
-from foldline.models.architecture import Architecture
+from foldline.engine.infer import predict
+from foldline.engine.machine import compiling as compiling_module
+from foldline.engine.machine.compiling import Compilable, Compiling, compiled, settle_compile
+from foldline.engine.machine.precision import Precision
+from foldline.engine.problem import RowArrays
+from foldline.images.store import PictureStore
+from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.fusing import fold_frozen
 from models.test_folding import frozen, gradients
 from tiny import TinyProject
@@ -31,11 +35,11 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was compiled; the graphs run as they are, since no test waits for a C++ compiler."""
     found: list[Any] = []
 
-    def backend(graph: Any, _: Any) -> Any:
+    def backend(graph: Any, _: Any, **mode: Any) -> Any:
         found.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(compiling, "BACKEND", backend)
+    monkeypatch.setattr(compiling_module, "BACKEND", backend)
     torch._dynamo.reset()
     return found
 
@@ -63,8 +67,12 @@ def test_a_compiled_training(project: TinyProject, graphs: list[Any]) -> None:
     project.prepare()
     steps = []
     for name, compile in (("plain", "off"), ("compiled", "default")):
-        settings = f"train.compile={compile} train.folds=[0,1] train.average.name=ema"
-        assert project.run("train", "--run", "quick", "--name", name, "--set", settings) == 0
+        settings = f"train.compile={compile} predict.compile={compile} train.folds=[0,1] train.average.name=ema"
+        for stage in ("train", "predict"):
+            assert project.run(stage, "--run", "quick", "--name", name, "--set", settings) == 0
+        cv = Cv.read(project.layout.run("tiny", name) / "cv.json")
+        assert cv.compile == compile
+        assert cv.compile_seconds.keys() == (set() if compile == "off" else {"plain", "compile", "compiled"})
         assert FoldMeta.read(project.fold(1, name) / "meta.json").compile == compile
         steps.append([read_csv(project.fold(k, name) / "steps.csv")["loss"].astype(float) for k in (0, 1)])
     for plain, other in zip(*steps, strict=True):
@@ -72,52 +80,64 @@ def test_a_compiled_training(project: TinyProject, graphs: list[Any]) -> None:
     known = StoredPrecision.read_if_there(project.fold(0, "compiled").parent / "precision.json")
     assert known is not None
     assert known.compile == "default"
-    assert known.compile_seconds.keys() == {"compile", "step", "plain_step"}
-    assert len(graphs) == 1
-
-
-def sleeping(mode: str) -> Callable[[], None]:
-    """A step that compiles for 0.2 s, and then takes 5 ms instead of 20."""
-    steps = iter([0.2] if mode != "off" else [])
-    return lambda: time.sleep(next(steps, 0.02 if mode == "off" else 0.005))
+    assert known.compile_seconds.keys() == {"compile", "compiled", "plain"}
+    assert len(graphs) == 2, "one of the network that trains, one of those that predict"
 
 
 class Cuda:
     type = "cuda"
 
 
-@pytest.mark.parametrize(("steps", "mode"), [(2, "off"), (200, "default")])
-def test_auto_by_what_pays_back(
-    steps: int, mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
-    device: Any = Cuda()
-    assert settle_compile("auto", device, sleeping, steps)[0] == mode
-    said = capsys.readouterr().out
-    assert f"back in {steps} steps" in said
-    assert ("does not pay" in said) == (mode == "off")
+def settled(uses: int, *, wish: str = "auto", device: Any = Cuda, tried: Any = lambda _: (20.0, 0.005)) -> Any:
+    """Compiling takes 20 s, a use then 5 ms instead of 20."""
+    return settle_compile("train.compile", wish, device, plain=lambda: 0.02, tried=tried, uses=uses)
 
 
-def test_auto_on_a_cpu_tries_nothing() -> None:
-    def never(mode: str) -> Callable[[], None]:
-        raise AssertionError(mode)
-
-    assert settle_compile("auto", torch.device("cpu"), never, 10**6) == ("off", {})
+def never(mode: str) -> Any:
+    raise AssertionError(mode)
 
 
+@pytest.mark.parametrize(
+    ("uses", "mode", "words"),
+    [(10_000, "default", "which pays back"), (3_100, "default", "which pays back"), (100, "off", "take about 2 s")],
+)
+def test_auto_by_what_pays_back(uses: int, mode: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert settled(uses)[0] == mode
+    assert words in capsys.readouterr().out
+
+
+def test_auto_after_a_trial_that_was_too_slow(capsys: pytest.CaptureFixture[str]) -> None:
+    mode, seconds = settled(4_000, tried=lambda _: (100.0, 0.018))
+    assert (mode, seconds) == ("off", {"plain": 0.02, "compile": 100.0, "compiled": 0.018})
+    assert "does not pay back in 4000 steps" in capsys.readouterr().out
+    assert settled(4_000, wish="default", tried=lambda _: (100.0, 0.018))[0] == "default", "whoever asks gets it"
+
+
+def test_auto_tries_nothing_where_little_is_to_be_gained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert settled(10**6, device=torch.device("cpu"), tried=never) == ("off", {})
+    assert "no network was faster compiled" in capsys.readouterr().out
+    assert settled(100, tried=never) == ("off", {"plain": 0.02})
+
+
+@pytest.mark.parametrize(("passes", "mode"), [(1, "max-autotune"), (2, "max-autotune-no-cudagraphs")])
 def test_what_cannot_be_compiled_is_trained_as_it_is(
-    project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    passes: int, mode: str, project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def backend(*_: Any) -> Any:
+    """CUDA graphs are asked for only where a step has one backward pass: torch loses gradients of several."""
+    asked: list[str] = []
+
+    def backend(*_: Any, **given: Any) -> Any:
+        asked.append(given["mode"])
         raise RuntimeError("No working C++ compiler found")
 
-    monkeypatch.setattr(compiling, "BACKEND", backend)
+    monkeypatch.setattr(compiling_module, "BACKEND", backend)
     torch._dynamo.reset()
     project.prepare()
-    named = ("--run", "quick", "--name", "bare", "--set", "train.compile=max-autotune", "--fold", "0")
-    assert project.run("train", *named) == 0
-    assert "cannot be compiled here and is trained as it is" in capsys.readouterr().out
+    settings = f"train.compile=max-autotune optim.accumulate={passes}"
+    assert project.run("train", "--run", "quick", "--name", "bare", "--set", settings, "--fold", "0") == 0
+    assert "cannot be compiled here and is used as it is" in capsys.readouterr().out
     assert FoldMeta.read(project.fold(0, "bare") / "meta.json").compile == "off"
+    assert asked == [mode]
 
 
 def test_a_folded_network() -> None:
@@ -133,3 +153,80 @@ def test_a_folded_network() -> None:
     for name, one in model.named_parameters():
         assert one.grad is not None
         assert torch.allclose(one.grad, expected[name], rtol=1e-3, atol=1e-5), name
+
+
+class Small(nn.Module):
+    """A network that a test compiles in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.body(x).mean((2, 3)))
+        return found
+
+
+def predicted(models: list[list[nn.Module]], rows: int = 27, compiling: Compiling | None = None) -> Any:
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, 6, 6, 1), dtype=np.uint8)
+    device = torch.device("cpu")
+    return predict(
+        models, PictureStore(pixels, device), RowArrays(np.arange(rows), np.empty(0)),
+        Preprocessing([0.5], [0.5], "bilinear"), device, Precision("fp32", "", {}),
+        views=["identity", "hflip"], activation="softmax", batch_size=4, compiling=compiling,
+    )  # fmt: skip
+
+
+def folds(count: int) -> list[list[nn.Module]]:
+    torch.manual_seed(0)
+    return [[Small()] for _ in range(count)]
+
+
+def test_folds_predict_by_one_compilation(graphs: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The last batch, which is not full, too; a second call compiles nothing; the predictions are the plain ones."""
+    models, compiling = folds(3), Compiling("max-autotune")
+    expected = predicted(models)
+    for rows in (27, 1):
+        assert np.allclose(predicted(models, rows, compiling), expected[:, :rows], atol=1e-6)
+    assert len(graphs) == 1
+    assert compiling.mode == "max-autotune"
+    assert compiling.seconds.keys() == {"plain", "compile", "compiled"}
+    assert "predict.compile: max-autotune: compiling takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("best", "rows", "mode", "words"),
+    [
+        (1.1, 27, "", "compiling takes 15 s or more"),
+        (1.1, 9, "", "3 batches are too few"),
+        (10**9, 27, "default", "pays back in 4 batches"),
+    ],
+)
+def test_auto_predicts_the_same_whatever_it_decides(
+    best: float, rows: int, mode: str, words: str, graphs: list[Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Three batches are watched first."""
+    if mode:
+        monkeypatch.setattr(compiling_module, "LEAST_SECONDS", 0.0)
+        monkeypatch.setattr(Compilable, "_tried", lambda self, mode, _: (self._wrap(mode), (0.0, 0.0))[1])
+    monkeypatch.setitem(compiling_module.HOPED["predict.compile"], "cpu", best)
+    models, compiling = folds(2), Compiling("auto")
+    assert np.allclose(predicted(models, rows, compiling), predicted(models, rows), atol=1e-6)
+    assert compiling.mode == mode
+    assert len(graphs) == bool(mode)
+    assert words in capsys.readouterr().out
+
+
+def test_networks_that_cannot_be_compiled_predict_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def backend(*_: Any, **mode: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(compiling_module, "BACKEND", backend)
+    torch._dynamo.reset()
+    models, compiling = folds(2), Compiling("default")
+    assert np.allclose(predicted(models, compiling=compiling), predicted(models), atol=1e-6)
+    assert compiling.mode == "off"
+    assert "predict.compile: the network cannot be compiled here and is used as it is" in capsys.readouterr().out

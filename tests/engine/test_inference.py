@@ -57,11 +57,11 @@ class Small(nn.Module):
         return found
 
 
-def predicted(models: list[list[nn.Module]], rows: int = 10) -> Any:
+def predicted(models: list[list[nn.Module]], rows: int = 10, precision: Precision = FP32) -> Any:
     pixels = np.random.default_rng(0).integers(0, 256, (rows, 4, 4, 1), dtype=np.uint8)
     store = PictureStore(pixels, torch.device("cpu"))
     return predict(
-        models, store, RowArrays(np.arange(rows), np.empty(0)), PLAIN, torch.device("cpu"), FP32,
+        models, store, RowArrays(np.arange(rows), np.empty(0)), PLAIN, torch.device("cpu"), precision,
         views=["identity", "hflip"], activation="softmax", batch_size=8,
     )  # fmt: skip
 
@@ -76,6 +76,15 @@ def test_a_batch_that_does_not_fit_goes_in_parts(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert said.count("out of memory") == 2
     assert "in 4 parts from here on" in said
+
+
+def test_what_fp16_does_not_hold_is_predicted_in_fp32(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = Small(most=100)
+    nn.init.normal_(model.last.weight, std=1e5)
+    half = predicted([[model]], precision=Precision("fp16", "", {}))
+    assert np.array_equal(half, predicted([[model]]))
+    assert capsys.readouterr().out.count("predict again, in fp32") == 1
 
 
 def test_the_mean_of_each_fold_s_networks() -> None:

@@ -3,6 +3,8 @@
 What a setting does exactly is tested beside its part; here the whole line is held against forgetting one.
 """
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from foldline.core.run import Run
 from foldline.core.tables import read_csv, read_json, sha256_file
 from tiny import FACTS, RUN, TinyProject
 
+DEVICE = os.environ.get("FOLDLINE_GPU", "auto")  # `make gpu-check` says which GPU
 BASE = "train.epochs=2 augment.recipe=none"
 # what is set in both trainings | what is set in the second alone
 CHANGES = """
@@ -94,9 +97,9 @@ train.epochs=4 optim.lr=3e-2 | train.select=best
 ELSEWHERE = {
     "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
-    "loss.teacher.options", "train.compile", "train.deterministic", "train.folds", "train.patience", "train.keep_start",
-    "train.checkpoint_minutes", "train.validate_every", "predict.views", "predict.batch_size", "metrics",
-    "sampling.function",
+    "loss.teacher.options", "predict.compile", "train.compile", "train.deterministic", "train.folds",
+    "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every", "predict.views",
+    "predict.batch_size", "metrics", "sampling.function",
 }  # fmt: skip
 MNIST = f"{Path(__file__).parents[2]}/configs/mnist/network.py:mnist_mlp"
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]
@@ -120,7 +123,8 @@ def trained(project: TinyProject, settings: str) -> Path:
     name = "".join(letter if letter.isalnum() else "-" for letter in settings)
     folder = project.fold(0, name)
     if not (folder / "meta.json").is_file():
-        assert project.run("train", "--name", name, "--set", settings, "--fold", "0") == 0, settings
+        given = ("--name", name, "--set", settings, "--fold", "0", "--device", DEVICE)
+        assert project.run("train", *given) == 0, settings
     return folder
 
 
@@ -150,6 +154,15 @@ def test_no_setting_is_forgotten() -> None:
     named = {part.partition("=")[0] for case in CASES for half in case for part in half.split()}
     covered = ELSEWHERE | {name for name in every if any(one == name or one.startswith(f"{name}.") for one in named)}
     assert every - covered == set()
+
+
+def test_settings_that_act_otherwise_on_a_gpu_are_settings() -> None:
+    """The table of docs/gpu.md."""
+    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    section = page.partition("## What settings do on each device")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([a-z_.]+)`", section, re.MULTILINE))
+    assert {"data.cache", "train.precision", "train.compile", "predict.compile"} <= named
+    assert named <= keys(Run.parse({"train": {"probe": {}}}, where="").choices())
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(

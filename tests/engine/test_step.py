@@ -138,18 +138,40 @@ def test_fp16_leaves_a_step_out_and_counts_it(project: TinyProject, monkeypatch:
     assert (np.diff(rates) == 0).sum() == skipped, "the rate waits for a step that is done"
 
 
+def test_what_is_tried_trains_all_that_is_ever_trained(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where layers are unfrozen later: their memory and their operations count."""
+    project.prepare()
+    frozen: list[int] = []
+    inner = settling.time_one_step
+
+    def counted(job: Any, model: nn.Module) -> Any:
+        step, pictures = inner(job, model)
+        for _ in range(2):
+            step()
+            frozen.append(sum(not parameter.requires_grad for parameter in model.parameters()))
+        return step, pictures
+
+    monkeypatch.setattr(settling, "time_one_step", counted)
+    settings = "train.unfreeze=0.5 train.freeze=[conv_stem] train.precision=auto"
+    assert project.run("train", "--name", "tried", "--set", settings, "--fold", "0") == 0
+    assert set(frozen) == {1}
+
+
 def test_float32_is_exact_on_cuda_unless_a_run_says_otherwise(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = [one.fp32_precision for one in products]
+    products: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [one.allow_tf32 for one in products]
     try:
-        for choice, words in (("tf32", "tf32"), ("fp32", "ieee"), ("bf16", "ieee")):
+        for choice, words in (("tf32", "high"), ("fp32", "highest"), ("tf32", "high"), ("bf16", "highest")):
             Precision(choice, "", {}).prepare(torch.device("cuda", 0))
-            assert [one.fp32_precision for one in products] == [words, words]
+            # what torch's compiler reads; it raises where torch's two interfaces say different things
+            assert [one.allow_tf32 for one in products] == [choice == "tf32"] * 2
+            assert torch.get_float32_matmul_precision() == words
+            assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == (choice == "tf32")  # type: ignore[attr-defined]
     finally:
         for one, was in zip(products, before, strict=True):
-            one.fp32_precision = was
+            one.allow_tf32 = was
     project.prepare()
     assert project.run("train") == 0
     prepared: list[str] = []

@@ -9,12 +9,14 @@ import timm
 import torch
 
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Optim
+from foldline.core.run import Optim, Run
 from foldline.core.tables import read_csv, read_json
 from foldline.engine.evaluate import evaluate
+from foldline.engine.loop import step as stepping
 from foldline.engine.loop.optim import build_optimizer, freeze
 from foldline.engine.loop.step import Learner
-from foldline.engine.machine.precision import Precision, choose_precision, set_batch_norm
+from foldline.engine.machine.precision import DTYPES, Precision, choose_precision, set_batch_norm
+from foldline.engine.train_run import ways_out
 from tiny import TinyProject
 
 CPU = torch.device("cpu")
@@ -126,6 +128,22 @@ def test_fine_tuning_below_the_probe_is_said(project: TinyProject, capsys: pytes
     if "became" not in out.err:
         assert "worse than their own probe" in out.out
         assert read_json(project.fold(0, "bad") / "meta.json")["below_probe"]
+
+
+def test_an_average_is_refreshed_with_pictures_in_half_precision(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU makes them."""
+    monkeypatch.setattr(stepping, "input_dtype", lambda job: DTYPES[job.precision.choice])
+    project.prepare()
+    settings = "train.average.name=swa train.average.options.epochs=2 train.precision=bf16 augment.mix.name=none"
+    assert project.run("train", "--name", "mean", "--set", settings, "--fold", "0") == 0
+
+
+def test_the_way_out_is_none_that_the_run_takes_already() -> None:
+    assert ways_out(Run()) == "lower optim.lr, set train.batch_norm=frozen, set optim.layer_decay=0.8, or augment less"
+    gentle = {"train": {"batch_norm": "frozen"}, "optim": {"layer_decay": 0.7}, "augment": {"recipe": "none"}}
+    assert ways_out(Run.parse(gentle, where="")) == "lower optim.lr"
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:

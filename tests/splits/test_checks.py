@@ -230,6 +230,27 @@ def test_groups_of_two_spellings_are_seen() -> None:
     assert "1 values of group are in both training and test rows: 100" in findings
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("5", "5", []),
+        ("", "5", ["3 of 60 cells of 'age' are missing in the training rows"]),
+        ("nan", "", [
+            "3 of 60 cells of 'age' are missing in the training rows",
+            "1 of 1 cells of 'age' are missing in the test rows",
+        ]),
+        ("5", "", [
+            "warning: 1 of 1 cells of 'age' are missing in the test rows, and none in the training rows: a network "
+            "takes their mean there, or no word"
+        ]),
+    ],
+)  # fmt: skip
+def test_missing_metadata_are_counted(train: str, test: str, said: list[str]) -> None:
+    rows = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "age": [test]})
+    findings = check(sound().assign(age=[*[train] * 3, *map(str, range(57))]), rows)
+    assert [line for line in findings if "are missing in" in line] == said
+
+
 @pytest.mark.parametrize(("odd", "said"), [(["?"], True), (["None", ""], False), (["x"] * 40, False)])
 def test_a_few_words_among_numbers_are_seen(odd: list[str], said: bool) -> None:
     ages = [str(20 + i) for i in range(60)]

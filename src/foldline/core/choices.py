@@ -1,10 +1,18 @@
 """What a run chooses by name, each with the options that the chosen one takes; and where earlier settings went."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from foldline.core.options import ANY, MANY, TINY, Choice, Option
+
+Compile = Literal["off", "auto", "default", "max-autotune"]  # whether and how a network is compiled
+
+
+def off(value: Any) -> Any:
+    """The word, which YAML reads as false where it stands bare."""
+    return "off" if value is False else value
+
 
 _SHA256 = Option("", description="the expected sha256 of the file")
 

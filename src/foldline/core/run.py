@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from foldline.core.choices import MOVED, Average, Clip, Head, Mix, Pseudo, Schedule, Teacher, Weights
+from foldline.core.choices import MOVED, Average, Clip, Compile, Head, Mix, Pseudo, Schedule, Teacher, Weights, off
 from foldline.core.errors import FoldlineError
 from foldline.core.options import MANY
 from foldline.core.paths import Layout
@@ -231,7 +231,7 @@ class Train(Strict):
     deterministic: bool = Field(
         True, description="equal seeds give equal bits; false lets CUDA choose the fastest algorithm each time"
     )
-    compile: Literal["off", "auto", "default", "max-autotune"] = Field(
+    compile: Compile = Field(
         "off",
         description="compile the training step's network, once for all folds; auto: on CUDA, where that is measured to "
         "pay back in the run's steps",
@@ -249,10 +249,7 @@ class Train(Strict):
         1, ge=1, le=MANY, description="epochs between two validations; the last epoch always is"
     )
 
-    @field_validator("compile", mode="before")
-    @classmethod
-    def _off(cls, value: Any) -> Any:
-        return "off" if value is False else value  # YAML reads a bare off as false
+    _off = field_validator("compile", mode="before")(off)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -275,6 +272,13 @@ class Predict(Strict):
 
     views: list[str] = Field(default_factory=lambda: ["identity"], description="test-time views, averaged")
     batch_size: int = Field(64, ge=1, le=MANY, description="images a batch, before views")
+    compile: Compile = Field(
+        "off",
+        description="compile the networks that predict, once for all folds; auto: where that is measured to pay back "
+        "in the batches that are left",
+    )
+
+    _off = field_validator("compile", mode="before")(off)
 
 
 class Run(Strict):

@@ -1,6 +1,7 @@
 """Inference: every picture is decoded and normalised once, then seen by all models in all views."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foldline.core.progress import Progress
+from foldline.core.progress import Progress, say
 from foldline.engine.losses import activate
+from foldline.engine.machine.compiling import Compilable, Compiling
 from foldline.engine.machine.memory import more_parts
 from foldline.engine.machine.precision import Precision
 from foldline.images.normalise import Normaliser
@@ -37,10 +39,12 @@ def predict(
     activation: str | Sequence[str],
     batch_size: int,
     title: str = "predicting",
+    compiling: Compiling | None = None,
 ) -> Annotated[Predictions, "folds rows outputs"]:
     """What the networks of each fold say of each row: the mean over them and the views, after the activation.
 
-    Where a batch does not fit into the device's memory, it goes through the networks in parts, which is said.
+    Where a batch does not fit into the device's memory, it goes through the networks in parts, which is said. So is it
+    where fp16 does not hold what networks compute that were trained in bf16: all rows are predicted again in fp32.
 
     Args:
         folds: each fold's networks.
@@ -48,28 +52,44 @@ def predict(
         rows: which image each row is, and its metadata; the truth is not looked at. At least one.
         activation: of all folds, or of each.
         batch_size: images a batch, before views.
+        compiling: whether the networks are compiled (`predict.compile`); None: they are used as they are.
 
     Returns:
         [folds, rows, outputs] float32; computed in float64, batch by batch.
     """
-    activations = [activation] * len(folds) if isinstance(activation, str) else activation
-    forward = _Forward([model.eval() for own in folds for model in own])
+    activations = [activation] * len(folds) if isinstance(activation, str) else list(activation)
+    chosen = compiling or Compiling()
+    given = (folds, pictures, rows, preprocessing, device)
+    found = _predicted(*given, precision, views, activations, batch_size, title, chosen)
+    if precision.choice == "fp16" and not np.isfinite(found).all():
+        say("warning: fp16 does not hold all numbers that these networks compute: they predict again, in fp32")
+        exact = replace(precision, choice="fp32")
+        found = _predicted(*given, exact, views, activations, batch_size, title, chosen)
+    return found
+
+
+def _predicted(
+    folds: Sequence[Sequence[nn.Module]], pictures: PictureStore, rows: "RowArrays", preprocessing: Preprocessing,
+    device: torch.device, precision: Precision, views: Sequence[str], activations: list[str], batch_size: int,
+    title: str, compiling: Compiling,
+) -> Predictions:  # fmt: skip
+    """`predict` in one number format."""
+    count = -(-len(rows) // batch_size)
+    forward = _Forward([model.eval() for own in folds for model in own], compiling, device, count)
     precision.prepare(device)
     normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
-    result: Predictions = np.empty(0, dtype=np.float32)
+    landing = _Landing(len(rows))
     with Progress() as progress:
-        batches = pictures.batches(rows.positions, batch_size)
-        for images, place in progress.over(batches, title, total=-(-len(rows) // batch_size)):
-            x = all_views(normaliser(images), views)
+        for images, place in progress.over(pictures.batches(rows.positions, batch_size), title, total=count):
+            size = batch_size if compiling.wants_full_batches else len(images)
+            beside = _metadata(rows, place, size, len(views), device)
             with precision.autocast(device):
-                logits = forward(x, *_metadata(rows, place, len(views), device))
+                logits = forward(all_views(normaliser(filled(images, size)), views), *beside)
             logits = logits.double() if device.type != "mps" else logits.float()
             parts = zip(torch.split(logits, [len(own) for own in folds]), activations, strict=True)
-            prob = torch.stack([_mean(own, name, len(views)) for own, name in parts]).float().cpu().numpy()
-            if not result.size:
-                result = np.empty((len(folds), len(rows), prob.shape[2]), dtype=np.float32)
-            result[:, place] = prob
-    return result
+            prob = torch.stack([_mean(own, name, len(views)) for own, name in parts]).float()
+            landing.send(prob[:, : len(images)], place)
+    return landing.all()
 
 
 def _mean(logits: Tensor, activation: str, views: int) -> Tensor:
@@ -78,17 +98,63 @@ def _mean(logits: Tensor, activation: str, views: int) -> Tensor:
     return prob.view(len(logits), views, -1, prob.shape[2]).mean((0, 1))
 
 
+class _Landing:
+    """Predictions on their way to the host: a batch's are waited for when the next one was asked for, so that a GPU
+    has work while the host makes pictures ready."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.result: Predictions = np.empty(0, dtype=np.float32)
+        self.on_the_way: tuple[Tensor, slice, torch.cuda.Event | None] | None = None
+
+    def send(self, prob: Tensor, place: slice) -> None:
+        """[folds, batch, outputs] of some rows."""
+        event = torch.cuda.Event() if prob.is_cuda else None  # type: ignore[no-untyped-call]
+        copy = prob.to("cpu", non_blocking=prob.is_cuda)
+        if event is not None:
+            event.record()
+        self._land()
+        self.on_the_way = copy, place, event
+
+    def all(self) -> Predictions:
+        """[folds, rows, outputs]."""
+        self._land()
+        return self.result
+
+    def _land(self) -> None:
+        if self.on_the_way is None:
+            return
+        copy, place, event = self.on_the_way
+        if event is not None:
+            event.synchronize()
+        if not self.result.size:
+            self.result = np.empty((len(copy), self.rows, copy.shape[2]), dtype=np.float32)
+        self.result[:, place] = copy.numpy()
+
+
+def filled(values: Tensor, size: int) -> Tensor:
+    """[batch, ...] -> [size, ...] the last one repeated: what is compiled is so for batches of one size.
+
+    >>> filled(torch.tensor([1, 2]), 4)
+    tensor([1, 2, 2, 2])
+    """
+    lacking = size - len(values)
+    return torch.cat([values, values[-1:].expand(lacking, *values.shape[1:])]) if lacking > 0 else values
+
+
 class _Forward:
     """Networks as one function of a batch, which goes through them in as many parts as their memory makes necessary."""
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
+    def __init__(self, models: Sequence[nn.Module], compiling: Compiling, device: torch.device, batches: int) -> None:
         self.models, self.parts = models, 1
-        self.together: Together | None = None
+        self.compiling, self.device, self.batches = compiling, device, batches
+        self.together: Compilable | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """[views * images, ...] -> [networks, views * images, logits]."""
         if self.together is None:
-            self.together = Together(self.models, *(values[:2] for values in inputs))
+            networks = Together(self.models, *(values[:2] for values in inputs))
+            self.together = Compilable(networks, self.compiling, self.device, self.batches)
         pictures = len(inputs[0])
         while True:
             size = -(-pictures // self.parts)
@@ -101,8 +167,9 @@ class _Forward:
                 torch.cuda.empty_cache()
 
 
-def _metadata(rows: "RowArrays", place: slice, views: int, device: torch.device) -> tuple[Tensor, ...]:
-    """The batch's metadata once for each view; nothing where the network does not see any."""
+def _metadata(rows: "RowArrays", place: slice, size: int, views: int, device: torch.device) -> tuple[Tensor, ...]:
+    """The batch's metadata once for each view, filled up to a size; nothing where the network does not see any."""
     if rows.metadata is None:
         return ()
-    return (torch.from_numpy(rows.metadata[place]).repeat(views, 1).to(device),)
+    values = filled(torch.from_numpy(rows.metadata[place]), size)
+    return (values.repeat(views, 1).to(device, non_blocking=True),)

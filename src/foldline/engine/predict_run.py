@@ -20,6 +20,7 @@ from foldline.engine.finished.networks import FoldNetworks, load_models, preproc
 from foldline.engine.finished.oof import oof_part, oof_table, predict_frame, validation_rows
 from foldline.engine.infer import Predictions
 from foldline.engine.losses import Teacher, kind_of, require_distillable
+from foldline.engine.machine.compiling import Compiling
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.memory import room
 from foldline.engine.problem import Problem, open_problem
@@ -32,12 +33,13 @@ WriteTest = Callable[[FoldMeta, pd.DataFrame], None]
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The OOF table, the test table, the device in words, pictures that cannot be read."""
+    """The OOF table, the test table, the device in words, pictures that cannot be read, what compiling was worth."""
 
     oof: pd.DataFrame
     test: pd.DataFrame
     device: str
     left_out: list[str]
+    compiling: Compiling
 
 
 def predict_run(
@@ -53,14 +55,14 @@ def predict_run(
         write_test: takes each fold's own test table as soon as it is there.
     """
     device = pick_device(device_name)
-    prepare_device(device)
-    problem = open_problem(layout, comp, run, device)
+    prepare_device(device, deterministic=run.train.deterministic)
+    problem, compiling = open_problem(layout, comp, run, device), Compiling(run.predict.compile)
     rows, total = len(problem.folds.test), np.zeros((), dtype=np.float32)
     oof = []
     for some in _one_after_the_other(problem, name, metas):
         loaded = [FoldNetworks.load(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
-        oof += [_oof_part(problem, name, fold) for fold in loaded]
-        values = predict_frame(problem, loaded, problem.folds.test, "test rows")
+        oof += [_oof_part(problem, name, fold, compiling) for fold in loaded]
+        values = predict_frame(problem, loaded, problem.folds.test, "test rows", compiling)
         for meta, own in zip(some, values, strict=True):
             write_test(meta, _test_table(problem, own))
             total = own.copy() if not total.ndim else np.add(total, own, out=total)
@@ -68,7 +70,7 @@ def predict_run(
     total /= np.float32(len(metas))
     assert len(total) == rows
     left_out = sorted(problem.cache.bad)
-    return RunPredictions(pd.concat(oof), _test_table(problem, total), describe(device), left_out)
+    return RunPredictions(pd.concat(oof), _test_table(problem, total), describe(device), left_out, compiling)
 
 
 def _one_after_the_other(problem: Problem, name: str, metas: list[FoldMeta]) -> list[list[FoldMeta]]:
@@ -133,12 +135,12 @@ def _test_table(problem: Problem, values: Predictions) -> pd.DataFrame:
     return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
 
 
-def _oof_part(problem: Problem, name: str, fold: FoldNetworks) -> pd.DataFrame:
+def _oof_part(problem: Problem, name: str, fold: FoldNetworks, compiling: Compiling) -> pd.DataFrame:
     """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
     meta, folds = fold.meta, problem.folds
     stored = problem.layout.fold(problem.comp, name, meta.fold) / "valid.parquet"
     if meta.views != problem.run.predict.views or not _is_whole(stored, meta):
-        return oof_part(problem, fold)
+        return oof_part(problem, fold, compiling)
     frame, columns = validation_rows(problem, meta.fold), folds.task.prediction_columns(folds.outputs)
     table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
     lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()

@@ -4,7 +4,7 @@ So do the starts of all folds (`train.keep_start`): one pretrained network, and 
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from foldline.models.fusing import alike
 
 UNFIT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+Forward = Callable[..., list[Tensor]]  # pictures and what is beside them -> each classifier's logits
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Together:
 
     def __init__(self, models: Sequence[nn.Module], *example: Tensor) -> None:
         self.count = len(models)
+        self.wrapped: list[Forward] = []  # what stands in the bodies' place
         self.bodies = _alone(models)
         shared = _shared(models)
         if len(shared) < self.count:
@@ -49,6 +52,14 @@ class Together:
             self.bodies = shared
             if not self._gives(plain, *example):
                 self.bodies = _alone(models)
+
+    def wrap(self, wrapper: Callable[[Forward], Forward]) -> None:
+        """Runs each body as what the wrapper makes of it, a compiled one say."""
+        self.wrapped = [wrapper(body.__call__) for body in self.bodies]
+
+    def unwrap(self) -> None:
+        """Runs the bodies as they are."""
+        self.wrapped = []
 
     def _gives(self, logits: Tensor, *example: Tensor) -> bool:
         """Whether the example's logits are these; a network of the user's own may not be made for such a call."""
@@ -60,8 +71,9 @@ class Together:
     def __call__(self, x: Tensor, *beside: Tensor) -> Tensor:
         """[rows, ...] -> [models, rows, logits]."""
         logits: dict[int, Tensor] = {}
-        for body in self.bodies:
-            logits |= zip(body.places, body(x, *beside), strict=True)
+        forwards: Sequence[Forward] = self.wrapped or self.bodies
+        for body, forward in zip(self.bodies, forwards, strict=True):
+            logits |= zip(body.places, forward(x, *beside), strict=True)
         return torch.stack([logits[place] for place in range(self.count)])
 
 

@@ -66,7 +66,7 @@ def check_folds(
         )
         findings += _unseen_classes(counts, names) + _balance(counts, frame, names)
         findings += _name_findings(counts, names, block.outputs(outputs))
-    findings += _group_findings(frame, k) + shared + _word_findings(frame)
+    findings += _group_findings(frame, k) + shared + _metadata_findings(frame, test)
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
 
 
@@ -217,8 +217,8 @@ def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
     return findings
 
 
-def _word_findings(frame: pd.DataFrame) -> list[str]:
-    """Metadata columns of numbers that a few other words make columns of words."""
+def _metadata_findings(frame: pd.DataFrame, test: pd.DataFrame) -> list[str]:
+    """Metadata columns of numbers that a few other words make columns of words; cells that are missing."""
     own = {"row_id", "image", "target", "group", "entity", "fold"}
     findings = []
     for name in (name for name in frame.columns if name not in own and not name.startswith("target_")):
@@ -229,7 +229,20 @@ def _word_findings(frame: pd.DataFrame) -> list[str]:
                 f"warning: {len(known) - len(odd)} cells of '{name}' are numbers and {len(odd)} are none "
                 f"({first_few(odd.unique().tolist(), 3)}), so a network reads all as words"
             )
+        findings += _missing_cells(name, frame, test)
     return findings
+
+
+def _missing_cells(name: str, frame: pd.DataFrame, test: pd.DataFrame) -> list[str]:
+    """How many cells of a metadata column are missing, where some are."""
+    lines = []
+    for table, rows in ((frame, "training"), (test, "test")):
+        count = int(is_missing(table[name]).sum()) if name in table.columns else 0
+        if count:
+            lines.append(f"{count} of {len(table)} cells of '{name}' are missing in the {rows} rows")
+    if len(lines) == 1 and lines[0].endswith("test rows"):
+        return [f"warning: {lines[0]}, and none in the training rows: a network takes their mean there, or no word"]
+    return lines
 
 
 def duplicate_findings(

@@ -26,6 +26,8 @@ from foldline.core.tables import read_csv, sha256_file, write_csv
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.files import list_files, tables_of
 from foldline.scoring.cv import metric_names
+from foldline.scoring.metrics import metric_for
+from foldline.scoring.metrics.for_task import without_score
 from foldline.submission.form import make_sample, open_form, sample_path
 from foldline.submission.meaning import rehearse
 
@@ -83,14 +85,17 @@ def _say_findings(findings: list[str]) -> None:
 def _rehearse_submission(
     layout: Layout, comp: str, facts: Competition, outputs: list[str], rows: pd.DataFrame
 ) -> list[str]:  # fmt: skip
-    """What the cells of a submission will mean, in words; raises FoldlineError for what `ensemble` would refuse."""
-    path = sample_path(layout, comp, facts)
-    if not path.is_file():
-        return [f"{layout.relative(path)} is not there: training goes without it, make ensemble does not"]
+    """What the cells of a submission will mean, in words, and labels that the metric cannot take; raises FoldlineError
+    for what `ensemble` would refuse."""
+    path, task = sample_path(layout, comp, facts), facts.task.of(outputs)
     metric_names(facts)
+    truth = task.truth(rows, outputs, where=layout.relative(layout.folds(comp)))
+    said = [f"warning: {line}" for line in without_score(metric_for(facts.metric, task), truth, task)]
+    if not path.is_file():
+        return [*said, f"{layout.relative(path)} is not there: training goes without it, make ensemble does not"]
     form, test = open_form(layout, comp, facts, outputs), read_csv(layout.test_rows(comp))
     form.require_ids(test["entity" if "entity" in test.columns else "row_id"])
-    return [f"a submission: {line}" for line in rehearse(form, rows, layout.relative(path))]
+    return said + [f"a submission: {line}" for line in rehearse(form, rows, layout.relative(path))]
 
 
 def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:

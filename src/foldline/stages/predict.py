@@ -6,7 +6,7 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.folds import Folds, load_folds
@@ -112,10 +112,18 @@ def _write(
         views=run.predict.views, members=[], blend=None, sha256=hashes, optimistic=run.optimistic(),
         below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, facts),
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
-        device=predictions.device, files=sha256_files(folder, files), **({"left_out": left_out} if left_out else {}),
+        device=predictions.device, files=sha256_files(folder, files), **_compiled(predictions),
+        **({"left_out": left_out} if left_out else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
     say(cv_line(cv))
+
+
+def _compiled(predictions: "RunPredictions") -> dict[str, Any]:
+    """What became of `predict.compile`, where it was set."""
+    compiling = predictions.compiling
+    found = {"compile": compiling.mode or "off", "compile_seconds": compiling.seconds}
+    return found if compiling.wish != "off" else {}
 
 
 def _diverged(metas: list[FoldMeta], facts: Competition) -> list[str]:

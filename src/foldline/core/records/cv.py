@@ -73,6 +73,8 @@ class Cv(Record):
         diverged: the folds whose training is not to be trusted, and why: `fold 2: ...`; of an ensemble its members'.
         below_probe: folds that fine-tuning made worse than their start.
         device: in words.
+        compile: the mode in which the networks were compiled (`predict.compile`); compile_seconds: of a batch of the
+            plain networks, of compiling one, and of a batch then, as far as that was measured.
         files: the sha256 of the predictions that it is of, by their path below the run's folder.
         left_out: the pictures that could not be read (`data.bad_images: skip`), with the sha256 of their files then.
     """
@@ -104,6 +106,8 @@ class Cv(Record):
     diverged: list[str] = []
     seconds: Seconds
     device: str
+    compile: str = "off"
+    compile_seconds: dict[str, float] = {}
     files: dict[str, str] = {}
     left_out: dict[str, str] = {}
 

@@ -13,8 +13,8 @@ class StoredPrecision(Record):
         device: that choice and parts hold for, in words.
         images_per_second: of a step in each format that was timed.
         parts: in how many parts a batch goes through the network, so that it fits into the device's memory.
-        compile: the mode in which the network is compiled; compile_seconds: of compiling it, and of a step with and
-            without that, where it was tried.
+        compile: the mode in which the network is compiled; compile_seconds: of a step of the plain network, of
+            compiling it, and of a step then, where that was tried.
         batch_size: of `train.batch_size: auto`, for all folds and devices; 0: the run says it.
     """
 

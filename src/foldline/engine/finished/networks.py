@@ -20,7 +20,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import sha256_json
 from foldline.engine.infer import Predictions, predict
 from foldline.engine.loop.checkpoint import State, load_state
-from foldline.engine.machine.precision import Precision
+from foldline.engine.machine.compiling import Compiling
+from foldline.engine.machine.precision import Precision, has_bf16
 from foldline.engine.problem import RowArrays
 from foldline.images.store import PictureStore
 from foldline.models.architecture import Architecture, Preprocessing
@@ -63,6 +64,7 @@ def predict_rows(
     views: Sequence[str],
     batch_size: int,
     title: str,
+    compiling: Compiling | None = None,
 ) -> Annotated[Predictions, "folds rows outputs"]:
     """What each fold of a run says of rows: the mean over its networks and the views.
 
@@ -73,6 +75,7 @@ def predict_rows(
         positions: [rows] which picture each row is.
         table: the rows' metadata columns as text; None where the networks read none.
         title: of the progress bar.
+        compiling: as `engine.infer.predict` takes it.
     """
     outputs = len(folds[0].meta.outputs)
     if not len(positions):
@@ -87,6 +90,7 @@ def predict_rows(
             [fold.networks for fold in some], pictures, RowArrays(positions, np.empty(0), numbers),
             preprocessing_of(first.meta), first.device, first.precision, views=views,
             activation=[fold.meta.activation for fold in some], batch_size=batch_size, title=f"{title}, {which}",
+            compiling=compiling,
         )  # fmt: skip
         parts.append(part)
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -145,10 +149,13 @@ def ready(model: nn.Module, architecture: Architecture, precision: Precision) ->
 
 
 def precision_of(meta: FoldMeta, device: torch.device) -> Precision:
-    """The number format that the fold was trained in; fp16, which a CPU computes slowly, becomes fp32 there."""
+    """The number format that the fold was trained in, or its nearest: fp16, which a CPU computes slowly, becomes fp32
+    there, and bf16 fp16 on a GPU that has none (T4)."""
     choice = meta.precision.choice
     if choice == "fp16" and device.type != "cuda":
         choice = "fp32"
+    if choice == "bf16" and device.type == "cuda" and not has_bf16():
+        choice = "fp16"
     return Precision(choice, meta.device, {})
 
 

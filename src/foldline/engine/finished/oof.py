@@ -5,21 +5,25 @@ import pandas as pd
 from foldline.core.predictions import predictions_table
 from foldline.engine.finished.networks import FoldNetworks, predict_rows
 from foldline.engine.infer import Predictions
+from foldline.engine.machine.compiling import Compiling
 from foldline.engine.problem import Problem
 
 
-def predict_frame(problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str) -> Predictions:
+def predict_frame(
+    problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str, compiling: Compiling | None = None
+) -> Predictions:
     """[folds, rows, outputs] what these folds say of some of the competition's rows, as the run predicts."""
     choices, positions = problem.run.predict, problem.cache.rows(frame["image"].tolist())
     return predict_rows(
-        folds, problem.pictures, positions, frame, views=choices.views, batch_size=choices.batch_size, title=title
-    )
+        folds, problem.pictures, positions, frame,
+        views=choices.views, batch_size=choices.batch_size, title=title, compiling=compiling,
+    )  # fmt: skip
 
 
-def oof_part(problem: Problem, fold: FoldNetworks) -> pd.DataFrame:
+def oof_part(problem: Problem, fold: FoldNetworks, compiling: Compiling | None = None) -> pd.DataFrame:
     """The fold's part of the OOF table, predicted now."""
     frame = validation_rows(problem, fold.meta.fold)
-    (prob,) = predict_frame(problem, [fold], frame, "validation rows")
+    (prob,) = predict_frame(problem, [fold], frame, "validation rows", compiling)
     return oof_table(problem, frame, prob)
 
 

@@ -256,8 +256,10 @@ class _Training:
         return float(group["lr"] / group.get("lr_scale", 1.0))
 
     def _refresh(self, model: nn.Module) -> None:
-        """Batch-norm statistics from this epoch's training pictures."""
-        refresh_batch_norm(model, self._inputs())
+        """Batch-norm statistics from this epoch's training pictures, in the number format of training: on a GPU the
+        pictures have it already."""
+        with self.job.precision.autocast(self.job.device):
+            refresh_batch_norm(model, self._inputs())
 
     def _inputs(self) -> Iterator[tuple[Tensor, ...]]:
         batches = self.job.feed.training(self.rows, self.position.epoch, self.job.batch_size)

@@ -18,12 +18,14 @@ from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
 from foldline.engine.loop.fit import training_rows
+from foldline.engine.loop.optim import layer_groups
 from foldline.engine.loop.step import Learner, Place
-from foldline.engine.machine.compiling import settle_compile
+from foldline.engine.machine.compiling import Seconds, settle_compile, timed
 from foldline.engine.machine.device import describe, only_deterministic
 from foldline.engine.machine.memory import Memory, more_parts
 from foldline.engine.machine.precision import choose_precision
 from foldline.engine.problem import FoldJob
+from foldline.images.resize import side_at
 
 LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch
 TIMED_STEPS = 3
@@ -88,13 +90,26 @@ def _with_compiling(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJ
         return job
     if known is not None and known.compile and known.device == describe(job.device):
         return replace(job, compile=known.compile)
-    steps = folds * train.epochs * training_rows(job).batches(job.batch_size)
+
+    def measured(mode: str) -> Seconds:
+        return timed(time_one_step(replace(job, compile=mode), start())[0], job.device)
+
     mode, seconds = settle_compile(
-        train.compile, job.device, lambda mode: time_one_step(replace(job, compile=mode), start())[0], steps
-    )
+        "train.compile", train.compile, job.device,
+        plain=lambda: measured("off")[1], tried=measured,
+        uses=folds * train.epochs * training_rows(job).batches(job.batch_size), compilations=_forms(job, start),
+    )  # fmt: skip
     job = replace(job, compile=mode)
     remember(path, job, compile=mode, compile_seconds=seconds)
     return job
+
+
+def _forms(job: FoldJob, start: Start) -> int:
+    """How often a network is compiled in a training: for each size of pictures, and for what is trained of it."""
+    run = job.run
+    epochs, data = run.train.epochs, run.data
+    sides = {side_at(epoch, epochs, data.grow_from, data.height_width) for epoch in range(epochs)}
+    return len(sides) * (len(layer_groups(start())) if run.train.unfreeze else 1)
 
 
 def remember(path: Path, job: FoldJob, **found: Any) -> None:
@@ -111,13 +126,13 @@ def time_one_step(job: FoldJob, model: nn.Module) -> tuple[Callable[[], None], i
     """A function that does one training step on a throw-away network, and its batch size; for measuring."""
     rows = training_rows(job)
     learner = Learner(job, model, rows.batches(job.batch_size) * max(job.run.train.epochs, 1))
-    learner.training_mode(0)
+    learner.training_mode(learner.steps)  # all that is ever trained
     learner.splits = False
     batch = job.feed.sample(rows, job.batch_size)
 
     def step() -> None:
         last = max(job.run.train.epochs - 1, 0)  # whose pictures are the largest
-        learner.learn(batch, Place(epoch=last, batch=0, step=0, group=1, last_of_group=True))
+        learner.learn(batch, Place(epoch=last, batch=0, step=learner.steps - 1, group=1, last_of_group=True))
 
     return step, len(batch.rows)
 

@@ -1,5 +1,6 @@
 """One training step: pictures and labels of a batch in, changed weights out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +58,11 @@ class Learner:
         self.job, self.model, self.steps = job, model, steps
         freeze(model, run.train.freeze)
         self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
-        self.forward = compiled(model, job.compile)
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
         self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
+        self.forward = self._compiled()
         self.group: list[tuple[TrainingBatch, Place]] = []  # the batches since the last step
         self.scale = self.scaler.get_scale()  # after the newest step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
@@ -70,6 +71,10 @@ class Learner:
         metadata = job.train.metadata
         self.metadata = None if metadata is None else resident(torch.from_numpy(metadata), job.device)
         self.teacher = None if job.teacher is None else job.teacher()
+
+    def _compiled(self) -> Callable[..., Any]:
+        """The network as it is run; CUDA graphs only where a step has one backward pass."""
+        return compiled(self.model, self.job.compile, graphs=self.parts * self.job.run.optim.accumulate == 1)
 
     def go_on(self, scaler: dict[str, Any], skipped: int) -> None:
         """Takes the scaler's state, and how many steps were left out, from a resume point."""
@@ -115,6 +120,7 @@ class Learner:
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)
             self.optimizer.zero_grad(set_to_none=True)
+            self.forward = self._compiled()
             if self.job.device.type == "cuda":
                 torch.cuda.empty_cache()
             todo = self.group

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import sys
+import warnings
 
 import torch
 import torch.utils.deterministic
@@ -50,10 +51,15 @@ def prepare_device(device: torch.device, *, deterministic: bool = True) -> None:
 
 
 def use_tf32(on: bool) -> None:
-    """What float32 means on CUDA: all 24 bits, or 11 of them in products (TF32), which torch by itself mixes."""
-    products = "tf32" if on else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = products
-    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+    """What float32 means on CUDA: all 24 bits, or 11 of them in products (TF32), which torch by itself mixes.
+
+    By torch's older switches: its compiler reads them, and they raise an error once the newer ones were set
+    (its issue 166387).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions advise the newer ones
+        torch.backends.cuda.matmul.allow_tf32 = on
+        torch.backends.cudnn.allow_tf32 = on
 
 
 def only_deterministic(on: bool) -> None:

@@ -76,15 +76,15 @@ def choose_precision(
             where="train.precision",
             next="take auto, fp32 or bf16: A100 and later have it",
         )
+    if requested == "bf16" and device.type == "cuda" and not has_bf16():
+        say(f"warning: train.precision: bf16: {device_name} has none, torch emulates it slowly; auto or fp16 is faster")
     if requested != "auto":
         return Precision(requested, device_name, {})
     known = StoredPrecision.read_if_there(path)
     if known is not None and known.device == device_name:
         return Precision(known.choice, known.device, known.images_per_second)
     if device.type == "cuda":
-        found = Precision(
-            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device_name, {}
-        )
+        found = Precision("bf16" if has_bf16() else "fp16", device_name, {})
     elif device.type == "cpu":
         found = _measure(device_name, make_step)
     else:
@@ -92,6 +92,11 @@ def choose_precision(
     size = 0 if known is None else known.batch_size  # which holds for all devices
     StoredPrecision(**asdict(found), **({"batch_size": size} if size else {})).write(path)
     return found
+
+
+def has_bf16() -> bool:
+    """Whether the GPU in use computes in bf16 by itself, as those do since 2020 (A100)."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _measure(device_name: str, make_step: MakeStep) -> Precision:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from foldline.core.records.same import differences
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
+from foldline.scoring.metrics import metric_for
+from foldline.scoring.metrics.for_task import without_score
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ def _undefined(run: ReportedRun) -> Remark | None:
     folds = [str(k) for k, value in zip(run.fold_numbers, run.cv.per_fold, strict=True) if value is None]
     if not folds:
         return None
-    name = run.metric
+    reasons = without_score(metric_for(run.cv.metric, run.task), run.truth, run.task)
+    usual = "A fold that holds only one class has no such score. The pooled score counts its rows all the same."
     return Remark(
         "undefined",
-        f"{name} is undefined in fold {formats.listing(folds)}",
-        "A fold that holds only one class has no such score. The pooled score counts its rows all the same.",
+        f"{run.metric} is undefined in fold {formats.listing(folds)}",
+        f"{'; '.join(reasons)}." if reasons else usual,
     )

@@ -42,9 +42,9 @@ def _label(name: str, function: Callable[[Array, Array], float], kinds: tuple[st
     return Metric(name, function, "max", "label", kinds, (low, 1.0))
 
 
-def _error(name: str, function: Callable[[Array, Array], float]) -> Metric:
+def _error(name: str, function: Callable[[Array, Array], float], above: float = -np.inf) -> Metric:
     """A metric of numbers; 0 is the best."""
-    return Metric(name, function, "min", "value", NUMBERS, (0.0, np.inf))
+    return Metric(name, function, "min", "value", NUMBERS, (0.0, np.inf), above=above)
 
 
 def _agreement(name: str, function: Callable[[Array, Array], float], low: float) -> Metric:
@@ -153,7 +153,7 @@ _LIST = [
     Metric("mean_average_precision", ranking.average_precision, "max", "rank", LABELS),
     _error("rmse", regression.rmse),
     _error("mean_column_rmse", regression.mean_column_rmse),
-    _error("rmsle", regression.rmsle),
+    _error("rmsle", regression.rmsle, above=-1.0),
     _loss("mae", regression.absolute_error_rows, "value", *NUMBERS),
     _agreement("r2", regression.r2, -np.inf),
     _agreement("pearson", regression.pearson, -1.0),

@@ -86,6 +86,26 @@ def target_metrics(metric: Metric) -> list[str]:
     return [f"{part.metric.name}({part.target})" for part in metric.parts] if len(metric.parts) > 1 else []
 
 
+def without_score(metric: Metric, truth: Array, task: Task) -> list[str]:
+    """Why the metric is undefined for this truth (`Task.truth`): numbers that it cannot take.
+
+    >>> from foldline.core.task import TASKS
+    >>> without_score(METRICS["rmsle"], np.array([[-2.0], [3.0]]), TASKS["regression"])
+    ['1 of 2 labels are -1 or less, which rmsle cannot take: it is undefined']
+    """
+    truths = {block.name: block.truth(truth) for block in task.blocks}
+    found = []
+    for part in metric.parts or (Part(1.0, metric, ""),):
+        low = int((truths[part.target] <= part.metric.above).any(axis=-1).sum()) if part.metric.above > -np.inf else 0
+        what = f"labels of {part.target}" if part.target else "labels"
+        if low:
+            found.append(
+                f"{low} of {len(truth)} {what} are {part.metric.above:g} or less, which {part.metric.name} cannot "
+                "take: it is undefined"
+            )
+    return found
+
+
 def _unprepared(truth: Array, prediction: Array) -> float:  # noqa: ARG001 - as every metric's function
     raise AssertionError("the arrays of several targets must go through `forms.as_read_by`")
 

@@ -35,6 +35,7 @@ class Metric:
         range: the smallest and the largest score; the best is the end that `direction` points to.
         rows: where the metric is a plain mean over rows: the function that gives each row's part.
         parts: of a metric of several targets, each target's (`scoring.metrics.for_task`).
+        above: what every true number must be above, else there is no score.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     rows: Callable[[Array, Array], Array] | None = None
     parts: "tuple[Part, ...]" = ()
+    above: float = -np.inf
 
     @property
     def best(self) -> float:
