@@ -28,6 +28,8 @@ OUT ?=
 FORMAT ?= folder
 HALF ?=
 PUSH ?=
+PORT ?=
+TEST ?=
 ONLY ?=
 INPUTS ?=
 PAGE ?=
@@ -54,7 +56,11 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
+<<<<<<< HEAD
 .PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report watch compare search submit kernel offline choose ledger check test gpu-check faults lint audit sbom bench clean
+=======
+.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
+>>>>>>> 1ed680f (make app: a page on this machine that asks a finished run about pictures, says where the networks looked and what is near, and browses its rows)
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -119,6 +125,9 @@ export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads any
 
 soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=
 	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) --device $(DEVICE)
+
+app: $(ready) | $(predicted) ## ask RUN about pictures in the browser, and browse its rows; TEST=1 shows held-out labels, PORT=
+	$(foldline) app --comp $(COMP) --run $(name) --device $(DEVICE) $(if $(PORT),--port $(PORT)) $(if $(TEST),--test)
 
 watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures
 	$(foldline) watch --comp $(COMP) --run $(run) $(if $(TEST),--test)

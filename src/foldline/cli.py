@@ -317,6 +317,12 @@ STAGES = {
         "--run --runs --name --device",
     ),
     "report": Stage("write a run's report.html", "report:report", "--run --name", of_one=True),
+    "app": Stage(
+        "serve a page that asks a finished run about pictures, and browses its rows",
+        "app:app",
+        "--run --name --device --port --test",
+        of_one=True,
+    ),
     "compare": Stage(
         "show runs side by side with paired differences, oof/<comp>/compare.html", "compare:compare", "--runs --against"
     ),

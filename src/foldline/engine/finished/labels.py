@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Block, Task
 from foldline.scoring.decide import Decision, decide
 
 SEVERAL_LABELS = "|"  # between the classes of a row that has several
@@ -17,14 +17,29 @@ def label_columns(task: Task, prob: Array, decision: Decision | None) -> dict[st
         decision: the run's; None: the task's default. Numbers (regression) have labels only where a decision says so.
     """
     columns = {}
+    for block, labels in decided(task, prob, decision):
+        if labels is not None:
+            names = block.outputs(task.known)
+            columns[f"label_{block.name}" if block.name else "label"] = [
+                _word(block.task, names, row) for row in labels
+            ]
+    return columns
+
+
+def decided(task: Task, prob: Array, decision: Decision | None) -> list[tuple[Block, Array | None]]:
+    """Each block with its labels: [rows] class indices or numbers, or [rows, classes] 0 and 1.
+
+    None for numbers that nothing decides; else as `label_columns`.
+    """
+    found: list[tuple[Block, Array | None]] = []
     for block in task.blocks:
         plain, values = decision is None or decision.kind == "blocks", prob[:, block.columns]
         if plain and not block.task.has_classes:
-            continue
-        labels = block.task.default_labels(values) if decision is None or plain else decide(decision, values)
-        names = block.outputs(task.known)
-        columns[f"label_{block.name}" if block.name else "label"] = [_word(block.task, names, row) for row in labels]
-    return columns
+            found.append((block, None))
+        else:
+            labels = block.task.default_labels(values) if decision is None or plain else decide(decision, values)
+            found.append((block, labels))
+    return found
 
 
 def _word(task: Task, names: list[str], label: Array | np.float64) -> str:

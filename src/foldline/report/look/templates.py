@@ -8,16 +8,20 @@ from foldline.report.look import formats, palette
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-ROOMS = ("look", "run", "comparison", "live")  # whose *.html are templates
+ROOMS = tuple(f"report/{wing}" for wing in ("look", "run", "comparison", "live"))  # whose *.html are templates
 
 
-def environment() -> "Environment":
-    """The templates of all pages, with every value escaped, the filters of `formats`, the palette and the version."""
+def environment(*further: str) -> "Environment":
+    """The templates of all pages, with every value escaped, the filters of `formats`, the palette and the version.
+
+    Args:
+        further: rooms that have templates of their own.
+    """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     templates = Environment(
-        loader=ChoiceLoader([PackageLoader("foldline", f"report/{room}") for room in ROOMS]),
+        loader=ChoiceLoader([PackageLoader("foldline", room) for room in (*ROOMS, *further)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
