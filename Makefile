@@ -56,11 +56,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-<<<<<<< HEAD
-.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report watch compare search submit kernel offline choose ledger check test gpu-check faults lint audit sbom bench clean
-=======
-.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel choose ledger check test gpu-check faults lint audit sbom bench clean
->>>>>>> 1ed680f (make app: a page on this machine that asks a finished run about pictures, says where the networks looked and what is near, and browses its rows)
+.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel offline choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
