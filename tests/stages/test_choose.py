@@ -79,13 +79,14 @@ def test_it_proposes_the_best_and_the_best_different_one_and_says_why(
 
 
 def test_what_cannot_be_trusted_is_left_out_with_its_reason(layout: Layout) -> None:
-    for run, change in {
+    changes: dict[str, dict[str, Any]] = {
         "diverged": {"diverged": ["fold 1: it ran away"]},
         "odd": {"metric": "accuracy"},
         "old": {"folds_sha256": "0" * 64},
         "none": {"cv": {"pooled": None}},
         "failed": {"kaggle": {"ref": "1", "status": "error"}},
-    }.items():
+    }
+    for run, change in changes.items():
         add_rival(layout, TASKS["binary"], run, 0.2)
         enter(layout, run, **change)
     add_rival(layout, TASKS["binary"], "picked", 0.2)
@@ -107,12 +108,13 @@ def test_what_cannot_be_trusted_is_left_out_with_its_reason(layout: Layout) -> N
     assert sorted(reasons) == ["diverged", "failed", "none", "odd", "old", "part", "picked"]
 
 
-def test_the_same_file_twice_is_one_and_the_one_with_a_score_stays(layout: Layout) -> None:
-    enter(layout, "best", 0.8)
-    enter(layout, "best", name="again", answers="best")
+def test_the_same_file_or_run_twice_is_one_and_the_one_with_a_score_stays(layout: Layout) -> None:
+    enter(layout, "best", name="before", answers="other")  # the same run; its file is another one
+    scored = enter(layout, "best", 0.8)
+    enter(layout, "weak", name="copy", sha256=scored.sha256)
     finals = choose(layout, COMP)
     assert [one.name for one in finals.chosen] == ["best"]
-    assert [one.left_out for one in finals.known if one.left_out] == ["it is the same as best"]
+    assert [one.left_out for one in finals.known if one.left_out] == ["it is the same as best"] * 2
     assert "2. none: there is no other one" in "\n".join(final_words.reasons(finals))
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from foldline.cli import main
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.entry import Entry, Kaggle
 from foldline.core.tables import sha256_file
 from foldline.sources.kaggle import pauses, wait_for
 from foldline.stages.submit import ledger, submit
+from foldline.submission.leaderboard import kaggle_slug
 from old_records import old
 from sources.kaggle_site import Site, running_site
 from sources.trees import plant, zipped
@@ -222,6 +224,12 @@ def test_a_competition_that_is_not_on_kaggle(layout: Layout) -> None:
         send(layout)
 
 
+def test_a_competition_whose_files_come_from_elsewhere_first(layout: Layout) -> None:
+    facts = load_competition(layout, "toy")
+    source = facts.source.model_copy(update={"kind": "folder", "name": "raw", "otherwise": facts.source})
+    assert kaggle_slug(facts.model_copy(update={"source": source}), "toy") == "cats"
+
+
 def test_a_submission_that_does_not_exist(layout: Layout) -> None:
     with pytest.raises(FoldlineError) as caught:
         submit(layout, "toy", "none", "", yes=True)
@@ -279,11 +287,12 @@ def test_the_secret_key_is_in_no_file_and_no_message(
 
 def test_a_wait_outlives_a_connection_that_breaks_and_not_a_refusal() -> None:
     broken, refused = FoldlineError("Kaggle throttles requests (429)"), FoldlineError("no valid Kaggle credentials")
-    for answers, end in (
-        ([broken] * 4 + [None, "found"], "found"),
-        ([broken] * 5 + ["found"], broken.what),
+    cases: list[tuple[list[FoldlineError | str | None], str]] = [
+        ([*[broken] * 4, None, "found"], "found"),
+        ([*[broken] * 5, "found"], broken.what),
         ([refused, "found"], refused.what),
-    ):
+    ]
+    for answers, end in cases:
         left = iter(answers)
 
         def look(left: Iterator[FoldlineError | str | None] = left) -> str | None:

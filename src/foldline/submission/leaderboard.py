@@ -20,14 +20,15 @@ Item = dict[str, Any]
 
 def kaggle_slug(facts: Competition, comp: str) -> str:
     """The competition's name at Kaggle; raises FoldlineError where it comes from elsewhere."""
-    if facts.source.kind != "kaggle":
+    slug = next((source.name for source in facts.source.alternatives() if source.kind == "kaggle"), "")
+    if not slug:
         by_hand = "upload the file by hand where the competition lives"
         raise FoldlineError(
             f"'{comp}' does not come from a Kaggle competition (its source is {facts.source.kind})",
             where=f"configs/{comp}/competition.yaml: source.kind",
             next=f"make score COMP={comp}" if facts.has_solution else by_hand,
         )
-    return facts.source.name
+    return slug
 
 
 def require_yes(yes: bool, question: str) -> None:

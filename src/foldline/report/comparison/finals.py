@@ -126,14 +126,18 @@ def _unless_optimistic(one: Known) -> Known:
 
 
 def _without_twins(known: list[Known]) -> list[Known]:
-    """Of entries of the same content one stays, one with a public score before one without."""
-    first: dict[str, str] = {}
+    """Of entries of the same file, or of the same run, one stays: one with a public score before one without."""
+    stays: dict[str, str] = {}
+    twin_of: dict[str, str] = {}
     for one in sorted(known, key=lambda one: one.entry.public is None):
-        if not one.left_out:
-            first.setdefault(one.entry.sha256, one.name)
+        if one.left_out:
+            continue
+        keys = [one.entry.sha256, *([f"{one.entry.run}: {one.entry.decision}"] if one.cv else [])]
+        twin_of[one.name] = next((stays[key] for key in keys if key in stays), one.name)
+        stays |= dict.fromkeys(keys, twin_of[one.name])
     return [
-        one if one.left_out or first[one.entry.sha256] == one.name
-        else replace(one, left_out=f"it is the same as {first[one.entry.sha256]}")
+        one if twin_of.get(one.name, one.name) == one.name
+        else replace(one, left_out=f"it is the same as {twin_of[one.name]}")
         for one in known
     ]  # fmt: skip
 
