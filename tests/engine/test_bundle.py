@@ -21,7 +21,7 @@ from foldline.core.tables import write_json
 from foldline.core.task import TASKS, Array
 from foldline.engine.bundle import wheels
 from foldline.engine.bundle.budget import FASTEST, SETUP_SECONDS, Load, Plan, drops, fitting, speed_there
-from foldline.engine.bundle.notebook import Names
+from foldline.engine.bundle.notebook import FIND, Names
 from foldline.engine.bundle.project import write_facts
 from foldline.engine.bundle.trial import Trial, some_rows
 from foldline.engine.bundle.weights import write_run
@@ -205,6 +205,20 @@ def test_names_are_those_that_kaggle_takes(name: str) -> None:
     assert names.slug == names.title.replace(" ", "-")
     others = [Names.of("me", "siim-isic-melanoma-classification", other, "x").slug for other in ("a-b", "a+b", "a_b")]
     assert len(set(others)) == 3
+
+
+@pytest.mark.parametrize("place", ["me-bundle", "datasets/me/me-bundle"])
+def test_the_notebook_finds_its_data_set_wherever_kaggle_mounts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("FOLDLINE_INPUTS", str(tmp_path))
+    with pytest.raises(AssertionError, match="add the data set me-bundle to this notebook"):
+        exec(FIND.format(slug="me-bundle"), {})
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "bundle.json").write_text("{}")
+    names: dict[str, Any] = {}
+    exec(FIND.format(slug="me-bundle"), names)
+    assert names["bundle"] == tmp_path / place
 
 
 def test_probabilities_stay_such_under_noise() -> None:
