@@ -1,7 +1,6 @@
 """The command line: one sub-command a stage, arguments only. `--help` answers without importing torch."""
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from foldline import __version__
+from foldline.arguments import ARGUMENTS, READ, require_text
 from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
 from foldline.core.stopping import signals
-
-LONGEST = 4000  # letters of an argument
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Stage:
     Attributes:
         words: what it does.
         function: of `foldline.stages`, `module:name`; called with layout, competition, and its arguments by name.
-        arguments: which of `_ARGUMENTS` it has, separated by blanks.
+        arguments: which of `ARGUMENTS` it has, separated by blanks.
         of_one: it is about one finished run or submission: `--name`, else `--run`, is its third argument.
     """
 
@@ -34,56 +32,6 @@ class Stage:
     function: str | Callable[..., None]
     arguments: str = ""
     of_one: bool = False
-
-
-_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "--run": {"default": "baseline", "help": "the run: configs/<comp>/<run>.yaml (default: baseline)"},
-    "--name": {"default": "", "help": "the name of the run that --set makes, or of an ensemble"},
-    "--set": {"dest": "overrides", "default": "", "help": 'settings that differ, "optim.lr=3e-4 train.epochs=5"'},
-    "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"},
-    "--fold": {"default": "all", "help": "0, 1 ... or all, which lr-find takes for 0 (default: all)"},
-    "--runs": {"default": "", "help": 'several runs, "a b"; default: --run alone, and for compare all of these folds'},
-    "--blend": {"default": "mean", "help": "mean, gmean or rank_mean"},
-    "--decide": {
-        "default": "fitted",
-        "choices": ["default", "fitted"],
-        "help": "how labels are decided: fitted on the OOF predictions where that is better, or always the default",
-    },
-    "--with-diverged": {"action": "store_true", "help": "also hand in runs of which a fold's training diverged"},
-    "--port": {"default": "8765", "help": "where on this machine (default: 8765)"},
-    "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
-    "--against": {"default": "", "help": "a further run to compare every other one with"},
-    "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
-    "--message": {"default": "", "help": "what is said of the submission"},
-    "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
-    "--out": {
-        "type": Path,
-        "default": None,
-        "help": "where to write (default: predictions.csv or submission.csv here; exports/)",
-    },
-    "format": {"choices": ["folder"], "help": "what the model becomes"},
-    "--half": {"action": "store_true", "help": "weights in half precision, where the score holds"},
-    "--push": {"default": "", "help": "owner/name: upload the exported folder to the Hugging Face hub (private)"},
-    "--folder": {"type": Path, "default": None, "help": "an exported folder, instead of --comp and --run"},
-    "--metadata": {"type": Path, "default": None, "help": "a CSV with the column path and what the networks read"},
-    "--bad-images": {
-        "default": "skip",
-        "choices": ["skip", "stop"],
-        "help": "a picture that cannot be read: skip names it and leaves its line empty, stop is an error",
-    },
-    "--gpu": {"default": "t4", "choices": ["t4", "l4", "none"], "help": "Kaggle's accelerator (default: t4)"},
-    "--hours": {"default": "9", "help": "how long the notebook may take (default: 9)"},
-    "--hidden-rows": {"default": "", "help": "pictures of the hidden test set, for the forecast (default: the facts')"},
-    "--owner": {"default": "", "help": "your name at Kaggle (default: as its client's settings say)"},
-    "--folds": {"default": "", "help": 'folds that take part, "0 1 2" (default: all)'},
-    "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: all)'},
-    "--kernel": {"action": "store_true", "help": "submit a bundle as a notebook, submissions/<comp>/<name>.kernel/"},
-    "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
-    "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
-    "--inputs": {"type": Path, "required": True, "help": "the folder that holds the competition's, as /kaggle/input"},
-    "file": {"type": Path, "help": "the CSV to check"},
-    "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         sub.add_argument("--root", type=Path, default=Path(), help="the project folder (default: this one)")
         for argument in stage.arguments.split():
-            sub.add_argument(argument, **_ARGUMENTS[argument])
+            sub.add_argument(argument, **ARGUMENTS[argument])
     stages.choices["ledger"].set_defaults(comp=None)
     return top
 
@@ -114,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for key, value in vars(given).items():
                 for text in value if isinstance(value, list) else [value]:
                     if isinstance(text, str | Path):
-                        _require_text(key, str(text), file=isinstance(text, Path))
+                        require_text(key, str(text), file=isinstance(text, Path))
             _run(Layout(given.root.resolve()), given)
         except FoldlineError as error:
             return _failed(given, error, error, 2)
@@ -148,7 +96,7 @@ def _run(layout: Layout, given: argparse.Namespace) -> None:
     for folder in layout.written(given.comp) if given.comp else ():
         remove_orphans(folder)
     stage = STAGES[given.stage]
-    options = {key: _READ[key](value) if key in _READ else value for key, value in vars(given).items()}
+    options = {key: READ[key](value) if key in READ else value for key, value in vars(given).items()}
     for key in ("stage", "comp", "debug", "root"):
         del options[key]
     one = [options.pop("name") or options["run"]] if stage.of_one else []
@@ -207,69 +155,6 @@ def _export(layout: Layout, comp: str, run: str, *, format: str, **options: Any)
         raise FoldlineError(f"--{odd[0]} is not for an export as {format}", where="export", next="leave it out")
     export(layout, comp, run, **{key: value for key, value in options.items() if key in known})
 
-
-def _fold(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise FoldlineError(f"'{text[:50]}' is no fold", where="FOLD", next="give a number such as 0, or all")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65_535:
-        raise FoldlineError(
-            f"'{text[:50]}' is no port", where="--port", next="give a number up to 65535; 0: a free one"
-        )
-    return int(text)
-
-
-def _folds(text: str) -> list[int]:
-    return [fold for word in _words(text) if (fold := _fold(word)) is not None]
-
-
-def _hours(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) <= 0:
-        raise FoldlineError(f"'{text[:50]}' is no number of hours", where="--hours", next="give one such as 9 or 0.5")
-    return float(text)
-
-
-def _count(text: str) -> int | None:
-    digits = text.replace(",", "")
-    if digits and not re.fullmatch("[1-9][0-9]{0,8}", digits):
-        raise FoldlineError(f"'{text[:50]}' is no number of rows", where="--hidden-rows", next="give one such as 50000")
-    return int(digits) if digits else None
-
-
-def _require_text(key: str, text: str, *, file: bool) -> None:
-    """Raises FoldlineError for an argument that no file can hold; the name of a file may be any that the system has."""
-    try:
-        text.encode("utf-8", "surrogateescape" if file else "strict")
-    except UnicodeEncodeError:
-        text = "\0" + text
-    if "\0" in text or len(text) > LONGEST:
-        raise FoldlineError(
-            f"{text[:50]!r} is no text in UTF-8 of up to {LONGEST} letters", where=f"--{key}", next="write it anew"
-        )
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise FoldlineError(f"{error}: {text}", where="SET or RUNS", next="close the quotation mark") from error
-
-
-_READ: dict[str, Callable[[str], Any]] = {
-    "fold": _fold,
-    "folds": _folds,
-    "hidden_rows": _count,
-    "hours": _hours,
-    "overrides": _words,
-    "port": _port,
-    "runs": _words,
-    "views": _words,
-}
 
 EXPORTS = {"folder": "export_folder:export_folder"}
 

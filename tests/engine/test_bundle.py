@@ -24,8 +24,8 @@ from foldline.engine.bundle.budget import FASTEST, SETUP_SECONDS, Load, Plan, dr
 from foldline.engine.bundle.notebook import FIND, Names
 from foldline.engine.bundle.project import write_facts
 from foldline.engine.bundle.trial import Trial, some_rows
-from foldline.engine.bundle.weights import write_run
 from foldline.engine.bundle.worth import Worth
+from foldline.engine.finished.copies import write_run
 from foldline.engine.finished.networks import weights_sha256
 from foldline.models.weights import read_state
 from old_records import old

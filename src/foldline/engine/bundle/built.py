@@ -16,7 +16,7 @@ from foldline.core.tables import remove
 from foldline.engine.bundle.budget import CORES, Load, Plan, speed_there
 from foldline.engine.bundle.members import Member
 from foldline.engine.bundle.trial import Trial, half_moves, resnet50_per_second, some_rows, try_member
-from foldline.engine.bundle.weights import write_run
+from foldline.engine.finished.copies import write_run
 from foldline.engine.machine.device import prepare_device
 from foldline.engine.problem import open_problem
 from foldline.images.workers import usable_cores

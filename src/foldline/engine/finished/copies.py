@@ -1,53 +1,97 @@
-"""A finished fold copied to where it is handed on: what predicts, and nothing else; in half precision by choice.
+"""A finished run copied to where it is handed on: what predicts, and nothing else, as small as it can be.
 
-Reads a fold's `meta.json`, weights and code; writes the same files into another folder.
+Half precision by choice, and what several folds have alike only once. Reads the folds' weights and `meta.json`; writes
+`fold_<k>/` with both, the code, and `shared.safetensors` beside them.
 """
 
+import json
 import shutil
+from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from foldline.core.own_code import KEPT
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.tables import atomic_path
 from foldline.engine.finished.networks import weights_sha256
-from foldline.engine.loop.checkpoint import State, save_weights
-from foldline.models.weights import read_state
+from foldline.models.weights import SHARED, State, read_state
 
 LARGEST = float(torch.finfo(torch.float16).max)  # 65504
 
 
-def copy_fold(folder: Path, meta: FoldMeta, target: Path, *, half: bool) -> FoldMeta:
-    """Writes `meta.json`, the weights and the code of a fold into `target`; its meta as it stands there.
+def write_run(folder: Path, folds: dict[Path, FoldMeta], *, half: bool) -> list[FoldMeta]:
+    """Writes a run's folds.
 
     Args:
-        half: the weights take half the bytes (`halved`); the hash in the meta is of the float32 that they become again.
+        folder: the run's, where it is copied to.
+        folds: the folder and the meta of each fold that goes along.
+        half: whether float32 becomes float16.
+
+    Returns:
+        The metas as written: their hash is of these weights, as they become float32 again.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    rounded: dict[str, State] = {}
-    for file in meta.weights:
-        if half:
-            state = read_state(folder / file, next=FoldMeta.made_by)
-            small = halved(state)
-            save_weights(target / file, small)
-            rounded[file] = {name: tensor.to(state[name].dtype) for name, tensor in small.items()}
-        else:
-            with atomic_path(target / file) as temporary:
-                shutil.copyfile(folder / file, temporary)
-    copy_code(folder, meta, target)
-    if half:
-        hashes = meta.sha256.model_copy(update={"weights": weights_sha256(rounded)})
-        meta = meta.changed(sha256=hashes, rounded_from=meta.rounded_from or meta.sha256.weights)
-    meta.write(target / "meta.json")
+    states = (state for source, meta in folds.items() for state in _states(source, meta, half).values())
+    counts = Counter(key for state in states for key in {_key(tensor) for tensor in state.values()})
+    shared: State = {}
+    metas = []
+    for source, meta in folds.items():
+        place, of_fold = folder / f"fold_{meta.fold}", _states(source, meta, half)
+        place.mkdir(parents=True)
+        for file, state in of_fold.items():
+            apart = {name: key for name, key in ((name, _key(state[name])) for name in state) if counts[key] > 1}
+            shared |= {key: state[name] for name, key in apart.items()}
+            metadata = {"shared": json.dumps(apart, sort_keys=True)} if apart else None
+            own = {name: tensor for name, tensor in state.items() if name not in apart}
+            _save(own, place / file, metadata)
+        metas.append(_write_meta(place, source, meta, of_fold))
+    if shared:
+        _save(shared, folder / SHARED, None)
+    return metas
+
+
+def _save(state: State, path: Path, metadata: dict[str, str] | None) -> None:
+    safetensors.torch.save_file(state, path, metadata)
+    path.chmod(0o644)  # like the other files: the library makes it its owner's alone
+
+
+def _write_meta(place: Path, source: Path, meta: FoldMeta, states: dict[str, State]) -> FoldMeta:
+    """The fold's meta of its new weights, and the code that rebuilds its network."""
+    loaded = {file: {name: _as_loaded(tensor) for name, tensor in state.items()} for file, state in states.items()}
+    hashes = meta.sha256.model_copy(update={"weights": weights_sha256(loaded)})
+    rounded = (
+        {} if hashes.weights == meta.sha256.weights else {"rounded_from": meta.rounded_from or meta.sha256.weights}
+    )
+    meta = meta.changed(sha256=hashes.model_dump(exclude_unset=True), files={}, **rounded)
+    meta.write(place / "meta.json")
+    copy_code(source, meta, place)
     return meta
 
 
-def copy_code(folder: Path, meta: FoldMeta, target: Path) -> None:
-    """Writes the user's own sources that a fold keeps into another fold's folder."""
+def copy_code(source: Path, meta: FoldMeta, place: Path) -> None:
+    """Copies the user's own sources that a fold keeps into another fold's folder."""
     for file in meta.sha256.code:
-        with atomic_path(target / KEPT / file) as temporary:
-            shutil.copyfile(folder / KEPT / file, temporary)
+        (place / KEPT).mkdir(exist_ok=True)
+        shutil.copyfile(source / KEPT / file, place / KEPT / file)
+
+
+def _states(source: Path, meta: FoldMeta, half: bool) -> dict[str, State]:
+    """The tensors of each of a fold's files, as they are stored."""
+    files = {file: read_state(source / file, next=FoldMeta.made_by) for file in meta.weights}
+    return {file: halved(state) if half else state for file, state in files.items()}
+
+
+def _as_loaded(tensor: Tensor) -> Tensor:
+    """What the network gets of it."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _key(tensor: Tensor) -> str:
+    """Equal for equal tensors."""
+    content = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + content).hexdigest()[:32]
 
 
 def halved(state: State) -> State:

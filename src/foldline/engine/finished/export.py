@@ -15,7 +15,7 @@ from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run_folder import stored_run
-from foldline.engine.finished.copies import copy_fold
+from foldline.engine.finished.copies import write_run
 from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.networks import FoldNetworks
 from foldline.engine.finished.oof import oof_part
@@ -32,7 +32,7 @@ def copy_run(run: FinishedRun, target: Path, *, half: bool) -> FinishedRun:
     """Writes a run with its folds, or an ensemble with its members inside its folder; what stands there then."""
     for own in run.trained:
         place = target / own.name if run.members else target
-        metas = [copy_fold(folder, meta, place / folder.name, half=half) for folder, meta in own.folds]
+        metas = write_run(place, dict(own.folds), half=half)
         if own.cv is not None:
             _of_weights(own.cv, metas).write(place / "cv.json")
     for ensemble in _ensembles(run):

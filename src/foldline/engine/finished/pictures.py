@@ -145,7 +145,7 @@ def in_chunks(
     if bad_images not in ("skip", "stop"):
         raise FoldlineError(f"'{bad_images}' is no way to treat bad images", where="bad_images", next="skip or stop")
     each = sum(spec.height * spec.width * spec.channels for spec in specs)
-    size = max(1, min(CHUNK_BYTES // each, len(sources)) // batch_size) * batch_size
+    size = max(1, CHUNK_BYTES // each // batch_size) * batch_size
     with ThreadPoolExecutor(usable_cores()) as pool:
         waiting: deque[list[Future[list[Pixels] | str]]] = deque()
         for start in range(0, len(sources) + size, size):
