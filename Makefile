@@ -18,6 +18,10 @@ HIDDEN_ROWS ?=
 OWNER ?=
 FOLDS ?=
 VIEWS ?=
+FAST ?=
+LIMIT ?=
+MEMORY ?=
+LINES ?=
 MESSAGE ?=
 YES ?=
 KERNEL ?=
@@ -56,7 +60,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel offline choose ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -148,6 +152,10 @@ kernel: $(ready) | $(submission) ## a notebook that predicts at Kaggle without n
 	$(foldline) kernel --comp $(COMP) --name $(name) $(if $(RUNS),--runs "$(RUNS)") --gpu $(GPU) --hours $(HOURS) --device $(DEVICE) \
 	  $(if $(HIDDEN_ROWS),--hidden-rows $(HIDDEN_ROWS)) $(if $(OWNER),--owner $(OWNER)) $(if $(FOLDS),--folds "$(FOLDS)") \
 	  $(if $(VIEWS),--views "$(VIEWS)") $(if $(WITH_DIVERGED),--with-diverged)
+
+rehearse: $(ready) ## run the bundle here as Kaggle would, and grade its file; FAST=1, LIMIT=seconds, MEMORY=GB, LINES=500
+	$(foldline) rehearse --comp $(COMP) --run $(RUN) --name $(name) $(if $(FAST),--fast) $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(MEMORY),--memory $(MEMORY)) $(if $(LINES),--lines $(LINES))
 
 ledger: $(ready) ## list all submissions, or those of COMP, with their CV and leaderboard scores
 	$(foldline) ledger $(if $(filter file,$(origin COMP)),,--comp $(COMP))

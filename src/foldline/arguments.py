@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
     "--inputs": {"type": Path, "required": True, "help": "the folder that holds the competition's, as /kaggle/input"},
+    "--fast": {"action": "store_true", "help": "in this environment, without installing the bundle's wheels"},
+    "--limit": {"default": "", "help": "seconds that the notebook may take (default: the bundle's)"},
+    "--memory": {"default": "", "help": "GB of memory that it may take (default: 29, as on Kaggle)"},
+    "--lines": {"default": "", "help": "of the hidden sample submission (default: twice the visible, at most 2000)"},
     "file": {"type": Path, "help": "the CSV to check"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
 }
@@ -105,6 +110,17 @@ def require_text(key: str, text: str, *, file: bool) -> None:
         )
 
 
+def _amount(where: str, text: str) -> float | None:
+    if text and (not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) <= 0):
+        raise FoldlineError(f"'{text[:50]}' is no number above 0", where=where, next="give one such as 20")
+    return float(text) if text else None
+
+
+def _lines(text: str) -> int | None:
+    count = _amount("--lines", text)
+    return None if count is None else max(1, int(count))
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -117,6 +133,9 @@ READ: dict[str, Callable[[str], Any]] = {
     "folds": _folds,
     "hidden_rows": _count,
     "hours": _hours,
+    "limit": partial(_amount, "--limit"),
+    "lines": _lines,
+    "memory": partial(_amount, "--memory"),
     "overrides": _words,
     "port": _port,
     "runs": _words,

@@ -236,5 +236,11 @@ STAGES = {
         of_one=True,
     ),
     "choose": Stage("propose the two final submissions: best CV, and best different one", "choose:choose", "--json"),
+    "rehearse": Stage(
+        "run a bundle's notebook here as Kaggle would, on a hidden test set made of training rows, and grade its file",
+        "rehearse:rehearse",
+        "--run --name --fast --limit --memory --lines",
+        of_one=True,
+    ),
     "ledger": Stage("list all submissions, or those of --comp, with their CV and leaderboard scores", "submit:ledger"),
 }

@@ -103,11 +103,12 @@ def test_a_notebook_is_its_code_cells(tmp_path: Path) -> None:
     def cell(text: str, *tags: str, kind: str = "code") -> dict[str, object]:
         return {"cell_type": kind, "source": text.splitlines(keepends=True), "metadata": {"tags": list(tags)}}
 
-    path = tmp_path / "notebook.ipynb"
+    path = tmp_path / "kernel" / "notebook.ipynb"
+    path.parent.mkdir()
     cells = [cell("# Words", kind="markdown"), cell("a = 1\nb = 2"), cell("import pip", "install"), cell("c = 3")]
     path.write_text(json.dumps({"cells": cells}))
-    assert "import pip" in script_of(path, install=True)
-    assert script_of(path, install=False) == "# cell 1\na = 1\nb = 2\n\n# cell 2\nc = 3\n"
+    assert "import pip" in script_of(tmp_path, install=True)
+    assert script_of(tmp_path, install=False) == "# cell 1\na = 1\nb = 2\n\n# cell 2\nc = 3\n"
     path.write_text(json.dumps({"cells": [cell("!pip install x")]}))
     with pytest.raises(FoldlineError, match="code cell 1 is no Python"):
-        script_of(path, install=True)
+        script_of(tmp_path, install=True)

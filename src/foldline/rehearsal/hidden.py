@@ -17,12 +17,12 @@ from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import remove, write_csv
 from foldline.readers import class_names, read_rows
+from foldline.readers.raw_lines import CannotBeMadeError, RawLines
 from foldline.rehearsal.draw import count_lines, draw, owners
 from foldline.rehearsal.ids import NewIds
 from foldline.rehearsal.joins import extend_joined
 from foldline.rehearsal.new_rows import NewLines, make_lines, own_ids
 from foldline.rehearsal.pictures import destination, place_broken, place_resized
-from foldline.rehearsal.raw_lines import CannotBeMadeError, RawLines
 from foldline.rehearsal.sample import new_sample
 from foldline.rehearsal.tree import mirror, place
 from foldline.submission.form import Form, read_sample
@@ -59,8 +59,8 @@ class Hidden:
     """A hidden test set.
 
     Attributes:
-        rows: `row_id`, the `known` training row, its `fold`, the `line` (row or entity) that it is about, and whether
-            it `counts` in a comparison of scores; empty where the visible rows stayed.
+        rows: `row_id`, the `known` training row, its `fold`, the `line` (row or entity) that it is about, the visible
+            `example` of that line, and whether it `counts` in a comparison of scores; empty where visible rows stayed.
         notes: what is special about it, in words.
         made: False: the visible test rows stayed as they are, and nothing can be graded.
     """
@@ -98,7 +98,8 @@ def _build(home: Home, target: Path, wanted: int | None, seed: int) -> Hidden:
     drawn, left_out = draw(home.train, home.facts, count_lines(_count(home.train), len(examples), wanted), seed)
     order = np.random.default_rng(seed).permutation(len(examples)).tolist()
     hidden = [(known, examples[order[at % len(order)]]) for at, known in enumerate(drawn)]
-    taken = {*home.train["row_id"], *(cell for name in lines.texts.columns for cell in lines.texts[name])}
+    texts = lines.derived(lines.texts)
+    taken = {*home.train["row_id"], *home.visible["row_id"], *(cell for name in texts.columns for cell in texts[name])}
     new = make_lines(lines, places, hidden, home.train, _pixels(home, lines), NewIds(taken, seed))
     table = _table(home, new)
     notes = _write(home, target, lines, new, table, form, {at for seen in places.values() for at in seen}, seed)
@@ -148,7 +149,7 @@ def _pixels(home: Home, lines: RawLines) -> pd.DataFrame | None:
 
 
 def _table(home: Home, new: NewLines) -> pd.DataFrame:
-    """`Hidden.rows`, every one counting, with `at`: the first line of each."""
+    """`Hidden.rows`, every one counting, with `at`: the raw line of each."""
     rows = home.facts.test
     assert rows is not None
     known = home.train.iloc[new.known]
@@ -214,10 +215,11 @@ def _spoil(home: Home, target: Path, files: Mapping[str, tuple[str, int]], table
     rows = table.drop_duplicates("line")[["row_id", "line", "at"]].to_numpy().tolist()
     for (row_id, line, at), what in zip(rows, ("broken", "resized"), strict=False):
         path, known = target / first[at][0], home.root / first[at][1]
-        if what == "broken" and place_broken(path, known):
-            notes.append(f"the picture of {row_id} is broken")
-        elif what == "resized" and (size := place_resized(path, known)):
-            notes.append(f"that of {row_id} has {size}")
+        if what == "broken":
+            is_broken = place_broken(path, known)
+            notes.append(f"the picture of {row_id} is {'broken' if is_broken else 'cut off, and can still be read'}")
+        elif size := place_resized(path, known):
+            notes.append(f"the picture of {row_id} has {size}")
         table.loc[table["line"] == line, "counts"] = False
     return notes
 

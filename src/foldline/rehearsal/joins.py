@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from foldline.core.tables import read_csv, write_csv
+from foldline.readers.raw_lines import CannotBeMadeError, RawLines
 from foldline.readers.templates import fill
 from foldline.rehearsal.new_rows import NewLines
-from foldline.rehearsal.raw_lines import CannotBeMadeError, RawLines
 
 
 def extend_joined(source: Path, target: Path, lines: RawLines, new: NewLines, train: pd.DataFrame) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from foldline.core.competition import RowFacts
+from foldline.readers.raw_lines import PATH, CannotBeMadeError, RawLines, of_its_kind
 from foldline.readers.templates import fill
 from foldline.rehearsal.ids import NewIds
-from foldline.rehearsal.raw_lines import PATH, CannotBeMadeError, RawLines, of_its_kind
 
 
 @dataclass(frozen=True)

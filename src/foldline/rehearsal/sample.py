@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.readers.raw_lines import CannotBeMadeError
 from foldline.readers.templates import parts_of
-from foldline.rehearsal.raw_lines import CannotBeMadeError
 from foldline.submission.form import Form
 
 

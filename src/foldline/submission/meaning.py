@@ -95,18 +95,23 @@ def handed_in(form: Form, known: Known) -> pd.DataFrame:
     for fold, decision in known.decisions.items():
         rows = known.table[known.table["fold"] == fold]
         other = form.about(rows["id"].tolist())
-        lines, content = other.kind.lines, other.write(rows, decision).to_csv(index=False, lineterminator="\n")
+        content = other.write(rows, decision).to_csv(index=False, lineterminator="\n")
         frame = pd.read_csv(StringIO(content), dtype=str, keep_default_na=False, na_filter=False, index_col=False)
         frame.columns = other.sample.columns
-        line = pd.Index(lines.ids(frame)).get_indexer(pd.Index(lines.ids(other.sample)))
-        answers = frame[list(lines.columns)].iloc[line].reset_index(drop=True)
-        if lines.places:
-            words = [lines.words[place] for place in lines.places]
-            answers = answers.assign(row=lines.entities, word=words).pivot(
-                index="row", columns="word", values=lines.columns[0]
-            )
-        parts.append(answers if lines.places else answers.set_axis(pd.Index(lines.entities)))
+        parts.append(answers_of(other, frame))
     return pd.concat(parts)
+
+
+def answers_of(form: Form, frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells of answers in a file, a row for each id; of long lines a column for each word."""
+    lines = form.kind.lines
+    line = pd.Index(lines.ids(frame)).get_indexer(pd.Index(lines.ids(form.sample)))
+    answers = frame[list(lines.columns)].iloc[line].reset_index(drop=True)
+    if not lines.places:
+        return answers.set_axis(pd.Index(lines.entities))
+    words = [lines.words[place] for place in lines.places]
+    table = answers.assign(row=lines.entities, word=words)
+    return table.pivot(index="row", columns="word", values=lines.columns[0])
 
 
 def validation_rows(form: Form, oof: pd.DataFrame, rows: pd.DataFrame, cv: Cv) -> Known:

@@ -139,6 +139,18 @@ def bundle_sha256(folder: Path) -> str:
     return sha256_json({name: sha256_file(path) for name, path in named.items() if path.is_file()})
 
 
+def dataset_slug(folder: Path) -> str:
+    """What the dataset of a bundle is called at Kaggle, without its owner; its folder there has this name."""
+    return str(read_json(folder / DATASET_METADATA)["id"]).rpartition("/")[2]
+
+
+def code_cells(folder: Path, without: str) -> list[str]:
+    """The code of a bundle's notebook, cell by cell, without those that have the tag `without`."""
+    cells = read_json(folder / NOTEBOOK)["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in code if without not in cell["metadata"].get("tags", [])]
+
+
 def fill_in_owner(folder: Path, user: Callable[[], str]) -> tuple[str, str]:
     """Writes who the owner is where the two files of metadata leave that open; returns the dataset and the notebook.
 
