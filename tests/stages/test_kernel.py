@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ from foldline.core.paths import Layout
 from foldline.core.records.bundle import Bundle
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.records.kernel import OWNER, KernelEntry, bundle_sha256
+from foldline.core.records.kernel import OWNER, KernelEntry, bundle_sha256, fill_in_owner
 from foldline.core.run_folder import stored_run
 from foldline.core.tables import read_json, read_parquet
 from foldline.engine.bundle import trial
 from foldline.engine.bundle.members import choose
 from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows
 from foldline.engine.problem import open_problem
+from foldline.sources.kaggle_kernels import push_kernel, send_dataset
 from foldline.stages.kernel import kernel
+from sources.kaggle_site import running_site
+from sources.trees import plant
 from tiny import FACTS, RUN, TinyProject
 
 NETWORK = """
@@ -203,6 +207,26 @@ def test_over_the_limit_it_says_what_to_leave_out(project: TinyProject, capsys: 
 def change_cv(project: TinyProject, run: str, **fields: Any) -> None:
     path = project.layout.run("tiny", run) / "cv.json"
     Cv.read(path).changed(**fields).write(path)
+
+
+def test_kaggles_client_takes_what_was_built_and_the_dataset_arrives_whole(
+    project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real client, against a site on loopback; folders travel as archives, which Kaggle unpacks."""
+    folder, there = build(project), tmp_path / "there"
+    digest = bundle_sha256(folder)
+    with running_site(tmp_path, monkeypatch) as site:
+        dataset, notebook = fill_in_owner(folder, lambda: "u")
+        send_dataset(folder / "dataset", dataset, "", new=True)
+        push = push_kernel(folder / "kernel", notebook)
+    assert (push.ref, push.version, push.missing) == ("u/foldline-tiny-quick", 1, "")
+    assert site.notebooks.kernels[push.ref][0].asked["datasetDataSources"] == [dataset]
+    assert bundle_sha256(folder) == digest
+    for name, content in site.notebooks.blobs.items():
+        plant(there, {name: content})
+        if name.endswith(".zip"):
+            zipfile.ZipFile(there / name).extractall(there / name.removesuffix(".zip"))
+    Bundle.read(there / "bundle.json").require_files(there)
 
 
 def test_what_is_stale_is_refused(project: TinyProject) -> None:
