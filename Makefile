@@ -120,7 +120,7 @@ report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 predict-files: $(ready) | $(submission) ## predict new pictures with RUN, or the ensemble RUNS="a b": FILES="a.png folder" OUT=predictions.csv
 	$(foldline) predict-files --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") --device $(DEVICE) $(FILES)
 
-export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads anywhere: FORMAT=folder HALF=1 PUSH=owner/name
+export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads anywhere, or FORMAT=onnx: HALF=1 PUSH=owner/name
 	$(foldline) export $(FORMAT) --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") $(if $(HALF),--half) $(if $(PUSH),--push $(PUSH)) --device $(DEVICE)
 
 soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=

@@ -18,8 +18,8 @@ FLOORS = {
 # Inside a room, from the ground up; what is not named stands above all of these, in no order, and stages stand alone.
 WINGS = {
     "engine": [
-        "machine losses extra_rows", "problem", "infer starting_weights", "evaluate", "loop", "finished", "predict_run",
-        "train_run bundle", "lr_find",
+        "machine losses extra_rows", "problem", "infer starting_weights", "evaluate", "loop", "finished",
+        "predict_run onnx", "train_run bundle", "lr_find",
     ],
     "report": ["look", "run comparison", "live"],
     "images": ["files"],

@@ -36,8 +36,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": None,
         "help": "where to write (default: predictions.csv or submission.csv here; exports/)",
     },
-    "format": {"choices": ["folder"], "help": "what the model becomes"},
+    "format": {"choices": ["folder", "onnx"], "help": "what the model becomes"},
     "--half": {"action": "store_true", "help": "weights in half precision, where the score holds"},
+    "--each": {"action": "store_true", "help": "onnx: a file a fold, in place of one that averages them"},
     "--push": {"default": "", "help": "owner/name: upload the exported folder to the Hugging Face hub (private)"},
     "--folder": {"type": Path, "default": None, "help": "an exported folder, instead of --comp and --run"},
     "--metadata": {"type": Path, "default": None, "help": "a CSV with the column path and what the networks read"},
@@ -51,7 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--hidden-rows": {"default": "", "help": "pictures of the hidden test set, for the forecast (default: the facts')"},
     "--owner": {"default": "", "help": "your name at Kaggle (default: as its client's settings say)"},
     "--folds": {"default": "", "help": 'folds that take part, "0 1 2" (default: all)'},
-    "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: all)'},
+    "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: the run\'s)'},
     "--kernel": {"action": "store_true", "help": "submit a bundle as a notebook, submissions/<comp>/<name>.kernel/"},
     "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
@@ -125,7 +126,7 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise FoldlineError(f"{error}: {text}", where="SET or RUNS", next="close the quotation mark") from error
+        raise FoldlineError(f"{error}: {text}", where="SET, RUNS, VIEWS", next="close the quotation mark") from error
 
 
 READ: dict[str, Callable[[str], Any]] = {

@@ -156,7 +156,7 @@ def _export(layout: Layout, comp: str, run: str, *, format: str, **options: Any)
     export(layout, comp, run, **{key: value for key, value in options.items() if key in known})
 
 
-EXPORTS = {"folder": "export_folder:export_folder"}
+EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
 STAGES = {
     "download": Stage("fetch the raw files of a competition into input/<comp>/", "download:download"),
@@ -191,9 +191,9 @@ STAGES = {
         of_one=True,
     ),
     "export": Stage(
-        "write a finished run or ensemble as a folder of its own (exports/<comp>/<run>), or as ONNX",
+        "write a finished run or ensemble as a folder of its own (exports/<comp>/<run>), or as one ONNX file",
         _export,
-        "format --run --name --out --half --push --device",
+        "format --run --name --out --half --push --each --views --device",
         of_one=True,
     ),
     "soup": Stage(

@@ -95,7 +95,7 @@ class ArcFace(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             centers = functional.normalize(self.weight.float(), dim=1)
             cosines = functional.linear(functional.normalize(x.float(), dim=1), centers)
-            return self.scale * cosines.view(len(x), self.out_features, self.centers).amax(-1)
+            return self.scale * cosines.view(-1, self.out_features, self.centers).amax(-1)
 
 
 class HeadedNetwork(nn.Module):

@@ -50,16 +50,25 @@ class Column:
     def encode(self, cells: "pd.Series[str]") -> NDArray[np.float32]:
         """[rows, width]; raises FoldlineError for a word in a column of numbers."""
         result = np.zeros((len(cells), self.width), dtype=np.float32)
+        known = self.as_numbers(cells)
         if self.kind == "number":
-            missing = is_missing(cells).to_numpy(dtype=bool)
-            result[~missing, 0] = (_finite(cells[~missing], self.name) - self.mean) / self.std
+            missing = np.isnan(known)
+            result[~missing, 0] = (known[~missing] - self.mean) / self.std
             result[missing, self.width - 1] = float(self.extra)
         else:
-            for row, word in enumerate(_words(cells, self.words)):
-                place = self.words.index(word) if word in self.words else -1
-                if place >= 0 or self.extra:
-                    result[row, place] = 1.0
+            there = known >= 0
+            result[there, known[there].astype(np.int64)] = 1.0
+            result[~there, len(self.words) :] = 1.0
         result[:, list(self.silent)] = 0.0
+        return result
+
+    def as_numbers(self, cells: "pd.Series[str]") -> NDArray[np.float64]:
+        """[rows] a number (nan: missing), or the place of a word in `words` (-1: another one); raises as `encode`."""
+        if self.kind == "word":
+            places = {word: place for place, word in enumerate(self.words)}
+            return np.array([places.get(word, -1) for word in _words(cells, self.words)], dtype=np.float64)
+        result, missing = np.full(len(cells), np.nan), is_missing(cells).to_numpy(dtype=bool)
+        result[~missing] = _finite(cells[~missing], self.name)
         return result
 
     def fitted_on(self, cells: "pd.Series[str]") -> "Column":

@@ -3,6 +3,7 @@ meta.json. Pure."""
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Annotated
 
 import numpy as np
@@ -156,7 +157,7 @@ def corn(logits: Logits) -> Outputs:
     >>> corn(torch.tensor([0.0, 0.0]))
     tensor([0.5000, 0.2500, 0.2500])
     """
-    reached = torch.cat([torch.ones_like(logits[..., :1]), logits.sigmoid().cumprod(-1)], -1)
+    reached = torch.cat([torch.ones_like(logits[..., :1]), _running(torch.mul, logits.sigmoid())], -1)
     stopped = torch.cat([torch.sigmoid(-logits), torch.ones_like(logits[..., :1])], -1)
     return reached * stopped
 
@@ -170,9 +171,14 @@ def cumulative(logits: Logits) -> Outputs:
     >>> cumulative(torch.tensor([0.0, 1000.0]))
     tensor([0.5000, 0.0000, 0.5000])
     """
-    above = logits.sigmoid().cummin(-1).values
+    above = _running(torch.minimum, logits.sigmoid())
     ones = torch.ones_like(logits[..., :1])
     return torch.cat([ones, above], -1) - torch.cat([above, 0 * ones], -1)
+
+
+def _running(function: Callable[[Tensor, Tensor], Tensor], values: Tensor) -> Tensor:
+    """Like torch's cumprod and cummin along the last axis, in operations that ONNX has too."""
+    return torch.stack(list(accumulate(values.unbind(-1), function)), -1)
 
 
 def bounded(logits: Logits, low: float, high: float) -> Logits:
