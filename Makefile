@@ -126,7 +126,7 @@ export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads any
 soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=
 	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) --device $(DEVICE)
 
-app: $(ready) | $(predicted) ## ask RUN about pictures in the browser, and browse its rows; TEST=1 shows held-out labels, PORT=
+app: $(ready) | $(submission) ## ask RUN, or the ensemble RUNS="a b", about pictures in the browser; browse its rows: TEST=1 shows held-out labels, PORT=
 	$(foldline) app --comp $(COMP) --run $(name) --device $(DEVICE) $(if $(PORT),--port $(PORT)) $(if $(TEST),--test)
 
 watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures

@@ -159,6 +159,39 @@ def test_pictures_that_are_gone_take_the_neighbours_alone(run: OpenRun, monkeypa
     assert "the pictures are gone" in list(desk.nearest(ask_row(run, OOF, 0)))[-1]
 
 
+def test_every_output_can_be_explained(run: OpenRun, near: Neighbours, new_picture: Path) -> None:
+    desk = Desk(run, near)
+    [answer] = desk.ask_files([new_picture])
+    html = [desk.looked(answer, output) for output in range(2)]
+    assert all("fl-looked" in one or "Nothing in the picture" in one for one in html)
+    assert ["dark" in html[0], "bright" in html[1]] == [True, True]
+    own = desk.ask_row(OOF, 4)[0]
+    assert own.row is not None
+    assert any(f"fold {own.row.fold}" in desk.looked(own, output) for output in range(2))
+
+
+@pytest.fixture(scope="module")
+def second(project: TinyProject) -> TinyProject:
+    """With a second run."""
+    assert project.run("train", "--run", "quick", "--name", "other", "--set", "seed=1") == 0
+    assert project.run("predict", "--run", "quick", "--name", "other", "--set", "seed=1") == 0
+    return project
+
+
+@pytest.mark.parametrize("blend", ["mean", "rank_mean"])
+def test_an_ensemble_is_asked_as_a_whole(second: TinyProject, new_picture: Path, blend: str) -> None:
+    assert second.run("ensemble", "--runs", "quick other", "--blend", blend, "--name", blend) == 0
+    both = open_run(second.layout, "tiny", blend, device="cpu")
+    [answer] = ask_files(both, [new_picture])
+    parts = [open_run(second.layout, "tiny", name, device="cpu") for name in ("quick", "other")]
+    alone = [ask_files(part, [new_picture])[0] for part in parts]
+    assert answer.by_fold == pytest.approx(np.mean([one.by_fold for one in alone], axis=0), abs=1e-6)
+    assert both.blends_ranks == (blend == "rank_mean")
+    html = Desk(both, Neighbours(both)).top()
+    assert ("one picture has none" in html) == both.blends_ranks
+    assert "of 2 runs" in html
+
+
 def test_names_of_strangers_are_escaped(run: OpenRun, near: Neighbours, new_picture: Path) -> None:
     desk = Desk(run, near)
     answers = desk.ask_files([new_picture, new_picture])

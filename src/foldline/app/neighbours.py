@@ -88,6 +88,8 @@ class Neighbours:
             self.error = error.what if isinstance(error, FoldlineError) else " ".join(str(error).split())[:200]
             say(f"warning: no neighbours can be shown: {self.error}")
         finally:
+            if self.done < self.total and not self.error:
+                self.error = "an error, which the terminal shows"
             self._ready.set()
 
     def _fill(self) -> None:

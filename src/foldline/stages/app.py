@@ -62,6 +62,7 @@ def app(
     Raises:
         FoldlineError: the extra `app` is missing, the port is taken, the run is not predicted, or reads metadata.
     """
+    say(f"opening {comp}/{run}")
     with serve(layout, comp, run, device=device, port=port, test=test) as served:
         say(f"{served.address} is the page of {comp}/{run}; Ctrl-C ends it")
         if test:
