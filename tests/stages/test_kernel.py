@@ -18,7 +18,7 @@ from foldline.core.paths import Layout
 from foldline.core.records.bundle import Bundle
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.records.kernel import OWNER, KernelEntry, bundle_sha256, fill_in_owner
+from foldline.core.records.kernel import OWNER, KernelEntry, Pushed, Rehearsal, bundle_sha256, fill_in_owner
 from foldline.core.run_folder import stored_run
 from foldline.core.tables import read_json, read_parquet
 from foldline.engine.bundle import trial
@@ -141,8 +141,15 @@ def test_the_same_run_makes_the_same_bytes(project: TinyProject, capsys: pytest.
     before = files_of(place)
     build(project)
     assert "is up to date" in capsys.readouterr().out
-    (place / "kernel.json").unlink()
-    build(project)
+    entry = KernelEntry.read(place / "kernel.json")
+    rehearsal, pushed = (
+        Rehearsal(passed=True, bundle=entry.bundle, time="t"),
+        Pushed(bundle=entry.bundle, time="t", version=3),
+    )
+    entry.changed(rehearsal=rehearsal.model_dump(), pushed=pushed.model_dump()).write(place / "kernel.json")
+    build(project, hidden_rows=7)
+    again = KernelEntry.read(place / "kernel.json")
+    assert (again.rehearsal, again.pushed) == (rehearsal, pushed), "of the same bytes"
     after = files_of(place)
     assert {name: after[name] for name in after if name != "kernel.json"} == {
         name: before[name] for name in before if name != "kernel.json"
@@ -189,7 +196,12 @@ def test_weights_stay_as_they_are_where_half_precision_moves_the_score(
 
 
 def test_fewer_folds_and_views_take_part(project: TinyProject) -> None:
-    place = build(project, folds=[1], views=["hflip"])
+    place = build(project)
+    entry = KernelEntry.read(place / "kernel.json")
+    rehearsal = Rehearsal(passed=True, bundle=entry.bundle, time="t").model_dump()
+    entry.changed(rehearsal=rehearsal).write(place / "kernel.json")
+    build(project, folds=[1], views=["hflip"])
+    assert KernelEntry.read(place / "kernel.json").rehearsal is None, "it was of other bytes"
     (member,) = Bundle.read(place / "dataset" / "bundle.json").members
     assert (member.folds, member.views) == ([1], ["hflip"])
     assert not Bundle.project(place / "dataset").fold("tiny", "quick", 0).exists()

@@ -22,6 +22,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.kernel import DATASET, KERNEL, Budget, KernelEntry, bundle_sha256
 from foldline.core.tables import read_parquet, remove, scratch_folder, sha256_file, sha256_files
 from foldline.core.task import hot_truth
+from foldline.engine.bundle.budget import MARGIN, in_hours
 from foldline.engine.bundle.members import Chosen, choose
 from foldline.engine.bundle.notebook import Names, write_metadata, write_notebook
 from foldline.engine.bundle.project import write_facts
@@ -63,39 +64,51 @@ def kernel(
     chosen = choose(
         layout, comp, name, rows.sha256, rows.k, only_folds=folds, only_views=views, with_diverged=with_diverged
     )
-    place, now = layout.kernel(comp, name), datetime.now(UTC).isoformat(timespec="seconds")
+    place = layout.kernel(comp, name)
     before = KernelEntry.read_if_there(place / "kernel.json")
     owner = owner or known_user() or (before.owner if before else "")
-    names = Names.of(owner, comp, name, _slug(facts))
-    told = _told(comp, facts, chosen)
+    names, told = Names.of(owner, comp, name, _slug(facts)), _told(comp, facts, chosen)
     if not names.competition:
         say(f"note: {comp} is no competition of Kaggle's (its source is {facts.source.kind}): none is attached")
-    count, rows_from = _hidden_rows(facts, rows, hidden_rows)
-    made_from = _made_from(layout, comp, rows, chosen) | {"gpu": gpu, "hours": hours, "hidden_rows": count}
+    budget = _budget(facts, rows, hidden_rows, hours, gpu)
+    made_from = _made_from(layout, comp, rows, chosen) | {"gpu": gpu, "hours": hours, "hidden_rows": budget.rows}
     if before is not None and before.made_from == made_from and before.bundle == bundle_sha256(place):
         write_metadata(place, names, gpu, told)
         before = before.changed(owner=owner)
         before.write(place / "kernel.json")
-        say(f"{layout.relative(place)} is up to date")
+        took = before.budget or budget
+        say(f"{layout.relative(place)} is up to date: {in_hours(took.seconds)} of {in_hours(took.limit_seconds)}")
         return before
     with scratch_folder(place.parent, place.name) as scratch:
         built = _write_dataset(layout, comp, facts, rows, chosen, scratch / DATASET, hours, device)
         write_notebook(scratch, names, told)
         write_metadata(scratch, names, gpu, told)
-        bundle = bundle_sha256(scratch)
-        _replace(scratch, place)
-    budget = _say_budget(layout, facts, rows, chosen, built, Budget(
-        rows=count, rows_from=rows_from, limit_seconds=hours * 3600, seconds=0, gpu=gpu, images_per_second={}
-    ), device)  # fmt: skip
-    rehearsal = before.rehearsal if before and before.rehearsal and before.rehearsal.bundle == bundle else None
-    entry = KernelEntry(
-        comp=comp, name=name, members=[member.run for member in chosen.members], made_from=made_from, bundle=bundle,
-        time=now, owner=owner, half=[one.member.run for one in built if one.half], budget=budget,
-        rehearsal=rehearsal, pushed=before.pushed if before else None,
-    )  # fmt: skip
-    entry.write(place / "kernel.json")
+        budget = _say_budget(layout, facts, rows, chosen, built, budget, device)
+        entry = KernelEntry(
+            comp=comp, name=name, members=[member.run for member in chosen.members], made_from=made_from,
+            bundle=bundle_sha256(scratch), time=datetime.now(UTC).isoformat(timespec="seconds"), owner=owner,
+            half=[one.member.run for one in built if one.half], budget=budget, **_happened(before, scratch),
+        )  # fmt: skip
+        _replace(place, scratch, entry)
     say(f"wrote {layout.relative(place)}; next: make rehearse COMP={comp} NAME={name}")
     return entry
+
+
+def _happened(before: KernelEntry | None, folder: Path) -> dict[str, Any]:
+    """What stays of the bundle of before: the rehearsal of these very bytes, and what Kaggle has of any."""
+    if before is None:
+        return {}
+    same = before.rehearsal is not None and before.rehearsal.bundle == bundle_sha256(folder)
+    return {"rehearsal": before.rehearsal if same else None, "pushed": before.pushed}
+
+
+def _replace(place: Path, scratch: Path, entry: KernelEntry) -> None:
+    """Puts the new bundle in place of the old one. Its record goes first, so that what was pushed is never forgotten:
+    its hash tells other folders from its own."""
+    entry.write(place / "kernel.json")
+    for room in (DATASET, KERNEL):
+        remove(place / room)
+        (scratch / room).replace(place / room)
 
 
 def _require_members(layout: Layout, comp: str, name: str, runs: Sequence[str]) -> None:
@@ -127,13 +140,15 @@ def _told(comp: str, facts: Competition, chosen: Chosen) -> str:
     return f"Weights and code of foldline for {comp}: {members}; {score}.{licence}"
 
 
-def _hidden_rows(facts: Competition, rows: Folds, given: int | None) -> tuple[int, str]:
-    """How many pictures the hidden test set has, and who says so."""
-    if given is not None:
-        return given, "the hidden test set's, as --hidden-rows says"
-    if facts.hidden_rows is not None:
-        return facts.hidden_rows, "the hidden test set's, as the facts say"
-    return len(rows.test), "those of the visible test set; how many the hidden one has nobody said (HIDDEN_ROWS=)"
+def _budget(facts: Competition, rows: Folds, given: int | None, hours: float, gpu: str) -> Budget:
+    """What is asked of the notebook; how long it will take is not known yet."""
+    count, said_by = given, "the hidden test set's, as --hidden-rows says"
+    if count is None:
+        count, said_by = facts.hidden_rows, "the hidden test set's, as the facts say"
+    if count is None:
+        count = len(rows.test)
+        said_by = "those of the visible test set; how many the hidden one has nobody said (HIDDEN_ROWS=)"
+    return Budget(rows=count, rows_from=said_by, limit_seconds=hours * 3600, seconds=0, gpu=gpu, images_per_second={})
 
 
 def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[str, Any]:
@@ -156,7 +171,6 @@ def _write_dataset(
     layout: Layout, comp: str, facts: Competition, rows: Folds, chosen: Chosen, folder: Path, hours: float, device: str
 ) -> "list[Built]":
     """The data set: the members, facts, wheels, and `bundle.json`, which holds the hashes of all."""
-    from foldline.engine.bundle.budget import MARGIN
     from foldline.engine.bundle.built import build_member
     from foldline.engine.machine.device import pick_device
 
@@ -206,15 +220,6 @@ def _say_sizes(folder: Path) -> None:
     }
     told = ", ".join(f"{what} {size:.1f}" for what, size in parts.items())
     say(f"the data set has {sum(sizes.values()):.1f} MB in {len(sizes)} files ({told})")
-
-
-def _replace(scratch: Path, place: Path) -> None:
-    """Puts the new folders in place of the old; `kernel.json`, which stands for them, goes first and comes last."""
-    remove(place / "kernel.json")
-    place.mkdir(exist_ok=True)
-    for room in (DATASET, KERNEL):
-        remove(place / room)
-        (scratch / room).replace(place / room)
 
 
 def _say_budget(
