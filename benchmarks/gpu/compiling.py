@@ -108,9 +108,9 @@ def several_passes(setting: Setting) -> None:
 def prediction(setting: Setting) -> None:
     """Five folds over four views with `predict.compile`: the same probabilities, by one compilation for all folds."""
     folds = opened_folds(setting)
-    plain = folds.predict(None)
-    for mode in ("default", *(["max-autotune"] if setting.on_gpu and not setting.small else [])):
-        _predicted(setting, folds, mode, plain)
+    _predicted(setting, folds, "default")
+    if setting.on_gpu:  # a small network: choosing the kernels of a large one takes minutes
+        _predicted(setting, opened_folds(setting, tiny=True), "max-autotune")
     chosen = Compiling("auto")
     folds.predict(chosen)
     setting.skip(
@@ -121,8 +121,9 @@ def prediction(setting: Setting) -> None:
     )  # fmt: skip
 
 
-def _predicted(setting: Setting, folds: Folds, mode: str, plain: Tensor) -> None:
+def _predicted(setting: Setting, folds: Folds, mode: str) -> None:
     """One line: the last batch is not full."""
+    plain = folds.predict(None)
     counts = torch._dynamo.utils.counters["stats"]
     before, compiling = counts["unique_graphs"], Compiling(mode)
     apart = float((folds.predict(compiling) - plain).abs().max())

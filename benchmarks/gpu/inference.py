@@ -49,10 +49,14 @@ class Folds:
         )  # fmt: skip
 
 
-def opened_folds(setting: Setting) -> Folds:
-    """Fold 0's network five times, with other weights each time."""
-    side, batch = sizes(setting)
-    name = "test_resnet" if setting.small else "resnet50"
+def opened_folds(setting: Setting, *, tiny: bool = False) -> Folds:
+    """Fold 0's network five times, with other weights each time.
+
+    Args:
+        tiny: a network of the rehearsal's size, where seconds do not matter.
+    """
+    side, batch = (32, 8) if tiny else sizes(setting)
+    name = "test_resnet" if tiny or setting.small else "resnet50"
     opened = inside.open_run(setting, f"model.name={name} data.image_size={side} predict.batch_size={batch}")
     job = opened.job
     models = [_of_its_own(opened.network().eval(), fold) for fold in range(FOLDS)]

@@ -92,8 +92,7 @@ def settle_compile(
     try:
         first, each = tried(mode)
     except FAILURES as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        say(f"warning: {setting}: the network cannot be compiled here and is used as it is: {reason}")
+        say(_refused(setting, error))
         return "off", seconds
     seconds |= {"compile": round(first, 4), "compiled": round(each, 4)}
     pays = compilations * first + uses * each < uses * each_plain
@@ -104,6 +103,11 @@ def settle_compile(
         f"{'pays' if pays else 'does not pay'} back in {_times(uses, setting)}"
     )
     return mode, seconds
+
+
+def _refused(setting: str, error: Exception) -> str:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"warning: {setting}: the network cannot be compiled here and is used as it is: {reason}"
 
 
 def _times(uses: int, setting: str) -> str:
@@ -177,11 +181,25 @@ class Compilable:
             self._decide(inputs)
         self.left -= 1
         if not self.open:
-            return self.together(*inputs)
+            return self._run(inputs)
         found: list[Tensor] = []
         _, seconds = timed(lambda: found.append(self.together(*inputs)), self.device, 0)
         self.plain.append(seconds)
         return found[0]
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Plainly where what was compiled does not run, or does not compile for this call's networks and sizes."""
+        try:
+            return self.together(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES as error:
+            if not self.together.wrapped:
+                raise
+            say(_refused(PREDICT, error))
+        self.compiling.mode = "off"
+        self._wrap("off")
+        return self.together(*inputs)
 
     def _decide(self, inputs: tuple[Tensor, ...]) -> None:
         """By the first of the networks: the others are computed by what was compiled for it."""
