@@ -3,11 +3,14 @@
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from gpu import inside
 from gpu.bare import Bare
+from gpu.inference import opened_folds
 from gpu.kit import Setting, median, seconds_of, spread, step_seconds
 from gpu.speed import sizes
 
@@ -94,33 +97,48 @@ def by_hand(setting: Setting) -> None:
 
 
 def host_waits(setting: Setting) -> None:
-    """(l) How often a training step makes the host wait for the device, by torch's own count."""
+    """(l) How often a training step, and a batch of a prediction, make the host wait for the device, by torch's own
+    count."""
     precisions = {inside.best_precision(setting.device): 0, "fp16": 1}  # fp16: whether the step was left out is read
     for precision, allowed in precisions.items():
-        few, many = (_waits(setting, precision, batches) for batches in (10, 30))
+        few, many = (_training_waits(setting, precision, batches) for batches in (10, 30))
         extra = many - few  # both have a start, an end and a validation
-        each = sum(extra.values()) / 20
+        _waits_line(setting, f"a step of the training loop, {precision}", extra, allowed)
+    folds = opened_folds(setting, tiny=True)
+    few, many = (_waits(setting, partial(folds.predict, None, batches)) for batches in (10, 30))
+    _waits_line(setting, "a batch of a prediction", many - few, 0)
+
+
+def _waits_line(setting: Setting, where: str, extra: "Counter[str]", allowed: int) -> None:
+    """One line: what twenty more batches waited for."""
+    each = sum(extra.values()) / 20
+    what = f"waits for the device in {where}"
+    if setting.on_gpu:
         note = ", ".join(f"{place} ({count / 20:g})" for place, count in extra.most_common(4))
-        what = f"waits for the device in a step of the training loop, {precision}"
-        if setting.on_gpu:
-            setting.judge(what, f"{each:g}", f"≤ {allowed}", each <= allowed, note, places=dict(extra))
-        else:
-            setting.skip(what, "counted on a CUDA device", f"{each:g}")
+        setting.judge(what, f"{each:g}", f"≤ {allowed}", each <= allowed, note, places=dict(extra))
+    else:
+        setting.skip(what, "counted on a CUDA device", f"{each:g}")
 
 
-def _waits(setting: Setting, precision: str, batches: int) -> "Counter[str]":
-    """How often each line of the code waits for the device in a training of one epoch."""
+def _training_waits(setting: Setting, precision: str, batches: int) -> "Counter[str]":
+    """Of a training of one epoch."""
     _, batch = sizes(setting)
     rows = batches * batch // 2
     more = [f"sampling.at_least={rows}", f"sampling.at_most={rows}", "train.epochs=1"]
     name = "test_resnet" if setting.small else "resnet18"
     settings = f"{_settings(setting, name)} {' '.join(more)}"
-    with inside.open_run(setting, settings, precision) as opened, warnings.catch_warnings(record=True) as caught:
+    with inside.open_run(setting, settings, precision) as opened:
+        return _waits(setting, lambda: inside.epoch_speeds(opened))
+
+
+def _waits(setting: Setting, work: Callable[[], object]) -> "Counter[str]":
+    """How often each line of the code waits for the device."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if setting.on_gpu:
             torch.cuda.set_sync_debug_mode("warn")
         try:
-            inside.epoch_speeds(opened)
+            work()
         finally:
             if setting.on_gpu:
                 torch.cuda.set_sync_debug_mode("default")

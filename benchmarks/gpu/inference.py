@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from foldline.engine.finished.networks import ready
 from foldline.engine.infer import predict
 from foldline.engine.machine.compiling import Compiling
+from foldline.engine.problem import RowArrays
 from foldline.images.views import VIEWS
 from gpu import inside
 from gpu.bare import bare_predictions
@@ -38,12 +40,14 @@ class Folds:
         """Of a prediction."""
         return -(-len(self.opened.job.train) // self.batch)
 
-    def predict(self, compiling: Compiling | None) -> torch.Tensor:
-        """[folds, rows, classes] probabilities by foldline."""
+    def predict(self, compiling: Compiling | None, batches: int = 0) -> torch.Tensor:
+        """[folds, rows, classes] probabilities by foldline, of the training rows or of so many batches of them."""
         job = self.opened.job
+        positions = np.resize(job.train.positions, batches * self.batch or len(job.train))
         return torch.from_numpy(
             predict(
-                [[model] for model in self.fast], job.feed.store, job.train, job.preprocessing, job.device,
+                [[model] for model in self.fast], job.feed.store, RowArrays(positions, np.empty(0)),
+                job.preprocessing, job.device,
                 job.precision, views=NAMES, activation="softmax", batch_size=self.batch, compiling=compiling,
             )
         )  # fmt: skip

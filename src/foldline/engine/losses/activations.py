@@ -188,7 +188,7 @@ def bounded(logits: Logits, low: float, high: float) -> Logits:
 
 def scaled(logits: Logits, *pairs: float) -> Logits:
     """mean + std x logit, with a mean and a std for each logit."""
-    both = torch.tensor(pairs, dtype=logits.dtype, device=logits.device)
+    both = torch.tensor(pairs, dtype=logits.dtype).to(logits.device, non_blocking=True)  # a GPU is not waited for
     return both[::2] + both[1::2] * logits
 
 
