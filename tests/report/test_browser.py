@@ -2,18 +2,17 @@
 
 import html
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from browser import CHROMIUM, needs_browser
 from foldline.core.task import Task
 from foldline.report.run.page import build_report
 from report.made_runs import COMP, RUN, make_run
 from tasks import plain
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 # A frame is as narrow as it says, which a window is not: browsers have a least width.
 FRAME = """<!doctype html><body><iframe width="{width}" height="3000" srcdoc="{page}"></iframe><script>
 onload = () => {{
@@ -31,7 +30,7 @@ def measure(page: str, width: int, folder: Path) -> list[int]:
     path = folder / "frame.html"
     path.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
     command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom",
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom",
         f"--user-data-dir={folder / 'profile'}", "--window-size=1300,900", path.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
@@ -40,7 +39,7 @@ def measure(page: str, width: int, folder: Path) -> list[int]:
     return [int(number) for number in found[1].split()]
 
 
-@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
+@needs_browser
 @pytest.mark.parametrize("task", plain(["binary", "multilabel"]))
 def test_fits_a_phone(tmp_path: Path, task: Task) -> None:
     names = ["a-name-without-any-place-to-break-" * 4, "ok"] + (["rot"] if task.label_sets else [])
@@ -50,7 +49,7 @@ def test_fits_a_phone(tmp_path: Path, task: Task) -> None:
     assert content <= view <= 400
 
 
-@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
+@needs_browser
 def test_the_measure_sees_what_is_too_wide(tmp_path: Path) -> None:
     wide = '<!doctype html><div style="width:900px">x</div><img src="data:image/png;base64,broken">'
     assert measure(wide, 400, tmp_path)[1:] == [908, 1, 0]

@@ -88,7 +88,7 @@ class _Asking:
         ]  # fmt: skip
         for event in (self.files.upload, self.files.delete):
             self._explain(event(self._of_files, self.files, shown, api_visibility="private"))
-        self.files.clear(lambda: self._show([], 0), None, shown, **HIDDEN)
+        self.files.clear(self._nothing, None, shown, **HIDDEN)
         self._explain(self.strip.select(self._of_strip, self.answers, shown, **HIDDEN))
         for chosen in (cards, self.nearest):
             opened = chosen.select(self._of_row, None, [tabs, self.files, *shown], **HIDDEN)
@@ -104,23 +104,28 @@ class _Asking:
         try:
             return self._show(self.desk.ask_files(files or []), 0)
         except FoldlineError as error:
-            return self._show([Answer("", (), str(error))], 0)
+            return self._nothing(f"{error.what}: {error.next}")
 
     def _of_strip(self, answers: list[Answer], event: gr.EventData) -> list[Any]:
         return self._show(answers, _place(event))
 
     def _of_row(self, event: gr.EventData) -> list[Any]:
         try:
-            answers = self.desk.ask_row(str(getattr(event, "kind", "")), _place(event))
+            shown = self._show(self.desk.ask_row(str(getattr(event, "kind", "")), _place(event)), 0)
         except FoldlineError as error:
-            answers = [Answer("", (), error.what)]
-        return [gr.Tabs(selected=ASK), None, *self._show(answers, 0)]
+            shown = self._nothing(error.what)
+        return [gr.Tabs(selected=ASK), None, *shown]
+
+    def _nothing(self, problem: str = "") -> list[Any]:
+        """The outputs of `shown` where there is no answer."""
+        note = self.desk.note(problem or EMPTY, warm=bool(problem))
+        return [[], 0, "", note, gr.Column(visible=False), gr.Dropdown(choices=[]), "", ""]
 
     def _show(self, answers: list[Answer], place: int) -> list[Any]:
         """The outputs of `shown`: the answer at once, the rest to come."""
         desk = self.desk
         if not 0 <= place < len(answers):
-            return [[], 0, "", desk.note(EMPTY), gr.Column(visible=False), gr.Dropdown(choices=[]), "", ""]
+            return self._nothing()
         answer = answers[place]
         choices = [] if answer.problem else views.outputs_to_explain(desk.run, answer)
         output = gr.Dropdown(choices=choices, value=choices[0][1] if choices else None, visible=len(choices) > 1)
