@@ -221,6 +221,7 @@ def _words(layout: Layout, bundle: _Bundle, found: Grade | None, told: OfflineRe
         return f"{file}; NOT graded, since the labels of the visible test rows are not known"
     metric = bundle.record.metric
     scores = f"{metric} {in_digits(found.score)} of {found.lines} hidden lines, {in_digits(found.expected)} by OOF"
-    differ = f"they differ by {found.difference:.2g}, predictions by {found.largest:.2g} at most"
+    differ = f"they differ by {found.difference:.2g}, {found.allowed:.2g} is allowed"
+    lines = f"{found.differing} lines are not the same, by {found.largest:.2g} at most"
     less = " (not compared: the bundle leaves out members or views)" if _less(layout, bundle) else ""
-    return f"{file}; {scores}; {differ}; {found.allowed:.2g} is allowed{less}"
+    return f"{file}; {scores}; {differ}{less}; {lines}"
