@@ -81,6 +81,7 @@ def test_a_file_that_differs_is_not_written(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(exporting, "to_onnx", lambda *_: None)
+    monkeypatch.setattr(exporting, "opset_of", lambda _: 18)
     monkeypatch.setattr(exporting, "to_bytes", lambda *_: b"")
     monkeypatch.setattr(exporting, "largest_difference", lambda *_, **__: 0.2)
     assert project.run("export", "onnx", "--run", "quick", "--out", str(tmp_path / "wrong.onnx")) == 2
@@ -94,7 +95,7 @@ def test_a_file_for_each_fold(project: TinyProject, monkeypatch: pytest.MonkeyPa
 
     def export(run: Any, *_: Any, views: list[str], **__: Any) -> exporting.Exported:
         seen.append(([meta.fold for _, meta in run.folds], views))
-        return exporting.Exported(b"", 0.0)
+        return exporting.Exported(b"", 18, 0.0)
 
     monkeypatch.setattr(exporting, "export", export)
     out = tmp_path / "own.onnx"

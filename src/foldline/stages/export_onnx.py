@@ -67,6 +67,8 @@ def export_onnx(
         raise FoldlineError(
             "an ONNX file's name ends in .onnx", where=f"--out {path}", next="give a file, not a folder"
         )
+    for reason in [] if run.cv is None else run.cv.diverged:
+        say(f"warning: {run.name}: {reason}")
     rows = _rows(layout, comp, run)
     files = []
     for part, file in _parts(run, path, each=each):
@@ -125,7 +127,6 @@ def _export(
     """Writes one file, or nothing."""
     from foldline.engine.onnx.export import export, float32_folds
     from foldline.engine.onnx.parity import TOLERANCE
-    from foldline.engine.onnx.write import OPSET
     from foldline.images.views import require_views
 
     if views:
@@ -143,7 +144,7 @@ def _export(
         temporary.write_bytes(made.content)
     height, width = run.first.height_width
     say(
-        f"wrote {layout.relative(path)}: {len(made.content) / 1e6:.1f} MB, opset {OPSET}, uint8 pictures "
+        f"wrote {layout.relative(path)}: {len(made.content) / 1e6:.1f} MB, opset {made.opset}, uint8 pictures "
         f"[batch, {height}, {width}, {run.first.channels}]; it differs from torch by at most {made.difference:.1e} on "
         f"{len(rows.pixels)} pictures ({TOLERANCE[half]:.0e} is allowed)"
     )

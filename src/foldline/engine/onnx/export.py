@@ -15,7 +15,7 @@ from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predi
 from foldline.engine.machine.device import prepare_device
 from foldline.engine.onnx.graph import cell_numbers, graph_of, metadata_columns
 from foldline.engine.onnx.parity import largest_difference, require_alike
-from foldline.engine.onnx.write import OPSET, halve, to_bytes, to_onnx
+from foldline.engine.onnx.write import halve, opset_of, to_bytes, to_onnx
 from foldline.images.store import PictureStore
 
 CPU = torch.device("cpu")
@@ -23,9 +23,10 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Exported:
-    """A file's content, and how far it is from torch (`parity.largest_difference`)."""
+    """A file's content, its opset, and how far it is from torch (`parity.largest_difference`)."""
 
     content: bytes
+    opset: int
     difference: float
 
 
@@ -70,12 +71,12 @@ def export(
     if half:
         halve(model)
     expected = _by_torch(run, folds, pixels, table, views)
-    said = {**properties, "opset": str(OPSET), "weights": "float16" if half else "float32"}
+    said = {**properties, "opset": str(opset_of(model)), "weights": "float16" if half else "float32"}
     content = to_bytes(model, said)
     difference = largest_difference(content, pixels, cells, expected, run.task, threads=torch.get_num_threads())
     require_alike(difference, half=half)
     said |= {"max_difference_from_torch": f"{difference:.1e}", "compared_on_pictures": str(len(pixels))}
-    return Exported(to_bytes(model, said), difference)
+    return Exported(to_bytes(model, said), opset_of(model), difference)
 
 
 def output_name(task: Task) -> str:

@@ -63,6 +63,11 @@ def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], output: str) -> "Model
     return model
 
 
+def opset_of(model: "ModelProto") -> int:
+    """The version of ONNX's operators that a runtime must know."""
+    return next(int(opset.version) for opset in model.opset_import if not opset.domain)
+
+
 def _reason(error: BaseException) -> str:
     """The innermost cause, in one line: torch wraps it in advice to file a bug with it."""
     while error.__cause__ is not None:
