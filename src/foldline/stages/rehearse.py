@@ -161,7 +161,7 @@ def _run(
     finally:
         set_modes(inputs, writable=True)
     where = "this environment" if fast else "a fresh environment"
-    peak = f", {outcome.peak_bytes / 1e9:.1f} GB of memory at most" if outcome.peak_bytes else ""
+    peak = f", {outcome.peak_bytes / 1e9:.1f} GB of memory at most" if outcome.peak_bytes else "; NO memory was watched"
     say(f"ran the notebook in {where}, {outcome.isolation}: {outcome.seconds:.0f} s{peak}")
     return outcome, sorted({path for path, _ in before.items() ^ stamp(inputs).items()})
 
