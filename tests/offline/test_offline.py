@@ -3,7 +3,9 @@
 import shutil
 import signal
 import stat
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from foldline.core.errors import FoldlineError
 from foldline.core.records.bundle import Bundle
 from foldline.core.records.offline import OfflineReport
 from foldline.core.tables import read_csv, read_parquet, write_csv
-from foldline.engine.offline import passes
-from foldline.engine.offline.answers import NO_PICTURE, NO_ROW, NO_TIME
+from foldline.engine.finished.model import Model
+from foldline.engine.finished.pictures import Source, Spec, load_picture
+from foldline.engine.offline import passes, reading
+from foldline.engine.offline.answers import NO_NUMBER, NO_PICTURE, NO_ROW, NO_TIME
 from foldline.engine.offline.members import OfflineMember
 from foldline.stages.offline import offline
 from tiny import FACTS, RUN, TinyProject
@@ -188,16 +192,55 @@ def test_what_hangs_is_ended_by_the_alarm(kaggle: Kaggle, monkeypatch: pytest.Mo
     """A decoder that never comes back: the rows before it keep their answers."""
     real = OfflineMember.predict
 
-    def slow(member: OfflineMember, share: Any, store: Any, table: pd.DataFrame, *rest: Any) -> Any:
+    def slow(member: OfflineMember, share: Any, store: Any, places: Any, table: pd.DataFrame, *rest: Any) -> Any:
         if "p060" in table["row_id"].tolist():
             signal.setitimer(signal.ITIMER_REAL, 0.1)  # the time is up
             time.sleep(60)
-        return real(member, share, store, table, *rest)
+        return real(member, share, store, places, table, *rest)
 
     monkeypatch.setattr(OfflineMember, "predict", slow)
     report = kaggle.run()
     assert report.rows_predicted == 16
     assert report.priors == {NO_TIME: 4}
+
+
+def test_a_decoder_that_fails_or_hangs_costs_its_rows_alone(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, end = load_picture, threading.Event()
+
+    def load(source: Source, specs: Sequence[Spec]) -> Any:
+        if source.name == "p050.png":
+            raise ValueError("a bug in a library")
+        if source.name == "p051.png":
+            end.wait(60)
+        return real(source, specs)
+
+    monkeypatch.setattr(reading, "load_picture", load)
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.5)
+    try:
+        report = kaggle.run()
+    finally:
+        end.set()
+    assert report.prior_ids == {NO_PICTURE: ["p050", "p051"]}
+    assert report.bad_pictures == {
+        "p050.png": "ValueError: a bug in a library",
+        "p051.png": "it was not decoded in 0 s",
+    }
+
+
+def test_a_row_that_gives_no_finite_number_gets_the_prior(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As half precision may; the member stays, and the others' rows too."""
+    real = Model.fold_predictions
+
+    def predict(model: Model, *given: Any, **options: Any) -> Any:
+        values = real(model, *given, **options)
+        if model.name == "small" and options["metadata"]["row_id"].iloc[0] == "p060":
+            values[0, 1] = np.nan
+        return values
+
+    monkeypatch.setattr(Model, "fold_predictions", predict)
+    report = kaggle.run()
+    assert report.prior_ids == {NO_NUMBER: ["p061"]}
+    assert report.failed == {}
 
 
 class Slow:
@@ -208,9 +251,9 @@ class Slow:
         real = OfflineMember.predict
         monkeypatch.setattr(passes, "CHUNK_SHARE", 0.02)
 
-        def predict(member: OfflineMember, share: Any, store: Any, table: pd.DataFrame, *rest: Any) -> Any:
+        def predict(member: OfflineMember, share: Any, store: Any, places: Any, table: pd.DataFrame, *rest: Any) -> Any:
             self.time += self.seconds * share.passes * len(table)
-            return real(member, share, store, table, *rest)
+            return real(member, share, store, places, table, *rest)
 
         monkeypatch.setattr(OfflineMember, "predict", predict)
         monkeypatch.setattr("foldline.stages.offline.Clock", self.clock)
@@ -280,10 +323,10 @@ def test_where_nothing_can_be_predicted_it_ends_with_an_error(kaggle: Kaggle, mo
 def fail(monkeypatch: pytest.MonkeyPatch, *runs: str, rows: "list[str] | None" = None) -> None:
     real = OfflineMember.predict
 
-    def predict(member: OfflineMember, share: Any, store: Any, table: pd.DataFrame, *rest: Any) -> Any:
+    def predict(member: OfflineMember, share: Any, store: Any, places: Any, table: pd.DataFrame, *rest: Any) -> Any:
         if member.run in runs and (rows is None or set(rows) & set(table["row_id"])):
             raise RuntimeError("no such kernel")
-        return real(member, share, store, table, *rest)
+        return real(member, share, store, places, table, *rest)
 
     monkeypatch.setattr(OfflineMember, "predict", predict)
 

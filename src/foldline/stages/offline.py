@@ -92,8 +92,8 @@ def offline(
     if rehearsal is None and "FOLDLINE_REHEARSAL" in os.environ:
         rehearsal = Path(os.environ["FOLDLINE_REHEARSAL"])
     record = Bundle.read(bundle / "bundle.json")
-    given = os.environ.get("FOLDLINE_LIMIT", record.limit_seconds) if limit_seconds is None else limit_seconds
-    clock, out = Clock(float(given), time.monotonic() - spent), out.absolute()
+    limit = _limit(record) if limit_seconds is None else limit_seconds
+    clock, out = Clock(limit, time.monotonic() - spent), out.absolute()
     competition = find_competition(inputs, record)
     say(f"{record.name}: {competition}; {clock.left / 60:.0f} min left")
     with tempfile.TemporaryDirectory(prefix="foldline-", ignore_cleanup_errors=True) as scratch:
@@ -108,6 +108,15 @@ def offline(
         except TimeIsUp:
             say("WARNING: the time is up; what is done so far is written")
         return _finish(work, out, str(competition / record.sample))
+
+
+def _limit(bundle: Bundle) -> float:
+    """The seconds that `FOLDLINE_LIMIT` says, else the bundle."""
+    given = os.environ.get("FOLDLINE_LIMIT", str(bundle.limit_seconds))
+    try:
+        return float(given)
+    except ValueError as error:
+        raise FoldlineError(f"'{given[:50]}' is no number of seconds", where="FOLDLINE_LIMIT") from error
 
 
 def offline_here(
@@ -151,7 +160,6 @@ def _predict(work: _Work, rehearsal: Path | None, device: str) -> None:
         return
     from foldline.engine.offline.members import ALL_FOLDS, load_members
     from foldline.engine.offline.passes import Passes
-    from foldline.engine.offline.speed import Speed
 
     with work.timed("load"):
         members = load_members(work.layout, work.bundle, len(work.hidden.rows), device)
@@ -160,8 +168,7 @@ def _predict(work: _Work, rehearsal: Path | None, device: str) -> None:
         rows, count = mended(rows, member.metadata)
         work.mended_cells += count
     fold_of = np.full(len(rows), ALL_FOLDS) if rehearsal is None else _folds_of(rows, rehearsal, ALL_FOLDS)
-    speed = Speed(overlapped=members[0].model.device.type != "cpu")
-    work.passes = Passes(rows, members, work.clock, work.bundle.batch_size, fold_of, speed)
+    work.passes = Passes(rows, members, work.clock, work.bundle.batch_size, fold_of)
     work.passes.run(work.layout.input(work.bundle.comp))
 
 

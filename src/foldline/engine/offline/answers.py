@@ -25,6 +25,7 @@ NO_TIME = "the time was up"
 NO_ROW = "no test row with a picture is there"
 NO_PICTURE = "its picture cannot be read"
 NO_MEMBER = "all members failed"
+NO_NUMBER = "what the networks say of it is not finite"
 OWN_FOLD = "its fold is not in the bundle, or was left out"  # a rehearsal's row
 
 

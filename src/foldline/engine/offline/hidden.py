@@ -89,6 +89,8 @@ def open_facts(layout: Layout, bundle: Bundle) -> tuple[Competition, Form]:
 def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) -> Hidden:
     """The rows that the sample asks for. One without a picture, or that repeats an id, is left out, which is said.
 
+    They are sorted by id, as those of the folds: the same rows in the same batches give the same bits.
+
     Raises:
         FoldlineError: as `read_rows`: a table or a column is not there, or no row has a picture.
     """
@@ -100,7 +102,9 @@ def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) 
     asked = rows[key].isin(list(form.kind.ids)).to_numpy(dtype=bool)
     if not asked.all():
         say(f"{int((~asked).sum())} of {len(rows)} test rows are left out: the sample does not ask for them")
-    return Hidden(rows[asked].reset_index(drop=True), key, int((~asked).sum()))
+    ids = rows["row_id"].tolist()
+    order = sorted(np.flatnonzero(asked).tolist(), key=ids.__getitem__)
+    return Hidden(rows.iloc[order].reset_index(drop=True), key, int((~asked).sum()))
 
 
 def mended(rows: pd.DataFrame, columns: list[dict[str, object]]) -> tuple[pd.DataFrame, int]:

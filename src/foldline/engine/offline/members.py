@@ -58,18 +58,20 @@ class OfflineMember:
         return self.model.members[0].metas[0].metadata or []
 
     def predict(
-        self, share: Share, store: PictureStore, table: pd.DataFrame, fold_of: NDArray[np.int64], batch_size: int
-    ) -> tuple[Predictions, NDArray[np.bool_]]:
+        self, share: Share, store: PictureStore, places: NDArray[np.int64], table: pd.DataFrame,
+        fold_of: NDArray[np.int64], batch_size: int,
+    ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
         """[rows, outputs] what so many of its folds and views say of rows, and [rows] whether they say anything.
 
         Args:
-            store: the rows' pictures, in their order.
+            store: pictures; places: [rows] which of them each row is.
+            table: the rows.
             fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
         """
         folds = self.plan.folds[: share.folds]
         self._move(self.model.device)
         values = self.model.fold_predictions(
-            store, np.arange(len(table)), member=self.model.members[0], folds=folds,
+            store, places, member=self.model.members[0], folds=folds,
             views=self.plan.views[: share.views], metadata=table if self.metadata else None, batch_size=batch_size,
             title=self.run,
         )  # fmt: skip
@@ -78,7 +80,7 @@ class OfflineMember:
         for place, fold in enumerate(folds):
             alone = fold_of == fold
             answers[alone], known = values[place, alone], known | alone
-        return answers, known
+        return answers, known & np.isfinite(answers).all(axis=1)
 
     def rest(self) -> None:
         """Its networks leave the GPU until their turn."""

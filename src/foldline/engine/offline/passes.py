@@ -6,7 +6,7 @@ rows left still fit, and never goes back to a fuller one. A chunk counts when al
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from foldline.core.progress import say
 from foldline.engine.infer import Predictions
-from foldline.engine.offline.answers import NO_MEMBER, NO_PICTURE, NO_TIME, OWN_FOLD
+from foldline.engine.offline.answers import NO_MEMBER, NO_NUMBER, NO_PICTURE, NO_TIME, OWN_FOLD
 from foldline.engine.offline.clock import Clock
 from foldline.engine.offline.levels import Level, Share, fullest, levels_of
-from foldline.engine.offline.members import OfflineMember
+from foldline.engine.offline.members import ALL_FOLDS, OfflineMember
 from foldline.engine.offline.reading import PictureReader, Pictures
 from foldline.engine.offline.speed import Speed
 from foldline.images.store import PictureStore
 
+MEASURE_SHARE, MEASURE_TIMES = 0.03, 8  # of the time left, at most, to measure how fast it goes; repeats
 CHUNK_SECONDS, CHUNK_SHARE = 20.0, 0.1  # of a chunk, and of the time left at most
 SAY_SECONDS = 60.0
 
@@ -56,7 +57,7 @@ class Passes:
     clock: Clock
     batch_size: int
     fold_of: NDArray[np.int64]
-    speed: Speed
+    speed: Speed = field(default_factory=Speed)
     reasons: NDArray[np.object_] = field(init=False)
     levels: "Counter[Level]" = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Passes:
         """
         said = self.clock.now()
         with PictureReader(root, self.rows["image"].tolist(), [member.spec for member in self.members]) as reader:
+            self.speed.picture_seconds = lambda: reader.seconds_each
             while self.position < len(self.rows):
                 if not self._predict(self._take(reader, self._chunk_rows(reader.most))):
                     return
@@ -93,7 +95,6 @@ class Passes:
         start = self.clock.now()
         pictures = reader.take(count)
         self.waited += self.clock.now() - start
-        self.speed.picture_seconds = reader.seconds_each
         return pictures
 
     def _chunk_rows(self, most: int) -> int:
@@ -130,26 +131,33 @@ class Passes:
         return False
 
     def _measure(self, pictures: Pictures) -> None:
-        """What the first rows take: once in one view, which warms up, and where there is time for it in all."""
-        chunk = slice(0, len(pictures.problems))
-        for views in (1, max(len(member.plan.views) for member in self.alive)):
-            self.speed.forget()
-            for member in self.alive:
-                self._said(
-                    Share(member.run, len(member.plan.folds), min(views, len(member.plan.views))), pictures, chunk
-                )
-            if 10 * self._seconds(len(pictures.problems)) > self.clock.left:
-                return
+        """What the first rows take: once in one view, which warms up; where there is time for it, in all, and often
+        enough that what each call takes beside its pictures counts for little."""
+        chunk, count = slice(0, len(pictures.problems)), len(pictures.problems)
+        for member in self.alive:
+            self._said(replace(_whole(member), views=1), pictures, chunk)
+        affordable = MEASURE_SHARE * self.clock.left / max(self._seconds(count), 1e-9)
+        if affordable < 1:
+            return
+        times = int(min(affordable, MEASURE_TIMES, max(len(self.rows) // count, 1)))
+        self.speed.forget()
+        for member in self.alive:
+            self._said(_whole(member), pictures, chunk, times=times)
 
-    def _said(self, share: Share, pictures: Pictures, chunk: slice) -> tuple[Predictions, NDArray[np.bool_]]:
+    def _said(
+        self, share: Share, pictures: Pictures, chunk: slice, *, times: int = 1
+    ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
+        """What a member says of a chunk's rows, maybe several times over."""
         member = next(member for member in self.members if member.run == share.run)
         store, start = PictureStore(pictures.pixels[member.spec], member.model.device), self.clock.now()
+        places = np.tile(np.arange(len(pictures.problems)), times)
+        rows, fold_of = self.rows.iloc[chunk.start + places], self.fold_of[chunk.start + places]
         try:
-            answers = member.predict(share, store, self.rows.iloc[chunk], self.fold_of[chunk], self.batch_size)
+            answers = member.predict(share, store, places, rows, fold_of, self.batch_size)
         except Exception as error:
             raise MemberFailedError(share.run, error) from error
         seconds = self.clock.now() - start
-        self.speed.add(share.run, share.passes * len(pictures.problems), seconds)
+        self.speed.add(share.run, share.passes * len(places), seconds)
         self.predicted += seconds
         return answers
 
@@ -164,7 +172,8 @@ class Passes:
                 answers, there = said[member.run]
                 member.values[chunk], member.done[chunk] = answers, there & good
                 known &= there
-        self.reasons[chunk] = np.where(known, "", np.where(good, OWN_FOLD, NO_PICTURE))
+        silent = np.where(self.fold_of[chunk] == ALL_FOLDS, NO_NUMBER, OWN_FOLD)
+        self.reasons[chunk] = np.where(known, "", np.where(good, silent, NO_PICTURE))
         self.levels[self.level] += int(known.sum())
 
     def _choose(self, levels: Sequence[Level], *, rows: int = 0) -> None:
@@ -184,6 +193,10 @@ class Passes:
             self._choose(levels_of([member.plan for member in self.alive]))
         else:
             self.reasons[self.position :] = NO_MEMBER
+
+
+def _whole(member: OfflineMember) -> Share:
+    return Share(member.run, len(member.plan.folds), len(member.plan.views))
 
 
 def in_words(level: Level) -> str:

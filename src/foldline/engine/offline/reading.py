@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,8 @@ from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.images.files.decode import Pixels
 from foldline.images.workers import usable_cores
 
-Loaded = tuple[list[Pixels] | str, float]  # a picture for each spec, or what is wrong with it; seconds
+Loaded = list[Pixels] | str  # a picture for each spec, or what is wrong with it
+PATIENCE_SECONDS = 120.0  # with one picture
 AHEAD_BYTES = 2**28  # of decoded pictures that wait
 
 
@@ -50,12 +52,12 @@ class PictureReader:
         self._sources = iter([Source(name, tuple(root / file for file in name.split("|"))) for name in images])
         self._pool = ThreadPoolExecutor(usable_cores())
         self._waiting: deque[Future[Loaded]] = deque()
-        self._seconds, self._taken = 0.0, 0
+        self._seconds, self._done, self._lock = 0.0, 0, Lock()
 
     @property
     def seconds_each(self) -> float:
         """What a picture took so far, by all threads together."""
-        return self._seconds / max(self._taken, 1) / usable_cores()
+        return self._seconds / max(self._done, 1) / usable_cores()
 
     def __enter__(self) -> Self:
         self._fill()
@@ -71,8 +73,7 @@ class PictureReader:
         pixels = {spec: np.zeros((count, spec.height, spec.width, spec.channels), np.uint8) for spec in self.specs}
         problems = [""] * count
         for i in range(count):
-            loaded, seconds = self._waiting.popleft().result()
-            self._seconds, self._taken = self._seconds + seconds, self._taken + 1
+            loaded = self._next()
             self._fill()
             if isinstance(loaded, str):
                 problems[i] = loaded
@@ -81,16 +82,23 @@ class PictureReader:
                 pixels[spec][i] = picture
         return Pictures(pixels, problems)
 
+    def _next(self) -> Loaded:
+        try:
+            return self._waiting.popleft().result(timeout=PATIENCE_SECONDS)
+        except TimeoutError:
+            return f"it was not decoded in {PATIENCE_SECONDS:.0f} s"
+
     def _fill(self) -> None:
         while len(self._waiting) < self.most and (source := next(self._sources, None)) is not None:
-            self._waiting.append(self._pool.submit(_loaded, source, self.specs))
+            self._waiting.append(self._pool.submit(self._load, source))
 
-
-def _loaded(source: Source, specs: Sequence[Spec]) -> Loaded:
-    """The picture for each spec, or what is wrong with it: whatever a decoder raises is a bad picture."""
-    start = time.monotonic()
-    try:
-        loaded = load_picture(source, specs)
-    except Exception as error:
-        loaded = f"{type(error).__name__}: {error}"
-    return loaded, time.monotonic() - start
+    def _load(self, source: Source) -> Loaded:
+        """The picture for each spec, or what is wrong with it: whatever a decoder raises is a bad picture."""
+        start = time.monotonic()
+        try:
+            return load_picture(source, self.specs)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            with self._lock:
+                self._seconds, self._done = self._seconds + time.monotonic() - start, self._done + 1

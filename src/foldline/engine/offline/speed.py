@@ -1,6 +1,7 @@
 """What a picture takes, as measured so far, and what the rest will take. Reads and writes nothing."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foldline.engine.offline.levels import Level
@@ -11,12 +12,10 @@ class Speed:
     """Seconds that were spent, and what for.
 
     Attributes:
-        overlapped: whether pictures are decoded while networks predict, on other hardware: then the slower one counts.
-        picture_seconds: of decoding one picture, by all threads together.
+        picture_seconds: says what decoding a picture takes, by all threads together.
     """
 
-    overlapped: bool
-    picture_seconds: float = 0.0
+    picture_seconds: Callable[[], float] = lambda: 0.0
     _seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _passes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -35,7 +34,8 @@ class Speed:
         return self._seconds[run] / max(self._passes[run], 1)
 
     def of_row(self, level: Level) -> float:
-        """Seconds of a row in a level, by forecast."""
-        predicting = sum(share.passes * self.of_pass(share.run) for share in level)
-        both = (self.picture_seconds, predicting)
-        return max(both) if self.overlapped else sum(both)
+        """Seconds of a row in a level, by forecast: pictures are decoded ahead, so the slower of the two counts.
+
+        What decoding takes from networks on the same cores is in what was measured.
+        """
+        return max(self.picture_seconds(), sum(share.passes * self.of_pass(share.run) for share in level))
