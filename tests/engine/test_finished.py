@@ -16,6 +16,7 @@ from foldline.core.tables import read_csv, read_json, read_parquet
 from foldline.core.task import TASKS
 from foldline.engine.finished import pictures
 from foldline.engine.finished.labels import label_columns, spread_columns
+from foldline.engine.finished.metadata import metadata_table
 from foldline.engine.finished.model import Model
 from foldline.scoring.decide import Decision
 from tiny import FACTS, RUN, TinyProject
@@ -234,3 +235,16 @@ def test_words_of_every_kind_of_task() -> None:
     assert label_columns(TASKS["regression"].of([""]), number, Decision("round")) == {"label": ["1", "2"]}
     spread = spread_columns(TASKS["multiclass"].of(names), np.stack([prob, prob + np.array([[0, 0, 0.2], [0, 0, 0]])]))
     assert np.allclose(spread["spread"], [0.2 / np.sqrt(2), 0])
+
+
+def test_metadata_are_joined_by_path_and_by_file_name_only_where_that_tells_pictures_apart() -> None:
+    table = pd.DataFrame({"path": ["x.png", "y.png"], "age": ["1", "2"]})
+    joined = metadata_table(table, ["age"], ["b/y.png", "a/x.png"])
+    assert joined is not None
+    assert joined["age"].tolist() == ["2", "1"]
+    with pytest.raises(FoldlineError, match=r"one file name: a/x\.png, b/x\.png"):
+        metadata_table(table, ["age"], ["a/x.png", "b/x.png"])
+    both = pd.DataFrame({"path": ["a/x.png", "b/x.png", "b/x.png"], "age": ["1", "2", "3"]})
+    with pytest.raises(FoldlineError, match=r"names pictures twice: b/x\.png"):
+        metadata_table(both, ["age"], ["a/x.png", "b/x.png"])
+    assert metadata_table(both, ["age"], ["a/x.png"]) is not None

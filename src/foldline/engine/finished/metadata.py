@@ -1,5 +1,6 @@
 """The metadata of new pictures: a table beside them, joined by path. Reads a CSV; writes nothing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -61,6 +62,7 @@ def _rows_of(table: pd.DataFrame, names: Sequence[str]) -> list[int]:
     keys, wanted = given, list(names)
     if set(wanted) - set(given):
         keys, wanted = [PurePath(cell).name for cell in given], [PurePath(name).name for name in names]
+        _require_apart(names)
     place = {key: i for i, key in enumerate(keys)}
     lacking = [name for name, key in zip(names, wanted, strict=True) if key not in place]
     if lacking:
@@ -69,9 +71,24 @@ def _rows_of(table: pd.DataFrame, names: Sequence[str]) -> list[int]:
             where=f"metadata: column '{BY}'",
             next="add them; cells may be empty where nothing is known",
         )
-    twice = sorted({key for key in keys if keys.count(key) > 1} & set(wanted)) if len(place) < len(keys) else []
+    counts, asked = Counter(keys), set(wanted)
+    twice = sorted(key for key, count in counts.items() if count > 1 and key in asked)
     if twice:
         raise FoldlineError(
             f"the table of metadata names pictures twice: {first_few(twice)}", where=f"metadata: column '{BY}'"
         )
     return [place[key] for key in wanted]
+
+
+def _require_apart(names: Sequence[str]) -> None:
+    """Raises FoldlineError where file names alone do not tell pictures apart."""
+    paths: dict[str, set[str]] = {}
+    for name in names:
+        paths.setdefault(PurePath(name).name, set()).add(name)
+    alike = sorted(path for same in paths.values() if len(same) > 1 for path in same)
+    if alike:
+        raise FoldlineError(
+            f"pictures in several folders have one file name: {first_few(alike)}",
+            where=f"metadata: column '{BY}'",
+            next="name each in the table by the path that the predictions have",
+        )
