@@ -13,6 +13,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Loss
 from foldline.core.tables import read_csv, read_json
 from foldline.core.task import TASKS
+from foldline.engine.finished.copies import write_run
 from foldline.engine.finished.networks import load_models
 from foldline.engine.losses.catalogue import build_objective
 from tiny import FACTS, RUN, TinyProject
@@ -106,11 +107,14 @@ def test_a_network_is_rebuilt_from_the_folds_folder_alone(own: TinyProject) -> N
     folder, cpu = own.fold(0), torch.device("cpu")
     pictures = torch.rand(3, 1, 32, 32)
     (before,) = load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
+    (copied,) = write_run(own.root / "copy", {folder: FoldMeta.read(folder / "meta.json")}, half=False)
     for path in (own.root / "configs" / "tiny").iterdir():
         path.unlink()
     own_code.forget()
     (after,) = load_models(folder, FoldMeta.read(folder / "meta.json"), cpu)
     assert torch.equal(before(pictures), after(pictures))
+    (there,) = load_models(own.root / "copy" / "fold_0", copied, cpu)
+    assert torch.equal(before(pictures), there(pictures))
     (folder / "code" / "network.py").write_text(NETWORK.replace("stride=2", "stride=1"))
     own_code.forget()
     with pytest.raises(FoldlineError, match=r"code/network\.py is not there, or is not the code"):
