@@ -29,6 +29,7 @@ from foldline.engine.bundle.project import write_facts
 from foldline.engine.bundle.wheels import own_sha256, write_wheels
 from foldline.scoring.choose import in_digits
 from foldline.sources.kaggle_user import known_user
+from foldline.submission.form import open_form
 
 if TYPE_CHECKING:
     from foldline.engine.bundle.built import Built
@@ -70,6 +71,8 @@ def kernel(
     names, told = Names.of(owner, comp, name, _slug(facts)), _told(comp, facts, chosen)
     if not names.competition:
         say(f"note: {comp} is no competition of Kaggle's (its source is {facts.source.kind}): none is attached")
+    if chosen.cv.decision is None and open_form(layout, comp, facts, rows.outputs).holds_labels:
+        say(f"note: labels will be decided by default; make ensemble COMP={comp} RUN={name} looks for what is better")
     budget = _budget(facts, rows, hidden_rows, hours, gpu)
     made_from = _made_from(layout, comp, rows, chosen) | {"gpu": gpu, "hours": hours, "hidden_rows": budget.rows}
     if before is not None and before.made_from == made_from and before.bundle == bundle_sha256(place):
