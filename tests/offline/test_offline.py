@@ -247,12 +247,13 @@ class Slow:
     """A clock that only networks move: so many seconds a pass and picture."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        self.time, self.seconds = 0.0, seconds
+        self.time, self.seconds, self.later = 0.0, seconds, seconds  # later: once some rows are predicted
         real = OfflineMember.predict
         monkeypatch.setattr(passes, "CHUNK_SHARE", 0.02)
 
         def predict(member: OfflineMember, share: Any, store: Any, places: Any, table: pd.DataFrame, *rest: Any) -> Any:
             self.time += self.seconds * share.passes * len(table)
+            self.seconds = self.later if self.time > 1.2 else self.seconds
             return real(member, share, store, places, table, *rest)
 
         monkeypatch.setattr(OfflineMember, "predict", predict)
@@ -286,6 +287,19 @@ def test_views_go_first_then_members_then_folds(kaggle: Kaggle, slow: Slow, limi
     assert said == {members}
     assert report.priors == {}
     assert slow.time < limit
+
+
+def test_views_come_back_where_the_first_rows_were_slow(
+    kaggle: Kaggle, slow: Slow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    monkeypatch.setattr(passes, "EARLY_SHARE", 0.9)
+    slow.seconds, slow.later = 0.02, 0.01
+    report = kaggle.run(limit_seconds=3.2)
+    views = [[own.views for own in level.members] for level in report.levels]
+    assert [2, 2] in views
+    assert report.levels[views.index([2, 2])].rows == 4
+    assert "the time reaches for more" in capsys.readouterr().out
+    assert slow.time < 3.2
 
 
 def test_rows_that_the_time_does_not_reach_get_the_prior(kaggle: Kaggle, slow: Slow) -> None:

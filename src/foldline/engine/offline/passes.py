@@ -1,12 +1,14 @@
 """Rows are predicted chunk by chunk, each with as much as the time allows for all. Reads pictures; writes nothing.
 
 Every picture is read once, for all members and views. Before each chunk the clock chooses the fullest level that all
-rows left still fit, and never goes back to a fuller one. A chunk counts when all of its members are done with it.
+rows left still fit. While few rows are done, and the speed is known from few, views and folds may come back; later
+nothing does. A chunk counts when all of its members are done with it.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from foldline.images.store import PictureStore
 
 MEASURE_SHARE, MEASURE_TIMES = 0.03, 8  # of the time left, at most, to measure how fast it goes; repeats
 CHUNK_SECONDS, CHUNK_SHARE = 20.0, 0.1  # of a chunk, and of the time left at most
+EARLY_SHARE = 0.05  # of the rows: as long as no more are done, the speed is a guess
 SAY_SECONDS = 60.0
 
 Said = dict[str, tuple[Predictions, NDArray[np.bool_]]]
@@ -68,7 +71,7 @@ class Passes:
 
     def __post_init__(self) -> None:
         self.reasons = np.full(len(self.rows), NO_TIME, dtype=object)
-        self._choose(levels_of([member.plan for member in self.members]))
+        self._start(self.members)
 
     @property
     def alive(self) -> list[OfflineMember]:
@@ -119,7 +122,7 @@ class Passes:
             try:
                 if not self.position:
                     self._measure(pictures)
-                self._choose(self._left_levels, rows=len(self.rows) - self.position)
+                self._choose(self._open_levels(), rows=len(self.rows) - self.position)
                 if self.position and self.clock.left < self._seconds(min(len(pictures.problems), self.batch_size)):
                     return False
                 self._keep(chunk, pictures, {share.run: self._said(share, pictures, chunk) for share in self.level})
@@ -176,13 +179,28 @@ class Passes:
         self.reasons[chunk] = np.where(known, "", np.where(good, silent, NO_PICTURE))
         self.levels[self.level] += int(known.sum())
 
-    def _choose(self, levels: Sequence[Level], *, rows: int = 0) -> None:
-        """The fullest level for the rows left; says where less is predicted than before."""
+    def _open_levels(self) -> list[Level]:
+        """The levels that may come next: those below; at first, of the same members, those above as well.
+
+        What the first batches take says little of the others. A member that comes back would lack rows.
+        """
+        if self.position < EARLY_SHARE * len(self.rows):
+            return list(dropwhile(lambda level: _runs(level) != _runs(self.level), self._levels))
+        return self._levels[self._levels.index(self.level) :]
+
+    def _choose(self, levels: Sequence[Level], *, rows: int) -> None:
+        """The fullest level for the rows left; says where it is another than before."""
         level = fullest(levels, self.speed.of_row, rows=rows, left=self.clock.left)
-        self._left_levels = list(levels)[list(levels).index(level) :]
-        if rows and level != levels[0]:
-            say(f"the time does not reach for all: from row {self.position + 1} on {in_words(level)}")
+        if level != self.level:
+            more = self._levels.index(level) < self._levels.index(self.level)
+            say(f"the time {'reaches for more' if more else 'does not reach for all'}: from row {self.position + 1} on "
+                f"{in_words(level)}")  # fmt: skip
         self.level = level
+
+    def _start(self, members: Sequence[OfflineMember]) -> None:
+        """Everything, by these members."""
+        self._levels = levels_of([member.plan for member in members])
+        self.level = self._levels[0]
 
     def _leave_out(self, failure: MemberFailedError) -> None:
         """Goes on without a member; the rows that it did count where no other member did all."""
@@ -190,9 +208,13 @@ class Passes:
         say(f"WARNING: member '{failure.run}' failed and is left out: {words}")
         self.failed[failure.run] = words
         if self.alive:
-            self._choose(levels_of([member.plan for member in self.alive]))
+            self._start(self.alive)
         else:
             self.reasons[self.position :] = NO_MEMBER
+
+
+def _runs(level: Level) -> list[str]:
+    return [share.run for share in level]
 
 
 def _whole(member: OfflineMember) -> Share:
