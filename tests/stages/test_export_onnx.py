@@ -68,6 +68,7 @@ def test_the_file_says_what_it_is(project: TinyProject, file: Path) -> None:
     assert json.loads(said["views"]) == {"quick": ["identity", "hflip"]}
     assert (said["height"], said["width"], said["channels"], said["opset"]) == ("32", "32", "gray", "18")
     assert said["licence_of_data"] == "made for tests"
+    assert json.loads(said["licence_of_pretrained_weights"]) == {"quick": "none, they were random"}
     assert float(said["max_difference_from_torch"]) < 1e-5
     (pictures,), (output,) = session.get_inputs(), session.get_outputs()
     assert (pictures.name, pictures.type, pictures.shape) == ("pictures", "tensor(uint8)", ["batch", 32, 32, 1])

@@ -16,6 +16,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.run_folder import stored_run
 from foldline.core.tables import atomic_path
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def _export(
 
 def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str]) -> dict[str, str]:
     """What the file says of itself: all that whoever has it alone must know."""
+    from foldline.engine.finished.card import starting_licence
     from foldline.engine.onnx.graph import metadata_columns
-    from foldline.models.licences import weights_licence
 
     facts, first, cv = load_competition(layout, comp), run.first, run.cv
     metas = [meta for own in run.trained for _, meta in own.folds]
@@ -182,7 +183,9 @@ def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str])
         "interval": None if cv is None else cv.interval,
         "decision": None if cv is None else cv.decision,
         "metadata": [_input_of(column) for column in metadata_columns(run)],
-        "licence_of_pretrained_weights": sorted({weights_licence(meta.model) for meta in metas if meta.taken}),
+        "licence_of_pretrained_weights": {
+            own.name: starting_licence(own.folds[0][1].model, stored_run(layout, comp, own.name)) for own in run.trained
+        },
         "licence_of_data": facts.licence,
     }
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}

@@ -97,7 +97,7 @@ def _networks(run: FinishedRun, choices: dict[str, Run | None]) -> list[str]:
 def _licences(run: FinishedRun, facts: Competition, choices: dict[str, Run | None]) -> list[str]:
     lines = [f"- pictures that it was trained on: {facts.licence or 'their licence is not stated: ask their owner'}"]
     for own in run.trained:
-        lines.append(f"- starting weights of {own.name}: {_weights(own.folds[0][1].model, choices[own.name])}")
+        lines.append(f"- starting weights of {own.name}: {starting_licence(own.folds[0][1].model, choices[own.name])}")
     return [*lines, "- foldline, which loads it: MIT"]
 
 
@@ -109,8 +109,8 @@ def _start(choices: Run | None) -> str:
     return words.get(weights.name) or str(weights.options.get("package") or PurePath(weights.options["file"]).name)
 
 
-def _weights(name: str, choices: Run | None) -> str:
-    """The licence of what training started from."""
+def starting_licence(name: str, choices: Run | None) -> str:
+    """The licence of what the training of a network started from, in words; choices: None where they are not known."""
     weights = None if choices is None else choices.model.weights
     if weights is None or weights.name == "run":
         return f"those of {_start(choices)}"
