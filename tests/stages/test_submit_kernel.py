@@ -174,6 +174,8 @@ def test_only_what_was_rehearsed_is_pushed(layout: Layout) -> None:
     failed = good.rehearsal.model_copy(update={"passed": False, "notes": ["the score is another one"]})
     good.changed(rehearsal=failed.model_dump()).write(place)
     refuse(layout, "rehearsal of bundle 'best' failed: the score is another one")
+    good.changed(made_from={"cv": {"best": "0" * 64}}).write(place)
+    assert "make kernel" in refuse(layout, "was made before best changed").next
     good.write(place)
     plant(layout.kernel("toy", "best"), {"dataset/bundle.json": '{"limit_seconds": 1}'})
     refuse(layout, "its files have changed since then")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from foldline.core.competition import Competition, load_competition
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.processes import lock
@@ -70,6 +70,7 @@ def submit_kernel(
     with lock(folder / ".lock", f"the bundle {name} is being submitted"):
         digest, entry = bundle_sha256(folder), Entry.read_if_there(place)
         if entry is None or not is_sent(entry, digest, slug, where):
+            _require_of_now(layout, record, where, force=force)
             _require_rehearsed(record, digest, where, force=force)
             entry = _entry(layout, record, facts, digest, entry)
             cv = cv_in_words(entry)
@@ -88,6 +89,20 @@ def submit_kernel(
             named = ["-k", notebook.kernel, "-v", str(notebook.version), "-f", SUBMISSION]
             entry = hand_in(place, entry, slug, named)
         return wait_for_score(place, entry, slug, run_seconds, poll_seconds)
+
+
+def _require_of_now(layout: Layout, record: KernelEntry, where: str, *, force: bool) -> None:
+    """Raises FoldlineError where a run changed since the bundle was made: the ledger would tell the new one's CV."""
+    made: dict[str, str] = record.made_from.get("cv", {})
+    files = {run: layout.run(record.comp, run) / "cv.json" for run in made}
+    changed = [run for run, path in files.items() if path.is_file() and sha256_file(path) != made[run]]
+    if not changed:
+        return
+    what = f"{record.title} was made before {first_few(changed)} changed: its cv.json is another one now"
+    if not force:
+        next = f"make kernel and make rehearse COMP={record.comp} NAME={record.name}; to push it all the same: FORCE=1"
+        raise FoldlineError(what, where=where, next=next)
+    say(f"{what}; pushed all the same, as you said")
 
 
 def _require_rehearsed(record: KernelEntry, digest: str, where: str, *, force: bool) -> None:
