@@ -1,8 +1,10 @@
 """A rehearsed script has no network, cannot write to its inputs, and is ended at its limits, in words."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,19 @@ def test_a_notebook_is_its_code_cells(tmp_path: Path) -> None:
     path.write_text(json.dumps({"cells": [cell("!pip install x")]}))
     with pytest.raises(FoldlineError, match="code cell 1 is no Python"):
         script_of(tmp_path, install=True)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="this system has no setpriv")
+def test_a_killed_rehearsal_leaves_nothing_running(tmp_path: Path) -> None:
+    """What it ran would go on to its limit, watched by nobody."""
+    alive = tmp_path / "alive"
+    script = f"import pathlib, time\nwhile True: pathlib.Path({str(alive)!r}).write_text(''); time.sleep(0.05)"
+    command = f"import pathlib, test_sandbox; test_sandbox.run(pathlib.Path({str(tmp_path)!r}), {script!r})"
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parent)
+    while not alive.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    alive.unlink()
+    time.sleep(0.3)
+    assert not alive.exists()

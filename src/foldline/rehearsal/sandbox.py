@@ -79,7 +79,7 @@ def run_script(
     start = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the bundle's own notebook
-            [*prefix, str(python), str(script)],
+            [*prefix, *_ends_with_us(), str(python), str(script)],
             cwd=folder,
             env={**kept, **settings, **variables},
             stdin=subprocess.DEVNULL,
@@ -104,6 +104,17 @@ def isolated(inputs: Path) -> tuple[list[str], str]:
     if _allowed("--user", "--map-root-user", "--net"):
         return ["unshare", "--user", "--map-root-user", "--net"], "no network, by a namespace"
     return [], "NO namespace is allowed here, so connections are refused by a guard inside Python alone"
+
+
+def _ends_with_us() -> list[str]:
+    """What stands before a command so that it ends when this process is killed: nobody would watch it any more."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv and "--pdeathsig" in _help_of(setpriv) else []
+
+
+@cache
+def _help_of(program: str) -> str:
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout  # noqa: S603
 
 
 @cache

@@ -151,6 +151,7 @@ def _run(
     wheels = list((bundle.dataset / "wheels").glob("*.whl"))
     python = Path(sys.executable) if fast else fresh_environment(root / "environment", wheels)
     before = stamp(inputs)
+    say(f"running the notebook; what it says comes to {root / LOG}")
     set_modes(inputs, writable=False)
     try:
         outcome = run_script(
