@@ -83,7 +83,11 @@ def _port(text: str) -> int:
 
 
 def _folds(text: str) -> list[int]:
-    return [fold for word in _words(text) if (fold := _fold(word)) is not None]
+    words = _words(text)
+    odd = [word for word in words if not re.fullmatch("[0-9]{1,9}", word)]
+    if odd:
+        raise FoldlineError(f"'{odd[0][:50]}' is no fold", where="--folds", next='give numbers such as "0 1 2"')
+    return [int(word) for word in words]
 
 
 def _hours(text: str) -> float:

@@ -80,6 +80,7 @@ def test_arguments_of_odd_forms_are_refused_in_words(tmp_path: Path, capsys: pyt
         (["watch", "--run", "quick", "--port", "65536"], "is no port"),
         (["watch", "--run", "quick", "--port=-1"], "is no port"),
         (["watch", "--run", "quick", "--port", "x"], "is no port"),
+        (["kernel", "--run", "quick", "--folds", "0,1"], "'0,1' is no fold"),
         (["ensemble", "--run", "quick", "--blend", "\ud800"], "is no text in UTF-8"),
         (["submit", "--run", "quick", "--message", "\udcff"], "is no text in UTF-8"),
         (["check", "\0"], "is no text in UTF-8"),
