@@ -95,6 +95,7 @@ def test_it_says_what_it_is(project: TinyProject, model: Model) -> None:
     assert (model.score, model.interval, model.metric) == (cv.pooled, cv.interval, "f1")
     assert "'quick' (quick: 3 folds); OOF f1 " in repr(model)
     assert [member.folds for member in model.members] == [[0, 1, 2]]
+    assert len(repr(model.members)) < 400, "a notebook shows it"
     alone = foldline.load(project.fold(1), device="cpu")
     assert (alone.members[0].folds, alone.score) == ([1], None)
     assert alone.predict(rows(project)[0])["spread"].isna().all()
@@ -161,6 +162,10 @@ def test_what_is_no_picture_is_refused_in_words(model: Model, tmp_path: Path) ->
             model.predict(given)  # type: ignore[arg-type]
     with pytest.raises(FoldlineError, match="unknown view 'flip'"):
         model.predict(np.zeros((4, 4)), views=["flip"])
+    with pytest.raises(FoldlineError, match="'identity hflip' is no list of views"):
+        model.predict(np.zeros((4, 4)), views="identity hflip")
+    with pytest.raises(FoldlineError, match="0 pictures are no batch"):
+        model.predict(np.zeros((4, 4)), batch_size=0)
     with pytest.raises(FoldlineError, match="these networks read no metadata"):
         model.predict(np.zeros((4, 4)), metadata=pd.DataFrame())
 
@@ -213,6 +218,19 @@ def test_a_score_of_other_weights_is_not_taken(
     (tmp_path / "fold_0").symlink_to(project.fold(0))
     assert foldline.load(tmp_path, device="cpu").score is None
     assert "cv.json is of other weights than those of fold 0: not used" in capsys.readouterr().out
+
+
+def test_an_ensemble_says_that_a_member_changed_since(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project.layout.run("tiny", "small")
+    cv = Cv.read(folder / "cv.json")
+    foldline.load(project.layout.run("tiny", "both"), device="cpu")
+    assert "warning" not in capsys.readouterr().out
+    try:
+        cv.changed(files={**cv.files, "test.parquet": "0" * 64}).write(folder / "cv.json")
+        foldline.load(project.layout.run("tiny", "both"), device="cpu")
+    finally:
+        cv.write(folder / "cv.json")
+    assert "small changed since the ensemble was made" in capsys.readouterr().out
 
 
 def test_the_whole_line_from_python(project: TinyProject) -> None:

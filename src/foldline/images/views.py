@@ -47,7 +47,9 @@ TURNING = {"rot90", "rot270", "transpose", "antitranspose"}
 
 
 def require_views(names: Sequence[str], height_width: tuple[int, int], *, where: str) -> None:
-    """Raises FoldlineError for an unknown view, none at all, or a quarter turn of a picture that is no square."""
+    """Raises FoldlineError: an unknown view, no list or an empty one, a quarter turn of a picture that is no square."""
+    if isinstance(names, str):
+        raise FoldlineError(f"'{names}' is no list of views", where=where, next=f"give {names.split()}")
     if not names:
         raise FoldlineError("no view is named", where=where, next="give at least [identity]")
     for name in names:

@@ -122,8 +122,21 @@ def _ensemble(folder: Path, cv: Cv) -> FinishedRun:
             )
         members.append(read_finished(places[0]))
     run = FinishedRun(folder, cv.run, cv, members=tuple(members))
+    _remark_stale_members(folder, cv, members)
     _require_alike([meta for own in run.trained for _, meta in own.folds], folder, one_run=False)
     return run
+
+
+def _remark_stale_members(folder: Path, cv: Cv, members: list[FinishedRun]) -> None:
+    """Says which members were predicted anew after the ensemble was made of them, where both records tell."""
+    test = "test.parquet"
+    known = {own.name: own.cv.files[test] for own in members if own.cv is not None and test in own.cv.files}
+    stale = [name for name, sha256 in known.items() if cv.sha256.members.get(name, sha256) != sha256]
+    if stale:
+        say(
+            f"warning: {folder}: {first_few(stale)} changed since the ensemble was made: its score and its rule of "
+            "decision are of before; make ensemble makes it anew"
+        )
 
 
 def _require_alike(metas: list[FoldMeta], folder: Path, *, one_run: bool = True) -> None:

@@ -44,7 +44,7 @@ class Member:
 
     run: str
     folder: Path
-    metas: list[FoldMeta]
+    metas: list[FoldMeta] = field(repr=False)
     views: list[str]
     device: torch.device
     _folders: list[Path] = field(repr=False)
@@ -81,7 +81,8 @@ class Member:
         unknown = [fold for fold in wanted if fold not in self.folds]
         if unknown or not wanted:
             known = ", ".join(map(str, self.folds))
-            raise FoldlineError(f"'{self.run}' has no fold {unknown or ''}", where="folds", next=f"it has {known}")
+            named = f"has no fold {', '.join(map(str, unknown))}" if unknown else "is to predict with no fold"
+            raise FoldlineError(f"'{self.run}' {named}", where="folds", next=f"it has {known}")
         for meta, folder in zip(self.metas, self._folders, strict=True):
             if meta.fold in wanted and meta.fold not in self._loaded:
                 self._loaded[meta.fold] = FoldNetworks.load(folder, meta, self.device)
@@ -221,11 +222,12 @@ class Model:
         Raises:
             FoldlineError: an unknown fold or view, or no metadata.
         """
-        chosen = member.views if views is None else list(views)
+        chosen = member.views if views is None else views
         require_views(chosen, store.height_width, where="views")
         return predict_rows(
-            member.fold_networks(folds), store, positions, metadata, views=chosen, batch_size=batch_size, title=title
-        )
+            member.fold_networks(folds), store, positions, metadata, views=list(chosen), batch_size=batch_size,
+            title=title,
+        )  # fmt: skip
 
     def features(
         self, store: PictureStore, positions: NDArray[np.int64], *, member: Member, folds: Sequence[int] | None = None,

@@ -140,8 +140,10 @@ def in_chunks(
         bad_images: skip: they are black, and named in `problems`; stop: they are an error.
 
     Raises:
-        FoldlineError: a picture cannot be read, with `stop`; an unknown `bad_images`.
+        FoldlineError: a picture cannot be read, with `stop`; an unknown `bad_images`; an empty batch.
     """
+    if batch_size < 1:
+        raise FoldlineError(f"{batch_size} pictures are no batch", where="batch_size", next="give 1 or more")
     if bad_images not in ("skip", "stop"):
         raise FoldlineError(f"'{bad_images}' is no way to treat bad images", where="bad_images", next="skip or stop")
     each = sum(spec.height * spec.width * spec.channels for spec in specs)
