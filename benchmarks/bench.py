@@ -30,7 +30,7 @@ from rows.kit import FOLDLINE, PEER, Measured, Row, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-ROWS = ("loop", "command", "predict", "decode", "augment")
+ROWS = ("loop", "command", "default", "predict", "decode", "augment")
 BEGIN, END = "<!-- made by make bench -->\n", "<!-- end -->\n"
 PATIENCE_SECONDS = 1800
 
