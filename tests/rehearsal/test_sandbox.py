@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.rehearsal import sandbox
+from foldline.rehearsal import guard, sandbox
 from foldline.rehearsal.environment import fresh_environment
 from foldline.rehearsal.notebook import script_of
 from foldline.rehearsal.sandbox import Limits, Outcome, run_script
@@ -51,6 +52,11 @@ def test_a_connection_fails_in_words(namespaces: bool, tmp_path: Path, monkeypat
     assert outcome.code != 0
     assert "no network in a rehearsal" in said
     assert ("guard" in outcome.isolation) >= (not namespaces)
+
+
+def test_the_guard_is_in_the_program_alone() -> None:
+    assert guard.__name__ == "foldline.rehearsal.guard"
+    assert socket.socket.__module__ == "socket"
 
 
 def test_a_program_that_is_no_python_has_no_network_either(tmp_path: Path) -> None:

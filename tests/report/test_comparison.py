@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser import needs_browser
 from foldline.core import tables
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
@@ -16,7 +17,7 @@ from foldline.report.comparison.rivals import Comparison, caveats, read_comparis
 from foldline.scoring.paired import compare_runs
 from report.made_rivals import add_rival, make_rivals
 from report.made_runs import COMP, OUTPUTS
-from report.test_browser import BROWSER, measure
+from report.test_browser import measure
 from report.test_page import Reader, loads_nothing
 from scoring.by_shape import paired_difference, score
 from tasks import PLAIN
@@ -203,7 +204,7 @@ def test_one_run_has_a_page(tmp_path: Path) -> None:
     assert "One run so far" in build_comparison(found)
 
 
-@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine: the page is not looked at in a browser")
+@needs_browser
 def test_fits_a_phone(tmp_path: Path) -> None:
     layout = make_rivals(tmp_path, TASKS["binary"], {"a-name-without-any-place-to-break-" * 3: 0.6, "b": 0.9})
     view, content, images, drawn = measure(build_comparison(read_comparison(layout, COMP)), 400, tmp_path)

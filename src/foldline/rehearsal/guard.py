@@ -1,7 +1,7 @@
 """What a rehearsed program finds in place of the network: every connection fails, in words.
 
-Its text is `sitecustomize.py` of the program, so it imports nothing of foldline. Unix sockets stay: processes of one
-machine talk through them.
+Its text is `sitecustomize.py` of the program, so it imports nothing of foldline; imported under its own name it does
+nothing. Unix sockets stay: processes of one machine talk through them.
 """
 
 import socket
@@ -30,5 +30,6 @@ class _Socket(socket.socket):
         return super().sendto(data, *rest)
 
 
-socket.socket = _Socket  # type: ignore[misc]
-socket.getaddrinfo = socket.gethostbyname = _refuse
+if __name__ == "sitecustomize":
+    socket.socket = _Socket  # type: ignore[misc]
+    socket.getaddrinfo = socket.gethostbyname = _refuse

@@ -14,7 +14,7 @@ class NewIds:
     """Ids like existing ones: their letters, marks and picture endings stay, their digits are drawn.
 
     >>> NewIds(["ISIC_0015719.jpg"], seed=0).like("ISIC_0015719.jpg")
-    'ISIC_0863304.jpg'
+    'ISIC_0652300.jpg'
     """
 
     def __init__(self, taken: Iterable[str], seed: int) -> None:
