@@ -13,6 +13,7 @@ from foldline.rehearsal.grade import Grade
         (Grade(4.02, 4.0, 0.01, lines=300, differing=300), True),  # relative to a score above 1
         (Grade(0.95, 0.9, 1.0, lines=300, differing=3), True),  # labels that flipped
         (Grade(0.95, 0.9, 1.0, lines=300, differing=4), False),
+        (Grade(0.95, 0.9, 1.0, lines=3, differing=1), False),  # of few lines none may
         (Grade(None, None, 0.004, lines=300, differing=300), True),  # undefined in both: predictions count
         (Grade(None, None, 0.01, lines=300, differing=300), False),
         (Grade(None, 0.9, 0.01, lines=300, differing=300), False),

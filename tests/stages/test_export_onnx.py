@@ -91,11 +91,12 @@ def test_a_file_that_differs_is_not_written(
 
 
 def test_a_file_for_each_fold(project: TinyProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In the view that is asked for."""
+    """In the view that is asked for, which no score is of."""
     seen = []
 
-    def export(run: Any, *_: Any, views: list[str], **__: Any) -> exporting.Exported:
+    def export(run: Any, *_: Any, views: list[str], properties: dict[str, str], **__: Any) -> exporting.Exported:
         seen.append(([meta.fold for _, meta in run.folds], views))
+        assert properties["score"] == "null"
         return exporting.Exported(b"", 18, 0.0)
 
     monkeypatch.setattr(exporting, "export", export)

@@ -216,7 +216,7 @@ def test_over_the_limit_it_says_what_to_leave_out(project: TinyProject, capsys: 
     assert "as --hidden-rows says" in said
 
 
-def change_cv(project: TinyProject, run: str, **fields: Any) -> None:
+def change_cv(project: TinyProject, run: str, /, **fields: Any) -> None:
     path = project.layout.run("tiny", run) / "cv.json"
     Cv.read(path).changed(**fields).write(path)
 
@@ -261,7 +261,10 @@ def test_what_is_stale_is_refused(project: TinyProject) -> None:
     with pytest.raises(FoldlineError, match="'own' is an ensemble itself"):
         chosen("quick+own", with_diverged=True)
     hashes = Cv.read(layout.run("tiny", "own") / "cv.json").sha256.model_dump(exclude_unset=True)
-    change_cv(project, "own", members=[], sha256={**hashes, "weights": ["0" * 64]})
+    change_cv(project, "own", members=[], run="quick")
+    with pytest.raises(FoldlineError, match="the folder of 'own' holds the predictions of 'quick'"):
+        chosen("own")
+    change_cv(project, "own", run="own", sha256={**hashes, "weights": ["0" * 64]})
     with pytest.raises(FoldlineError, match="other weights than those of now"):
         chosen("own")
     hashes = Cv.read(layout.run("tiny", "quick+own") / "cv.json").sha256.model_dump(exclude_unset=True)

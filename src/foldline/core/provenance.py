@@ -76,6 +76,12 @@ def current_cv(layout: Layout, comp: str, run: str, folds_sha256: str) -> Cv:
     """A run's `cv.json`, checked to be of these folds, of the predictions and of the pictures that can be read now."""
     path, predict = layout.run(comp, run) / "cv.json", f"make predict COMP={comp} RUN={run}"
     cv = Cv.read(path, next=predict)
+    if cv.run != run:
+        raise FoldlineError(
+            f"the folder of '{run}' holds the predictions of '{cv.run}': it was copied or renamed",
+            where=layout.relative(path),
+            next=f"name '{cv.run}', or {predict}",
+        )
     require_same(cv, folds=folds_sha256, where=layout.relative(path))
     cv.require_files(path.parent)
     if pictures_sha256(layout, comp, cv.left_out) != cv.left_out:

@@ -163,6 +163,10 @@ def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str])
     metas = [meta for own in run.trained for _, meta in own.folds]
     alone = run.folds[0][1] if len(run.folds) == 1 else None
     score = cv.pooled if cv is not None else alone.score if alone is not None else None
+    interval = None if cv is None else cv.interval
+    if views and any(views != own.views for own in run.trained):
+        score = interval = None  # it is of the run's own views
+        say("note: the file carries no score, since the run's is of other views")
     said: dict[str, Any] = {
         "made_by": f"foldline {__version__}",
         "competition": facts.title or comp,
@@ -180,7 +184,7 @@ def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str])
         "views": {own.name: views or own.views for own in run.trained},
         "metric": first.metric,
         "score": score,
-        "interval": None if cv is None else cv.interval,
+        "interval": interval,
         "decision": None if cv is None else cv.decision,
         "metadata": [_input_of(column) for column in metadata_columns(run)],
         "licence_of_pretrained_weights": {
