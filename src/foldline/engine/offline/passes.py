@@ -49,6 +49,7 @@ class Passes:
         rows: row_id, image, metadata.
         fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
         reasons: [rows] why a row was not predicted; empty: it was.
+        level: in which the next rows are predicted.
         levels: how many rows were predicted in which.
         failed: the members that were left out, and why.
         bad: the pictures that cannot be read, and why.
@@ -62,6 +63,7 @@ class Passes:
     fold_of: NDArray[np.int64]
     speed: Speed = field(default_factory=Speed)
     reasons: NDArray[np.object_] = field(init=False)
+    level: Level = field(init=False)
     levels: "Counter[Level]" = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
