@@ -1,6 +1,7 @@
 """Signals end a stage in words, files have owners, and one thing is done by one process at a time."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -99,6 +100,17 @@ def test_a_lock_says_who_has_it_and_is_taken_from_the_dead(tmp_path: Path, child
         with lock(path, "fold 0 is being trained"):
             assert path.read_text().startswith(owner())
     assert not path.exists()
+
+
+def test_the_owner_of_a_lock_writes_its_name_a_moment_after_it_took_it(tmp_path: Path) -> None:
+    path = tmp_path / "it.lock"
+    with path.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writes = threading.Timer(0.1, path.write_text, [f"{owner()} here"])
+        writes.start()
+        with pytest.raises(BusyError, match="by another process, number"), lock(path, "it is made"):
+            pass
+        writes.join()
 
 
 def test_one_after_the_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,7 @@ class Slow:
 
         monkeypatch.setattr(OfflineMember, "predict", predict)
         monkeypatch.setattr("foldline.stages.offline.Clock", self.clock)
+        monkeypatch.setattr("foldline.stages.offline.alarm", lambda _: nullcontext())  # it goes by the real time
         monkeypatch.setattr("foldline.engine.offline.reading.PictureReader.seconds_each", 0.0)
 
     def clock(self, limit: float, _: float) -> Any:

@@ -86,7 +86,7 @@ def lock(path: Path, busy: str) -> Iterator[None]:
         with undivided():
             handle = _open(path, held)
             while not _taken(handle):
-                _require_dead(path, busy, os.pread(handle, 1000, 0).decode(errors="replace"))
+                _require_dead(path, busy, _owner_in(handle))
                 handle = _open(path, held)
             os.truncate(handle, 0)
             os.pwrite(handle, f"{owner()} {socket.gethostname()}".encode(), 0)
@@ -146,6 +146,15 @@ def _taken(handle: int) -> bool:
     except OSError:  # a file system without locks
         return True
     return os.fstat(handle).st_nlink > 0
+
+
+def _owner_in(handle: int) -> str:
+    """What stands in a lock file; the process that took it writes its name a moment later."""
+    for _ in range(20):
+        if content := os.pread(handle, 1000, 0).decode(errors="replace"):
+            return content
+        time.sleep(0.05)
+    return ""
 
 
 def _require_dead(path: Path, busy: str, content: str) -> None:
