@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 
+from foldline.core.advice import ways_out
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Optim, Run
 from foldline.core.tables import read_csv, read_json
@@ -16,7 +17,6 @@ from foldline.engine.loop import step as stepping
 from foldline.engine.loop.optim import build_optimizer, freeze
 from foldline.engine.loop.step import Learner
 from foldline.engine.machine.precision import DTYPES, Precision, choose_precision, set_batch_norm
-from foldline.engine.train_run import ways_out
 from tiny import TinyProject
 
 CPU = torch.device("cpu")

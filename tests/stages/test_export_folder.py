@@ -98,7 +98,7 @@ def test_half_precision_is_scored_before_it_is_written(
     meta = FoldMeta.read(half / "quick" / "fold_0" / "meta.json")
     assert meta.rounded_from == FoldMeta.read(project.fold(0) / "meta.json").sha256.weights != meta.sha256.weights
     assert "weights in half precision, scored so; in float32 " in (half / "README.md").read_text()
-    monkeypatch.setattr(export, "HOLDS", -10.0)
+    monkeypatch.setattr(export, "LARGEST_LOSS", -10.0)
     assert project.run("export", "folder", "--run", "quick", "--half", "--out", str(tmp_path / "no")) == 2
     assert "in half precision the score is" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

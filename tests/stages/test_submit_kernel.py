@@ -22,18 +22,10 @@ from old_records import old
 from sources.kaggle_notebooks import Dataset, Run
 from sources.kaggle_site import Site, running_site
 from sources.trees import plant
+from stages.test_submit import FACTS, SCORED
 
-FACTS = """
-source: {kind: kaggle, name: cats}
-task: binary
-metric: auc
-train: {file: train.csv, row_id: id, image: "{id}.png", target: label}
-test: {file: sample.csv, row_id: id, image: "{id}.png"}
-submission: {sample: sample.csv}
-"""
 DATASET, KERNEL = "u/toy-best-weights", "u/toy-best"
 SUBMISSION = b"id,label\n001,0.25\n002,0.75\n"
-SCORED = {"status": "COMPLETE", "publicScore": "0.91", "privateScore": ""}
 LOG = json.dumps([
     {"stream_name": "stdout", "time": 30.0, "data": "predicting\n"},
     {"stream_name": "stderr", "time": 90.0, "data": "Traceback\nOutOfMemoryError: CUDA is full\n"},

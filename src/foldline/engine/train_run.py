@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 
 from foldline.core import own_code
+from foldline.core.advice import ways_out
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
@@ -241,12 +242,3 @@ def _below_probe(job: FoldJob, score: float | None, probe_score: float | None) -
             f"{probe_score:.4f}; {ways_out(job.run)}"
         )
     return below
-
-
-def ways_out(run: Run) -> str:
-    """What to try where fine-tuning ends below its own start, without what the run does already."""
-    ways = ["lower optim.lr"]
-    ways += ["set train.batch_norm=frozen"] if run.train.batch_norm != "frozen" else []
-    ways += ["set optim.layer_decay=0.8"] if run.optim.layer_decay == 1 else []
-    ways += ["augment less"] if run.augment.recipe != "none" or run.augment.transforms else []
-    return f"{', '.join(ways[:-1])}, or {ways[-1]}" if len(ways) > 1 else ways[0]

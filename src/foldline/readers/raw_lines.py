@@ -15,7 +15,7 @@ from foldline.core.tables import read_csv, read_json, read_parquet, write_json, 
 from foldline.readers.files import raw_files
 from foldline.readers.folders import UNLABELLED, read_folders
 from foldline.readers.pictures import numbered_columns
-from foldline.readers.tables import texts_of
+from foldline.readers.tables import is_parquet, separator_of, texts_of
 from foldline.readers.templates import PARTS, Pattern, match, parts_of, split_suffix
 
 TABLES = ("csv", "tsv", "parquet", "json", "coco", "folders")
@@ -178,17 +178,8 @@ def of_its_kind(text: str, cell: Any) -> Any:
     return text
 
 
-def _separator(path: Path, rows: RowFacts) -> str:
-    is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
-    return "\t" if is_tsv else rows.separator
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in (".parquet", ".pq")
-
-
 def _read(path: Path, rows: RowFacts) -> pd.DataFrame:
-    if _is_parquet(path):
+    if is_parquet(path):
         return read_parquet(path)
     if rows.reader in ("json", "coco"):
         content = read_json(path)
@@ -196,19 +187,19 @@ def _read(path: Path, rows: RowFacts) -> pd.DataFrame:
         if not isinstance(records, list):
             raise CannotBeMadeError(f"{path.name} holds no list of objects")
         return pd.DataFrame({key: pd.Series([r.get(key) for r in records], dtype=object) for key in records[0]})
-    return read_csv(path, separator=_separator(path, rows), columns=rows.columns or (), encoding=rows.encoding)
+    return read_csv(path, separator=separator_of(path, rows), columns=rows.columns or (), encoding=rows.encoding)
 
 
 def _write(path: Path, lines: pd.DataFrame, former: Path, rows: RowFacts) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if _is_parquet(path):
+    if is_parquet(path):
         write_parquet(path, lines)
     elif rows.reader in ("json", "coco"):
         content = read_json(former)
         records = lines.to_dict(orient="records")
         write_json(path, content | {"images": records} if rows.reader == "coco" else records)
     else:
-        separator = _separator(path, rows)
+        separator = separator_of(path, rows)
         separator = " " if separator == "whitespace" else separator
         if len(separator) > 1 or path.suffix in (".gz", ".zip", ".bz2", ".xz"):
             raise CannotBeMadeError(f"{path.name}: no table with this separator or ending can be written")

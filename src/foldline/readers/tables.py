@@ -23,18 +23,28 @@ def read_table(root: Path, rows: RowFacts) -> pd.DataFrame:
 
 
 def _read_one(root: Path, path: Path, rows: RowFacts) -> pd.DataFrame:
-    if path.suffix.lower() in (".parquet", ".pq"):
+    if is_parquet(path):
         frame = read_parquet(path)
         numbers = set(numbered_columns(frame, rows.pixels)) if rows.pixels else set()  # 32,000 a picture stay numbers
         kept = [name for name in frame.columns if name != rows.encoded]
         words = texts_of(frame[[name for name in kept if name not in numbers]])
         table = frame[kept].assign(**{name: words[name] for name in words.columns})
         return table if rows.encoded is None else write_encoded(table, frame, root, path, rows.encoded)
-    is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
-    separator = "\t" if is_tsv else rows.separator
+    separator = separator_of(path, rows)
     frame = read_csv(path, separator=separator, columns=rows.columns or (), encoding=rows.encoding)
     _remark(path, frame, separator, rows)
     return frame
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a table's name says Parquet."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def separator_of(path: Path, rows: RowFacts) -> str:
+    """What stands between the cells of a text table: as the facts say; they say nothing of a `.tsv`: a tab."""
+    is_tsv = ".tsv" in [suffix.lower() for suffix in path.suffixes] and rows.separator == ","
+    return "\t" if is_tsv else rows.separator
 
 
 def _remark(path: Path, frame: pd.DataFrame, separator: str, rows: RowFacts) -> None:

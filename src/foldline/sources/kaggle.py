@@ -59,7 +59,7 @@ FAILURES = (
     (
         r"session count of \d+ reached",
         "as many of your notebooks run at Kaggle as it allows at once",
-        f"wait for one to end, or stop one at {SITE}/work/code, and run the command again",
+        f"wait for one to end, or stop one at {SITE}/work, and run the command again",
     ),
     (
         r"(gpu|tpu|accelerator|weekly).{0,60}quota|quota.{0,60}(gpu|tpu|accelerator)|number of hours allowed to use",
@@ -69,7 +69,7 @@ FAILURES = (
     (
         r"(storage|disk|private dataset).{0,40}(quota|limit)|(quota|limit).{0,40}(storage|private dataset)",
         "your room for private datasets at Kaggle is full",
-        f"delete datasets, or their old versions, at {SITE}/work/datasets, and run the command again",
+        f"delete datasets, or their old versions, at {SITE}/work, and run the command again",
     ),
     (
         r"already in use",

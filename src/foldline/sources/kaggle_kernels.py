@@ -5,6 +5,8 @@ A version that Kaggle has is asked for by its number, so that an answer that was
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,13 +67,21 @@ def send_dataset(folder: Path, ref: str, note: str, *, new: bool) -> None:
         new: there is no such dataset yet.
     """
     what = ["create"] if new else ["version", f"--message={note}"]
-    try:
+    with _writing(f"the dataset {ref}", folder / "dataset-metadata.json"):
         run_client(["datasets", *what, "-p", str(folder), "--dir-mode", "zip"], page=dataset_page(ref))
+
+
+@contextmanager
+def _writing(what: str, metadata: Path) -> Iterator[None]:
+    """Says of a refusal that it is about whose the thing is."""
+    try:
+        yield
     except RefusedError as error:
         raise FoldlineError(
-            f"Kaggle lets you not write the dataset {ref}",
+            f"you may not write {what} at Kaggle",
             where=error.where,
-            next=f"is its owner you? it stands in {folder.name}/dataset-metadata.json; `kaggle config view` says you",
+            next=f"is it yours? its owner stands in {metadata.parent.name}/{metadata.name}; `kaggle config view` says "
+            "who you are",
         ) from error
 
 
@@ -110,14 +120,8 @@ class Push:
 
 def push_kernel(folder: Path, ref: str) -> Push:
     """Sends a notebook with its `kernel-metadata.json`, which Kaggle runs at once."""
-    try:
+    with _writing(f"the notebook {ref}", folder / "kernel-metadata.json"):
         output = run_client(["kernels", "push", "-p", str(folder)], page=kernel_page(ref))
-    except RefusedError as error:
-        raise FoldlineError(
-            f"Kaggle lets you not write the notebook {ref}",
-            where=error.where,
-            next=f"is its owner you? it stands in {folder.name}/kernel-metadata.json; `kaggle config view` says you",
-        ) from error
     version = re.search(r"Kernel version (\d+) successfully", output)
     if version is None:
         raise FoldlineError(f"the Kaggle client names no version: {output.strip()[-300:]}", where=kernel_page(ref))

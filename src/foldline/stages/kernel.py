@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
@@ -25,7 +26,7 @@ from foldline.core.task import hot_truth
 from foldline.engine.bundle.budget import MARGIN, in_hours
 from foldline.engine.bundle.members import Chosen, choose
 from foldline.engine.bundle.notebook import Names, write_metadata, write_notebook
-from foldline.engine.bundle.project import write_facts
+from foldline.engine.bundle.project import own_files, write_facts
 from foldline.engine.bundle.wheels import own_sha256, write_wheels
 from foldline.scoring.choose import in_digits
 from foldline.sources.kaggle_user import known_user
@@ -83,25 +84,26 @@ def kernel(
         say(f"{layout.relative(place)} is up to date: {in_hours(took.seconds)} of {in_hours(took.limit_seconds)}")
         return before
     with scratch_folder(place.parent, place.name) as scratch:
-        built = _write_dataset(layout, comp, facts, rows, chosen, scratch / DATASET, hours, device)
+        oof = read_parquet(layout.run(comp, name) / "oof.parquet")
+        built = _write_dataset(layout, facts, rows, chosen, oof, scratch / DATASET, hours, device)
         write_notebook(scratch, names, told)
         write_metadata(scratch, names, gpu, told)
-        budget = _say_budget(layout, facts, rows, chosen, built, budget, device)
+        budget, digest = _say_budget(layout, facts, rows, chosen, built, oof, budget, device), bundle_sha256(scratch)
         entry = KernelEntry(
             comp=comp, name=name, members=[member.run for member in chosen.members], made_from=made_from,
-            bundle=bundle_sha256(scratch), time=datetime.now(UTC).isoformat(timespec="seconds"), owner=owner,
-            half=[one.member.run for one in built if one.half], budget=budget, **_happened(before, scratch),
+            bundle=digest, time=datetime.now(UTC).isoformat(timespec="seconds"), owner=owner,
+            half=[one.member.run for one in built if one.half], budget=budget, **_happened(before, digest),
         )  # fmt: skip
         _replace(place, scratch, entry)
     say(f"wrote {layout.relative(place)}; next: make rehearse COMP={comp} NAME={name}")
     return entry
 
 
-def _happened(before: KernelEntry | None, folder: Path) -> dict[str, Any]:
+def _happened(before: KernelEntry | None, digest: str) -> dict[str, Any]:
     """What stays of the bundle of before: the rehearsal of these very bytes, and what Kaggle has of any."""
     if before is None:
         return {}
-    same = before.rehearsal is not None and before.rehearsal.bundle == bundle_sha256(folder)
+    same = before.rehearsal is not None and before.rehearsal.bundle == digest
     return {"rehearsal": before.rehearsal if same else None, "pushed": before.pushed}
 
 
@@ -163,6 +165,7 @@ def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[s
     return {
         "foldline": own_sha256(),
         "facts": sha256_file(layout.competition_config(comp)),
+        "code": {file.as_posix(): sha256_file(layout.root / file) for file in own_files(layout, comp)},
         "folds": rows.sha256,
         "cv": {run: sha256_file(layout.run(comp, run) / "cv.json") for run in runs},
         "weights": {run: {str(fold): digest for fold, digest in folds.items()} for run, folds in weights.items()},
@@ -171,16 +174,16 @@ def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[s
 
 
 def _write_dataset(
-    layout: Layout, comp: str, facts: Competition, rows: Folds, chosen: Chosen, folder: Path, hours: float, device: str
-) -> "list[Built]":
+    layout: Layout, facts: Competition, rows: Folds, chosen: Chosen, oof: pd.DataFrame, folder: Path, hours: float,
+    device: str,
+) -> "list[Built]":  # fmt: skip
     """The data set: the members, facts, wheels, and `bundle.json`, which holds the hashes of all."""
     from foldline.engine.bundle.built import build_member
     from foldline.engine.machine.device import pick_device
 
-    inside = Bundle.project(folder)
+    comp, inside = chosen.cv.comp, Bundle.project(folder)
     sample = write_facts(layout, comp, facts, inside)
     wheels = write_wheels(folder / "wheels", _extras(layout, comp, rows))
-    oof = read_parquet(layout.run(comp, chosen.name) / "oof.parquet")
     on = pick_device(device)
     built = [build_member(layout, facts, rows.outputs, member, oof, inside, on) for member in chosen.members]
     for package, reason in wheels.items():
@@ -226,8 +229,9 @@ def _say_sizes(folder: Path) -> None:
 
 
 def _say_budget(
-    layout: Layout, facts: Competition, rows: Folds, chosen: Chosen, built: "list[Built]", budget: Budget, device: str
-) -> Budget:
+    layout: Layout, facts: Competition, rows: Folds, chosen: Chosen, built: "list[Built]", oof: pd.DataFrame,
+    budget: Budget, device: str,
+) -> Budget:  # fmt: skip
     """Says how long the notebook will take, and what to leave out where that is too long."""
     from foldline.engine.bundle.built import plan_of
     from foldline.engine.bundle.forecast import say_budget, say_proposal, worth_of
@@ -237,7 +241,7 @@ def _say_budget(
     speeds = {load.run: round(load.images_per_second, 1) for load in plan.loads}
     budget = budget.model_copy(update={"seconds": round(plan.seconds), "images_per_second": speeds})
     say_budget(plan, budget)
-    comp, name = chosen.cv.comp, chosen.name
-    oof = read_parquet(layout.run(comp, name) / "oof.parquet")
-    say_proposal(plan, budget.limit_seconds, worth_of(layout, facts, rows, chosen, built, oof), comp, name)
+    if not plan.fits(budget.limit_seconds):
+        worth = worth_of(layout, facts, rows, chosen, built, oof)
+        say_proposal(plan, budget.limit_seconds, worth, chosen.cv.comp, chosen.name)
     return budget

@@ -67,7 +67,7 @@ def soup(layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", devi
 def beside(layout: Layout, comp: str, runs: Sequence[str], name: str) -> None:
     """Says what the soup scores, and what the ensemble of its parts does: both out of fold."""
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
-    ids, columns = read_parquet(layout.run(comp, name) / "oof.parquet")["row_id"], []
+    ids = read_parquet(layout.run(comp, name) / "oof.parquet")["row_id"]
     columns = folds.task.prediction_columns(folds.outputs)
     tables = [
         read_predictions(layout.run(comp, run) / "oof.parquet", folds.task, folds.outputs, ids=ids)

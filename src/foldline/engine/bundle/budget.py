@@ -52,6 +52,10 @@ class Plan:
         """From the first line to the last."""
         return SETUP_SECONDS + self.rows / self.decoded_per_second + sum(load.seconds(self.rows) for load in self.loads)
 
+    def fits(self, limit_seconds: float) -> bool:
+        """Whether the notebook ends before its own clock would cut it."""
+        return self.seconds <= limit_seconds * (1 - MARGIN)
+
     @property
     def most_folds(self) -> int:
         """The number of folds of the member that has most."""

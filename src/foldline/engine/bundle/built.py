@@ -11,12 +11,11 @@ import torch
 from foldline.core.competition import Competition
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import remove
 from foldline.engine.bundle.budget import CORES, Load, Plan, speed_there
 from foldline.engine.bundle.members import Member
 from foldline.engine.bundle.trial import Trial, half_moves, resnet50_per_second, some_rows, try_member
-from foldline.engine.finished.copies import write_run
+from foldline.engine.finished.copies import of_weights, write_run
 from foldline.engine.machine.device import prepare_device
 from foldline.engine.problem import open_problem
 from foldline.images.workers import usable_cores
@@ -61,16 +60,8 @@ def build_member(
         remove(folder)
         metas = write_run(folder, member.folds, half=False)
     say(f"{run}: {'half precision holds' if half else 'the weights stay float32, not in half precision'}: {words}")
-    _write_cv(member, metas, inside)
+    of_weights(member.cv, metas, views=member.views).write(inside.run(comp, run) / "cv.json")
     return Built(member, half, trial, tried)
-
-
-def _write_cv(member: Member, metas: list[FoldMeta], inside: Layout) -> None:
-    """The run's record, of the weights that lie there; its predictions do not."""
-    weights = [meta.sha256.weights for meta in metas]
-    hashes = member.cv.sha256.model_copy(update={"weights": weights})
-    cv = member.cv.changed(sha256=hashes.model_dump(exclude_unset=True), files={}, views=member.views)
-    cv.write(inside.run(member.cv.comp, member.run) / "cv.json")
 
 
 def plan_of(built: list[Built], rows: int, gpu: str, device: torch.device) -> Plan:

@@ -32,14 +32,13 @@ def say_budget(plan: Plan, budget: Budget) -> None:
 
 
 def say_proposal(plan: Plan, limit_seconds: float, worth: Worth, comp: str, name: str) -> list[Drop]:
-    """What to leave out where the notebook would be cut off: what it costs, and the command that does it.
+    """What to leave out of a notebook that would be cut off: what it costs, and the command that does it.
 
     Args:
+        plan: does not fit.
         name: of the run or ensemble.
     """
     limit = limit_seconds * (1 - MARGIN)
-    if plan.seconds <= limit:
-        return []
     say("warning: over the limit, where the notebook leaves out the last views, then members. What costs least:")
     known = [
         [drop.what, in_hours(drop.seconds), *_costs(drop, worth.interval(plan, drop.plan))]

@@ -59,8 +59,9 @@ def write_facts(layout: Layout, comp: str, facts: Competition, inside: Layout) -
         write_text(where, yaml.dump(content, Dumper=_Quoted, sort_keys=False, allow_unicode=True))
     else:
         shutil.copyfile(source, where)
-    for name in _own_names(content):
-        _copy_code(layout, comp, name, inside)
+    for file in own_files(layout, comp):
+        (inside.root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(layout.root / file, inside.root / file)
     inside.folds_meta(comp).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(layout.folds_meta(comp), inside.folds_meta(comp))
     return sample
@@ -73,8 +74,17 @@ def _own_names(content: dict[str, Any]) -> list[str]:
     return [own for name in named for own in (IN_METRIC.findall(name) if "(" in name else [name]) if is_own(own)]
 
 
-def _copy_code(layout: Layout, comp: str, name: str, inside: Layout) -> None:
-    """The file of `file.py:name` at the same place of the project; a module is code of an installed package."""
+def own_files(layout: Layout, comp: str) -> list[Path]:
+    """The user's own files of code that the facts name, below the project folder.
+
+    Raises:
+        FoldlineError: a function is code of an installed package.
+    """
+    names = _own_names(load_yaml(layout.competition_config(comp)))
+    return list(dict.fromkeys(_file_of(layout, comp, name) for name in names))
+
+
+def _file_of(layout: Layout, comp: str, name: str) -> Path:
     file, _, _ = name.rpartition(":")
     if not file.endswith(".py"):
         raise FoldlineError(
@@ -82,7 +92,4 @@ def _copy_code(layout: Layout, comp: str, name: str, inside: Layout) -> None:
             where=f"configs/{comp}/competition.yaml",
             next="put the function into a file beside the facts, and name it file.py:name",
         )
-    source = Path(locate(layout, comp, name).rpartition(":")[0]).absolute()
-    target = inside.root / source.relative_to(layout.root)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    return Path(locate(layout, comp, name).rpartition(":")[0]).absolute().relative_to(layout.root)

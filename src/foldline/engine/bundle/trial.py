@@ -16,10 +16,11 @@ import torch
 from foldline.core.competition import Competition
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array
+from foldline.engine.finished.copies import LARGEST_LOSS
 from foldline.engine.finished.networks import FoldNetworks, predict_rows, ready
+from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem
-from foldline.images.files.decode import decode, resize
 from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
 from foldline.scoring.cv import pooled_score
@@ -27,7 +28,6 @@ from foldline.scoring.cv import pooled_score
 ROWS_PER_FOLD = 100  # validation rows that are looked at
 DECODED = 50  # pictures that are decoded for their speed
 LARGEST_MOVE = 0.01  # of a probability by half precision; of numbers: of their standard deviation
-LARGEST_LOSS = 0.05  # of the score by half precision, as a share of the width of its 95 % interval
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,17 @@ def try_member(
             rates.append(len(networks) * len(own) / (time.perf_counter() - start))
             for half, value in zip((False, True), values, strict=True):
                 found[half][view][own] = value
-    decoded = _decoded_per_second(problem, frame["image"].tolist())
+    decoded = _decoded_per_second(problem, next(iter(folds.values())), frame["image"].tolist())
     return Trial(found[False], found[True], float(np.median(rates)), decoded)
 
 
-def _decoded_per_second(problem: Problem, images: list[str]) -> float:
-    """Pictures that one core reads from their files at the run's size."""
-    data, root = problem.run.data, problem.layout.input(problem.comp)
+def _decoded_per_second(problem: Problem, meta: FoldMeta, images: list[str]) -> float:
+    """Pictures that one core reads from their files at the run's size, as the notebook does."""
+    root, spec = problem.layout.input(problem.comp), Spec(*meta.height_width, meta.channels, meta.intensity)
     names = images[:: max(1, len(images) // DECODED)]
     start = time.perf_counter()
     for name in names:
-        for file in name.split("|"):
-            resize(decode(root / file, data.channels, data.intensity), *data.height_width)
+        load_picture(Source(name, tuple(root / file for file in name.split("|"))), [spec])
     return len(names) / (time.perf_counter() - start)
 
 

@@ -9,16 +9,19 @@ import shutil
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from foldline.core.own_code import KEPT
+from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.engine.finished.networks import weights_sha256
 from foldline.models.weights import SHARED, State, read_state
 
+LARGEST_LOSS = 0.05  # of the score by half precision, as a share of the width of its 95 % interval
 LARGEST = float(torch.finfo(torch.float16).max)  # 65504
 
 
@@ -33,15 +36,21 @@ def write_run(folder: Path, folds: dict[Path, FoldMeta], *, half: bool) -> list[
     Returns:
         The metas as written: their hash is of these weights, as they become float32 again.
     """
-    states = (state for source, meta in folds.items() for state in _states(source, meta, half).values())
-    counts = Counter(key for state in states for key in {_key(tensor) for tensor in state.values()})
+    keys = {  # one fold's tensors are in memory at a time; they are read twice, and hashed once
+        source: {
+            file: {name: _key(tensor) for name, tensor in state.items()}
+            for file, state in _states(source, meta, half).items()
+        }
+        for source, meta in folds.items()
+    }
+    counts = Counter(key for files in keys.values() for own in files.values() for key in set(own.values()))
     shared: State = {}
     metas = []
     for source, meta in folds.items():
         place, of_fold = folder / f"fold_{meta.fold}", _states(source, meta, half)
         place.mkdir(parents=True)
         for file, state in of_fold.items():
-            apart = {name: key for name, key in ((name, _key(state[name])) for name in state) if counts[key] > 1}
+            apart = {name: key for name, key in keys[source][file].items() if counts[key] > 1}
             shared |= {key: state[name] for name, key in apart.items()}
             metadata = {"shared": json.dumps(apart, sort_keys=True)} if apart else None
             own = {name: tensor for name, tensor in state.items() if name not in apart}
@@ -68,6 +77,12 @@ def _write_meta(place: Path, source: Path, meta: FoldMeta, states: dict[str, Sta
     meta.write(place / "meta.json")
     copy_code(source, meta, place)
     return meta
+
+
+def of_weights(cv: Cv, metas: list[FoldMeta], **further: Any) -> Cv:
+    """The score of these weights; the files of predictions do not go along."""
+    hashes = cv.sha256.model_copy(update={"weights": [meta.sha256.weights for meta in metas]})
+    return cv.changed(sha256=hashes.model_dump(exclude_unset=True), files={}, **further)
 
 
 def copy_code(source: Path, meta: FoldMeta, place: Path) -> None:

@@ -13,9 +13,8 @@ from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
-from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run_folder import stored_run
-from foldline.engine.finished.copies import write_run
+from foldline.engine.finished.copies import LARGEST_LOSS, of_weights, write_run
 from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.networks import FoldNetworks
 from foldline.engine.finished.oof import oof_part
@@ -25,8 +24,6 @@ from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation
 from foldline.scoring.metrics import metric_for
 
-HOLDS = 0.05  # of the width of the score's interval: less of it is lost by rounding than by anything else
-
 
 def copy_run(run: FinishedRun, target: Path, *, half: bool) -> FinishedRun:
     """Writes a run with its folds, or an ensemble with its members inside its folder; what stands there then."""
@@ -34,18 +31,12 @@ def copy_run(run: FinishedRun, target: Path, *, half: bool) -> FinishedRun:
         place = target / own.name if run.members else target
         metas = write_run(place, dict(own.folds), half=half)
         if own.cv is not None:
-            _of_weights(own.cv, metas).write(place / "cv.json")
+            of_weights(own.cv, metas).write(place / "cv.json")
     for ensemble in _ensembles(run):
         assert ensemble.cv is not None
         place = target if ensemble is run else target / ensemble.name
         ensemble.cv.changed(files={}).write(place / "cv.json")
     return read_finished(target)
-
-
-def _of_weights(cv: Cv, metas: list[FoldMeta]) -> Cv:
-    """The score of these weights; predictions of rows do not go along."""
-    weights = [meta.sha256.weights for meta in metas]
-    return cv.changed(sha256=cv.sha256.model_copy(update={"weights": weights}), files={})
 
 
 def _ensembles(run: FinishedRun) -> list[FinishedRun]:
@@ -108,7 +99,7 @@ def _require_holds(before: Cv, scores: dict[str, Any]) -> None:
     if was is None or now is None or low is None or high is None:
         return
     worse = (was - now) * (1 if metric_for(before.metric, before.task.of(before.outputs)).direction == "max" else -1)
-    if worse > HOLDS * (high - low):
+    if worse > LARGEST_LOSS * (high - low):
         raise FoldlineError(
             f"in half precision the score is {in_digits(now)}, and it was {in_digits(was)}",
             where=f"{before.metric}, out of fold",

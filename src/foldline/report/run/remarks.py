@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from foldline.core.advice import ways_out
 from foldline.core.records.same import differences
+from foldline.core.run import Run
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.metrics import metric_for
@@ -76,10 +78,8 @@ def _way_out(run: ReportedRun) -> str:
     """What to try; a run that keeps its start is told what this already does for it."""
     if any(len(meta.weights) > 1 for meta in run.metas.values()):
         return "This run averages both (train.keep_start), and all other scores here are of that average."
-    return (
-        "Try a smaller learning rate (optim.lr), frozen batch-norm (train.batch_norm=frozen), or layer decay "
-        "(optim.layer_decay); train.epochs=0 keeps the probe, train.keep_start=true averages both."
-    )
+    ways = ways_out(Run() if run.choices is None else Run.parse(run.choices, where="run.json"))
+    return f"What to try: {ways}; train.epochs=0 keeps the probe, train.keep_start=true averages both."
 
 
 def _probe_scores(run: ReportedRun, below: list[int]) -> str:
