@@ -157,6 +157,18 @@ def test_the_same_run_makes_the_same_bytes(project: TinyProject, capsys: pytest.
     assert KernelEntry.read(place / "kernel.json").bundle == bundle_sha256(place)
 
 
+def test_code_that_the_facts_name_makes_another_bundle_when_it_changes(project: TinyProject) -> None:
+    place, code = build(project), project.layout.competition_config("tiny").with_name("share.py")
+    before = code.read_text()
+    try:
+        code.write_text(f"{before}# changed\n")
+        build(project)
+        inside = place / "dataset" / "project" / "configs" / "tiny" / "share.py"
+        assert inside.read_text() == f"{before}# changed\n"
+    finally:
+        code.write_text(before)
+
+
 def test_an_owner_who_is_known_later_changes_nothing_that_was_rehearsed(project: TinyProject) -> None:
     place = build(project)
     digest = bundle_sha256(place)
