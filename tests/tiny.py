@@ -96,5 +96,15 @@ class TinyProject:
         assert self.run("download") == 0
         assert self.run("folds") == 0
 
+    def blend_two(self, choices: dict[str, Any]) -> None:
+        """The runs `quick` and `small`, whose pictures have another size, and their ensemble `both`."""
+        self.write_yaml("quick", choices)
+        self.write_yaml("small", {**choices, "data": {**choices["data"], "image_size": 24}, "seed": 1})
+        self.prepare()
+        for run in ("quick", "small"):
+            assert self.run("train", "--run", run) == 0
+            assert self.run("predict", "--run", run) == 0
+        assert self.run("ensemble", "--runs", "quick small", "--name", "both", "--blend", "gmean") == 0
+
     def fold(self, fold: int, run: str = "quick") -> Path:
         return self.layout.fold("tiny", run, fold)

@@ -21,7 +21,8 @@ from foldline.app.opened import OOF, TEST, OpenRun, open_run
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, read_parquet
 from foldline.engine.finished.embed import pooled_features
-from foldline.engine.finished.pictures import Source, in_chunks
+from foldline.engine.finished.pictures import Source
+from foldline.engine.finished.reading import in_chunks
 from foldline.images.store import PictureStore
 from foldline.stages import app as stage
 from tiny import RUN, TinyProject

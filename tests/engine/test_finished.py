@@ -14,7 +14,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import read_csv, read_json, read_parquet
 from foldline.core.task import TASKS
-from foldline.engine.finished import pictures
+from foldline.engine.finished import pictures, reading
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.metadata import metadata_table
 from foldline.engine.finished.model import Model
@@ -30,13 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     """Two runs and their ensemble; the second run's pictures have another size."""
     project = TinyProject(tmp_path_factory.mktemp("finished"), rows=48)
     project.write_yaml("competition", {**FACTS, "metric": "f1", "metrics": []})
-    project.write_yaml("quick", CHOICES)
-    project.write_yaml("small", {**CHOICES, "data": {**RUN["data"], "image_size": 24}, "seed": 1})
-    project.prepare()
-    for run in ("quick", "small"):
-        assert project.run("train", "--run", run) == 0
-        assert project.run("predict", "--run", run) == 0
-    assert project.run("ensemble", "--runs", "quick small", "--name", "both", "--blend", "gmean") == 0
+    project.blend_two(CHOICES)
     return project
 
 
@@ -57,7 +51,7 @@ def test_files_are_predicted_as_the_prediction_stage_does(
 ) -> None:
     """Whatever the working directory, and however few pictures lie in memory at a time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pictures, "CHUNK_BYTES", 4 * 32 * 32)
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 4 * 32 * 32)
     model = foldline.load(str(project.layout.run("tiny", run)), device="cpu")
     table = model.predict(rows(project), batch_size=5)
     stored = read_parquet(project.layout.run("tiny", run) / "test.parquet")

@@ -21,9 +21,10 @@ from foldline.core.errors import FoldlineError
 from foldline.core.records.bundle import Bundle
 from foldline.core.records.offline import OfflineReport
 from foldline.core.tables import read_csv, read_parquet, write_csv
+from foldline.engine.finished import reading
 from foldline.engine.finished.model import Model
 from foldline.engine.finished.pictures import Source, Spec, load_picture
-from foldline.engine.offline import passes, reading
+from foldline.engine.offline import passes
 from foldline.engine.offline.answers import NO_NUMBER, NO_PICTURE, NO_ROW, NO_TIME
 from foldline.engine.offline.members import OfflineMember
 from foldline.stages.offline import offline
@@ -79,14 +80,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     facts = {key: value for key, value in FACTS.items() if key != "holdout"} | {"folds": {"k": 2}, "test": TEST}
     facts["train"] = {**FACTS["train"], "metadata": ["age"]}
     project.write_yaml("competition", facts)
-    project.write_yaml("quick", CHOICES)
-    project.write_yaml("small", {**CHOICES, "data": {**RUN["data"], "image_size": 24}, "seed": 1})
-    project.prepare()
+    project.blend_two(CHOICES)
     for run in ("quick", "small"):
-        assert project.run("train", "--run", run) == 0
-        assert project.run("predict", "--run", run) == 0
         assert project.run("ensemble", "--run", run) == 0
-    assert project.run("ensemble", "--runs", "quick small", "--name", "both", "--blend", "gmean") == 0
     return project
 
 
@@ -260,7 +256,7 @@ class Slow:
         monkeypatch.setattr(OfflineMember, "predict", predict)
         monkeypatch.setattr("foldline.stages.offline.Clock", self.clock)
         monkeypatch.setattr("foldline.stages.offline.alarm", lambda _: nullcontext())  # it goes by the real time
-        monkeypatch.setattr("foldline.engine.offline.reading.PictureReader.seconds_each", 0.0)
+        monkeypatch.setattr("foldline.engine.finished.reading.PictureReader.seconds_each", 0.0)
 
     def clock(self, limit: float, _: float) -> Any:
         from foldline.engine.offline.clock import Clock

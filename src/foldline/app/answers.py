@@ -13,7 +13,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.tables import sha256_file
 from foldline.core.task import Array
 from foldline.engine.finished.networks import mean_of_folds
-from foldline.engine.finished.pictures import Source, Spec, in_chunks
+from foldline.engine.finished.pictures import Source, Spec
+from foldline.engine.finished.reading import in_chunks
 from foldline.engine.infer import Predictions
 from foldline.images.pictures import Pixels
 from foldline.images.store import PictureStore

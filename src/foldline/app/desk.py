@@ -11,7 +11,8 @@ from foldline.app.neighbours import Neighbours
 from foldline.app.opened import OOF, TEST, OpenRun
 from foldline.app.rows import PAGE, Sort, chosen, pages, same_classes
 from foldline.core.errors import FoldlineError
-from foldline.engine.finished.pictures import Source, in_chunks
+from foldline.engine.finished.pictures import Source
+from foldline.engine.finished.reading import in_chunks
 from foldline.report.look import formats
 from foldline.report.look.templates import environment
 from foldline.scoring.choose import decision_in_words

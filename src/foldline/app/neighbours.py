@@ -25,7 +25,8 @@ from foldline.core.run_folder import stored_run
 from foldline.core.tables import atomic_path, sha256_json
 from foldline.engine.finished.embed import pooled_features
 from foldline.engine.finished.networks import FoldNetworks
-from foldline.engine.finished.pictures import Source, in_chunks
+from foldline.engine.finished.pictures import Source
+from foldline.engine.finished.reading import in_chunks
 from foldline.engine.problem import Problem, open_problem
 from foldline.images.store import PictureStore
 

@@ -100,12 +100,13 @@ def _rows(layout: Layout, comp: str, run: "FinishedRun") -> _Checked:
     """Some training rows, spread evenly, whose pictures can be read."""
     import numpy as np
 
-    from foldline.engine.finished.pictures import Source, Spec, in_chunks
+    from foldline.engine.finished.pictures import Source, Spec
+    from foldline.engine.finished.reading import in_chunks
 
     frame, first = load_folds(layout, comp).frame, run.first
     some = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, PICTURES).astype(int))].reset_index(drop=True)
     folder = layout.input(comp)
-    sources = [Source(name, tuple(folder / file for file in name.split("|"))) for name in some["image"]]
+    sources = [Source.of_row(folder, name) for name in some["image"]]
     spec = Spec(*first.height_width, first.channels, first.intensity)
     chunks = list(in_chunks(sources, [spec], len(sources), "skip"))
     problems = [problem for chunk in chunks for problem in chunk.problems]

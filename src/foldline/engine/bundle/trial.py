@@ -110,7 +110,7 @@ def _decoded_per_second(problem: Problem, meta: FoldMeta, images: list[str]) -> 
     names = images[:: max(1, len(images) // DECODED)]
     start = time.perf_counter()
     for name in names:
-        load_picture(Source(name, tuple(root / file for file in name.split("|"))), [spec])
+        load_picture(Source.of_row(root, name), [spec])
     return len(names) / (time.perf_counter() - start)
 
 

@@ -21,7 +21,8 @@ from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.metadata import Metadata, metadata_table
 from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows, preprocessing_of
-from foldline.engine.finished.pictures import BadImages, Chunk, Picture, Source, Spec, in_chunks, sources_of
+from foldline.engine.finished.pictures import Picture, Source, Spec, sources_of
+from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.images.store import PictureStore

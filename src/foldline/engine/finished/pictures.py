@@ -1,14 +1,12 @@
-"""Pictures from anywhere: files, folders, arrays, Pillow's. Decoded in chunks, so that they never lie in memory all.
+"""Pictures from anywhere: files, folders, arrays, Pillow's; and one of them decoded, at the sizes that are wanted.
 
 Reads the files; writes nothing.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +17,9 @@ from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import say
 from foldline.core.walk import walk
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode, of_values, resize
-from foldline.images.workers import usable_cores
 from foldline.readers.templates import IMAGE_SUFFIXES
 
-BadImages = Literal["skip", "stop"]
 Picture = str | Path | Sequence[str | Path] | NDArray[Any] | Image.Image
-CHUNK_BYTES = 2**28  # of decoded pictures at a time
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F")  # the numbers are those of the picture
 
 
@@ -35,6 +30,11 @@ class Source:
     name: str
     content: tuple[Path, ...] | NDArray[Any] | Image.Image
 
+    @classmethod
+    def of_row(cls, root: Path, image: str) -> Self:
+        """A row's picture: its files below `root`, joined by `|`."""
+        return cls(image, tuple(root / file for file in image.split("|")))
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -44,21 +44,6 @@ class Spec:
     width: int
     channels: int
     intensity: Intensity
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some pictures in their order.
-
-    Attributes:
-        rows: which of all pictures they are.
-        pixels: of each spec [pictures, height, width, channels] uint8; black where a picture cannot be read.
-        problems: what is wrong with each; empty: nothing.
-    """
-
-    rows: slice
-    pixels: dict[Spec, Pixels]
-    problems: list[str]
 
 
 def sources_of(pictures: "Picture | Iterable[Picture]") -> list[Source]:
@@ -128,56 +113,6 @@ def _below(folder: Path) -> list[Source]:
 def _is_picture(path: Path) -> bool:
     with path.open("rb") as handle:
         return bool(picture_kind(handle.read(HEAD)))
-
-
-def in_chunks(
-    sources: Sequence[Source], specs: Sequence[Spec], batch_size: int, bad_images: BadImages
-) -> Iterator[Chunk]:
-    """The pictures, decoded and resized for each spec; the next chunk is decoded while this one is used.
-
-    Args:
-        batch_size: a chunk is several whole batches.
-        bad_images: skip: they are black, and named in `problems`; stop: they are an error.
-
-    Raises:
-        FoldlineError: a picture cannot be read, with `stop`; an unknown `bad_images`; an empty batch.
-    """
-    if batch_size < 1:
-        raise FoldlineError(f"{batch_size} pictures are no batch", where="batch_size", next="give 1 or more")
-    if bad_images not in ("skip", "stop"):
-        raise FoldlineError(f"'{bad_images}' is no way to treat bad images", where="bad_images", next="skip or stop")
-    each = sum(spec.height * spec.width * spec.channels for spec in specs)
-    size = max(1, CHUNK_BYTES // each // batch_size) * batch_size
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        waiting: deque[list[Future[list[Pixels] | str]]] = deque()
-        for start in range(0, len(sources) + size, size):
-            if start < len(sources):
-                waiting.append([pool.submit(load_picture, source, specs) for source in sources[start : start + size]])
-            if start:
-                yield _chunk(start - size, waiting.popleft(), sources, specs, bad_images)
-
-
-def _chunk(
-    start: int, futures: "list[Future[list[Pixels] | str]]", sources: Sequence[Source], specs: Sequence[Spec],
-    bad_images: BadImages,
-) -> Chunk:  # fmt: skip
-    pixels = {spec: np.zeros((len(futures), spec.height, spec.width, spec.channels), np.uint8) for spec in specs}
-    problems = [""] * len(futures)
-    for i, future in enumerate(futures):
-        loaded = future.result()
-        if isinstance(loaded, str):
-            problems[i] = loaded
-            continue
-        for spec, picture in zip(specs, loaded, strict=True):
-            pixels[spec][i] = picture
-    bad = [f"{sources[start + i].name}: {why}" for i, why in enumerate(problems) if why]
-    if bad and bad_images == "stop":
-        raise FoldlineError(
-            f"{len(bad)} pictures cannot be read: {first_few(bad)}",
-            where="bad_images: stop",
-            next="mend them or leave them out; bad_images=skip leaves their lines empty",
-        )
-    return Chunk(slice(start, start + len(futures)), pixels, problems)
 
 
 def load_picture(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":

@@ -16,12 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.progress import say
+from foldline.engine.finished.pictures import Source
+from foldline.engine.finished.reading import Chunk, PictureReader
 from foldline.engine.infer import Predictions
 from foldline.engine.offline.answers import NO_MEMBER, NO_NUMBER, NO_PICTURE, NO_TIME, OWN_FOLD
 from foldline.engine.offline.clock import Clock
 from foldline.engine.offline.levels import Level, Share, fullest, levels_of
 from foldline.engine.offline.members import ALL_FOLDS, OfflineMember
-from foldline.engine.offline.reading import PictureReader, Pictures
 from foldline.engine.offline.speed import Speed
 from foldline.images.store import PictureStore
 
@@ -87,7 +88,8 @@ class Passes:
             root: the folder of the raw files.
         """
         said = self.clock.now()
-        with PictureReader(root, self.rows["image"].tolist(), [member.spec for member in self.members]) as reader:
+        sources = [Source.of_row(root, image) for image in self.rows["image"]]
+        with PictureReader(sources, [member.spec for member in self.members]) as reader:
             self.speed.picture_seconds = lambda: reader.seconds_each
             while self.position < len(self.rows):
                 if not self._predict(self._take(reader, self._chunk_rows(reader.most))):
@@ -96,7 +98,7 @@ class Passes:
                     said = self.clock.now()
                     say(f"  {self.position} of {len(self.rows)} rows; {self.clock.left / 60:.0f} min left")
 
-    def _take(self, reader: PictureReader, count: int) -> Pictures:
+    def _take(self, reader: PictureReader, count: int) -> Chunk:
         start = self.clock.now()
         pictures = reader.take(count)
         self.waited += self.clock.now() - start
@@ -113,7 +115,7 @@ class Passes:
     def _seconds(self, rows: int) -> float:
         return rows * self.speed.of_row(self.level)
 
-    def _predict(self, pictures: Pictures) -> bool:
+    def _predict(self, pictures: Chunk) -> bool:
         """The next rows by all members of a level; once more where one of them fails, without it.
 
         Returns:
@@ -135,7 +137,7 @@ class Passes:
             return True
         return False
 
-    def _measure(self, pictures: Pictures) -> None:
+    def _measure(self, pictures: Chunk) -> None:
         """What the first rows take: once in one view, which warms up; where there is time for it, in all, and often
         enough that what each call takes beside its pictures counts for little."""
         chunk, count = slice(0, len(pictures.problems)), len(pictures.problems)
@@ -150,7 +152,7 @@ class Passes:
             self._said(_whole(member), pictures, chunk, times=times)
 
     def _said(
-        self, share: Share, pictures: Pictures, chunk: slice, *, times: int = 1
+        self, share: Share, pictures: Chunk, chunk: slice, *, times: int = 1
     ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
         """What a member says of a chunk's rows, maybe several times over."""
         member = next(member for member in self.members if member.run == share.run)
@@ -166,7 +168,7 @@ class Passes:
         self.predicted += seconds
         return answers
 
-    def _keep(self, chunk: slice, pictures: Pictures, said: Said) -> None:
+    def _keep(self, chunk: slice, pictures: Chunk, said: Said) -> None:
         """What the members said of rows whose pictures can be read; the chunk is done."""
         good = np.array([not problem for problem in pictures.problems])
         names = self.rows["image"].iloc[chunk]
