@@ -51,7 +51,7 @@ def test_a_run_for_all_competitions_gives_way_to_a_competitions_own(tmp_path: Pa
     (tmp_path / "configs" / "shared.yaml").write_text("seed: 1\n")
     layout.run_config("own", "shared").write_text("seed: 2\n")
     assert [load_run(layout, comp, "shared", []).seed for comp in ("other", "own")] == [1, 2]
-    with pytest.raises(FoldlineError, match="known: shared"):
+    with pytest.raises(FoldlineError, match="known: baseline, shared"):
         load_run(layout, "other", "nothing", [])
 
 
@@ -74,7 +74,7 @@ def test_overrides_go_through_validation_and_leave_the_base_alone(tmp_path: Path
 def test_an_unknown_run_lists_the_known(tmp_path: Path) -> None:
     (tmp_path / "configs" / "c").mkdir(parents=True)
     (tmp_path / "configs" / "c" / "good.yaml").write_text("")
-    with pytest.raises(FoldlineError, match="known: good"):
+    with pytest.raises(FoldlineError, match="known: baseline, good"):
         load_run(Layout(tmp_path), "c", "bad", [])
 
 

@@ -84,9 +84,9 @@ def test_later_targets_bring_the_files_first(folder: Path, site: Site) -> None:
     made = make(folder, "folds", "COMP=cancer", "YES=1")
     assert made.returncode == 0, made.stderr
     assert made.stdout.index("What to do next") < made.stdout.index("GUESSED") < made.stdout.index("wrote folds/")
-    stopped = make(folder, "ensemble", "COMP=cancer")
+    stopped = make(folder, "ensemble", "COMP=cancer", "RUN=nothing")
     assert stopped.returncode != 0
-    assert "unknown run 'baseline'" in stopped.stderr
+    assert "unknown run 'nothing'" in stopped.stderr
     assert "docs/runs.md" in stopped.stderr
 
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from foldline.core.errors import FoldlineError
 from foldline.core.own_code import locate
-from foldline.core.paths import Layout
+from foldline.core.paths import Layout, shipped
 from foldline.core.task import TaskField
 from foldline.core.yaml_models import Seed, Side, Strict, ascending, load_yaml
 
@@ -328,10 +328,14 @@ def load_competition(layout: Layout, comp: str) -> Competition:
     path = layout.competition_config(comp)
     if not path.is_file():
         known = sorted(p.parent.name for p in (layout.root / "configs").glob("*/competition.yaml"))
+        comes = (shipped() / comp / "competition.yaml").is_file()
+        own = "or write this file (docs/add-a-competition.md)"
         raise FoldlineError(
             f"unknown competition '{comp}'",
             where=layout.relative(path),
-            next=f"known: {', '.join(known) or 'none'}; or write this file (docs/add-a-competition.md)",
+            next=f"its facts come with foldline: make download COMP={comp}; known here: {', '.join(known) or 'none'}"
+            if comes
+            else f"known: {', '.join(known) or 'none'}; {own}",
         )
     facts = Competition.parse(load_yaml(path), where=layout.relative(path))
     further = [locate(layout, comp, name) for name in facts.metrics]

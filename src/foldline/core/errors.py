@@ -3,6 +3,8 @@
 import errno
 import os
 
+from foldline.core.typed import as_typed
+
 
 class FoldlineError(Exception):
     """A problem that the user can mend.
@@ -13,7 +15,7 @@ class FoldlineError(Exception):
     Args:
         what: what is wrong, in the user's words.
         where: the file, line, id or setting; empty when `what` says it already.
-        next: the next command to type or setting to change.
+        next: the next command to type or setting to change; make's commands are said as they can be typed here.
     """
 
     def __init__(self, what: str, *, where: str = "", next: str = "") -> None:
@@ -28,7 +30,7 @@ class FoldlineError(Exception):
             lines.append(f"  where: {self.where}")
         if self.next:
             lines.append(f"  next:  {self.next}")
-        return "\n".join(lines)
+        return as_typed("\n".join(lines))
 
 
 _AGAIN = "then the same command goes on"

@@ -39,6 +39,13 @@ def is_ours(folder: Path) -> bool:
     return not folder.is_symlink() and os.access(folder, os.W_OK)
 
 
+def shipped() -> Path:
+    """The facts and runs that come with foldline: inside the installed package; in a clone its own `configs/`."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parents[1] / "configs"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of one project folder (the one that holds `configs/`, `input/`, `oof/` ...)."""
@@ -57,9 +64,11 @@ class Layout:
         return self._room("configs", comp) / f"{checked_name(run)}.yaml"
 
     def run_file(self, comp: str, run: str) -> Path:
-        """Where the choices are read from: the competition's own file, else one for all, `configs/<run>.yaml`."""
-        own, shared = self.run_config(comp, run), self.root / "configs" / f"{run}.yaml"
-        return shared if shared.is_file() and not own.is_file() else own
+        """Where the choices are read from: the competition's own file, else one for all, `configs/<run>.yaml`; else the
+        one that comes with foldline."""
+        own = self.run_config(comp, run)
+        shared = [folder / f"{run}.yaml" for folder in (self.root / "configs", shipped())]
+        return next((path for path in (own, *shared) if path.is_file()), own)
 
     def search_config(self, comp: str, search: str) -> Path:
         """A search over settings: `configs/<comp>/<search>.search.yaml`."""

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from foldline.core.typed import as_typed
+
 Item = TypeVar("Item")
 PLAIN_SECONDS = 30.0  # a plain line at most this often for one bar
 
 
 def say(text: str) -> None:
-    """One line for the person, on standard output at once, above any progress bar."""
+    """One line for the person, on standard output at once, above any progress bar; commands as they are typed here."""
+    text = as_typed(text)
     if Progress.active is not None and Progress.active.bars is not None:
         Progress.active.bars.console.print(text, markup=False, highlight=False)
     else:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from foldline.core.choices import MOVED, Average, Clip, Compile, Head, Mix, Pseudo, Schedule, Teacher, Weights, off
 from foldline.core.errors import FoldlineError
 from foldline.core.options import MANY
-from foldline.core.paths import Layout
+from foldline.core.paths import Layout, shipped
 from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
 
 Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
@@ -321,7 +321,7 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""
     path = layout.run_file(comp, run)
     if not path.is_file():
-        files = [*path.parent.glob("*.yaml"), *path.parent.parent.glob("*.yaml")]
+        files = [file for folder in (path.parent, path.parent.parent, shipped()) for file in folder.glob("*.yaml")]
         stems = {p.stem for p in files} - {"competition"}
         known = sorted(stem for stem in stems if not stem.endswith(".search"))
         raise FoldlineError(

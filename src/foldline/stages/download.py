@@ -15,7 +15,7 @@ from pathlib import Path
 
 from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.paths import Layout, is_ours
+from foldline.core.paths import Layout, is_ours, shipped
 from foldline.core.processes import lock
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Fetched, Manifest, RawFile
@@ -35,13 +35,14 @@ BY_HAND = f"add `otherwise: {{kind: {PLACED}}}` to the source in the facts"
 def download(layout: Layout, comp: str) -> None:
     """Brings the raw files of `comp`; does nothing where a valid manifest of the same source lies there.
 
-    A competition without facts is taken from Kaggle, and gets a starter `configs/<comp>/competition.yaml`.
+    A competition without facts gets those that come with foldline; one that has none there is taken from Kaggle, and
+    gets a starter `configs/<comp>/competition.yaml`.
 
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
             manifest are missing, `input/<comp>` holds files of unknown origin, or another process is at it.
     """
-    known = layout.competition_config(comp).is_file()
+    known = layout.competition_config(comp).is_file() or _copy_shipped(layout, comp)
     source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
     place = layout.part(comp).with_suffix(".lock")
     begun = any(path.exists() for path in (place, layout.fetched(comp), layout.part(comp)))
@@ -53,6 +54,20 @@ def download(layout: Layout, comp: str) -> None:
     if not known:
         path = layout.manifest(comp)
         _write_starter(layout, comp, Source.parse(Manifest.read(path).source, where=layout.relative(path)))
+
+
+def _copy_shipped(layout: Layout, comp: str) -> bool:
+    """Copies the facts and runs of `comp` that come with foldline, where there are any and no raw files lie here."""
+    source, place = shipped() / comp, layout.competition_config(comp).parent
+    begun = layout.fetched(comp).is_file() or layout.input(comp).is_dir()
+    if begun or not (source / "competition.yaml").is_file():
+        return False
+    files = sorted(path for path in source.iterdir() if path.suffix in (".yaml", ".py"))
+    for file in sorted(files, key=lambda path: path.name == "competition.yaml"):  # last: it says that all are there
+        if not (place / file.name).exists():
+            write_text(place / file.name, file.read_text(encoding="utf-8"))
+    say(f"{layout.relative(place)}/: copied {', '.join(file.name for file in files)}, which come with foldline")
+    return True
 
 
 def _likely_source(layout: Layout, comp: str) -> Source:

@@ -1,0 +1,71 @@
+"""How a command is said: as make's in the clone of foldline, as `foldline ...` everywhere else.
+
+The code writes commands as make takes them (`make train COMP=elpv FOLD=0`). Errors and `say` turn them into what can be
+typed where the person is: an installed package has no Makefile.
+"""
+
+import re
+from pathlib import Path
+
+# make's variables -> the command line's options; those of FLAGS take no value, those of PLACED no name.
+_WITH_VALUE = (
+    *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
+    *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS"),
+)
+_WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "HALF", "TEST")
+OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
+PLACED = {"FILE", "FILES", "FORMAT", "PICTURES"}
+TARGETS = (
+    *("download", "folds", "train", "train-all", "lr-find", "predict", "predict-files", "export", "soup", "ensemble"),
+    *("score", "report", "app", "watch", "compare", "search", "submit", "kernel", "rehearse", "offline", "choose"),
+    *("ledger", "check", "run", "init", "explore", "doctor"),
+)
+_VALUE = r"""(?:<[^>]*>|"[^"]*"|'[^']*'|[^\s,;:()"'<>]+)+"""
+_SETTING = re.compile(rf"\b(?P<key>{'|'.join([*OPTIONS, *FLAGS, *PLACED])})=(?P<value>{_VALUE})")
+_TARGET = "|".join(sorted(TARGETS, key=len, reverse=True))  # train-all before train
+_COMMAND = re.compile(rf"\bmake (?P<target>{_TARGET})\b(?P<rest>(?: [A-Z_]+={_VALUE})*)")
+
+
+def is_clone(folder: Path | None = None) -> bool:
+    """Whether make knows foldline's targets here: the folder (default: where the person types) has our Makefile."""
+    path = (folder or Path()) / "Makefile"
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        return handle.read(20).startswith(b"# foldline:")
+
+
+def as_typed(text: str, *, clone: bool | None = None) -> str:
+    """A text whose commands can be typed where the person is.
+
+    Args:
+        text: with commands and settings as make takes them.
+        clone: whether make's form is the right one; None: look.
+
+    >>> as_typed("next: make train COMP=a RUN=b FOLD=0, or make train-all", clone=False)
+    'next: foldline train --comp a --run b --fold 0, or foldline train'
+    >>> as_typed('make ensemble COMP=a RUN=b; make ensemble COMP=a RUNS="b c"', clone=False)
+    'foldline run --comp a --run b; foldline ensemble --comp a --runs "b c"'
+    >>> as_typed("add NAME=<new name>; make room first", clone=False)
+    'add --name <new name>; make room first'
+    """
+    if not (_COMMAND.search(text) or _SETTING.search(text)) or (is_clone() if clone is None else clone):
+        return text
+    return _SETTING.sub(_setting, _COMMAND.sub(_command, text))
+
+
+def _command(found: "re.Match[str]") -> str:
+    """`make ensemble` of one run is the whole line, which `foldline run` is; `foldline ensemble` only blends."""
+    target, rest = found["target"], found["rest"]
+    if target == "ensemble" and "COMP=" in rest and "RUNS=" not in rest:
+        target = "run"
+    return f"foldline {'train' if target == 'train-all' else target}{rest}"
+
+
+def _setting(found: "re.Match[str]") -> str:
+    key, value = found["key"], found["value"]
+    if key in FLAGS:
+        return FLAGS[key]
+    if key == "FILES":
+        return value.strip("\"'")
+    return value if key in PLACED else f"{OPTIONS[key]} {value}"
