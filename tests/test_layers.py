@@ -18,7 +18,7 @@ FLOORS = {
 # Inside a room, from the ground up; what is not named stands above all of these, in no order, and stages stand alone.
 WINGS = {
     "engine": [
-        "machine losses extra_rows", "problem", "infer starting_weights", "evaluate", "loop", "finished",
+        "machine losses extra_rows", "problem", "frozen", "infer starting_weights", "evaluate", "loop", "finished",
         "predict_run onnx", "train_run bundle", "lr_find",
     ],
     "report": ["look", "run comparison", "live"],

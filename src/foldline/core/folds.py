@@ -3,15 +3,21 @@
 Reads `folds/<comp>.csv`, `folds/<comp>.test.csv` and `folds/<comp>.json`; writes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.tables import read_csv, require_unique, sha256_file
 from foldline.core.task import Task
+
+# The facts that decide the folds. The others (title, metric ...) may change and the folds stay valid.
+SHAPING = {"task", "classes", "train", "test", "holdout", "folds"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,18 @@ def load_folds(layout: Layout, comp: str) -> Folds:
 def read_folds_meta(layout: Layout, comp: str) -> FoldsMeta:
     """What `folds/<comp>.json` says."""
     return FoldsMeta.read(layout.folds_meta(comp), next=f"make folds COMP={comp}")
+
+
+def shaping(facts: Competition, found: Sequence[str] | None = None) -> dict[str, Any]:
+    """The facts that decide the folds, without defaults: a new setting in a later version changes nothing.
+
+    Args:
+        found: the classes that folds found where their facts named none; facts that name just these say the same.
+    """
+    known = facts.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
+    if found is not None and facts.classes == list(found):
+        del known["classes"]
+    return known
 
 
 def edited(layout: Layout, comp: str, where: str) -> FoldlineError:

@@ -5,23 +5,21 @@ Reads weights and, for a probe, the images; writes the features into the cache f
 
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.own_code import sha256
-from foldline.core.progress import Progress, say
+from foldline.core.progress import say
 from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
-from foldline.core.records.seal import Seal
 from foldline.core.run import Probe, usual_batch
-from foldline.core.tables import atomic_path, save_array, sha256_file, sha256_json
+from foldline.core.tables import sha256_file
 from foldline.core.task import Array
+from foldline.engine.frozen import features_of, features_path
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
@@ -35,17 +33,16 @@ from foldline.models.backbone import (
     set_checkpointing,
     state_sha256,
 )
-from foldline.models.fusing import fold_frozen, fuse, random_inputs
+from foldline.models.fusing import fold_frozen, random_inputs
 from foldline.models.heads import classifier_name
 from foldline.models.licences import licence_note
-from foldline.models.probe import Features, FittedHead, ends_linear, fit_head, frozen_features, start_classifier
+from foldline.models.probe import Features, FittedHead, ends_linear, fit_head, start_classifier
 from foldline.models.weights import odd_names, state_from
 
 MOST_FEATURES = 4e9  # numbers of the probe's table: 32 GB as float64
 _UNFIT = (AssertionError, RuntimeError, ValueError, LookupError, TypeError, FoldlineError)
 INVERTED = ("scaled", "bounded")  # activations of numbers: the probe predicts what they are made of
 MOST_WORK = 1e12  # times outputs: some minutes for each pass of the solver
-FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
 
 
 @dataclass(frozen=True)
@@ -311,26 +308,7 @@ def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
 
 
 def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, probe: Probe, digest: str) -> Features:
-    """[views, rows, features] float32, kept in the cache folder."""
-    positions = problem.cache.rows(problem.folds.frame["image"].tolist())
-    network = asdict(problem.architecture)  # pooling and options have no weights, and make other features
-    network["name"] += sha256(problem.architecture.name)
-    content = [
-        problem.cache.key, problem.folds.sha256, digest, network, probe.views, problem.device.type,
-        preprocessing.mean, preprocessing.std,
-    ]  # fmt: skip
-    path: Path = problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
-    if Seal.of(path) is None:
-        on_cpu = problem.device.type == "cpu"
-        body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
-        rows = len(positions)
-        batches = problem.pictures.batches(positions, FEATURE_BATCH)
-        with Progress() as progress:
-            watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            features = frozen_features(body, watched, rows, probe.views, preprocessing, problem.device)
-        with atomic_path(path) as temporary:
-            save_array(temporary, features)
-        Seal.put(path)
-        model.to("cpu")
-    loaded: Features = np.load(path)
-    return loaded
+    """[views, rows, features] float32 of the training rows."""
+    images = problem.folds.frame["image"].tolist()
+    path = features_path(problem, preprocessing, digest, probe.views, problem.folds.sha256)
+    return features_of(problem, model, preprocessing, images, probe.views, path)

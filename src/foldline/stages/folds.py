@@ -9,14 +9,14 @@ the other files are whole.
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from foldline.core import own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.folds import edited, load_folds, read_folds_meta, way_to_new_folds
+from foldline.core.folds import edited, load_folds, read_folds_meta, shaping, way_to_new_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
@@ -33,9 +33,6 @@ from foldline.submission.meaning import rehearse
 
 if TYPE_CHECKING:
     from foldline.splits.plan import Plan
-
-# The facts that decide the folds. The others (title, metric ...) may change and the folds stay valid.
-SHAPING = {"task", "classes", "train", "test", "holdout", "folds"}
 
 
 def folds(layout: Layout, comp: str) -> None:
@@ -126,11 +123,9 @@ def _is_current(layout: Layout, comp: str, facts: Competition) -> bool:
     meta = read_folds_meta(layout, comp)
     if sha256_file(layout.folds(comp)) != meta.sha256["folds"]:
         raise edited(layout, comp, layout.relative(layout.folds(comp)))
-    shaping = _shaping(facts)
-    if facts.classes == meta.outputs and "classes" not in meta.facts:
-        del shaping["classes"]  # they say what was found
-    if shaping != meta.facts:
-        changes = differing_keys(meta.facts, shaping)
+    now = shaping(facts, None if "classes" in meta.facts else meta.outputs)
+    if now != meta.facts:
+        changes = differing_keys(meta.facts, now)
         raise FoldlineError(
             f"the facts changed since the folds were made: {first_few(changes)}",
             where=layout.relative(layout.competition_config(comp)),
@@ -139,11 +134,6 @@ def _is_current(layout: Layout, comp: str, facts: Competition) -> bool:
     paths = {kind: path for kind, path in _paths(layout, comp).items() if kind in meta.sha256}
     whole = all(path.is_file() and sha256_file(path) == meta.sha256[kind] for kind, path in paths.items())
     return whole and meta.made_from == _made_from(layout, comp, facts)
-
-
-def _shaping(facts: Competition) -> dict[str, Any]:
-    """The facts that decide the folds, without defaults: a new setting in a later version changes nothing."""
-    return facts.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
 
 
 def _made_from(layout: Layout, comp: str, facts: Competition) -> MadeFrom:
@@ -236,7 +226,7 @@ def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: d
         rows=len(plan.tables["folds"]),
         test_rows=len(plan.tables["test"]),
         sha256=hashes,
-        facts=_shaping(facts),
+        facts=shaping(facts),
         made_from=_made_from(layout, comp, facts),
         checks=plan.findings,
     )

@@ -1,0 +1,57 @@
+"""Frozen features of pictures: what reaches a pretrained network's classifier, kept in the cache folder.
+
+Reads the images; writes the features.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from foldline.core.own_code import sha256
+from foldline.core.progress import Progress
+from foldline.core.records.seal import Seal
+from foldline.core.tables import atomic_path, save_array, sha256_json
+from foldline.engine.problem import Problem
+from foldline.models.architecture import Preprocessing
+from foldline.models.fusing import fuse
+from foldline.models.probe import Features, frozen_features
+
+FEATURE_BATCH = 16  # images a batch, before views: activations that stay in a CPU's cache are several times faster
+
+
+def features_path(problem: Problem, preprocessing: Preprocessing, digest: str, views: list[str], rows: str) -> Path:
+    """Where the features of some rows are kept, whether or not they are there.
+
+    Args:
+        digest: of the network's weights.
+        rows: what tells them from other rows of this cache.
+    """
+    network = asdict(problem.architecture)  # pooling and options have no weights, and make other features
+    network["name"] += sha256(problem.architecture.name)
+    content = [
+        problem.cache.key, rows, digest, network, views, problem.device.type, preprocessing.mean, preprocessing.std,
+    ]  # fmt: skip
+    return problem.layout.cache(problem.comp) / f"features-{sha256_json(content)[:16]}.npy"
+
+
+def features_of(
+    problem: Problem, model: nn.Module, preprocessing: Preprocessing, images: list[str], views: list[str], path: Path
+) -> Features:
+    """[views, images, features] float32, kept at `path` in the cache folder."""
+    if Seal.of(path) is None:
+        positions = problem.cache.rows(images)
+        on_cpu = problem.device.type == "cpu"
+        body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
+        rows = len(positions)
+        batches = problem.pictures.batches(positions, FEATURE_BATCH)
+        with Progress() as progress:
+            watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
+            features = frozen_features(body, watched, rows, views, preprocessing, problem.device)
+        with atomic_path(path) as temporary:
+            save_array(temporary, features)
+        Seal.put(path)
+        model.to("cpu")
+    loaded: Features = np.load(path)
+    return loaded
