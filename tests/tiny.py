@@ -29,7 +29,7 @@ RUN: dict[str, Any] = {
     "data": {"image_size": 32, "channels": 1},
     "augment": {"recipe": "light"},
     "optim": {"lr": 3e-3},
-    "train": {"epochs": 2, "batch_size": 8, "precision": "fp32"},
+    "train": {"epochs": 2, "batch_size": 8, "precision": "fp32", "log_to": []},
     "predict": {"views": ["identity", "hflip"]},
 }
 

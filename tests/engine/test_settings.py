@@ -99,7 +99,7 @@ ELSEWHERE = {
     "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
     "loss.teacher.options", "predict.compile", "train.compile", "train.deterministic", "train.folds",
     "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every", "predict.views",
-    "predict.batch_size", "metrics", "sampling.function",
+    "predict.batch_size", "metrics", "sampling.function", "train.log_to",
 }  # fmt: skip
 MNIST = f"{Path(__file__).parents[2]}/configs/mnist/network.py:mnist_mlp"
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]

@@ -1,18 +1,34 @@
 """What a run chooses by name, each with the options that the chosen one takes; and where earlier settings went."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from foldline.core.options import ANY, MANY, TINY, Choice, Option
 
-Compile = Literal["off", "auto", "default", "max-autotune"]  # whether and how a network is compiled
 
-
-def off(value: Any) -> Any:
+def _off(value: Any) -> Any:
     """The word, which YAML reads as false where it stands bare."""
     return "off" if value is False else value
 
+
+# whether and how a network is compiled
+Compile = Annotated[Literal["off", "auto", "default", "max-autotune"], BeforeValidator(_off)]
+
+
+def _listed(value: Any) -> Any:
+    """One name is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+LogTo = Annotated[
+    list[str],
+    BeforeValidator(_listed),
+    Field(
+        description="where else curves go while it trains: tensorboard, wandb, mlflow, trackio, each an extra; auto: "
+        "tensorboard where it is installed; []: nowhere. It changes no bit, and may be another one at any time"
+    ),
+]
 
 _SHA256 = Option("", description="the expected sha256 of the file")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from foldline.core.choices import MOVED, Average, Clip, Compile, Head, Mix, Pseudo, Schedule, Teacher, Weights, off
+from foldline.core.choices import MOVED, Average, Clip, Compile, Head, LogTo, Mix, Pseudo, Schedule, Teacher, Weights
 from foldline.core.errors import FoldlineError
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
@@ -248,8 +248,7 @@ class Train(Strict):
     validate_every: int = Field(
         1, ge=1, le=MANY, description="epochs between two validations; the last epoch always is"
     )
-
-    _off = field_validator("compile", mode="before")(off)
+    log_to: LogTo = Field(default_factory=lambda: ["auto"])
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -277,8 +276,6 @@ class Predict(Strict):
         description="compile the networks that predict, once for all folds; auto: where that is measured to pay back "
         "in the batches that are left",
     )
-
-    _off = field_validator("compile", mode="before")(off)
 
 
 class Run(Strict):

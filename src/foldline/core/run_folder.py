@@ -62,8 +62,8 @@ def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wan
 
 
 # The choices that trained weights do not depend on: a training that needs more memory than there is goes on with fewer
-# processes, and with its pictures elsewhere.
-NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers", "cache"}}
+# processes, and with its pictures elsewhere; who watches it changes nothing.
+NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers", "cache"}, "train": {"log_to"}}
 
 
 def training_choices(run: Run) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def run_sha256(run: Run) -> str:
     Defaults are left out: a setting that a later version adds changes no hash.
     """
     choices = run.model_dump(mode="json", exclude=NOT_TRAINING, exclude_defaults=True)
-    return sha256_json({key: value for key, value in choices.items() if key != "data" or value})
+    return sha256_json({key: value for key, value in choices.items() if key not in NOT_TRAINING or value})
 
 
 def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:

@@ -26,6 +26,7 @@ from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
+from foldline.engine.writers.mirror import Mirror
 from foldline.images.augment import Augmenter
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.feed import Feed, gathers
@@ -278,6 +279,7 @@ class FoldJob:
     compile: str = "off"  # the mode in which the network is compiled
     parts: int = 1  # in which a batch goes through the network, one after the other
     on_parts: Callable[[int], None] | None = None  # called where memory made them more
+    mirror: Mirror = field(default_factory=Mirror)  # whoever else gets the curves
 
     @property
     def key(self) -> tuple[int, int]:

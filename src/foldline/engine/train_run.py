@@ -36,6 +36,8 @@ from foldline.engine.machine.precision import Precision
 from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
+from foldline.engine.writers.catalogue import wanted_writers
+from foldline.engine.writers.logged import mirrored
 from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
 from foldline.scoring.diverged import ran_away
@@ -56,6 +58,7 @@ def train_folds(
     Args:
         on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
     """
+    wanted_writers(run.train.log_to)  # a name that there is not is refused before anything takes time
     device = pick_device(device_name)
     prepare_device(device, deterministic=run.train.deterministic)
     say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
@@ -92,8 +95,14 @@ def _train_fold(
         len(problem.run.train.folds) or problem.folds.k,
     )
     job = replace(job, start_logits=start.valid_logits(problem, fold))
-    fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
-    _write_fold(problem, start, name, job, fitted)
+    facts = {"fold": fold, "metric": job.metrics[0], "rows_train": len(job.train), "rows_valid": len(job.valid)}
+    with mirrored(problem.layout, problem.comp, name, problem.run, folder.name, job.made_from, facts) as mirror:
+        job = replace(job, mirror=mirror)
+        fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
+        meta = _write_fold(problem, start, name, job, fitted)
+        mirror.summary(
+            {"final/score": meta.score, "final/loss": meta.loss, "final/selected_epoch": meta.selected_epoch}
+        )
 
 
 def make_job(
@@ -142,7 +151,7 @@ def require_trainable(problem: Problem, fold: int) -> None:
     rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 
 
-def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> None:
+def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> FoldMeta:
     """Weights, validation predictions, log, then meta; the resume point goes last."""
     last = job.run.train.select == "last"
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
@@ -155,8 +164,10 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
     _write_valid(problem, job, list(members.values()))
     write_log(job.folder / "log.csv", fitted.log)
     code = own_code.keep(job.folder, [*own_code.named_by(job.run).values(), *job.metrics])
-    _meta(problem, start, name, job, fitted, members, code).write(job.folder / "meta.json")
+    meta = _meta(problem, start, name, job, fitted, members, code)
+    meta.write(job.folder / "meta.json")
     drop_disposable(job.folder)
+    return meta
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:

@@ -20,6 +20,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, wanted_folds
 from foldline.core.tables import read_parquet, sha256_file, sha256_files
+from foldline.engine.writers.logged import log_cv
 from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation, metric_names
 from foldline.scoring.diverged import Outcome, apart
@@ -52,7 +53,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         cv = None
     if cv and cv.sha256 == hashes and cv.views == choices.predict.views and has_same_pictures(layout, cv):
         say(f"predictions of {comp}/{name} are up to date")
-        _score_again(path, cv, facts, metrics)
+        _score_again(layout, choices, path, cv, facts, metrics)
         return
     from foldline.engine.predict_run import predict_run
 
@@ -84,7 +85,7 @@ def has_same_pictures(layout: Layout, cv: Cv) -> bool:
     return pictures_sha256(layout, cv.comp, cv.left_out) == cv.left_out
 
 
-def _score_again(path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> None:
+def _score_again(layout: Layout, run: Run, path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> None:
     """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
     if cv.metric == facts.metric and cv.metrics.keys() == set(metrics) and not any(map(is_own, metrics)):
         return
@@ -92,6 +93,7 @@ def _score_again(path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> 
     cv = cv.changed(**cross_validation(oof, facts, cv.outputs, metrics=metrics))
     cv.write(path)
     say(cv_line(cv))
+    log_cv(layout, cv.comp, cv.run, run, cv)
 
 
 def _write(
@@ -117,6 +119,7 @@ def _write(
     )  # fmt: skip
     cv.write(folder / "cv.json")
     say(cv_line(cv))
+    log_cv(layout, comp, name, run, cv)
 
 
 def _compiled(predictions: "RunPredictions") -> dict[str, Any]:

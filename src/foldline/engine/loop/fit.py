@@ -98,6 +98,7 @@ class _Training:
         found = load_resume(job.resume_path, self.learner.optimizer, job.made_from, f"fold {job.fold}")
         if found is None:
             self.steps_log.cut(0)
+            job.mirror.begin(self.steps_log.path)
             self._record(train_loss=None)
             return
         parts, position = found
@@ -108,6 +109,7 @@ class _Training:
         self.learner.go_on(self.position.scaler, self.position.skipped)
         self.learner.rates.load(self.position.rates)
         self.steps_log.cut(self.position.steps_logged)
+        job.mirror.begin(self.steps_log.path, self.position.steps_logged, self.position.log)
         self.clock = time.monotonic()
         say(f"  fold {job.fold}: goes on in epoch {self.position.epoch + 1}, batch {self.position.batch}")
 
@@ -185,7 +187,9 @@ class _Training:
             if seen.place.last_of_group:
                 mean = sum(self.step_losses) / len(self.step_losses)
                 self.steps_log.add(seen.place.step, seen.place.epoch + 1, seen.rate, mean)
+                self.job.mirror.step(seen.place.step, seen.rate, mean)
                 self.step_losses.clear()
+        self.job.mirror.flush()
 
     def _require_finite(self, seen: Seen) -> None:
         """In fp16 a loss that is too large for it is no end: its step is left out. Many in a row are one."""
@@ -239,6 +243,7 @@ class _Training:
         if train_loss is not None and row["valid_loss"] is not None:
             self.learner.rates.after_epoch(row["valid_loss"])
         write_log(job.folder / "log.csv", position.log)
+        job.mirror.epoch(row)
         say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metrics[0])}")
         if job.on_epoch is not None and number:
             job.on_epoch(job.fold, number, _score(row))
