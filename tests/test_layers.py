@@ -21,7 +21,7 @@ WINGS = {
     "engine": [
         "machine losses extra_rows writers", "problem", "frozen", "infer starting_weights", "evaluate", "loop",
         "finished",
-        "predict_run onnx", "train_run bundle", "lr_find",
+        "predict_run onnx", "fold_job", "forecast", "train_run bundle", "lr_find",
     ],
     "report": ["look", "run comparison", "live"],
     "images": ["files"],

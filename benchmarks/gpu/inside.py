@@ -17,6 +17,7 @@ from foldline.core.paths import Layout
 from foldline.core.records.precision import StoredPrecision
 from foldline.core.run import load_run
 from foldline.core.tables import read_csv
+from foldline.engine.fold_job import make_job, settled
 from foldline.engine.loop.fit import fit_fold, training_rows
 from foldline.engine.loop.settle import settle
 from foldline.engine.loop.step import Learner, Place
@@ -24,7 +25,6 @@ from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.machine.precision import DTYPES
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
-from foldline.engine.train_run import make_job, settled
 from gpu.kit import Setting
 from gpu.project import COMP, RUN
 

@@ -20,7 +20,7 @@ from foldline.core.run import Run, Train
 from foldline.core.run_folder import resolve_run, run_sha256, training_choices
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
 from foldline.core.task import TASKS
-from foldline.engine import train_run
+from foldline.engine import fold_job, train_run
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages
 from foldline.engine.loop.steps_log import StepsLog
@@ -148,7 +148,7 @@ def test_class_weights_count_no_row_of_the_fold_itself(ready: TinyProject) -> No
     start = cast("StartingWeights", SimpleNamespace(preprocessing=None))
     logits = torch.zeros(1, 2)
     for fold in range(3):
-        job = train_run.make_job(found, start, fold, ready.root)
+        job = fold_job.make_job(found, start, fold, ready.root)
         own = balanced_weights(found.truth[found.own(fold, train=True)], TASKS["binary"], 2)
         of_all = balanced_weights(found.truth, TASKS["binary"], 2)
         assert not np.allclose(own, of_all), "the fold's classes must differ, or this shows nothing"
@@ -375,7 +375,7 @@ def test_weights_that_predict_no_numbers_stop_the_training(ready: TinyProject) -
             return torch.full((len(x), 2), float("nan"))
 
     preprocessing = Preprocessing([0.5], [0.5], "bilinear")
-    job = train_run.make_job(
+    job = fold_job.make_job(
         problem(ready), cast("StartingWeights", SimpleNamespace(preprocessing=preprocessing)), 0, ready.root
     )
     with pytest.raises(FoldlineError, match="no finite numbers"):

@@ -199,8 +199,14 @@ class Problem:
         return rows[~bad]
 
 
-def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> Problem:
-    """Loads facts and folds, checks names that the run gives, and opens (or builds) the image cache."""
+def open_problem(
+    layout: Layout, comp: str, run: Run, device: torch.device, pictures: Callable[..., ImageCache] = open_cache
+) -> Problem:
+    """Loads facts and folds, checks names that the run gives, and opens (or builds) the image cache.
+
+    Args:
+        pictures: opens the cache.
+    """
     facts = load_competition(layout, comp)
     metric_for(facts.metric, facts.task, where="metric")
     require_views(run.predict.views, run.data.height_width, where="predict.views")
@@ -220,7 +226,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device) -> P
         encoding.encode(folds.test)  # a column that only the training rows have is refused here
         _require_metadata(encoding, extra)
     images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
-    cache = open_cache(
+    cache = pictures(
         layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
         intensity=run.data.intensity, bad_images=run.data.bad_images,
     )  # fmt: skip

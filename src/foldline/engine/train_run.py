@@ -6,39 +6,30 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from math import isfinite
-from pathlib import Path
 
 from foldline.core import own_code
 from foldline.core.advice import ways_out
-from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.processes import lock
 from foldline.core.progress import say
-from foldline.core.provenance import inputs_sha256
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
-from foldline.core.run import Run, usual_batch
+from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
 from foldline.core.tables import sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss, start_predictions
-from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.finished.networks import ready, weights_sha256
+from foldline.engine.fold_job import make_job, require_trainable, settled
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.loop.fit import Fitted, fit_fold, write_log
 from foldline.engine.loop.settle import settle
-from foldline.engine.losses import kind_of
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
-from foldline.engine.machine.layout import settled_layout
-from foldline.engine.machine.precision import Precision
-from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.engine.writers.catalogue import wanted_writers
 from foldline.engine.writers.logged import mirrored
-from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
 from foldline.scoring.diverged import ran_away
 from foldline.scoring.metrics import metric_for
@@ -77,12 +68,6 @@ def train_folds(
                     _train_fold(problem, start, name, fold, on_epoch)
 
 
-def settled(problem: Problem) -> Problem:
-    """The problem with a layout in which its network survives a training step."""
-    folder = problem.layout.cache(problem.comp)
-    return replace(problem, channels_last=settled_layout(problem.architecture, problem.device, folder).channels_last)
-
-
 def _train_fold(
     problem: Problem, start: StartingWeights, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
 ) -> None:
@@ -103,52 +88,6 @@ def _train_fold(
         mirror.summary(
             {"final/score": meta.score, "final/loss": meta.loss, "final/selected_epoch": meta.selected_epoch}
         )
-
-
-def make_job(
-    problem: Problem,
-    start: StartingWeights,
-    fold: int,
-    folder: Path,
-    on_epoch: Callable[[int, int, float], None] | None = None,
-) -> FoldJob:
-    """What fitting the fold needs, in fp32 until the precision is chosen."""
-    run, train = problem.run, problem.train_rows(fold)
-    objective = problem.objective_of(fold, train.truth)
-    made_from = {
-        "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
-        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),
-    }  # fmt: skip
-    if objective.activation != kind_of(objective.activation):
-        made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
-    return FoldJob(
-        fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        feed=problem.feed, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
-        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
-        objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
-        batch_size=usual_batch(run.train.batch_size),
-        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
-        made_from=made_from, on_epoch=on_epoch,
-    )  # fmt: skip
-
-
-def require_trainable(problem: Problem, fold: int) -> None:
-    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
-    run, folds = problem.located, problem.folds
-    for train, what in ((True, "to train on"), (False, "of its own")):
-        if not len(problem.own(fold, train=train)):
-            raise FoldlineError(
-                f"fold {fold} has no rows {what}: none of their pictures could be decoded",
-                where="data.bad_images: skip",
-                next="mend these pictures, or make other folds",
-            )
-    if run.extra.pseudo.name:
-        require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
-    if run.loss.teacher.name:
-        teacher_meta(problem, fold)
-    _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
-    truth = problem.truth[problem.own(fold, train=True)]
-    rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
 
 
 def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> FoldMeta:

@@ -79,15 +79,33 @@ def open_cache(
         intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`.
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
     """
-    spec = CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
-    manifest = Manifest.read_if_there(manifest_of(root))
-    hashes = {} if manifest is None else manifest.hashes
+    spec = spec_of(images, height_width, channels, intensity)
+    hashes = hashes_of(root)
     key = _key(root, spec, hashes)
     path = folder / f"images-{key}.npy"
     seal = Seal.of(path) or Seal.put(path, bad=_build(root, spec, hashes, path))
     _report_bad(seal.bad, bad_images, folder / "bad_images.csv")
     pixels = np.load(path, mmap_mode="r")
     return ImageCache(key, pixels, {name: i for i, name in enumerate(spec.images)}, seal.bad)
+
+
+def spec_of(
+    images: Sequence[str], height_width: tuple[int, int], channels: int, intensity: Intensity = "auto"
+) -> CacheSpec:
+    """What a cache of these pictures holds; see `open_cache`."""
+    return CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
+
+
+def hashes_of(root: Path) -> dict[str, str]:
+    """The sha256 of the raw files below `root`, as far as they are known."""
+    manifest = Manifest.read_if_there(manifest_of(root))
+    return {} if manifest is None else manifest.hashes
+
+
+def is_built(root: Path, folder: Path, spec: CacheSpec) -> bool:
+    """Whether a cache of these pictures is there; it is not opened, and so not proved to be whole."""
+    path = folder / f"images-{_key(root, spec, hashes_of(root))}.npy"
+    return path.is_file() and path.with_suffix(".json").is_file()
 
 
 def _files_per_image(images: Sequence[str]) -> int:
@@ -115,7 +133,7 @@ def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> d
         _take_space(temporary)
         title = f"decoding images to {spec.height} x {spec.width} px"
         with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = _in_order(pool, lambda name: _load(root, name, spec, hashes), spec.images)
+            results = _in_order(pool, lambda name: load(root, name, spec, hashes), spec.images)
             for i, loaded in enumerate(progress.over(results, title, total=len(spec.images))):
                 if isinstance(loaded, str):
                     bad[spec.images[i]] = loaded
@@ -134,8 +152,8 @@ def _in_order(
         yield from pool.map(load, names[start : start + ahead])
 
 
-def _load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pixels | str:
-    """The resized picture, or what is wrong with it."""
+def load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pixels | str:
+    """[height, width, channels] the resized picture, or what is wrong with it."""
     files = name.split("|")
     try:
         parts = [

@@ -1,0 +1,71 @@
+"""A problem as a training of one fold sees it: what it is made of, and what cannot work. Reads other runs' folds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from foldline.core.errors import FoldlineError
+from foldline.core.provenance import inputs_sha256
+from foldline.core.run import usual_batch
+from foldline.core.run_folder import run_sha256
+from foldline.engine.extra_rows import require_pseudo
+from foldline.engine.losses import kind_of
+from foldline.engine.machine.layout import settled_layout
+from foldline.engine.machine.precision import Precision
+from foldline.engine.predict_run import load_teacher, teacher_meta
+from foldline.engine.problem import FoldJob, Problem
+from foldline.engine.starting_weights import StartingWeights
+from foldline.images.sampling import row_classes, rows_per_epoch
+
+
+def settled(problem: Problem) -> Problem:
+    """The problem with a layout in which its network survives a training step."""
+    folder = problem.layout.cache(problem.comp)
+    return replace(problem, channels_last=settled_layout(problem.architecture, problem.device, folder).channels_last)
+
+
+def make_job(
+    problem: Problem,
+    start: StartingWeights,
+    fold: int,
+    folder: Path,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+) -> FoldJob:
+    """What fitting the fold needs, in fp32 until the precision is chosen."""
+    run, train = problem.run, problem.train_rows(fold)
+    objective = problem.objective_of(fold, train.truth)
+    made_from = {
+        "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
+        "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),
+    }  # fmt: skip
+    if objective.activation != kind_of(objective.activation):
+        made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
+    return FoldJob(
+        fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
+        feed=problem.feed, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
+        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
+        objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
+        batch_size=usual_batch(run.train.batch_size),
+        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
+        made_from=made_from, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def require_trainable(problem: Problem, fold: int) -> None:
+    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
+    run, folds = problem.located, problem.folds
+    for train, what in ((True, "to train on"), (False, "of its own")):
+        if not len(problem.own(fold, train=train)):
+            raise FoldlineError(
+                f"fold {fold} has no rows {what}: none of their pictures could be decoded",
+                where="data.bad_images: skip",
+                next="mend these pictures, or make other folds",
+            )
+    if run.extra.pseudo.name:
+        require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
+    if run.loss.teacher.name:
+        teacher_meta(problem, fold)
+    _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
+    truth = problem.truth[problem.own(fold, train=True)]
+    rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
