@@ -131,6 +131,18 @@ class Layout:
         """One fold's folder: weights, meta, log, validation predictions, resume."""
         return self.run(comp, run) / f"fold_{fold}"
 
+    def progress(self, comp: str, run: str) -> Path:
+        """Where a training says how far it is."""
+        return self.run(comp, run) / "progress.json"
+
+    def first_score(self, comp: str, run: str) -> Path:
+        """The probe's score, before fine-tuning."""
+        return self.run(comp, run) / "first_score.json"
+
+    def pause(self, comp: str, run: str) -> Path:
+        """An empty file: the training waits as long as it lies there."""
+        return self.run(comp, run) / "pause"
+
     def submission(self, comp: str, name: str) -> Path:
         """`submissions/<comp>/<name>.csv`; the ledger entry is the `.json` beside it."""
         return self._room("submissions", comp) / f"{checked_name(name)}.csv"
