@@ -39,10 +39,10 @@ def score(name: str | Metric, truth: Array, prediction: Array, *, task: Task | N
     return metrics.score(name, truth, prediction, task=task or guess_task(name, truth, prediction))
 
 
-def bootstrap_interval(name: str | Metric, truth: Array, prediction: Array, **options: Any) -> tuple[float, float]:
-    """`intervals.bootstrap_interval`."""
+def score_interval(name: str | Metric, truth: Array, prediction: Array, **options: Any) -> tuple[float, float]:
+    """The ends of `intervals.score_interval`."""
     options = {"task": guess_task(name, truth, prediction)} | options if "task" not in options else options
-    return intervals.bootstrap_interval(name, truth, prediction, **options)
+    return intervals.score_interval(name, truth, prediction, **options)[:2]
 
 
 def paired_difference(

@@ -7,7 +7,7 @@ import pytest
 
 from foldline.core.errors import FoldlineError
 from foldline.scoring.metrics import metric_named
-from scoring.by_shape import bootstrap_interval, score
+from scoring.by_shape import score, score_interval
 
 TRUTH = np.array([0.0, 1, 1, 0])
 PROB = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -40,7 +40,7 @@ def test_a_function_of_a_file_is_a_metric(file: str) -> None:
     assert (metric.direction, metric.input) == ("min", "label")
     assert score(metric, TRUTH, PROB) == score(f"{file}:misses", TRUTH, PROB) == 1
     assert score(f"{file}:shape", TRUTH, PROB) == 2
-    low, high = bootstrap_interval(metric, TRUTH, PROB)
+    low, high = score_interval(metric, TRUTH, PROB)
     assert 0 <= low < high <= 4
 
 

@@ -10,7 +10,7 @@ from foldline.core.competition import Competition
 from foldline.core.task import Task
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
-from foldline.scoring.intervals import bootstrap_interval
+from foldline.scoring.intervals import score_interval
 from foldline.scoring.metrics import metric_for, score
 from foldline.scoring.metrics.for_task import target_metrics
 
@@ -38,8 +38,8 @@ def cross_validation(
         decide: how the submission's labels are decided, where it holds labels and the metric reads them.
 
     Returns:
-        The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, level, resamples,
-        metrics, rows, decision; an undefined score (one class in a fold) is null, and so is its interval.
+        The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, interval_method, level,
+        resamples, metrics, rows, decision; an undefined score (one class in a fold) is null, and so is its interval.
     """
     table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
     task = facts.task.of(outputs)
@@ -52,7 +52,7 @@ def cross_validation(
     answers = choice.answers if choice else prob
     reads: set[str] = {"label", metric.input} if choice else {"label"}
     scored = answers if metric.input in reads else prob
-    interval = bootstrap_interval(metric, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=task)
+    interval = score_interval(metric, truth, scored, clusters=clusters, resamples=RESAMPLES, level=LEVEL, task=task)
     every = {name: _one_metric(name, truth, prob, answers, folds, task, reads) for name in metric_names(facts, metrics)}
     decision = choice.record() if choice else None
     if choice and decision and choice.used == "fitted":
@@ -60,7 +60,8 @@ def cross_validation(
     return {
         "metric": facts.metric,
         **every[facts.metric],
-        "interval": [_number(end) if every[facts.metric]["pooled"] is not None else None for end in interval],
+        "interval": [_number(end) if every[facts.metric]["pooled"] is not None else None for end in interval[:2]],
+        "interval_method": interval.method,
         "level": LEVEL,
         "resamples": RESAMPLES,
         "metrics": every,

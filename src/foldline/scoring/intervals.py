@@ -1,9 +1,23 @@
-"""How sure a score is: bootstrap intervals of one run, and of the difference of two. Arrays in, numbers out."""
+"""How sure a score is: the interval of one run's score, and of the difference of two. Arrays in, numbers out.
 
-from collections.abc import Callable, Iterator
+| the score is | its interval |
+|---|---|
+| a share of rows (accuracy, top 5, error) | exact: Clopper and Pearson 1934 |
+| anything else | bootstrap: BCa (Efron 1987), its level widened for few rows (Hesterberg 2015) |
+| at or near its best or worst | also as far as errors that so few rows cannot exclude would take it |
+
+Where rows come in groups (patients, entities), whole groups are the unit of evidence: they are drawn, and a share's
+rows count for as many as they are worth (Korn and Graubard 1998). How often it holds: docs/intervals.md.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import beta
+from scipy.stats import t as student
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
@@ -11,9 +25,55 @@ from foldline.scoring.metrics.forms import as_read_by
 from foldline.scoring.metrics.metric import Metric
 
 Index = NDArray[np.int64]
+BLOCKS = 100  # parts that are left out in turn, for the acceleration: more change the third digit of it
+AT_BOUND = 0.02  # of the draws: from this share on the score counts as being near its bound
+SWAPS = 50  # times that wrong answers are dealt
+UNDEFINED = float("nan")
 
 
-def bootstrap_interval(
+class Interval(NamedTuple):
+    """Its two ends, nan where it is undefined, and how it was made: `exact`, `BCa`, or `BCa, at the bound`."""
+
+    low: float
+    high: float
+    method: str
+
+
+class Scorer(NamedTuple):
+    """What scores drawn rows.
+
+    Attributes:
+        metric: what is computed.
+        truth, prediction: in the form that its function reads.
+        parts: [rows] each row's part, where the metric is a mean over rows.
+    """
+
+    metric: Metric
+    truth: Array
+    prediction: Array
+    parts: Array | None
+
+    def __call__(self, index: Index) -> float:
+        """The score of these rows."""
+        if self.parts is not None:
+            return float(self.parts[index].mean())
+        return float(self.metric.function(self.truth[index], self.prediction[index]))
+
+    @property
+    def is_share(self) -> bool:
+        """Whether each row's part is 0 or 1."""
+        return self.parts is not None and bool(np.isin(self.parts, (0.0, 1.0)).all())
+
+    def with_wrong(self, rows: Index, theirs: Index) -> float:
+        """The score of all rows if `rows` had got the answers of the rows `theirs`."""
+        prediction = self.prediction.copy()
+        prediction[rows] = self.prediction[theirs]
+        if self.metric.rows is not None:
+            return float(self.metric.rows(self.truth, prediction).mean())
+        return float(self.metric.function(self.truth, prediction))
+
+
+def score_interval(
     name: str | Metric,
     truth: Array,
     prediction: Array,
@@ -23,23 +83,31 @@ def bootstrap_interval(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of a score: (low, high).
+) -> Interval:
+    """The interval of a score; the module says which kind.
 
-    Rows are drawn with replacement; resamples in which the score is undefined are left out, and where it is
-    undefined in all, both ends are nan. It tells how the score varies with the rows, not with the training.
+    It tells how the score varies with the rows, not with the training. Draws in which the score is undefined are
+    left out; where it is undefined in all, or there is but one row or cluster, both ends are nan.
 
     Args:
-        clusters: [rows] a patient, entity or group for each row: whole clusters are drawn, because
-            rows of one cluster are no independent evidence.
+        clusters: [rows] a patient, entity or group for each row: rows of one cluster are no independent evidence.
         resamples: how many draws.
-        level: the share of the draws inside the interval.
+        level: how often intervals made so hold the true score.
 
-    Source: Efron and Tibshirani 1993, chapter 13.
+    Sources: Efron 1987, doi:10.1080/01621459.1987.10478410; Hesterberg 2015, doi:10.1080/00031305.2015.1089789.
     """
-    scorer, rows = _scorer(name, truth, prediction, task)
-    scores = np.array([scorer(index) for index in _draws(rows, clusters, resamples, seed)])
-    return _percentiles(scores, level)
+    scorer = _scorer(name, truth, prediction, task)
+    units = _units(len(scorer.truth), clusters)
+    if len(units) < 2:
+        return Interval(UNDEFINED, UNDEFINED, "undefined")
+    if scorer.parts is not None and scorer.is_share:
+        return Interval(*_share(scorer.parts, units, level), "exact")
+    index = np.arange(len(scorer.truth))
+    drawn = np.array([scorer(rows) for rows in _draws(units, resamples, seed)])
+    held_out = np.array([scorer(rows) for rows in _without_blocks(units, index)])
+    found = scorer(index)
+    low, high = _bca(found, drawn, held_out, len(units), level)
+    return _at_bound(scorer, found, drawn, Interval(low, high, "BCa"), units, level)
 
 
 def paired_difference(
@@ -54,49 +122,71 @@ def paired_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Score of `left` minus score of `right` on the same rows, with its bootstrap interval: (difference, low, high).
+    """Score of `left` minus score of `right` on the same rows, with its BCa interval: (difference, low, high).
 
     Both are scored on the same draws, so what the rows have in common cancels. An interval that holds 0
     means that these rows cannot tell the two apart. The sign is not turned for metrics where less is better.
     """
-    first, rows = _scorer(name, truth, left, task)
-    second, other_rows = _scorer(name, truth, right, task)
-    if rows != other_rows:
-        raise FoldlineError(f"{rows} and {other_rows} predictions are not on the same rows")
-    everything = np.arange(rows)
-    draws = _draws(rows, clusters, resamples, seed)
-    differences = np.array([first(index) - second(index) for index in draws])
-    return first(everything) - second(everything), *_percentiles(differences, level)
+    first, second = (_scorer(name, truth, side, task) for side in (left, right))
+    rows = len(first.truth)
+    if rows != len(second.truth):
+        raise FoldlineError(f"{rows} and {len(second.truth)} predictions are not on the same rows")
+    units, everything = _units(rows, clusters), np.arange(rows)
+    difference = first(everything) - second(everything)
+    if len(units) < 2:
+        return difference, UNDEFINED, UNDEFINED
+    drawn = np.array([first(index) - second(index) for index in _draws(units, resamples, seed)])
+    held_out = np.array([first(index) - second(index) for index in _without_blocks(units, everything)])
+    return difference, *_bca(difference, drawn, held_out, len(units), level)
 
 
-def _scorer(name: str | Metric, truth: Array, prediction: Array, task: Task) -> tuple[Callable[[Index], float], int]:
-    """A function from row numbers to the score of those rows, and the number of rows.
-
-    Checks, decisions and ranks are made once; a metric that is a mean over rows is computed once as well.
-    """
+def _scorer(name: str | Metric, truth: Array, prediction: Array, task: Task) -> Scorer:
+    """Checks, decisions and ranks are made once; a metric that is a mean over rows is computed once as well."""
     metric, truth, prediction = as_read_by(name, truth, prediction, task)
-    if metric.rows is not None:
-        parts = metric.rows(truth, prediction)
-        return (lambda index: float(parts[index].mean())), len(truth)
-    function = metric.function
-    return (lambda index: float(function(truth[index], prediction[index]))), len(truth)
+    return Scorer(metric, truth, prediction, None if metric.rows is None else metric.rows(truth, prediction))
 
 
-def _draws(rows: int, clusters: "NDArray[np.generic] | None", resamples: int, seed: int) -> Iterator[Index]:
-    rng = np.random.default_rng(seed)
+class _Units(NamedTuple):
+    """What is drawn: clusters, or single rows: the rows in the order of their unit, and where each unit's begin."""
+
+    order: Index
+    start: Index
+    size: Index
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def rows(self, drawn: Index) -> Index:
+        """The rows of these units."""
+        return self.order[_ranges(self.start[drawn], self.size[drawn])]
+
+
+def _units(rows: int, clusters: "NDArray[np.generic] | None") -> _Units:
     if clusters is None:
-        for _ in range(resamples):
-            yield rng.integers(0, rows, rows)
-        return
+        return _Units(np.arange(rows), np.arange(rows), np.ones(rows, dtype=np.int64))
     if len(clusters) != rows:
         raise FoldlineError(f"{len(clusters)} clusters for {rows} rows")
     _, code = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
-    order = np.argsort(code, kind="stable")
     size = np.bincount(code)
-    start = np.cumsum(size) - size
+    return _Units(np.argsort(code, kind="stable"), np.cumsum(size) - size, size)
+
+
+def _draws(units: _Units, resamples: int, seed: int) -> Iterator[Index]:
+    rng, count = np.random.default_rng(seed), len(units)
+    single = bool((units.size == 1).all())
     for _ in range(resamples):
-        drawn = rng.integers(0, len(size), len(size))
-        yield order[_ranges(start[drawn], size[drawn])]
+        drawn = rng.integers(0, count, count)
+        yield units.order[drawn] if single else units.rows(drawn)
+
+
+def _without_blocks(units: _Units, index: Index) -> Iterator[Index]:
+    """All rows but those of one block of units, for each of `BLOCKS` blocks (or of each unit, where they are fewer)."""
+    blocks = min(len(units), BLOCKS)
+    dealt = np.random.default_rng(0).permutation(np.arange(len(units)) % blocks)
+    block = np.empty(len(index), dtype=np.int64)
+    block[units.order] = np.repeat(dealt, units.size)
+    for k in range(blocks):
+        yield index[block != k]
 
 
 def _ranges(start: Index, size: Index) -> Index:
@@ -109,9 +199,84 @@ def _ranges(start: Index, size: Index) -> Index:
     return np.asarray(np.arange(ends[-1]) + np.repeat(start - (ends - size), size))
 
 
-def _percentiles(scores: Array, level: float) -> tuple[float, float]:
-    scores = scores[np.isfinite(scores)]
-    if len(scores) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+def _share(right: Array, units: _Units, level: float) -> tuple[float, float]:
+    """The exact interval of a share; rows of clusters count for as many as they are worth.
+
+    Where all rows are right, or none, nothing tells how alike the rows of a cluster are: each counts as one.
+
+    Source: Korn and Graubard 1998, Survey Methodology 24(2), 193 to 201.
+    """
+    rows, share = len(right), float(right.mean())
+    worth = float(rows)
+    if len(units) < rows:
+        totals = np.add.reduceat(right[units.order] - share, units.start)
+        variance = len(units) / (len(units) - 1) * float((totals**2).sum()) / rows**2
+        worth = float(len(units)) if variance == 0 else min(float(rows), share * (1 - share) / variance)
+        tail = (1 - level) / 2
+        worth *= float((student.ppf(tail, rows - 1) / student.ppf(tail, len(units) - 1)) ** 2)
+    return _clopper_pearson(share * worth, worth, level)
+
+
+def _clopper_pearson(right: float, rows: float, level: float) -> tuple[float, float]:
+    """Of a number of rows that need not be whole.
+
+    >>> [round(end, 3) for end in _clopper_pearson(96, 96, 0.95)]
+    [0.962, 1.0]
+    """
+    tail = (1 - level) / 2
+    low = 0.0 if right <= 0 else float(beta.ppf(tail, right, rows - right + 1))
+    high = 1.0 if right >= rows else float(beta.ppf(1 - tail, right + 1, rows - right))
+    return low, high
+
+
+def _bca(found: float, drawn: Array, held_out: Array, units: int, level: float) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval of the draws; its level is that of a t distribution.
+
+    Args:
+        found: the score of all rows.
+        drawn: the draws' scores.
+        held_out: the scores without each block.
+    """
+    drawn, held_out = drawn[np.isfinite(drawn)], held_out[np.isfinite(held_out)]
+    if len(drawn) == 0 or not np.isfinite(found):
+        return UNDEFINED, UNDEFINED
+    widened = np.sqrt(units / (units - 1)) * student.ppf([(1 - level) / 2, (1 + level) / 2], units - 1)
+    below = float((drawn < found).mean() + (drawn == found).mean() / 2)
+    if 0 < below < 1:
+        bias, acceleration = ndtri(below), _acceleration(held_out)
+        moved = bias + widened
+        widened = bias + moved / np.maximum(1 - acceleration * moved, 0.1)
+    low, high = np.quantile(drawn, ndtr(widened))
     return float(low), float(high)
+
+
+def _acceleration(held_out: Array) -> float:
+    """How the score's spread changes with the score, from the scores without each block."""
+    if len(held_out) < 3:
+        return 0.0
+    away = held_out.mean() - held_out
+    spread = float((away**2).sum())
+    return 0.0 if spread <= 0 else float((away**3).sum() / (6 * spread**1.5))
+
+
+def _at_bound(
+    scorer: Scorer, found: float, drawn: Array, interval: Interval, units: _Units, level: float
+) -> Interval:  # fmt: skip
+    """The interval where draws meet the metric's best or worst score, which they cannot pass; else as it is.
+
+    Of `units` that are all right, some may yet be wrong among further ones: a share of 1 - a ** (1 / units), by
+    the exact interval. So many rows get another row's answer; the mean of the scores is how far the interval reaches.
+    """
+    bounds = [end for end in scorer.metric.range if np.isfinite(end)]
+    met = [end for end in bounds if found == end or np.mean(drawn == end) >= AT_BOUND]
+    if not met or not np.isfinite(interval.low):
+        return interval
+    rng, rows = np.random.default_rng(0), len(scorer.truth)
+    share = 1 - ((1 - level) / 2) ** (1 / len(units))
+    wrong = int(np.ceil(share * rows))
+    dealt = [
+        scorer.with_wrong(rng.choice(rows, wrong, replace=False), rng.integers(0, rows, wrong)) for _ in range(SWAPS)
+    ]
+    ends = [interval.low, interval.high, *met, float(np.mean([score for score in dealt if np.isfinite(score)] or met))]
+    low, high = np.clip([min(ends), max(ends)], *scorer.metric.range)  # quantiles are rounded
+    return Interval(float(low), float(high), "BCa, at the bound")

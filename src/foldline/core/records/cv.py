@@ -60,7 +60,8 @@ class Cv(Record):
 
     Attributes:
         metric: the competition's; direction to std are its scores (`Scores`).
-        interval: of the pooled score, by bootstrap: lower and upper end.
+        interval: of the pooled score: lower and upper end.
+        interval_method: how (`scoring.intervals`); empty: percentiles of the bootstrap, as before.
         level: of the interval, 0..1.
         resamples: of the bootstrap.
         metrics: every metric that is reported, by name.
@@ -92,6 +93,7 @@ class Cv(Record):
     mean: float | None
     std: float | None
     interval: tuple[float | None, float | None]
+    interval_method: str = ""
     level: float
     resamples: int
     metrics: dict[str, Scores]

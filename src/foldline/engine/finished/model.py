@@ -107,7 +107,7 @@ class Model:
         members: the trained runs that it is made of; one, unless it is an ensemble.
         task: what is predicted; outputs: the classes, or the names of numbers.
         metric: of the competition; score: by it, out of fold, over all rows; None: undefined, or it was not predicted.
-        interval: of the score, 95 %, by bootstrap.
+        interval: of the score, 95 %.
         decision: how labels are decided; None: the task's default.
         device: on which it predicts.
     """
