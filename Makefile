@@ -37,6 +37,8 @@ TEST ?=
 ONLY ?=
 INPUTS ?=
 PAGE ?=
+PICTURES ?=
+LABEL ?=
 PYTHON ?= python3
 
 SHELL := /bin/bash
@@ -60,7 +62,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help run init download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -89,6 +91,14 @@ oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
 
 $(submission): | $(predicted)
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
+
+run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a table), LABEL=first-folder, YES=1 asks nothing
+	$(foldline) run $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) --run $(RUN) \
+	  $(if $(NAME),--name $(NAME)) $(set_args) $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes) --device $(DEVICE)
+
+init: $(ready) ## the facts of PICTURES=folder alone, or of input/COMP
+	$(foldline) init $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) \
+	  $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes)
 
 download: $(ready) ## fetch the raw files of COMP into input/
 	$(foldline) download --comp $(COMP)

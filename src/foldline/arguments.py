@@ -30,7 +30,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--against": {"default": "", "help": "a further run to compare every other one with"},
     "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
     "--message": {"default": "", "help": "what is said of the submission"},
-    "--yes": {"action": "store_true", "help": "do not ask before a daily slot is spent"},
+    "--yes": {
+        "action": "store_true",
+        "help": "ask nothing: neither whether guesses are right, nor before a daily slot",
+    },
+    "--label": {
+        "default": "",
+        "help": "what is the label: first-folder, last-folder, file-name, a pattern '{label}_*', or a table's column",
+    },
+    "path": {
+        "type": Path,
+        "nargs": "?",
+        "default": None,
+        "help": "a folder of pictures, or a table of them",
+    },
     "--out": {
         "type": Path,
         "default": None,

@@ -40,6 +40,32 @@ class Stage:
 
 
 COMMANDS: dict[str, Stage] = {
+    "run": Stage(
+        "the whole line: from a folder of pictures, or a competition, to a report",
+        ".composed:run",
+        "path --label --run --name --set --device --yes",
+        group="start",
+        more="Looks at the folder or table, says what it understood, writes configs/<comp>/competition.yaml and "
+        "configs/<comp>/<run>.yaml to read and edit, then trains, predicts and writes oof/<comp>/<run>/report.html. "
+        "The same command again goes on where it stopped. Without a path: the facts of --comp.",
+        examples=(
+            ("run pictures/", "class folders, with or without train/ and test/ above them"),
+            ("run labels.csv --label diagnosis", "a table that names pictures below its folder"),
+            ("run pictures/ --label first-folder --yes", "nested folders; ask nothing"),
+            ("run --comp elpv", "what is not done yet of a competition that has facts"),
+        ),
+        comp=None,
+    ),
+    "init": Stage(
+        "look at a folder or table of pictures, and write its facts alone",
+        ".composed:init",
+        "path --label --yes",
+        group="start",
+        more="Writes configs/<comp>/competition.yaml, where each guess stands with its reason. Without a path: of the "
+        "raw files that lie in input/<comp>.",
+        examples=(("init pictures/", "the facts of your pictures"), ("init --comp cancer", "those of input/cancer/")),
+        comp=None,
+    ),
     "download": Stage(
         "fetch the raw files of a competition into input/<comp>/",
         "download:download",

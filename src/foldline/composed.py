@@ -1,11 +1,17 @@
 """Commands that are more than one stage: stages never import each other, so what joins them stands here."""
 
+import os
+import shlex
+import sys
+import webbrowser
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.progress import say
 
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
@@ -56,3 +62,87 @@ def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) 
     if odd:
         raise FoldlineError(f"--{odd[0]} is not for an export as {format}", where="export", next="leave it out")
     write(layout, comp, run, **{key: value for key, value in options.items() if key in known})
+
+
+def run(
+    layout: Layout, comp: str | None, *, path: Path | None, run: str, name: str, overrides: list[str], label: str,
+    yes: bool, device: str,
+) -> None:  # fmt: skip
+    """The whole line: what is not done yet of facts, files, folds, run file, training, predictions, submission, report.
+
+    Args:
+        path: pictures that nobody has described yet; None: the facts of `comp` are there.
+    """
+    from foldline.stages.download import download
+    from foldline.stages.first_run import first_run
+    from foldline.stages.folds import folds
+    from foldline.stages.init import init
+    from foldline.stages.predict import predict
+    from foldline.stages.train import train
+
+    if path is not None:
+        comp = init(layout, comp, path=path, label=label, yes=yes)
+    elif label:
+        raise FoldlineError("--label is for pictures that nobody has described", where="--label", next="leave it out")
+    comp = comp or only_competition(layout)
+    download(layout, comp)
+    folds(layout, comp)
+    if path is not None:
+        first_run(layout, comp, run, device=device)
+    train(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
+    predict(layout, comp, run, name=name, overrides=overrides, device=device)
+    ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
+    _finish(layout, comp, name or run)
+
+
+def only_competition(layout: Layout) -> str:
+    """The one competition of this folder; raises FoldlineError where there are several, or none."""
+    known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
+    if len(known) != 1:
+        raise FoldlineError(
+            "say which pictures, or which competition",
+            next="make run PICTURES=<folder>; or make run COMP=<name>" + (f": {', '.join(known)}" if known else ""),
+        )
+    return known[0]
+
+
+def _finish(layout: Layout, comp: str, name: str) -> None:
+    """Names the report, opens it where somebody looks, and says the three next commands."""
+    from foldline.core.competition import load_competition
+
+    report, this = layout.run(comp, name) / "report.html", f"COMP={shlex.quote(comp)}"
+    with_run = this if name == "baseline" else f"{this} RUN={shlex.quote(name)}"
+    ways = [
+        (f"make score {with_run}", "grade it on the pictures that no training saw"),
+        (f"make predict-files {with_run} FILES=<folder>", "new pictures: every class, and the decided label"),
+        (f'make ensemble {with_run} SET="train.epochs=10" NAME=longer', f"change a setting; then make compare {this}"),
+        (f"make app {with_run}", "ask it in the browser, see where it looks (pip install 'foldline[app]')"),
+    ]
+    say(f"the report: {report}")
+    say("what to do next:")
+    for command, words in ways[not load_competition(layout, comp).has_solution :][:3]:
+        say(f"  {command}")
+        say(f"      {words}")
+    if sys.stdout.isatty() and _has_browser():
+        webbrowser.open(report.as_uri())
+
+
+def _has_browser() -> bool:
+    """Whether a browser can show a page here: not over SSH, nor without a screen."""
+    screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(screen) and "SSH_CONNECTION" not in os.environ
+
+
+def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes: bool) -> None:
+    """The facts alone: of a folder or table that is named, or of raw files that lie in `input/<comp>`."""
+    from foldline.stages.download import write_starter
+    from foldline.stages.init import init as written
+
+    if path is not None:
+        written(layout, comp, path=path, label=label, yes=yes)
+    elif comp:
+        write_starter(layout, comp)
+    else:
+        raise FoldlineError(
+            "say which pictures", next="make init PICTURES=<folder or table>; or make init COMP=<name> for input/<name>"
+        )

@@ -35,7 +35,7 @@ def test_errors_and_lines_say_what_can_be_typed_here(
 
 
 def test_every_command_and_option_that_is_said_exists() -> None:
-    coming = {"run", "init", "explore", "doctor"}
+    coming = {"explore", "doctor"}
     assert set(TARGETS) - {"train-all", *COMMANDS} <= coming
     assert {option for option in [*OPTIONS.values(), *FLAGS.values()] if option not in ARGUMENTS} == {"--comp"}
 

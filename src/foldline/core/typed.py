@@ -10,7 +10,7 @@ from pathlib import Path
 # make's variables -> the command line's options; those of FLAGS take no value, those of PLACED no name.
 _WITH_VALUE = (
     *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
-    *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS"),
+    *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
 )
 _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
@@ -66,6 +66,6 @@ def _setting(found: "re.Match[str]") -> str:
     key, value = found["key"], found["value"]
     if key in FLAGS:
         return FLAGS[key]
-    if key == "FILES":
+    if key in ("FILES", "PICTURES"):
         return value.strip("\"'")
     return value if key in PLACED else f"{OPTIONS[key]} {value}"

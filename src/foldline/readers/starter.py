@@ -87,7 +87,7 @@ def _from_table(starter: Starter, index: FileIndex, name: str, table: pd.DataFra
     id_column, labels = sample[0], sample[1:]
     row_id = id_column if id_column in table.columns else str(table.columns[0])
     train: dict[str, Any] = {"reader": "csv", "file": name, "row_id": row_id}
-    train["image"] = _image_template(index, table, row_id, prefer="train") or _ask(starter, "image", "train/{id}.png")
+    train["image"] = image_template(index, table, row_id, prefer="train") or _ask(starter, "image", "train/{id}.png")
     columns = [label for label in labels if label in table.columns]
     if len(columns) > 1:
         train["target"] = {"columns": columns}
@@ -163,7 +163,7 @@ def _test_rows(
         starter.facts["holdout"] = {"fraction": 0.2}
         starter.remarks.append("holdout: no test rows were found, so a fifth of the training rows is held out")
         return
-    image = _image_template(index, tables[name], id_column, prefer="test") or _ask(starter, "image", "test/{id}.png")
+    image = image_template(index, tables[name], id_column, prefer="test") or _ask(starter, "image", "test/{id}.png")
     starter.facts["test"] = {"reader": "csv", "file": name, "row_id": id_column, "image": image}
 
 
@@ -172,7 +172,7 @@ def _ask(starter: Starter, setting: str, example: str) -> str:
     return example
 
 
-def _image_template(index: FileIndex, table: pd.DataFrame, row_id: str, *, prefer: str) -> str | None:
+def image_template(index: FileIndex, table: pd.DataFrame, row_id: str, *, prefer: str) -> str | None:
     """A template for the pictures of a table, learned from the first lines whose file is found by name."""
     columns = [row_id, *[name for name in table.columns if name != row_id]]
     for _, line in table.head(20).iterrows():

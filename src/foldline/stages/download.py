@@ -84,6 +84,20 @@ def _likely_source(layout: Layout, comp: str) -> Source:
     return Source.model_validate({"kind": "kaggle", "name": comp})
 
 
+def write_starter(layout: Layout, comp: str) -> None:
+    """Writes the starter of raw files that lie in `input/<comp>`; raises where there are none, or facts already."""
+    if layout.competition_config(comp).is_file():
+        say(f"{layout.relative(layout.competition_config(comp))} is there already; nothing was written")
+        return
+    if not (layout.input(comp).is_dir() and files_below(layout.input(comp))):
+        raise FoldlineError(
+            "there are no raw files to look at",
+            where=layout.relative(layout.input(comp)),
+            next=f"make download COMP={comp} fetches those of a Kaggle competition; make init PICTURES=<folder>: yours",
+        )
+    _write_starter(layout, comp, _likely_source(layout, comp))
+
+
 def _write_starter(layout: Layout, comp: str, source: Source) -> None:
     """Writes a first `competition.yaml` and says that a person must confirm it."""
     path = layout.competition_config(comp)

@@ -7,7 +7,7 @@ the other files are whole.
 """
 
 import hashlib
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +48,9 @@ def folds(layout: Layout, comp: str) -> None:
         where = layout.relative(layout.input(comp))
         raise FoldlineError("there is no manifest of the raw files", where=where, next=f"make download COMP={comp}")
     if facts.unconfirmed:
-        guesses = ", ".join(f"{name} '{getattr(facts, name, '?')}'" for name in facts.unconfirmed)
+        guesses = ", ".join(f"{name} '{_fact(facts, name)}'" for name in facts.unconfirmed)
         where = layout.relative(layout.competition_config(comp))
-        say(f"GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} by the competition's page, then")
+        say(f"GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} (by the competition's page), then")
         say("  delete its line `unconfirmed`. Another task means other folds; another metric ranks runs differently.")
     _say_new_files(layout, comp, facts)
     exists = layout.folds(comp).is_file()
@@ -72,6 +72,11 @@ def folds(layout: Layout, comp: str) -> None:
     write_csv(paths["folds"], plan.tables["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
     _say_findings([*plan.findings, *said])
+
+
+def _fact(facts: Competition, name: str) -> Any:
+    """A fact by its dotted name."""
+    return reduce(lambda part, key: getattr(part, key, "?"), name.split("."), facts)
 
 
 def _say_findings(findings: list[str]) -> None:

@@ -1,0 +1,150 @@
+"""A first look at a folder or a table: what it is, and what of it is no data. Reads names, heads, tables."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.picture_kinds import HEAD, picture_kind
+from foldline.core.progress import Progress
+from foldline.core.tables import sha256_file
+from foldline.core.walk import walk
+from foldline.readers.start.paths import from_paths
+from foldline.readers.start.tables import from_table, is_table, naming_table
+from foldline.readers.start.understood import Understood, many, set_folds, set_metric, set_task
+from foldline.readers.templates import split_suffix
+
+FEWEST = 10  # pictures that can be learnt from and graded on at all
+
+
+@dataclass(frozen=True)
+class Look:
+    """What lies at a place.
+
+    Attributes:
+        root: the folder that becomes the raw files.
+        found: what was understood.
+        size: bytes of all files below the folder.
+    """
+
+    root: Path
+    found: Understood
+    size: int
+
+
+def look(place: Path, label: str) -> Look:
+    """Understands a folder of pictures, or a table of them.
+
+    Args:
+        place: the folder or the table.
+        label: what the label is, where looking does not tell: see `from_paths` and `from_table`.
+
+    Raises:
+        FoldlineError: there is nothing of the kind; nothing, or too much, tells the label.
+    """
+    if not place.exists():
+        raise FoldlineError(
+            f"there is no '{place.name}'", where=str(place.parent), next="give the folder that holds your pictures"
+        )
+    root, table = (place.parent, place.name) if place.is_file() else (place, None)
+    if table is not None and not is_table(table):
+        raise FoldlineError(
+            "this is neither a folder nor a table", where=str(place), next="give a folder, a .csv, .tsv or .parquet"
+        )
+    below = walk(root)
+    pictures, broken = _pictures(root, below.files)
+    table = table or (None if "folder" in label or "{" in label else naming_table(root, below.files))
+    if table is None and not pictures:
+        raise FoldlineError(
+            "the folder holds no pictures",
+            where=str(place),
+            next=f"it holds {len(below.files)} files: {first_few(below.files) or 'none'}",
+        )
+    found = from_paths(pictures, label) if table is None else from_table(root, table, label)
+    _finish(found)
+    _set_duplicates(found, root)
+    if broken:
+        found.said.append(
+            f"warning: {many(len(broken), 'file')} called a picture holds none: {first_few(broken, 3)}; left out"
+        )
+    others = [name for name in below.files if name not in set(pictures) and name not in set(broken) and name != table]
+    if others:
+        found.said.append(f"{many(len(others), 'other file')} not used: {first_few(others, 3)}")
+    if below.left_out:
+        found.said.append(f"left out, since it is no data: {below.left_out_in_words}")
+    return Look(root, found, sum((root / name).stat().st_size for name in below.files))
+
+
+def _finish(found: Understood) -> None:
+    """Task, metric and folds; refuses what is too little."""
+    if len(found.files) < FEWEST:
+        raise FoldlineError(
+            f"{len(found.files)} pictures are too few: {FEWEST} are the least", next="add pictures of each class"
+        )
+    if found.labels and len(set(found.labels)) < 2:
+        raise FoldlineError(
+            f"all {len(found.files)} pictures have the label '{found.labels[0]}': there is nothing to tell apart",
+            next="add pictures of another class; or choose another label (LABEL=..., --label)",
+        )
+    if found.labels:
+        set_task(found)
+    else:
+        set_metric(found, Counter[str]())
+    set_folds(found)
+
+
+def _pictures(root: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(the pictures by content, or by a name whose kind has no mark; those that are called so and are none)."""
+    pictures, broken = list[str](), list[str]()
+    with Progress() as progress:
+        for name in progress.over(files, "look at files", total=len(files)):
+            suffix = split_suffix(name)[1].lower()
+            if is_table(name):
+                continue
+            with (root / name).open("rb") as handle:
+                kind = picture_kind(handle.read(HEAD))
+            if kind or suffix in (".dcm", ".dicom"):
+                pictures.append(name)
+            elif suffix:
+                broken.append(name)
+    return pictures, broken
+
+
+def _set_duplicates(found: Understood, root: Path) -> None:
+    """Copies of one picture share a fold; those with two labels, or in the test set, are said."""
+    rows = [name for name in dict.fromkeys([*found.files, *found.test]) if (root / name).is_file()]
+    same = _same_files(root, rows)
+    if not same:
+        return
+    label = dict(zip(found.files, found.labels, strict=False))
+    copies = f"{sum(map(len, same))} files are copies of {many(len(same), 'picture')}, such as"
+    found.facts.setdefault("folds", {})["group_duplicates"] = True
+    found.why["folds"] = "; ".join(
+        [*([found.why["folds"]] if "folds" in found.why else []), "copies of one picture share a fold"]
+    )
+    found.said.append(f"{copies} {' = '.join(same[0][:2])}: they share a fold")
+    clash = [names for names in same if len({label[name] for name in names if name in label}) > 1]
+    if clash:
+        found.said.append(
+            f"warning: {many(len(clash), 'picture')} under two labels: {' = '.join(clash[0][:2])}; one of each is wrong"
+        )
+    test = set(found.test)
+    leaked = sum(bool(test & set(names)) and not test >= set(names) for names in same)
+    if leaked:
+        found.said.append(
+            f"warning: {many(leaked, 'test picture')} also among the training pictures: their score is too good"
+        )
+
+
+def _same_files(root: Path, names: Sequence[str]) -> list[list[str]]:
+    """The sets of files of equal bytes; only files of equal size are read."""
+    by_size = defaultdict[int, list[str]](list)
+    for name in names:
+        by_size[(root / name).stat().st_size].append(name)
+    by_content = defaultdict[str, list[str]](list)
+    twins = [name for group in by_size.values() if len(group) > 1 for name in group]
+    with Progress() as progress:
+        for name in progress.over(twins, "look for copies", total=len(twins)):
+            by_content[sha256_file(root / name)].append(name)
+    return [group for group in by_content.values() if len(group) > 1]

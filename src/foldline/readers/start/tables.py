@@ -1,0 +1,311 @@
+"""A table that names pictures: which column is the picture, which the label, which joins rows."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foldline.core.cells import is_missing, numbers
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import read_csv, read_parquet
+from foldline.readers.files import FileIndex
+from foldline.readers.start.paths import UnclearLabelError
+from foldline.readers.start.understood import Understood, listed, many
+from foldline.readers.starter import GROUP_WORDS, image_template
+from foldline.readers.tables import is_parquet, texts_of
+from foldline.readers.templates import split_suffix
+
+ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
+LABEL_WORDS = ("label", "labels", "class", "target", "category", "diagnosis", "species", "breed", "tags", "y", "score")
+PART_WORDS = ("split", "part", "subset", "set", "partition", "fold_name")
+TRAIN_CELLS, TEST_CELLS = {"train", "training"}, {"test", "testing", "holdout", "val", "valid", "validation"}
+LOOKED_AT = 200  # lines whose cells are looked for among the files
+FEW_VALUES = 20  # whole numbers of no more values are classes
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's name says that it is a table."""
+    return name.lower().endswith(ENDINGS)
+
+
+def read_whole(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A table as text, and how the facts say that it is read; columns that hold whole files are left as they are."""
+    if is_parquet(path):
+        frame = read_parquet(path)
+        encoded = [name for name in frame.columns if _holds_files(frame[name])]
+        texts = texts_of(frame.drop(columns=encoded))
+        return texts, {"reader": "parquet", "file": path.name} | ({"encoded": encoded[0]} if encoded else {})
+    separator = _separator(path)
+    return read_csv(path, separator=separator), {
+        "reader": "csv",
+        "file": path.name,
+        **({} if separator == "," or ".tsv" in path.name.lower() else {"separator": separator}),
+    }
+
+
+def _holds_files(cells: "pd.Series[Any]") -> bool:
+    first = next((cell for cell in cells if cell is not None), None)
+    return isinstance(first, bytes) or (isinstance(first, dict) and "bytes" in first)
+
+
+def _separator(path: Path) -> str:
+    """What stands between the cells: what is most frequent in the first line."""
+    if ".tsv" in path.name.lower():
+        return "\t"
+    if path.suffix.lower() == ".gz":
+        return ","
+    with path.open("rb") as handle:
+        head = handle.readline(10_000).decode("utf-8", "replace")
+    return max((",", ";", "\t", "|"), key=head.count)
+
+
+def naming_table(root: Path, files: Sequence[str]) -> str | None:
+    """The one table below `root` that names pictures; None where there is none; the largest of several."""
+    index, best = FileIndex(root), (0, "")
+    for name in (name for name in files if is_table(name) and name.count("/") <= 1):
+        try:
+            frame, how = read_whole(root / name)
+        except FoldlineError:
+            continue
+        if "encoded" in how or (len(frame.columns) > 1 and _image_column(frame, index)):
+            best = max(best, (len(frame), name))
+    return best[1] or None
+
+
+def from_table(root: Path, name: str, label: str) -> Understood:
+    """What a table says of the pictures.
+
+    Args:
+        root: the folder of the raw files.
+        name: the table, below it.
+        label: the column of the label (several: `a,b`); empty: look.
+
+    Raises:
+        FoldlineError: no column names pictures; several columns could be the label.
+    """
+    frame, how = read_whole(root / name)
+    index, found = FileIndex(root), Understood()
+    column = "" if "encoded" in how else _image_column(frame, index)
+    if "encoded" not in how and not column:
+        raise FoldlineError(
+            "no column names the pictures",
+            where=f"{root / name}: {first_few(list(frame.columns), 20)}",
+            next="give file names as they are below the table's folder (not full paths), or the folder of the pictures",
+        )
+    train: dict[str, Any] = {**how, "file": name}
+    if column:
+        template = image_template(index, frame[[column, *frame.columns.drop(column)]], column, prefer="train")
+        train |= {"image": template} if template else _anywhere(column)
+        found.said.append(f"{name}: {len(frame)} lines; the column '{column}' names the picture")
+    else:
+        train["row_id"] = "line"
+        found.said.append(f"{name}: {len(frame)} lines; the column '{how['encoded']}' holds the pictures")
+    targets = _targets(frame, column, label)
+    found.facts["train"] = train
+    part = _part_column(frame, targets)
+    learn = frame if part is None else frame[frame[part[0]].isin(part[1])]
+    _set_labels(found, learn, column, targets)
+    if column:
+        _set_files(found, index)
+    _set_group(found, learn, column, targets)
+    if part is not None:
+        _set_parts(found, frame, column, *part)
+    return found
+
+
+def _anywhere(column: str) -> dict[str, Any]:
+    """How names behind folders of another machine (`C:\\pictures\\a.png`) are read: by name, wherever the file lies."""
+    return {"extract": {column: r"{folders:.*[/\\]}{picture_name:[^/\\]+}"}, "image": "**/{picture_name}"}
+
+
+def _image_column(frame: pd.DataFrame, index: FileIndex) -> str:
+    """The column most of whose cells name a picture; empty where there is none."""
+    shares = {}
+    for name in frame.columns:
+        cells = frame[name].head(LOOKED_AT)
+        hits = [bool(index.names.get(_plain_name(cell))) for cell in cells]
+        shares[str(name)] = sum(hits) / max(1, len(hits)) * (len(set(cells)) > 1 or len(cells) < 3)
+    best = max(shares, key=lambda name: shares[name], default="")
+    return best if best and shares[best] > 0.3 else ""
+
+
+def _plain_name(cell: str) -> str:
+    return split_suffix(cell.strip().replace("\\", "/").rpartition("/")[2])[0].casefold()
+
+
+def _targets(frame: pd.DataFrame, image: str, label: str) -> list[str]:
+    """The column or columns of the label."""
+    if label:
+        names = [name.strip() for name in label.split(",")]
+        if odd := [name for name in names if name not in frame.columns]:
+            raise FoldlineError(
+                f"the table has no column '{odd[0]}'", where="--label", next=f"it has: {listed(list(frame.columns))}"
+            )
+        return names
+    others = [str(name) for name in frame.columns if name not in (image, "") and not _is_other(str(name), frame[name])]
+    named = [name for name in others if set(re.split("[^a-z]+", name.lower())) & set(LABEL_WORDS)]
+    flags = [name for name in others if set(frame[name].unique()) <= {"0", "1", "0.0", "1.0"}]
+    if len(named) == 1:
+        return named
+    if len(flags) > 1 and len(flags) == len(others):
+        return flags
+    if len(others) == 1:
+        return others
+    cells = {name: frame.loc[~is_missing(frame[name]), name].drop_duplicates().tolist() for name in named or others}
+    choices = {name: f"such as {listed(values[:3])}" for name, values in cells.items()}
+    raise UnclearLabelError("several columns could be the label", choices, where=first_few(list(frame.columns), 20))
+
+
+def _is_other(name: str, cells: "pd.Series[str]") -> bool:
+    """Whether a column is no label: an id, a group, a part of the data."""
+    word = name.lower()
+    is_id = word in ("id", "index", "row_id", "image_id", "uuid", "hash", "url", "md5") or word.endswith("_id")
+    unique_text = cells.nunique() == len(cells) and bool(pd.isna(numbers(cells)).any()) and len(cells) > 10
+    return is_id or unique_text or _is_group(word) or word in PART_WORDS or cells.nunique() < 2
+
+
+def _is_group(word: str) -> bool:
+    return any(group in word for group in GROUP_WORDS)
+
+
+def _set_labels(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
+    """Task and target; lines without a label, or without a picture, are left out and counted by the reader."""
+    train = found.facts["train"]
+    cells = frame[targets[0]]
+    missing = is_missing(cells) if len(targets) == 1 else cells == "\0"
+    if missing.any():
+        train["missing_targets"] = "drop"
+        found.said.append(f"warning: {many(int(missing.sum()), 'line')} without a label, left out")
+    frame, cells = frame[~missing], cells[~missing]
+    found.files = frame[image].tolist() if image else [str(line) for line in frame.index]
+    if image:
+        train["missing_images"] = "drop"
+        _set_repeated(found, frame, image, targets)
+    if len(targets) > 1:
+        _set_columns(found, frame, targets)
+        return
+    separator = _set_separator(cells)
+    words = sorted({word.strip() for cell in cells for word in cell.split(separator)}) if separator else []
+    train["target"] = {"column": targets[0], "separator": separator} if separator else targets[0]
+    if separator:
+        found.facts["task"] = "multilabel"
+        counts = Counter(word.strip() for cell in cells for word in cell.split(separator))
+        found.said.append(f"{len(words)} labels, several a picture: {_counted(counts)}")
+    elif _is_measured(cells):
+        found.facts["task"], found.numbers = "regression", True
+        values = numbers(cells)
+        found.said.append(
+            f"'{targets[0]}' is a number from {values.min():g} to {values.max():g}, mean {values.mean():g}"
+        )
+        found.guesses["task"] = f"regression: '{targets[0]}' holds numbers with {cells.nunique()} values"
+    else:
+        found.labels = cells.tolist()
+    if not separator:
+        found.why["train"] = f"the label is the column '{targets[0]}'"
+
+
+def _set_repeated(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
+    """Lines that name one picture twice."""
+    repeated = frame[image].duplicated(keep=False)
+    if not repeated.any():
+        return
+    distinct = frame.loc[repeated, [image, *targets]].drop_duplicates()[image].duplicated().sum()
+    found.facts["train"]["repeated"] = "first"
+    clash = f", of which {int(distinct)} have other labels" if distinct else ""
+    found.said.append(
+        f"warning: {int(repeated.sum())} lines name a picture twice{clash}; the first line of each counts"
+    )
+
+
+def _set_columns(found: Understood, frame: pd.DataFrame, targets: list[str]) -> None:
+    """Several columns: 0 and 1 are labels that exclude one another or not, else numbers."""
+    values = frame[targets].apply(pd.to_numeric, errors="coerce")
+    found.facts["train"]["target"] = {"columns": targets}
+    if values.isin([0, 1]).all().all():
+        single = bool((values.sum(axis=1) == 1).all())
+        found.facts["task"], found.facts["classes"] = "multiclass" if single else "multilabel", targets
+        counts = Counter({name: int(values[name].sum()) for name in targets})
+        found.said.append(
+            f"{len(targets)} columns of 0 and 1, {'one' if single else 'any number'} a line: {_counted(counts)}"
+        )
+    else:
+        found.facts["task"], found.numbers = "regression", True
+        found.said.append(f"{len(targets)} numbers: {listed(targets)}")
+
+
+def _counted(counts: "Counter[str]") -> str:
+    return first_few([f"{name} ({count})" for name, count in counts.most_common()], 12)
+
+
+def _set_separator(cells: "pd.Series[str]") -> str:
+    """What separates the labels of a set in one cell; empty where cells hold one label each."""
+    values = cells.unique().tolist()
+    for separator in ("|", ";", ",", " "):
+        split = [value for value in values if separator in value.strip()]
+        words = {word.strip() for value in values for word in value.split(separator)}
+        if split and len(words) < len(values) and any(value in words for value in values if separator not in value):
+            return separator
+    return ""
+
+
+def _is_measured(cells: "pd.Series[str]") -> bool:
+    """Whether cells are measurements: fractions, or whole numbers of many values that do not count from 0 or 1."""
+    values = numbers(cells)
+    if pd.isna(values).any():
+        return False
+    distinct = sorted(set(values.tolist()))
+    if any(value % 1 for value in distinct):
+        return True
+    counts_on = distinct[0] in (0, 1) and distinct[-1] - distinct[0] == len(distinct) - 1
+    return (
+        len(distinct) > FEW_VALUES
+        and len(cells) < 20 * len(distinct)
+        and not (counts_on and len(cells) > 3 * len(distinct))
+    )
+
+
+def _set_files(found: Understood, index: FileIndex) -> None:
+    """The file of each picture that the table names; says how many lines have none."""
+    hits = [index.names.get(_plain_name(cell)) for cell in found.files]
+    missing = [cell for cell, hit in zip(found.files, hits, strict=True) if not hit]
+    if missing:
+        found.said.append(f"warning: {many(len(missing), 'line')} without a picture, left out: {first_few(missing, 3)}")
+        found.labels = [label for label, hit in zip(found.labels, hits, strict=False) if hit]
+    found.files = [hit[0] for hit in hits if hit]
+
+
+def _part_column(frame: pd.DataFrame, targets: list[str]) -> tuple[str, list[str], list[str]] | None:
+    """A column that says train and test, its cells that say train, and those that say test."""
+    for name in (name for name in frame.columns if str(name).lower() in PART_WORDS and name not in targets):
+        cells = frame[name].unique().tolist()
+        train = [cell for cell in cells if cell.lower() in TRAIN_CELLS]
+        test = [cell for cell in cells if cell.lower() in TEST_CELLS]
+        if train and test and len(train) + len(test) == len(cells):
+            return str(name), train, test
+    return None
+
+
+def _set_parts(
+    found: Understood, frame: pd.DataFrame, image: str, name: str, learn: list[str], test: list[str]
+) -> None:
+    """The rows of a test set that a column tells apart."""
+    train = found.facts["train"]
+    keep = {key: value for key, value in train.items() if key != "group"}
+    found.facts["train"] = {**train, "where": {name: learn}}
+    found.facts["test"] = {**keep, "where": {name: test}}
+    found.test = frame.loc[frame[name].isin(test), image].tolist() if image else []
+    found.why["test"] = "its labels are read by `score` alone"
+    found.guesses["train.where"] = f"the column '{name}' says which lines are for training: {listed(learn)}"
+    found.said.append(f"the column '{name}' tells a test set apart: {listed(test)}; `score` grades on it, nothing else")
+
+
+def _set_group(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
+    names = [str(name) for name in frame.columns if _is_group(str(name).lower()) and name not in (image, *targets)]
+    if names:
+        count = frame[names[0]].nunique()
+        found.facts["train"]["group"] = names[0]
+        found.guesses["train.group"] = f"rows of one '{names[0]}' stay in one fold ({count} of them)"
+        found.said.append(f"rows of one '{names[0]}' stay in one fold: {count} groups")

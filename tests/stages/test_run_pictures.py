@@ -1,0 +1,143 @@
+"""`foldline run pictures/`: from a folder that nobody has described to a report, in any folder, and again."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from foldline.cli import main
+from foldline.core.competition import load_competition
+from foldline.core.paths import Layout, shipped
+from foldline.core.run import Run, load_run
+from foldline.core.yaml_models import parse_yaml
+from foldline.stages import init as init_stage
+from foldline.stages.first_run import Ground, run_text
+from tiny import RUN
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which somebody types, beside 30 pictures of two classes."""
+    rng = np.random.default_rng(0)
+    for name, shift in (("dark", -40), ("bright", 40)):
+        for i in range(15):
+            path = tmp_path / "My Pictures" / name / f"{name}{i}.PNG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.clip(rng.normal(120 + shift, 20, (40, 48)), 0, 255).astype(np.uint8)
+            path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    return tmp_path / "empty"
+
+
+def with_tiny_run(project: Path) -> None:
+    path = project / "configs" / "my-pictures" / "baseline.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(RUN))
+
+
+def test_a_folder_becomes_a_report_and_the_next_commands(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_tiny_run(project)
+    assert main(["run", "../My Pictures", "--yes", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "2 classes, 30 pictures to learn from: bright (15), dark (15)", "a fifth of the pictures is kept apart",
+        "guessed: 'dark' is the positive class", "will be copied to input/my-pictures", "GUESSED, and nobody",
+        "the report: ", "foldline score --comp my-pictures", "foldline predict-files --comp my-pictures",
+        'foldline run --comp my-pictures --set "train.epochs=10" --name longer',
+    ):  # fmt: skip
+        assert words in said, words
+    assert " make " not in said, "there is no Makefile here"
+    assert (project / "oof" / "my-pictures" / "baseline" / "report.html").is_file()
+    assert main(["score", "--comp", "my-pictures"]) == 0
+    weights = project / "oof" / "my-pictures" / "baseline" / "fold_0" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["run", "../My Pictures/", "--yes"]) == 0
+    assert "competition.yaml is there already" in capsys.readouterr().out
+    assert weights.stat().st_mtime_ns == before
+    assert main(["run"]) == 0, "the only competition of this folder"
+
+
+def test_facts_alone_and_what_changed_since(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "../My Pictures", "--yes"]) == 0
+    facts = load_competition(Layout(project), "my-pictures")
+    assert facts.source.name == str(project.parent / "My Pictures")
+    assert facts.unconfirmed == ["classes", "metric"]
+    assert not (project / "input").exists()
+    assert main(["download", "--comp", "my-pictures"]) == 0
+    (project.parent / "My Pictures" / "dark" / "dark0.PNG").unlink()
+    capsys.readouterr()
+    assert main(["init", "../My Pictures"]) == 0
+    assert "1 files of My Pictures changed since they were copied, such as dark/dark0.PNG" in capsys.readouterr().out
+
+
+def test_a_name_belongs_to_one_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(project.parent / "My Pictures", project / "my pictures")
+    assert main(["init", "../My Pictures", "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["init", "my pictures", "--yes"]) == 2
+    said = capsys.readouterr().err
+    assert "is the name of other pictures" in said
+    assert "--comp my-pictures-2" in said
+    assert main(["init", "my pictures", "--yes", "--comp", "my-pictures-2"]) == 0
+    assert load_competition(Layout(project), "my-pictures-2").source.name == "my pictures", "it lies in the project"
+
+
+def test_many_bytes_are_linked_and_stay_as_they_are(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init_stage, "LARGEST_COPY", 1000)
+    folder = project.parent / "My Pictures"
+    before = {path: path.stat().st_mode for path in folder.rglob("*")}
+    assert main(["init", "../My Pictures", "--yes"]) == 0
+    assert "becomes a link to the folder" in capsys.readouterr().out
+    assert main(["folds", "--comp", "my-pictures"]) == 2, "they are not hashed yet"
+    assert main(["download", "--comp", "my-pictures"]) == 0
+    assert main(["folds", "--comp", "my-pictures"]) == 0
+    assert {path: path.stat().st_mode for path in folder.rglob("*")} == before
+    assert main(["init", "../My Pictures", "--yes"]) == 0, "the same pictures by their link"
+
+
+def test_nothing_is_written_among_the_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent / "My Pictures")
+    assert main(["run", ".", "--yes"]) == 2
+    assert sorted(path.name for path in Path().iterdir()) == ["bright", "dark"]
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *given: str) -> None:
+    """Somebody who sits at a terminal."""
+    left = list(given)
+    monkeypatch.setattr(init_stage, "_is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _question: left.pop(0))
+
+
+def test_a_person_is_asked(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answers(monkeypatch, "n")
+    assert main(["init", "../My Pictures"]) == 2
+    assert not (project / "configs").exists()
+    answers(monkeypatch, "")
+    assert main(["init", "../My Pictures"]) == 0
+    assert load_competition(Layout(project), "my-pictures").unconfirmed == []
+    nested = project.parent / "nested"
+    shutil.copytree(project.parent / "My Pictures", nested / "here")
+    shutil.copytree(project.parent / "My Pictures", nested / "there")
+    answers(monkeypatch, "2", "y")
+    assert main(["init", "../nested"]) == 0
+    assert "1. first-folder: 2 classes: here (30), there (30)" in capsys.readouterr().out
+    assert load_competition(Layout(project), "nested").train.pattern == "**/{label}/*"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("rows", [20, 400, 5000, 100_000])
+def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, tmp_path: Path) -> None:
+    text = run_text(Ground(rows, 300, gray=rows == 400, gpu=gpu), "pics")
+    run = Run.parse(parse_yaml(text, where=""), where="")
+    assert run.model == load_run(Layout(tmp_path), "pics", "baseline", []).model, "configs/baseline.yaml's"
+    assert run.data.channels == (1 if rows == 400 else 3)
+    assert rows / run.train.batch_size >= 2  # type: ignore[operator]
+    assert all(len(line) <= 125 for line in text.splitlines())
+    assert (shipped() / "baseline.yaml").is_file()
