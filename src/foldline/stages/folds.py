@@ -7,7 +7,7 @@ the other files are whole.
 """
 
 import hashlib
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +74,12 @@ def folds(layout: Layout, comp: str) -> None:
     _say_findings([*plan.findings, *said])
 
 
-def _fact(facts: Competition, name: str) -> Any:
+def _fact(facts: Competition, name: str) -> object:
     """A fact by its dotted name."""
-    return reduce(lambda part, key: getattr(part, key, "?"), name.split("."), facts)
+    part: object = facts
+    for key in name.split("."):
+        part = getattr(part, key, "?")
+    return part
 
 
 def _say_findings(findings: list[str]) -> None:
