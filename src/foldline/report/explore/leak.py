@@ -21,7 +21,7 @@ from foldline.report.explore.boosting import Columns, Floats, OutOfFold, as_colu
 from foldline.report.explore.file_facts import KINDS, FileFacts
 from foldline.report.explore.leak_words import Carrier, Grade, Nature, Truth
 from foldline.report.explore.rows_to_probe import clusters, probe_folds, sampled
-from foldline.scoring.intervals import bootstrap_interval
+from foldline.scoring.intervals import score_interval
 from foldline.scoring.metrics import metric_for
 from foldline.splits.shuffle import Indices
 
@@ -266,7 +266,7 @@ def _probe(kind: str, columns: Columns, asked: Truth, fold: Indices, units: Indi
 
 
 def _interval(metric: str, truth: Floats, predicted: Floats, task: Task, units: Indices) -> tuple[float, float]:
-    low, high = bootstrap_interval(
+    low, high, _ = score_interval(
         metric_for(metric, task), truth, predicted, task=task, clusters=units, resamples=RESAMPLES
     )
     chance = 0.0 if metric == "spearman" else 0.5

@@ -21,7 +21,7 @@ from foldline.report.explore.file_facts import KINDS, FileFacts
 from foldline.report.explore.leak import metadata_table
 from foldline.report.explore.leak_words import Carrier, Truth
 from foldline.report.explore.rows_to_probe import FOLDS, clusters, sampled
-from foldline.scoring.intervals import bootstrap_interval
+from foldline.scoring.intervals import score_interval
 from foldline.splits.assign import assign
 from foldline.splits.shuffle import Indices, shuffle_ranks
 from foldline.splits.splitters import sum_by_unit
@@ -258,7 +258,7 @@ def _logistic(values: Floats, is_test: Floats, fold: Indices) -> Floats:
 def _score(sides: _Sides, likeness: Floats) -> tuple[float, float, float, ShiftGrade]:
     task, predicted = TASKS["binary"], np.stack([1 - likeness, likeness], axis=1)
     auc = Truth("", "class", sides.is_test, ["training", "test"]).score("auc", predicted)
-    low, high = bootstrap_interval(
+    low, high, _ = score_interval(
         "auc", sides.is_test, predicted, task=task, clusters=sides.units, resamples=RESAMPLES, level=0.95
     )
     low, high = (low, high) if np.isfinite(low) else (0.5, 0.5)
