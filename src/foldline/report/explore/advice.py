@@ -119,17 +119,19 @@ def _conflicts(frame: pd.DataFrame, facts: Competition, pairs: Pairs) -> Advice 
         return None
     sure = [pair for pair in pairs.pairs if pair.labels == "conflict" and pair.kind != "near"]
     rows = sorted({row for pair in sure for row in _rows(pair)})
-    near = pairs.counts["conflict"] - len(sure)
-    text = f"{_pairs(pairs.counts['conflict'])} of training pictures look the same and have different labels"
-    if near:
-        text += f", {near:,} of them nearly the same: look whether the labels are wrong, or what differs is small"
+    count = pairs.counts["conflict"]
+    text = (
+        f"{_pairs(count)} of training pictures look{'s' if count == 1 else ''} the same, but the labels differ: "
+        f"{len(sure):,} the same to the pixel, {count - len(sure):,} nearly. Look whether a label is wrong, or whether "
+        "what tells the pictures apart is small"
+    )
     key = facts.train.row_id or ("path" if facts.train.reader == "folders" else "")
     if not rows or not key or len(rows) > MOST_IDS:
         return Advice("conflicts", "Look at pictures with two labels", f"{text}.")
     ids = [str(frame["row_id"].iloc[row]) for row in rows]
     already = facts.train.without.get(key, [])
     kept = [already] if isinstance(already, str) else list(already)
-    text += f". The same to the pixel: {first_few([formats.printable(one, 60) for one in ids])}; keep one of each pair "
+    text += f". To the pixel: {first_few([formats.printable(one, 60) for one in ids])}; keep one of each pair "
     text += "if you know which label is right."
     without = {**facts.train.without, key: [*kept, *ids]}
     return Advice("conflicts", "Leave out pictures that have two labels", text, _yaml({"train": {"without": without}}))
@@ -144,12 +146,14 @@ def _across(test: pd.DataFrame, pairs: Pairs) -> Advice | None:
     if not across:
         return None
     rows = {pair.right.row for pair in pairs.pairs if pair.across}
+    exact = {pair.right.row for pair in pairs.pairs if pair.across and pair.kind != "near"}
     share = f"{len(rows):,} of {len(test):,} test pictures" if len(rows) < len(test) else "All test pictures"
+    same = f", {len(exact):,} of them the same to the pixel" if exact else ", none of them the same to the pixel"
     return Advice(
         "across",
-        "Some test pictures are in the training set",
-        f"{share} look like a training picture. The cross-validation says nothing wrong by it, but a score on the test "
-        "set will be better than on pictures that are new.",
+        "Some test pictures look like training pictures",
+        f"{share} {'looks' if len(rows) == 1 else 'look'} like a training picture{same}. The cross-validation says "
+        "nothing wrong by it, but a score on the test set will be better than on pictures that are new.",
     )
 
 
