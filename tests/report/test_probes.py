@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydicom import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from foldline.core.task import TASKS, Task, task_from
 from foldline.report.explore.boosting import as_columns, out_of_fold
@@ -326,6 +328,23 @@ def test_facts_of_files(tmp_path: Path) -> None:
     assert table["bytes"][11] == (tmp_path / "q30.jpg").stat().st_size + (tmp_path / "p10.png").stat().st_size
     assert table["name_order"][4] < table["name_order"][3], "9 comes before 10"
     assert facts.common("format")[0] == ("jpg", 4)
+
+
+def test_facts_of_dicom_files(tmp_path: Path) -> None:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID, made.SOPInstanceUID = UID("1.2.840.10008.5.1.4.1.1.7"), generate_uid()
+    made.Rows, made.Columns, made.SamplesPerPixel, made.BitsStored = 30, 40, 1, 12
+    made.Manufacturer, made.ManufacturerModelName = "Acme", "Scan 3"
+    made.save_as(tmp_path / "whole.dcm", enforce_file_format=True)
+    (tmp_path / "bare.dcm").write_bytes((tmp_path / "whole.dcm").read_bytes()[132:])
+    (tmp_path / "cut.dcm").write_bytes((tmp_path / "whole.dcm").read_bytes()[:140])
+    images = ["whole.dcm", "bare.dcm", "cut.dcm"]
+    facts = read_file_facts(tmp_path, pd.DataFrame({"row_id": images, "image": images}))
+    for name, value in {"width": 40, "height": 30, "bit_depth": 12, "camera": "Acme Scan 3", "format": "dcm"}.items():
+        assert facts.table[name][:2].tolist() == [value, value]
+    assert [one.file for one in facts.broken] == ["cut.dcm"]
 
 
 def test_no_rows_have_no_facts(tmp_path: Path) -> None:

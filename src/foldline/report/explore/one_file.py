@@ -39,6 +39,8 @@ def facts_of(path: Path) -> Told:
     if not size:
         raise BadImageError("the file is empty")
     kind = picture_kind(head)
+    if not kind and read_header(head).kind == "dicom":  # one without the preamble
+        kind = "dcm"
     _require_end(path, kind, size)
     told: Told = {"bytes": float(size), **_READERS.get(kind, _by_pillow)(path)}
     if kind:
@@ -180,10 +182,12 @@ def _dicom(path: Path) -> Told:
         return {}
     names = [*_DICOM, "Manufacturer", "ManufacturerModelName", "SoftwareVersions"]
     try:
-        tags = dcmread(path, stop_before_pixels=True, specific_tags=[*names])
+        tags = dcmread(path, stop_before_pixels=True, specific_tags=[*names], force=True)
         told: Told = {ours: float(tags.get(name)) for name, ours in _DICOM.items() if tags.get(name) is not None}
     except (InvalidDicomError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise BadImageError("its DICOM header cannot be read") from error
+    if "height" not in told:
+        raise BadImageError("its DICOM header tells of no picture: truncated, or none")
     camera = " ".join(part for name in names[-3:-1] if (part := _text(tags.get(name))))
     told |= {"camera": camera} if camera else {}
     return told | ({"software": software} if (software := _text(tags.get(names[-1]))) else {})
