@@ -178,6 +178,9 @@ def test_a_column_that_explains_the_pairs_comes_before_the_names(root: Path) -> 
     facts = facts.model_copy(update={"train": facts.train.model_copy(update={"group": None})})
     group = advise(frame, test, facts, pairs, Leaks(), [])[0]
     assert yaml.safe_load(group.yaml) == {"train": {"group": "site"}}
+    ages = [str(50 + i) if i % 9 else "" for i in pd.factorize(frame["site"])[0]]
+    aged = frame.assign(site=ages).rename(columns={"site": "age"})
+    assert "age" not in advise(aged, test, facts, pairs, Leaks(), [])[0].yaml, "twins share it, and it is no reason"
     shuffled = frame.assign(site=np.random.default_rng(0).permutation(frame["site"]))
     shuffled["image"] = frame["image"]
     assert "site" not in advise(shuffled, test, facts, pairs, Leaks(), [])[0].yaml

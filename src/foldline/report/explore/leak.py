@@ -27,6 +27,7 @@ from foldline.splits.shuffle import Indices
 
 MOST_ROWS = 20_000
 FEWEST_ROWS = 30
+MOST_COLUMNS = 60  # of metadata
 MOST_OUTPUTS = 12  # classes, labels or numbers that are looked at one by one
 FEWEST_OF_A_CLASS = 8
 RESAMPLES = 400
@@ -128,6 +129,8 @@ def probe_leaks(frame: pd.DataFrame, facts: FileFacts, task: Task, outputs: Sequ
         few = f"{len(frame)} rows are too few for a leak probe, which needs {FEWEST_ROWS} in two groups or more"
         return Leaks(left_out=[*left_out, few], rows=len(frame))
     truth = task.truth(frame, outputs, where="the rows table")
+    if (given := len(metadata_columns(frame))) > MOST_COLUMNS:
+        left_out.append(f"{MOST_COLUMNS} of {given:,} metadata columns were looked at: the first")
     tables, equal = _kinds(frame, FileFacts(table))
     kinds, units = {kind: as_columns(columns) for kind, columns in tables.items()}, clusters(frame)
     findings = []
@@ -153,7 +156,7 @@ def _kinds(frame: pd.DataFrame, facts: FileFacts) -> tuple[dict[str, pd.DataFram
     files = [kind for kind in ("bytes", "dimensions", "format", "exif") if kind in kinds]
     if len(files) > 1:
         kinds["files"] = pd.concat([kinds[kind] for kind in files], axis=1)
-    metadata = metadata_table(frame, metadata_columns(frame))
+    metadata = metadata_table(frame, metadata_columns(frame)[:MOST_COLUMNS])
     if "group" in frame.columns:
         sizes = frame.groupby("group")["row_id"].transform("size").to_numpy(dtype=np.float64)
         metadata["rows of its group"] = sizes

@@ -83,10 +83,10 @@ def explained_by(frame: pd.DataFrame, pairs: Pairs) -> Explained | None:
 def _candidates(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     """(column, pattern, [rows] values): the metadata columns, then the patterns that every name matches."""
     for column in metadata_columns(frame):
-        if all_numbers(frame[column].unique().tolist()) and not _ID.search(column.lower()):
+        missing = is_missing(frame[column])
+        if all_numbers(frame.loc[~missing, column].unique().tolist()) and not _ID.search(column.lower()):
             continue  # an age or a size that twins share is no reason to stay together
-        missing = is_missing(frame[column]).tolist()
-        cells = zip(frame[column].tolist(), missing, names, strict=True)
+        cells = zip(frame[column].tolist(), missing.tolist(), names, strict=True)
         yield column, "", [f"no {column} {name}" if unknown else cell for cell, unknown, name in cells]
     for pattern in patterns():
         matches = Pattern(pattern, where="train.extract").matches(names)
