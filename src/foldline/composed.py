@@ -9,10 +9,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 
+LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
 
@@ -89,10 +91,36 @@ def run(
     folds(layout, comp)
     if path is not None:
         first_run(layout, comp, run, device=device)
+    _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
     train(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
     predict(layout, comp, run, name=name, overrides=overrides, device=device)
     ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
     _finish(layout, comp, name or run)
+
+
+def _say_minutes(
+    layout: Layout, comp: str, run: str, name: str, overrides: list[str], device: str, *, asks: bool
+) -> None:
+    """How long the folds that are left will take; where that is long, a person is asked whether to begin."""
+    from foldline.core.folds import load_folds
+    from foldline.core.run_folder import resolve_run, wanted_folds
+    from foldline.stages.train import is_finished
+
+    name, choices = resolve_run(layout, comp, run, name, overrides)
+    folds = load_folds(layout, comp)
+    left = [k for k in wanted_folds(choices, folds.k) if not is_finished(layout, comp, name, k, choices, folds)]
+    if not left:
+        return
+    from foldline.engine.forecast import forecast
+
+    expected = forecast(layout, comp, choices, device=device, folds=left)
+    say(f"expected: {expected.in_words()}")
+    if asks and expected.total_s > LONG and is_terminal() and not agreed("begin now?"):
+        way = f"make run COMP={shlex.quote(comp)} RUN={shlex.quote(run)}"
+        where = layout.relative(layout.run_file(comp, run))
+        raise FoldlineError(
+            "not begun", where=where, next=f"change that file (fewer epochs, smaller pictures), then {way}"
+        )
 
 
 def only_competition(layout: Layout) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from foldline import composed
 from foldline.cli import main
 from foldline.core.competition import load_competition
 from foldline.core.paths import Layout, shipped
@@ -111,7 +112,8 @@ def test_nothing_is_written_among_the_pictures(project: Path, monkeypatch: pytes
 def answers(monkeypatch: pytest.MonkeyPatch, *given: str) -> None:
     """Somebody who sits at a terminal."""
     left = list(given)
-    monkeypatch.setattr(init_stage, "_is_terminal", lambda: True)
+    for module in (init_stage, composed):
+        monkeypatch.setattr(module, "is_terminal", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _question: left.pop(0))
 
 

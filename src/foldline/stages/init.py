@@ -6,11 +6,11 @@ Reads the place that is named; writes `configs/<comp>/competition.yaml`, and whe
 
 import os
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foldline.core.asking import agreed, ask, is_terminal
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import LONGEST, Layout
@@ -99,13 +99,13 @@ def _look(place: Path, label: str) -> Look:
     try:
         return look(place, label)
     except UnclearLabelError as unclear:
-        if not _is_terminal():
+        if not is_terminal():
             raise
         say(f"{unclear.what}: {unclear.where}")
         names = list(unclear.choices)
         for number, name in enumerate(names, 1):
             say(f"  {number}. {name}: {unclear.choices[name]}")
-        answer = _ask(f"which is the label? 1 to {len(names)}, anything else stops: ")
+        answer = ask(f"which is the label? 1 to {len(names)}, anything else stops: ")
         if answer not in [str(number) for number in range(1, len(names) + 1)]:
             raise
         return look(place, names[int(answer) - 1])
@@ -127,27 +127,15 @@ def _say(layout: Layout, comp: str, place: Path, seen: Look, *, linked: bool) ->
 
 def _agreed() -> bool:
     """Whether a person has seen and confirmed it; raises FoldlineError where he says no."""
-    if not _is_terminal():
+    if not is_terminal():
         return False
-    answer = _ask("is that right? [Y/n] ").strip().lower()
-    if answer not in ("", "y", "yes"):
+    if not agreed("is that right?"):
         raise FoldlineError(
             "nothing was written",
             next="say what the label is: LABEL=first-folder, last-folder, a column, or a pattern such as '{label}_*'; "
             "or write the facts yourself (docs/add-a-competition.md)",
         )
     return True
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _ask(question: str) -> str:
-    try:
-        return input(question)
-    except EOFError:
-        return "n"
 
 
 def _link(layout: Layout, comp: str, root: Path) -> None:
