@@ -1,4 +1,4 @@
-"""How often the leak probe of `foldline explore` raises a false alarm, and what it finds: the table of docs/explore.md.
+"""How often the leak probe of `foldline explore` raises a false alarm, and what it finds: the table of docs/probes.md.
 
 Made tables of two classes (30 % are `bad`), facts of the files and two metadata columns. In half of the draws the facts
 know nothing of the label; in the others each kind of facts leaks it, as `plant` says. Prints a line a kind of table.

@@ -1,4 +1,4 @@
-"""How often the shift probe of `foldline explore` sees a shift that is none, and what it finds: docs/explore.md.
+"""How often the shift probe of `foldline explore` sees a shift that is none, and what it finds: docs/probes.md.
 
 Made features of 128 numbers. In half of the draws both sides are drawn alike; in the others a fifth of the test rows
 is moved by `MOVED` standard deviations in 8 of the numbers. Prints a line for each number of rows a side.

@@ -71,7 +71,7 @@ def plant(frame: pd.DataFrame, facts: FileFacts, what: str) -> tuple[pd.DataFram
 
 
 def test_clean_rows_raise_no_alarm() -> None:
-    """A few of the draws whose rates docs/explore.md states."""
+    """A few of the draws whose rates docs/probes.md states."""
     suspected = [probed(*made(seed, rows)).suspected for seed, rows in enumerate([60] * 4 + [300] * 2)]
     assert sum(map(bool, suspected)) <= 1
 
@@ -328,6 +328,18 @@ def test_facts_of_files(tmp_path: Path) -> None:
     assert table["bytes"][11] == (tmp_path / "q30.jpg").stat().st_size + (tmp_path / "p10.png").stat().st_size
     assert table["name_order"][4] < table["name_order"][3], "9 comes before 10"
     assert facts.common("format")[0] == ("jpg", 4)
+
+
+def test_a_header_of_too_many_pixels_is_broken(tmp_path: Path) -> None:
+    write(tmp_path / "a.bmp", np.zeros((4, 4, 3), dtype=np.uint8))
+    content = bytearray((tmp_path / "a.bmp").read_bytes())
+    images = pd.DataFrame({"row_id": ["a"], "image": ["a.bmp"]})
+    for side, why in ((20_000, "20000 x 20000 px is larger"), (14_500, "larger"), (14_000, "")):
+        content[18:26] = side.to_bytes(4, "little") * 2
+        (tmp_path / "a.bmp").write_bytes(content)
+        facts = read_file_facts(tmp_path, images)
+        assert why in (facts.broken[0].why if facts.broken else "")
+    assert facts.table["width"].tolist() == [14_000], "196 million, which Pillow refuses and training takes"
 
 
 def test_facts_of_dicom_files(tmp_path: Path) -> None:

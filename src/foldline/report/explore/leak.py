@@ -3,7 +3,7 @@
 Tables in, findings out; nothing is read from the disk. Each kind of facts gets a small gradient boosting of its own,
 whose out-of-fold score stands beside chance. A kind is suspected only where the lower end of the interval is clearly
 above chance and the effect is large enough to matter. How often that is a false alarm, and what it finds, is measured:
-docs/explore.md.
+docs/probes.md.
 """
 
 from collections.abc import Sequence

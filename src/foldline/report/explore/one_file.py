@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foldline.core.picture_kinds import HEAD, picture_kind
-from foldline.images.files.header import SAMPLES, BadImageError, read_header
+from foldline.images.files.header import SAMPLES, BadImageError, read_header, require_size
 
 Told = dict[str, float | str]
 
@@ -28,7 +28,7 @@ def facts_of(path: Path) -> Told:
     """Facts of a picture file, by name (`file_facts.FACTS`).
 
     Raises:
-        BadImageError: the file is missing, empty, cut off, or no picture that anybody here knows.
+        BadImageError: the file is missing, empty, cut off, too large to be decoded, or no picture that is known here.
     """
     try:
         size = path.stat().st_size
@@ -49,6 +49,7 @@ def facts_of(path: Path) -> Told:
         told["bit_depth"] = float(head[24])  # of its first chunk: Pillow calls 16 bits of colour 8
     width, height = told.get("width"), told.get("height")
     if isinstance(width, float) and isinstance(height, float) and width > 0 and height > 0:
+        require_size(int(height), int(width))
         told |= {
             "aspect": width / height,
             "megapixels": width * height / 1e6,
@@ -89,8 +90,8 @@ def _by_pillow(path: Path) -> Told:
             told |= _exif(picture)
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, struct.error, OverflowError) as error:
         raise BadImageError("its header cannot be read: truncated, corrupt, or no picture") from error
-    except Image.DecompressionBombError as error:
-        raise BadImageError("its header says that it is too large to be read") from error
+    except Image.DecompressionBombError:  # more than Pillow takes; what training takes, `read_header` knows
+        return _by_header(path)
     return told
 
 
@@ -198,7 +199,11 @@ def _rare(path: Path) -> Told:
     try:
         return _by_pillow(path)
     except BadImageError:
-        header = read_header(path.read_bytes())
+        return _by_header(path)
+
+
+def _by_header(path: Path) -> Told:
+    header = read_header(path.read_bytes())
     if not header.width:
         return {}
     samples = header.tags.get(SAMPLES, (1,))[0]
