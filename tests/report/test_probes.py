@@ -210,7 +210,7 @@ def test_shift_of_files_is_found_and_named() -> None:
     found = facts_shift(frame, test, full(facts), shifted)
     assert found is not None
     assert found.grade == "strong"
-    assert found.carriers[0].fact == "width"
+    assert found.carriers[0].text == "width, px: 3000 in 67% of 'test', 0% of 'training'"
     assert (found.telling(100) < 200).all()
     assert (found.most_train_like(50) >= 200).all()
 

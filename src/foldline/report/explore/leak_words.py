@@ -24,6 +24,8 @@ LEAST_DROP = 0.005  # of the score, when a fact is shuffled: below it the fact c
 HOLD = 0.8  # of the rows of each class, from which on the names are said to hold the labels
 SIZES = [fact.says for fact in FACTS.values() if fact.kind in ("bytes", "dimensions")]
 FEW_VALUES = 8  # a fact of so few values is told by their shares, else by its medians
+APART = 0.25  # between the shares of two classes: from here on a share says more than medians
+MOST_VALUES = 60  # of a fact, the most frequent, whose shares are looked at
 
 
 @dataclass(frozen=True)
@@ -120,22 +122,25 @@ def _carried(columns: Columns, place: int, asked: Truth) -> str:
         one = Truth("", "number", asked.values[known][:, :1], asked.names[:1])
         return f"{fact}: rank correlation {formats.change(one.score('spearman', values[known][:, None]))} with it"
     shares = {part: float(known[rows].mean()) for part, rows in parts.items() if rows.any()}
-    if max(shares.values()) - min(shares.values()) > 0.25:
+    if max(shares.values()) - min(shares.values()) > APART:
         return f"{fact}: known in {_apart(shares)}"
-    if columns.words[place] or len(np.unique(values[known])) <= FEW_VALUES:
-        return _by_value(fact, columns, place, parts)
-    return _by_median(fact, values, known, parts)
+    apart, said = _by_value(fact, columns, place, parts)
+    is_told = columns.words[place] or len(np.unique(values[known])) <= FEW_VALUES or apart > APART
+    return said if is_told else _by_median(fact, values, known, parts)
 
 
-def _by_value(fact: str, columns: Columns, place: int, parts: dict[str, "np.typing.NDArray[np.bool_]"]) -> str:
-    """The value whose share differs most between the classes."""
+def _by_value(
+    fact: str, columns: Columns, place: int, parts: dict[str, "np.typing.NDArray[np.bool_]"]
+) -> tuple[float, str]:
+    """The frequent value whose share differs most between the classes: by how much, and in words."""
     values, most, said = columns.values[:, place], -1.0, fact
-    for value in np.unique(values[np.isfinite(values)]).tolist():
+    found, counts = np.unique(values[np.isfinite(values)], return_counts=True)
+    for value in found[np.argsort(-counts, kind="stable")[:MOST_VALUES]].tolist():
         shares = {part: float((values[rows] == value).mean()) for part, rows in parts.items() if rows.any()}
         apart = max(shares.values()) - min(shares.values())
         if apart > most:
             most, said = apart, f"{fact}: {columns.says(place, value)} in {_apart(shares)}"
-    return said
+    return most, said
 
 
 def _by_median(

@@ -26,9 +26,11 @@ def sampled(frame: pd.DataFrame, most: int, seed: int) -> Indices:
     names, unit = np.unique(np.array(_units(frame), dtype=object).astype(str), return_inverse=True)
     ranks = shuffle_ranks(names.tolist(), seed, "probe")[unit.reshape(-1)]
     first = np.argsort(ranks, kind="stable")[:most]
-    whole = np.isin(ranks, ranks[first][:-1])  # the last group may be cut, so that a large one does not take all
-    whole[first] = True
-    return np.flatnonzero(whole)[:most] if whole.sum() > 2 * most else np.flatnonzero(whole)
+    whole = np.flatnonzero(np.isin(ranks, ranks[first]))
+    if len(whole) <= 2 * most:
+        return whole
+    single = shuffle_ranks(frame["row_id"].tolist(), seed, "probe")  # a group too large to be taken whole
+    return np.flatnonzero(single < most)
 
 
 def _units(frame: pd.DataFrame) -> list[str]:
