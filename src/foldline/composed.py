@@ -75,6 +75,7 @@ def run(
     Args:
         path: pictures that nobody has described yet; None: the facts of `comp` are there.
     """
+    from foldline.core.competition import load_competition
     from foldline.stages.download import download
     from foldline.stages.first_run import first_run
     from foldline.stages.folds import folds
@@ -89,7 +90,7 @@ def run(
     comp = comp or only_competition(layout)
     download(layout, comp)
     folds(layout, comp)
-    if path is not None:
+    if path is not None or load_competition(layout, comp).source.kind in ("folder", "placed"):
         first_run(layout, comp, run, device=device)
     _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
     train(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
@@ -167,7 +168,8 @@ def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes
     from foldline.stages.init import init as written
 
     if path is not None:
-        written(layout, comp, path=path, label=label, yes=yes)
+        comp = written(layout, comp, path=path, label=label, yes=yes)
+        say(f"what to do next: make run COMP={shlex.quote(comp)}, which chooses a run, trains it and writes the report")
     elif comp:
         write_starter(layout, comp)
     else:

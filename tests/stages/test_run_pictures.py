@@ -15,7 +15,7 @@ from foldline.core.paths import Layout, shipped
 from foldline.core.run import Run, load_run
 from foldline.core.yaml_models import parse_yaml
 from foldline.stages import init as init_stage
-from foldline.stages.first_run import Ground, run_text
+from foldline.stages.first_run import Ground, first_run, run_text
 from tiny import RUN
 
 
@@ -131,6 +131,20 @@ def test_a_person_is_asked(project: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert main(["init", "../nested"]) == 0
     assert "1. first-folder: 2 classes: here (30), there (30)" in capsys.readouterr().out
     assert load_competition(Layout(project), "nested").train.pattern == "**/{label}/*"
+
+
+def test_a_first_run_is_written_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "../My Pictures", "--yes"]) == 0
+    assert "foldline run --comp my-pictures, which" in capsys.readouterr().out
+    assert main(["download", "--comp", "my-pictures"]) == 0
+    assert main(["folds", "--comp", "my-pictures"]) == 0
+    layout = Layout(project)
+    assert first_run(layout, "my-pictures", "baseline", device="cpu")
+    run = load_run(layout, "my-pictures", "baseline", [])
+    assert (run.data.image_size, run.data.channels, run.data.bad_images) == (96, 1, "skip"), "gray, 40 x 48 px"
+    layout.run_config("my-pictures", "baseline").write_text("seed: 3\n")
+    assert not first_run(layout, "my-pictures", "baseline", device="cpu")
+    assert load_run(layout, "my-pictures", "baseline", []).seed == 3
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -41,10 +41,12 @@ class Ground:
 
 
 def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> bool:
-    """Writes `configs/<comp>/<run>.yaml`, unless the run has a file there; returns whether it was written."""
+    """Writes `configs/<comp>/<run>.yaml`, unless there is one or the run has been trained; returns whether it did."""
     path = layout.run_config(comp, run)
     if path.is_file():
         say(f"{layout.relative(path)} is there already, and is used as it stands")
+        return False
+    if (layout.run(comp, run) / "run.json").is_file():
         return False
     from foldline.engine.machine.device import pick_device
 

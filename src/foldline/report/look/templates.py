@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from foldline import __version__
+from foldline.core.typed import as_typed
 from foldline.report.look import formats, palette
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def environment(*further: str) -> "Environment":
         formats.printable,
     ):
         templates.filters[kind.__name__] = kind
+    templates.filters["typed"] = as_typed
     colours = Markup(palette.colour_variables())  # noqa: S704 - our own constants
     templates.globals |= {"palette": colours, "version": __version__}
     return templates

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foldline.core.run import Run
+from foldline.core.typed import as_typed
 from foldline.core.yaml_models import load_yaml
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
@@ -68,6 +69,10 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def commands(run: ReportedRun) -> list[str]:
     """What to type, in the project's folder, to make this run and its report again."""
+    return [as_typed(command) for command in _commands(run)]
+
+
+def _commands(run: ReportedRun) -> list[str]:
     comp = f"COMP={shlex.quote(run.comp)}"
     if (run.cv.decision or {}).get("asked") == "default":
         comp += " DECIDE=default"
