@@ -1,7 +1,7 @@
-"""What the live page shows of a run that is being trained: each fold's log, and pictures with the newest predictions.
+"""What the live page shows of a run that is being trained: where it stands, each fold's log, pictures with predictions.
 
 Reads `fold_<k>/log.csv`, `latest.parquet` or `valid.parquet`, `test.parquet`, the rows and the images; the held-out
-labels only where that is asked for. Writes nothing.
+labels only where that is asked for; what `standing` reads. Writes nothing.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet
 from foldline.core.task import Task
 from foldline.images.files.decode import BadImageError, preview
+from foldline.report.live.standing import clock, final_score, first_score, plan, standing
 from foldline.report.look.formats import metric_title
 from foldline.report.run.pictures import data_uri
 from foldline.scoring.metrics import metric_for
@@ -64,7 +65,7 @@ def open_live(layout: Layout, comp: str, run: str, *, test: bool) -> LiveRun:
 
 
 def state(live: LiveRun) -> dict[str, Any]:
-    """The logs of all folds as a JSON value; a number that is not defined is null."""
+    """Where the run stands and the logs of all folds, as a JSON value; a number that is not defined is null."""
     folds: list[dict[str, Any]] = []
     for path in live.folder.glob("fold_*/log.csv"):
         log = read_csv(path)
@@ -74,11 +75,24 @@ def state(live: LiveRun) -> dict[str, Any]:
         folds.append({"fold": int(path.parent.name.removeprefix("fold_")), "log": columns, "done": done})
     folds.sort(key=itemgetter("fold"))
     metric = metric_for(live.facts.metric, live.folds.task)
+    of = (live.layout, live.comp, live.run)
+    wanted, epochs = plan(*of, live.folds.k)
+    now = standing(*of, [one["fold"] for one in folds if one["done"]], wanted, bool(folds))
     return {
         "comp": live.comp, "run": live.run, "metric": live.facts.metric,
         "title": metric_title(live.facts.metric), "direction": metric.direction,
-        "outputs": live.folds.outputs, "folds": folds,
+        "outputs": live.folds.outputs, "folds": folds, "wanted": wanted, "epochs": epochs,
+        "kind": now.kind, "words": now.words, "can_pause": now.can_pause, "clock": clock(*of),
+        "pausing": live.layout.pause(live.comp, live.run).is_file(),
+        "first": first_score(*of), "final": final_score(*of),
+        "titles": {name: metric_title(name) for name in metric_columns(folds)},
     }  # fmt: skip
+
+
+def metric_columns(folds: list[dict[str, Any]]) -> list[str]:
+    """The further metrics of the logs: `valid_<metric>`, but for the loss."""
+    columns = folds[0]["log"] if folds else {}
+    return [name.removeprefix("valid_") for name in columns if name.startswith("valid_") and name != "valid_loss"]
 
 
 def newest_predictions(live: LiveRun, count: int, seed: int) -> list[dict[str, Any]]:
