@@ -126,7 +126,7 @@ def _say_minutes(
 
 def only_competition(layout: Layout) -> str:
     """The one competition of this folder; raises FoldlineError where there are several, or none."""
-    known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
+    known = layout.known_comps()
     if len(known) != 1:
         raise FoldlineError(
             "say which pictures, or which competition",

@@ -371,17 +371,17 @@ STARTERS: dict[str, tuple[Tree, str, list[str], list[str]]] = {
     ),
     "class folders of parts of a split": (
         {f"{part}/{kind}/1.png": "x" for part in ("train", "valid", "seg_test") for kind in ("cat", "contest")},
-        "multiclass",
+        "binary",
         [f"{part}/{kind}/1.png" for part in ("train", "valid") for kind in ("cat", "contest")],
         [f"seg_test/{kind}/1.png" for kind in ("cat", "contest")],
     ),
     "class folders at different depths": (
         {f"{place}/1.png": "x" for place in ("cat", "more/cat", "dog")},
-        "multiclass",
+        "binary",
         ["cat/1.png", "dog/1.png", "more/cat/1.png"],
         [],
     ),
-    "labels in file names": (CAT_DOG, "multiclass", list(CAT_DOG), []),
+    "labels in file names": (CAT_DOG, "binary", list(CAT_DOG), []),
 }
 
 

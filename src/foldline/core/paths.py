@@ -70,6 +70,15 @@ class Layout:
         shared = [folder / f"{run}.yaml" for folder in (self.root / "configs", shipped())]
         return next((path for path in (own, *shared) if path.is_file()), own)
 
+    def known_comps(self) -> list[str]:
+        """The competitions that have facts in this folder, sorted."""
+        return sorted(path.parent.name for path in (self.root / "configs").glob("*/competition.yaml"))
+
+    def usual_comp(self, default: str) -> str:
+        """The competition that is meant where none is named: the only one of this folder, else `default`."""
+        known = self.known_comps()
+        return known[0] if len(known) == 1 else default
+
     def search_config(self, comp: str, search: str) -> Path:
         """A search over settings: `configs/<comp>/<search>.search.yaml`."""
         return self._room("configs", comp) / f"{checked_name(search)}.search.yaml"

@@ -3,7 +3,6 @@
 Reads the files below `input/<comp>`, writes nothing: the download stage writes the text.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +16,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv
 from foldline.core.task import TASKS
 from foldline.readers.files import FileIndex
-from foldline.readers.folders import TEST_WORDS
+from foldline.readers.start.paths import LAST, UnclearLabelError, from_paths
 from foldline.readers.templates import split_suffix
 
 HEAD_LINES = 5000  # lines of a table that are looked at to guess what a label is
@@ -107,49 +106,27 @@ def _from_table(starter: Starter, index: FileIndex, name: str, table: pd.DataFra
 
 
 def _from_paths(starter: Starter, index: FileIndex, *, test_too: bool) -> None:
-    """Facts of a layout without a table: the label is a folder's name, or the beginning of the file's name.
+    """Facts of a layout without a table: the label is a folder's name, or a part of the file's name.
 
     Args:
         test_too: where a test folder holds the same class folders, it becomes the test rows.
     """
     pictures = [path for path in sorted(index.files) if split_suffix(path)[1]]
-    of_test = [path for path in pictures if _is_of_test(path)]
-    of_train = [path for path in pictures if path not in set(of_test)]
-    parents = {str(PurePosixPath(path).parent) for path in of_train}
-    starter.facts["task"] = "multiclass"
-    if len(parents) > 1:
-        starter.facts["train"] = _class_folders(of_train)
-        if isinstance(files := starter.facts["train"].get("file"), list):
-            starter.remarks.append(f"train.file: the pictures of {', '.join(files)} are all training rows")
-        if test_too and of_test and _labels(of_test) <= _labels(of_train):
-            starter.facts["test"] = _class_folders(of_test)
-            starter.remarks.append("test.target: no stage but `make score` reads the labels of the test folder")
-        elif of_test and test_too:
-            starter.remarks.append(f"the {len(of_test)} pictures of test folders are not used: no sample names them")
-    else:
-        base = parents.pop() if parents else "train"
-        pattern = ("" if base == "." else f"{base}/") + "{label}.{number}.{ext}"
-        starter.facts["train"] = {"reader": "folders", "row_id": "path", "target": "label", "pattern": pattern}
-        starter.remarks.append("pattern: the label is taken from the file's name; check it")
-
-
-def _is_of_test(path: str) -> bool:
-    """Whether a folder above a file is called `test`, `seg_test` or alike."""
-    return any(TEST_WORDS & set(re.split("[^a-z]+", part)) for part in path.lower().split("/")[:-1])
-
-
-def _labels(paths: list[str]) -> set[str]:
-    return {PurePosixPath(path).parent.name for path in paths}
-
-
-def _class_folders(paths: list[str]) -> dict[str, Any]:
-    """How pictures in class folders are read: these lie in one folder, in several, or at different depths."""
-    bases = sorted({str(PurePosixPath(path).parent.parent) for path in paths})
-    facts: dict[str, Any] = {"reader": "folders", "row_id": "path", "target": "label"}
-    if len(bases) > 1 and "." in bases:
-        return {**facts, "pattern": "**/{label}/{stem}.{ext}"}
-    where = {} if bases == ["."] else {"file": bases if len(bases) > 1 else bases[0]}
-    return {**facts, **where, "pattern": "{label}/{stem}.{ext}"}
+    try:
+        found = from_paths(pictures, "")
+    except UnclearLabelError as unclear:
+        found = from_paths(pictures, LAST)
+        starter.remarks.append(f"pattern: {unclear.what}; the last folder is taken, check it")
+    except FoldlineError as nothing:
+        starter.facts["task"] = "multiclass"
+        starter.facts["train"] = {"reader": "folders", "pattern": "{label}/*", "row_id": "path", "target": "label"}
+        starter.remarks.append(f"pattern: {nothing.what}; mend it")
+        return
+    starter.facts["task"] = "binary" if len(set(found.labels)) == 2 else "multiclass"
+    starter.facts["train"] = {**found.facts["train"], "row_id": "path"}
+    starter.remarks += found.said
+    if test_too and "test" in found.facts:
+        starter.facts["test"] = {**found.facts["test"], "row_id": "path"}
 
 
 def _test_rows(
