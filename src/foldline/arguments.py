@@ -11,72 +11,191 @@ from foldline.core.errors import FoldlineError
 
 LONGEST = 4000  # letters of an argument
 
+ABOUT = "which competition, run and files"
+HOW = "how"
+EVERYWHERE = "everywhere"
+
+# `group` is where --help lists it (default: HOW), all else is argparse's. `choices` are checked in `helping.py`.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "--run": {"default": "baseline", "help": "the run: configs/<comp>/<run>.yaml (default: baseline)"},
-    "--name": {"default": "", "help": "the name of the run that --set makes, or of an ensemble"},
-    "--set": {"dest": "overrides", "default": "", "help": 'settings that differ, "optim.lr=3e-4 train.epochs=5"'},
-    "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"},
-    "--fold": {"default": "all", "help": "0, 1 ... or all, which lr-find takes for 0 (default: all)"},
-    "--runs": {"default": "", "help": 'several runs, "a b"; default: --run alone, and for compare all of these folds'},
-    "--blend": {"default": "mean", "help": "mean, gmean or rank_mean"},
+    "--comp": {"group": ABOUT, "metavar": "NAME", "help": "the competition: its facts are configs/<comp>/"},
+    "--run": {
+        "group": ABOUT,
+        "metavar": "NAME",
+        "default": "baseline",
+        "help": "the run: its choices are configs/<comp>/<run>.yaml, or configs/<run>.yaml for all (default: baseline)",
+    },
+    "--name": {
+        "group": ABOUT,
+        "metavar": "NAME",
+        "default": "",
+        "help": "the name of the run that --set makes, or of an ensemble (default: --run's, or the runs joined by +)",
+    },
+    "--runs": {
+        "group": ABOUT,
+        "metavar": '"A B"',
+        "default": "",
+        "help": "several runs, separated by blanks (default: --run alone; for compare all of these folds)",
+    },
+    "--against": {
+        "group": ABOUT,
+        "metavar": "NAME",
+        "default": "",
+        "help": "a further run to compare every other one with",
+    },
+    "--search": {
+        "group": ABOUT,
+        "metavar": "NAME",
+        "dest": "name",
+        "required": True,
+        "help": "the search: configs/<comp>/<search>.search.yaml",
+    },
+    "--fold": {
+        "group": ABOUT,
+        "metavar": "K",
+        "default": "all",
+        "help": "one fold, 0 to k - 1, or all; lr-find takes 0 for all (default: all)",
+    },
+    "--folds": {
+        "group": ABOUT,
+        "metavar": '"0 1"',
+        "default": "",
+        "help": "folds that take part, separated by blanks (default: all)",
+    },
+    "--folder": {
+        "group": ABOUT,
+        "metavar": "FOLDER",
+        "type": Path,
+        "default": None,
+        "help": "an exported folder, instead of --comp and --run",
+    },
+    "--inputs": {
+        "group": ABOUT,
+        "metavar": "FOLDER",
+        "type": Path,
+        "required": True,
+        "help": "the folder that holds the competition's, as /kaggle/input does",
+    },
+    "--metadata": {
+        "group": ABOUT,
+        "metavar": "FILE",
+        "type": Path,
+        "default": None,
+        "help": "a CSV with the column path and what the networks read beside the picture",
+    },
+    "format": {"choices": ["folder", "onnx"], "help": "what the model becomes: folder or onnx"},
+    "file": {"type": Path, "help": "the CSV to check"},
+    "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
+    "--set": {
+        "metavar": '"KEY=VALUE ..."',
+        "dest": "overrides",
+        "default": "",
+        "help": 'settings that differ from the run file, "optim.lr=3e-4 train.epochs=5"; docs/runs.md lists them all',
+    },
+    "--device": {
+        "metavar": "DEVICE",
+        "default": "auto",
+        "help": "auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one (default: auto)",
+    },
+    "--blend": {
+        "choices": ["mean", "gmean", "rank_mean"],
+        "default": "mean",
+        "help": "how predictions are joined: the mean, the geometric mean, or the mean of ranks (default: mean)",
+    },
     "--decide": {
         "default": "fitted",
         "choices": ["default", "fitted"],
-        "help": "how labels are decided: fitted on the OOF predictions where that is better, or always the default",
+        "help": "how labels are decided: fitted on the OOF predictions where that is better by cross-fitting, or "
+        "always the default, largest probability or 0.5 (default: fitted)",
     },
-    "--with-diverged": {"action": "store_true", "help": "also hand in runs of which a fold's training diverged"},
-    "--port": {"default": "8765", "help": "where on this machine (default: 8765)"},
-    "--test": {"action": "store_true", "help": "show test pictures and their held-out labels"},
-    "--against": {"default": "", "help": "a further run to compare every other one with"},
-    "--search": {"dest": "name", "required": True, "help": "the search: configs/<comp>/<search>.search.yaml"},
-    "--message": {"default": "", "help": "what is said of the submission"},
+    "--with-diverged": {"action": "store_true", "help": "also take runs of which a fold's training diverged"},
+    "--views": {
+        "metavar": '"A B"',
+        "default": "",
+        "help": 'test-time views that take part, "identity hflip" (default: the run\'s)',
+    },
+    "--port": {
+        "metavar": "PORT",
+        "default": "8765",
+        "help": "the page is at http://127.0.0.1:PORT/; 0: a free one (default: 8765)",
+    },
+    "--test": {"action": "store_true", "help": "show test pictures and their held-out labels; do not choose by them"},
+    "--message": {"metavar": "TEXT", "default": "", "help": "what Kaggle shows beside it (default: name and CV score)"},
     "--yes": {
         "action": "store_true",
-        "help": "ask nothing: neither whether guesses are right, nor before a daily slot",
+        "help": "ask nothing: neither whether guesses are right, nor before one of the day's slots is spent",
     },
     "--label": {
+        "group": ABOUT,
+        "metavar": "WORDS",
         "default": "",
         "help": "what is the label: first-folder, last-folder, file-name, a pattern '{label}_*', or a table's column",
     },
-    "path": {
-        "type": Path,
-        "nargs": "?",
-        "default": None,
-        "help": "a folder of pictures, or a table of them",
-    },
+    "path": {"type": Path, "nargs": "?", "default": None, "help": "a folder of pictures, or a table of them"},
     "--out": {
+        "metavar": "PATH",
         "type": Path,
         "default": None,
-        "help": "where to write (default: predictions.csv or submission.csv here; exports/)",
+        "help": "where to write (default: predictions.csv or submission.csv in the working folder; exports/<comp>/)",
     },
-    "format": {"choices": ["folder", "onnx"], "help": "what the model becomes"},
     "--half": {"action": "store_true", "help": "weights in half precision, where the score holds"},
     "--each": {"action": "store_true", "help": "onnx: a file a fold, in place of one that averages them"},
-    "--push": {"default": "", "help": "owner/name: upload the exported folder to the Hugging Face hub (private)"},
-    "--folder": {"type": Path, "default": None, "help": "an exported folder, instead of --comp and --run"},
-    "--metadata": {"type": Path, "default": None, "help": "a CSV with the column path and what the networks read"},
+    "--push": {
+        "metavar": "OWNER/NAME",
+        "default": "",
+        "help": "upload the exported folder to this repository of the Hugging Face hub (private)",
+    },
     "--bad-images": {
         "default": "skip",
         "choices": ["skip", "stop"],
-        "help": "a picture that cannot be read: skip names it and leaves its line empty, stop is an error",
+        "help": "a picture that cannot be read: skip names it and leaves its line empty, stop is an error "
+        "(default: skip)",
     },
     "--gpu": {"default": "t4", "choices": ["t4", "l4", "none"], "help": "Kaggle's accelerator (default: t4)"},
-    "--hours": {"default": "9", "help": "how long the notebook may take (default: 9)"},
-    "--hidden-rows": {"default": "", "help": "pictures of the hidden test set, for the forecast (default: the facts')"},
-    "--owner": {"default": "", "help": "your name at Kaggle (default: as its client's settings say)"},
-    "--folds": {"default": "", "help": 'folds that take part, "0 1 2" (default: all)'},
-    "--views": {"default": "", "help": 'views that take part, "identity hflip" (default: the run\'s)'},
-    "--kernel": {"action": "store_true", "help": "submit a bundle as a notebook, submissions/<comp>/<name>.kernel/"},
-    "--json": {"dest": "as_json", "action": "store_true", "help": "print one JSON value"},
+    "--hours": {
+        "metavar": "HOURS",
+        "default": "9",
+        "help": "how long the notebook may take, as the competition's rules say (default: 9)",
+    },
+    "--hidden-rows": {
+        "metavar": "N",
+        "default": "",
+        "help": "pictures of the hidden test set, for the forecast (default: the facts' hidden_rows)",
+    },
+    "--owner": {
+        "metavar": "NAME",
+        "default": "",
+        "help": "your name at Kaggle (default: as its client's settings say)",
+    },
+    "--kernel": {"action": "store_true", "help": "submit the bundle submissions/<comp>/<name>.kernel/ as a notebook"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
-    "--inputs": {"type": Path, "required": True, "help": "the folder that holds the competition's, as /kaggle/input"},
     "--fast": {"action": "store_true", "help": "in this environment, without installing the bundle's wheels"},
-    "--limit": {"default": "", "help": "seconds that the notebook may take (default: the bundle's)"},
-    "--memory": {"default": "", "help": "GB of memory that it may take (default: 29, as on Kaggle)"},
-    "--lines": {"default": "", "help": "of the hidden sample submission (default: twice the visible, at most 2000)"},
-    "file": {"type": Path, "help": "the CSV to check"},
-    "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
+    "--limit": {
+        "metavar": "SECONDS",
+        "default": "",
+        "help": "how long the notebook may take (default: the bundle's hours)",
+    },
+    "--memory": {"metavar": "GB", "default": "", "help": "memory that it may take (default: 29, as on Kaggle)"},
+    "--lines": {
+        "metavar": "N",
+        "default": "",
+        "help": "lines of the hidden sample submission (default: twice the visible, at most 2000)",
+    },
+    "--json": {
+        "group": EVERYWHERE,
+        "dest": "as_json",
+        "action": "store_true",
+        "help": "print the result as one JSON value on standard output; all else goes to standard error",
+    },
+    "--root": {
+        "group": EVERYWHERE,
+        "metavar": "FOLDER",
+        "type": Path,
+        "default": Path(),
+        "help": "the project folder, which holds configs/, input/, folds/, oof/ (default: this one)",
+    },
+    "--debug": {"group": EVERYWHERE, "action": "store_true", "help": "show the traceback of an error"},
 }
+COMMON = "--root --debug"  # what every command takes
 
 
 def _fold(text: str) -> int | None:

@@ -1,89 +1,92 @@
-"""The command line: one sub-command a stage, arguments only. `--help` answers without importing torch."""
+"""The command line: reads what was typed, calls the command's function, prints its result. No torch for `--help`."""
 
 import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import import_module
-from pathlib import Path
+from typing import Any, TextIO
 
-from foldline import __version__
-from foldline.arguments import ARGUMENTS, READ, require_text
+from foldline.arguments import READ
 from foldline.commands import COMMANDS
 from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
+from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import signals
+from foldline.core.typed import as_typed
+from foldline.helping import read
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command's parser."""
-    top = argparse.ArgumentParser(prog="foldline", description="From raw files to an accepted submission.")
-    top.add_argument("--version", action="version", version=f"foldline {__version__}")
-    stages = top.add_subparsers(dest="stage", required=True, metavar="stage")
-    for name, stage in COMMANDS.items():
-        sub = stages.add_parser(name, help=stage.words, description=stage.words, allow_abbrev=False)
-        if stage.comp != "-":
-            sub.add_argument("--comp", default=stage.comp, help="the competition: configs/<comp>/ (default: elpv)")
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.add_argument("--root", type=Path, default=Path(), help="the project folder (default: this one)")
-        for argument in stage.arguments.split():
-            sub.add_argument(argument, **ARGUMENTS[argument])
-    return top
+AS_JSON, DEBUG = "--json", "--debug"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a stage; returns the exit code.
-
-    0; 1 where the machine refused (a full disk, a folder that cannot be written to); 2 for an error that the user can
-    mend; 130 after Ctrl-C, 143 after SIGTERM.
-    """
-    given = parser().parse_args(arguments)
-    with signals() as stop:
+    """Runs a command; returns the exit code (`command.EXIT_CODES`)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with signals() as stop, ExitStack() as output:
+        out = output.enter_context(result_alone()) if AS_JSON in words else None
+        cause: BaseException
         try:
-            for key, value in vars(given).items():
-                for text in value if isinstance(value, list) else [value]:
-                    if isinstance(text, str | Path):
-                        require_text(key, str(text), file=isinstance(text, Path))
-            _run(Layout(given.root.resolve()), given)
+            given = read(words)
+            if isinstance(given, str):
+                (out or sys.stdout).write(given if given.endswith("\n") else f"{given}\n")
+                return 0
+            result = _run(given)
+            if out:
+                print_result(result, out)
+            return 0
         except FoldlineError as error:
-            return _failed(given, error, error, 2)
+            cause, told, code = error, error, 2
         except (OSError, MemoryError) as error:
-            return _failed(given, of_the_machine(error), error, 1)
+            cause, told, code = error, of_the_machine(error), 1
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help shall not wait for
                 raise
-            return _failed(given, device_is_full(error), error, 1)
-        except KeyboardInterrupt:
-            command = shlex.join(["foldline", *(sys.argv[1:] if arguments is None else arguments)])
-            print(f"\nstopped; what is finished is kept, and the same command goes on: {command}", file=sys.stderr)
-            return stop.exit_code
-    return 0
+            cause, told, code = error, device_is_full(error), 1
+        except KeyboardInterrupt as error:
+            told = FoldlineError("stopped", next=shlex.join(["foldline", *words]))
+            cause, code = error, stop.exit_code
+        return _failed(words, told, cause, code, out)
 
 
-def _failed(given: argparse.Namespace, error: FoldlineError, cause: BaseException, code: int) -> int:
-    if given.debug:
+def _failed(words: list[str], told: FoldlineError, cause: BaseException, code: int, out: TextIO | None) -> int:
+    """Says what is wrong on standard error, and where a program asked as JSON, too; returns the exit code."""
+    if isinstance(cause, KeyboardInterrupt):
+        print(f"\nstopped; what is finished is kept, and the same command goes on: {told.next}", file=sys.stderr)
+    elif DEBUG in words:
         raise cause
-    print(f"error: {error}", file=sys.stderr)
+    else:
+        print(f"error: {told}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    if out:
+        parts = {"what": told.what, "where": told.where, "next": as_typed(told.next)}
+        print_result({"error": {**parts, "exit_code": code}}, out)
     return code
 
 
-def _run(layout: Layout, given: argparse.Namespace) -> None:
-    """Calls the command's function."""
-    from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
-    from foldline.core.tables import remove_orphans
-
-    stage = COMMANDS[given.stage]
+def _run(given: argparse.Namespace) -> Any:
+    """Calls the command's function; returns its result."""
+    layout, stage = Layout(given.root.resolve()), COMMANDS[given.stage]
     options = {key: READ[key](value) if key in READ else value for key, value in vars(given).items()}
-    for key in ("stage", "debug", "root"):
-        del options[key]
-    about = [] if stage.comp == "-" else [options.pop("comp")]
-    forget()
-    remove_orphans.cache_clear()
-    for folder in layout.written(about[0]) if any(about) else ():
-        remove_orphans(folder)
+    for key in ("stage", "debug", "root", "as_json"):
+        options.pop(key, None)
+    about = []
+    if stage.comp != "-":
+        about = [options.pop("comp")]
+        _clean(layout, about[0])
     if stage.of_one:
         about.append(options.pop("name") or options["run"])
         del options["run"]
     module, _, name = stage.function.partition(":")
     home = "foldline" if module.startswith(".") else "foldline.stages."
-    getattr(import_module(home + module), name)(layout, *about, **options)
+    return getattr(import_module(home + module), name)(layout, *about, **options)
+
+
+def _clean(layout: Layout, comp: str | None) -> None:
+    """Own code is read anew; what processes that are gone left half-written is removed."""
+    from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
+    from foldline.core.tables import remove_orphans
+
+    forget()
+    remove_orphans.cache_clear()
+    for folder in layout.written(comp) if comp else ():
+        remove_orphans(folder)

@@ -1,43 +1,7 @@
 """The table of commands: one entry each; what they take stands in `arguments.py`. Nothing heavy is imported here."""
 
-from dataclasses import dataclass
-
-GROUPS = {
-    "start": "start: pictures in, folds out",
-    "train": "train and predict",
-    "look": "look at what came out",
-    "hand in": "hand in a submission, or a notebook",
-    "away": "take a finished model away",
-    "machine": "this machine, and this command",
-}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A command.
-
-    Attributes:
-        words: what it does, one short line.
-        function: `module:name` of `foldline.stages`; `.module:name` of foldline itself (`.composed:ensemble`). It is
-            called with layout, competition (where it has one), and its arguments by name.
-        arguments: which of `ARGUMENTS` it has, separated by blanks.
-        group: where `foldline --help` lists it, a key of `GROUPS`.
-        more: what it reads and writes, and what one should know; shown by its own `--help`.
-        examples: command lines without `foldline` -> what they do; shown by its own `--help`.
-        of_one: it is about one finished run or submission: `--name`, else `--run`, is its third argument.
-        comp: the competition where `--comp` is not given; None: all of them. "-": it is about none, has no `--comp`,
-            and its function gets the layout alone.
-    """
-
-    words: str
-    function: str
-    arguments: str = ""
-    group: str = "machine"
-    more: str = ""
-    examples: tuple[tuple[str, str], ...] = ()
-    of_one: bool = False
-    comp: str | None = "elpv"
-
+from foldline.command import Stage
+from foldline.leaving import LEAVING
 
 COMMANDS: dict[str, Stage] = {
     "run": Stage(
@@ -54,6 +18,7 @@ COMMANDS: dict[str, Stage] = {
             ("run pictures/ --label first-folder --yes", "nested folders; ask nothing"),
             ("run --comp elpv", "what is not done yet of a competition that has facts"),
         ),
+        result="as ensemble's: the submission, its score, the report",
         comp=None,
     ),
     "init": Stage(
@@ -64,75 +29,133 @@ COMMANDS: dict[str, Stage] = {
         more="Writes configs/<comp>/competition.yaml, where each guess stands with its reason. Without a path: of the "
         "raw files that lie in input/<comp>.",
         examples=(("init pictures/", "the facts of your pictures"), ("init --comp cancer", "those of input/cancer/")),
+        result="the competition, and its facts",
         comp=None,
     ),
     "download": Stage(
-        "fetch the raw files of a competition into input/<comp>/",
+        "fetch the raw files of a competition",
         "download:download",
-        "",
         group="start",
+        reads="configs/<comp>/competition.yaml; without one the competition is looked for on Kaggle",
+        writes="input/<comp>/ (read-only) with manifest.json; a starter competition.yaml where there was none",
+        more="What is there already is not fetched again, and a download that was stopped goes on.",
+        examples=(
+            ("download", "the default competition, 91 MB"),
+            ("download --comp aerial-cactus-identification", "from Kaggle, with your token"),
+        ),
+        result="the folder, its files and bytes, and where the facts are",
     ),
     "folds": Stage(
-        "split the training rows into folds, folds/<comp>.csv",
+        "split the training rows into folds, and check the split",
         "folds:folds",
-        "",
         group="start",
+        reads="input/<comp>/, configs/<comp>/competition.yaml",
+        writes="folds/<comp>.csv, .test.csv, .json; where test labels are known .solution.csv",
+        more="The same ids and seed give the same folds on every machine. Folds that are there are never changed.",
+        examples=(("folds --comp elpv", "5 folds, as the facts say"),),
+        result="the record folds/<comp>.json: rows, k, outputs, counts, what the checks found",
     ),
     "lr-find": Stage(
-        "train some steps at growing rates, and suggest a learning rate",
-        "lr_find:lr_find",
+        "suggest a learning rate: the loss over growing rates",
+        ".composed:lr_find",
         "--run --set --device --fold",
         group="train",
+        reads="folds, pictures, configs/<comp>/<run>.yaml",
+        writes="oof/<comp>/<run>/lr_find.svg and .csv",
+        examples=(("lr-find --run baseline --fold 0", "a minute or two"),),
+        result="the suggested rate, lr",
     ),
     "train": Stage(
-        "fine-tune one fold (--fold 0), or all that are not finished",
+        "fine-tune one network a fold: all folds, or --fold 0",
         "train:train",
         "--run --name --set --device --fold",
         group="train",
+        reads="folds, pictures, configs/<comp>/<run>.yaml",
+        writes="oof/<comp>/<run>/fold_<k>/: model.safetensors, meta.json, log.csv, steps.csv, validation predictions",
+        more="A finished fold is left alone; one that was killed goes on from its last resume point, to the same bits.",
+        examples=(
+            ("train --fold 0", "the first fold of the run `baseline`"),
+            ('train --set "optim.lr=1e-4 train.epochs=8" --name slow', "all folds of a changed run, under a new name"),
+        ),
+        result="the run, its folder, and of each trained fold the score on its validation rows, epochs and seconds",
     ),
     "predict": Stage(
-        "predict OOF and test rows with the folds' models, and the cross-validation score",
+        "out-of-fold and test predictions, and the CV score",
         "predict:predict",
         "--run --name --set --device",
         group="train",
+        reads="oof/<comp>/<run>/fold_<k>/, pictures",
+        writes="oof/<comp>/<run>/: oof.parquet, test.parquet, cv.json; fold_<k>/test.parquet",
+        examples=(("predict --run baseline", "with the views of the run file"),),
+        result="the record cv.json: pooled score, interval, per fold, further metrics",
     ),
     "ensemble": Stage(
-        "blend runs into a submission, and write the report",
+        "one or more runs become a submission and a report",
         ".composed:ensemble",
         "--run --name --set --runs --blend --decide --with-diverged",
         group="train",
+        reads="oof.parquet, test.parquet and cv.json of each run; the sample submission",
+        writes="submissions/<comp>/<name>.csv and .json; report.html; for several runs oof/<comp>/<name>/",
+        examples=(
+            ("ensemble", "the run `baseline` alone"),
+            ('ensemble --runs "baseline resnet18" --name both', "the mean of two runs, as a run of its own"),
+        ),
+        result="the submission's ledger entry, cv.json of what was submitted, and the paths",
     ),
     "soup": Stage(
-        "average the weights of runs, or of a run's network and its start, within each fold: one network a fold",
+        "average the weights of runs within each fold: one network a fold",
         ".composed:soup",
         "--run --runs --name --device",
         group="train",
+        reads="the folds of the runs; of one run also the start that it kept (train.keep_start)",
+        writes="oof/<comp>/<name>/, a run like any other",
+        examples=(('soup --runs "seed-1 seed-2" --name soup', "two runs of one network"),),
+        result="the new run's cv.json, and its folder",
     ),
     "search": Stage(
-        "search settings, configs/<comp>/<name>.search.yaml; the winner becomes a run file",
+        "try settings; the winner becomes a run file",
         "search:search",
         "--search --device",
         group="train",
+        reads="configs/<comp>/<search>.search.yaml (docs/runs.md), folds, pictures",
+        writes="oof/<comp>/<search>/search.db, a run folder a trial, and configs/<comp>/<search>.yaml, the winner",
+        more="Needs the extra `search`. Stopped and started again, it goes on.",
+        examples=(("search --search tune", "configs/<comp>/tune.search.yaml"),),
+        result="the winner's run file",
     ),
     "watch": Stage(
-        "serve a page that follows a run while it trains",
+        "follow a run in the browser while it trains",
         "watch:watch",
         "--run --name --port --test",
         group="look",
         of_one=True,
+        reads="log.csv and latest.parquet of the folds",
+        writes="nothing; Ctrl-C ends it",
+        examples=(("watch --run baseline", "http://127.0.0.1:8765/"),),
     ),
     "report": Stage(
-        "write a run's report.html",
+        "write a run's report again",
         "report:report",
         "--run --name",
         group="look",
         of_one=True,
+        reads="oof/<comp>/<run>/",
+        writes="oof/<comp>/<run>/report.html, one file that needs no network",
+        examples=(("report --run baseline", ""),),
+        result="the path of the report",
     ),
     "compare": Stage(
-        "show runs side by side with paired differences, oof/<comp>/compare.html",
-        "compare:compare",
+        "runs side by side: gain or noise?",
+        ".composed:compare",
         "--runs --against",
         group="look",
+        reads="the run folders",
+        writes="oof/<comp>/compare.html",
+        examples=(
+            ("compare", "all runs that are predicted on these folds"),
+            ('compare --runs "a b" --against baseline', "two runs, each with the best and with `baseline`"),
+        ),
+        result="the page, the runs' scores, and every pair's difference with its interval",
     ),
     "score": Stage(
         "grade a submission on held-out labels",
@@ -140,72 +163,20 @@ COMMANDS: dict[str, Stage] = {
         "--run --name",
         group="look",
         of_one=True,
+        reads="submissions/<comp>/<name>.csv, folds/<comp>.solution.csv",
+        writes="the score into submissions/<comp>/<name>.json",
+        more="Look once, at the end: a run that is chosen by held-out labels has no honest score any more.",
+        examples=(("score --name baseline", ""),),
+        result="each metric's score; null is an undefined one",
     ),
-    "check": Stage(
-        "check a CSV against the sample submission",
-        "check:check",
-        "file",
-        group="hand in",
-    ),
-    "submit": Stage(
-        "send a submission to Kaggle, with --kernel a bundle as a notebook, and wait for its score",
-        ".composed:submit",
-        "--run --name --message --yes --kernel --force",
-        group="hand in",
-        of_one=True,
-    ),
-    "kernel": Stage(
-        "make a notebook that predicts at Kaggle without network, and say how long it will take",
-        "kernel:kernel",
-        "--run --name --runs --gpu --hours --hidden-rows --owner --folds --views --with-diverged --device",
-        group="hand in",
-    ),
-    "offline": Stage(
-        "do what a bundle's notebook does at Kaggle, with files that lie here",
-        "offline:offline_here",
-        "--run --name --inputs --out --device",
-        group="hand in",
-        of_one=True,
-    ),
-    "choose": Stage(
-        "propose the two final submissions: best CV, and best different one",
-        "choose:choose",
-        "--json",
-        group="hand in",
-    ),
-    "rehearse": Stage(
-        "run a bundle's notebook here as Kaggle would, on a hidden test set made of training rows, and grade its file",
-        "rehearse:rehearse",
-        "--run --name --fast --limit --memory --lines",
-        group="hand in",
-        of_one=True,
-    ),
-    "ledger": Stage(
-        "list all submissions, or those of --comp, with their CV and leaderboard scores",
-        "submit:ledger",
-        "",
-        group="hand in",
+    **LEAVING,
+    "status": Stage(
+        "what is done in this folder, and what is next; `foldline` alone",
+        "status:status",
         comp=None,
-    ),
-    "predict-files": Stage(
-        "predict new pictures with a finished run or ensemble",
-        "predict_files:predict_files",
-        "files --run --name --out --folder --metadata --bad-images --device",
-        group="away",
-        of_one=True,
-    ),
-    "export": Stage(
-        "write a finished run or ensemble as a folder of its own (exports/<comp>/<run>), or as one ONNX file",
-        ".composed:export",
-        "format --run --name --out --half --push --each --views --device",
-        group="away",
-        of_one=True,
-    ),
-    "app": Stage(
-        "serve a page that asks a finished run about pictures, and browses its rows",
-        "app:app",
-        "--run --name --device --port --test",
-        group="away",
-        of_one=True,
+        reads="which files are there; the records of folds, runs and submissions",
+        writes="nothing",
+        examples=(("", "of all competitions that have files here"), ("status --comp elpv", "of one")),
+        result="each competition's state, and the next commands",
     ),
 }

@@ -7,55 +7,66 @@ import webbrowser
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 
+if TYPE_CHECKING:
+    from foldline.core.records.cv import Cv
+    from foldline.core.records.entry import Entry
+
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
 
-def ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options: Any) -> None:
+def ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options: Any) -> dict[str, Any]:
     """The submission, and the report where it changed."""
+    from foldline.core.records.cv import Cv
+    from foldline.core.records.entry import Entry
     from foldline.stages.ensemble import ensemble as blended
 
     name, changed = blended(layout, comp, runs or [run], **options)
-    if changed or not (layout.run(comp, name) / "report.html").is_file():
+    page, path = layout.run(comp, name) / "report.html", layout.submission(comp, name)
+    if changed or not page.is_file():
         from foldline.stages.report import report
 
         report(layout, comp, name)
+    return {
+        "run": name, "changed": changed, "submission": layout.relative(path), "report": layout.relative(page),
+        "cv": Cv.read(page.with_name("cv.json")), "entry": Entry.read(path.with_suffix(".json")),
+    }  # fmt: skip
 
 
-def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, **options: Any) -> None:
+def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, **options: Any) -> "Entry":
     """A file, or a notebook."""
     from foldline.stages.submit import submit as submit_file
     from foldline.stages.submit_kernel import submit_kernel
 
     if kernel:
-        submit_kernel(layout, comp, name, force=force, **options)
-    elif force:
+        return submit_kernel(layout, comp, name, force=force, **options)
+    if force:
         raise FoldlineError(
             "--force is for notebooks", where="--force", next="add --kernel (KERNEL=1), or leave it out"
         )
-    else:
-        submit_file(layout, comp, name, **options)
+    return submit_file(layout, comp, name, **options)
 
 
-def soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str) -> None:
+def soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str) -> "Cv":
     """The soup's folds, their predictions, and its score beside that of the ensemble."""
     from foldline.stages.predict import predict
     from foldline.stages.soup import beside
     from foldline.stages.soup import soup as made
 
     name = made(layout, comp, runs or [run], name=name, device=device)
-    predict(layout, comp, name, overrides=[], device=device)
+    cv = predict(layout, comp, name, overrides=[], device=device)
     beside(layout, comp, runs or [run], name)
+    return cv
 
 
-def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) -> None:
+def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) -> dict[str, Any]:
     """The exporter of the format, with the options that it has."""
     module, name = EXPORTS[format].split(":")
     write = getattr(import_module(f"foldline.stages.{module}"), name)
@@ -63,13 +74,14 @@ def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) 
     odd = [key for key, value in options.items() if key not in known and value and key != "device"]
     if odd:
         raise FoldlineError(f"--{odd[0]} is not for an export as {format}", where="export", next="leave it out")
-    write(layout, comp, run, **{key: value for key, value in options.items() if key in known})
+    written = write(layout, comp, run, **{key: value for key, value in options.items() if key in known})
+    return {"written": written if isinstance(written, list) else [written]}
 
 
 def run(
     layout: Layout, comp: str | None, *, path: Path | None, run: str, name: str, overrides: list[str], label: str,
     yes: bool, device: str,
-) -> None:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """The whole line: what is not done yet of facts, files, folds, run file, training, predictions, submission, report.
 
     Args:
@@ -95,8 +107,9 @@ def run(
     _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
     train(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
     predict(layout, comp, run, name=name, overrides=overrides, device=device)
-    ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
+    found = ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
     _finish(layout, comp, name or run)
+    return {"comp": comp, **found}
 
 
 def _say_minutes(
@@ -162,7 +175,7 @@ def _has_browser() -> bool:
     return bool(screen) and "SSH_CONNECTION" not in os.environ
 
 
-def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes: bool) -> None:
+def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes: bool) -> dict[str, Any]:
     """The facts alone: of a folder or table that is named, or of raw files that lie in `input/<comp>`."""
     from foldline.stages.download import write_starter
     from foldline.stages.init import init as written
@@ -176,3 +189,34 @@ def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes
         raise FoldlineError(
             "say which pictures", next="make init PICTURES=<folder or table>; or make init COMP=<name> for input/<name>"
         )
+    return {"comp": comp, "facts": layout.relative(layout.competition_config(comp))}
+
+
+def lr_find(layout: Layout, comp: str, **options: Any) -> dict[str, Any]:
+    """The suggested rate."""
+    from foldline.stages.lr_find import lr_find as find
+
+    return {"lr": find(layout, comp, **options)}
+
+
+def compare(layout: Layout, comp: str, **options: Any) -> dict[str, Any]:
+    """The runs, best first, and every pair's difference, without their predictions."""
+    from foldline.stages.compare import compare as shown
+
+    found = shown(layout, comp, **options)
+    names = [rival.name for rival in found.rivals]
+    pairs = {one: [{"words": pair.in_words(), "pair": pair} for pair in found.pairs[one]] for one in found.pairs}
+    return {
+        "comp": comp, "metric": found.facts.metric, "page": layout.relative(layout.run(comp, "compare.html")),
+        "runs": [{"run": rival.name, "folds": rival.folds, "cv": rival.cv} for rival in found.rivals],
+        "pairs": pairs, "settings": {key: dict(zip(names, values, strict=True)) for key, values in found.settings},
+        "left_out": found.left_out,
+    }  # fmt: skip
+
+
+def choose(layout: Layout, comp: str) -> dict[str, Any]:
+    """The two final submissions, and why."""
+    from foldline.report.comparison.final_words import as_json
+    from foldline.stages.choose import choose as proposed
+
+    return as_json(proposed(layout, comp))

@@ -1,4 +1,5 @@
 import errno
+import os
 import random
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from foldline.core.tables import (
     write_csv,
     write_json,
     write_parquet,
+    write_text,
 )
 
 
@@ -107,3 +109,21 @@ def test_a_damaged_table_is_refused_in_words(tmp_path: Path, seed: int) -> None:
         HARMS[harm](path, dice)
         with suppress(FoldlineError):
             assert read(path, required=["row_id"])["row_id"].shape[0] <= 2
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    """Whatever a library makes of them: safetensors writes files that only their owner can read."""
+    from safetensors.numpy import save_file
+
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "a")
+        with atomic_path(tmp_path / "b.safetensors") as temporary:
+            save_file({"x": np.zeros(2)}, temporary)
+    finally:
+        os.umask(before)
+    assert [(path.name, path.stat().st_mode & 0o777) for path in sorted(tmp_path.iterdir())] == [
+        ("a.txt", mode),
+        ("b.safetensors", mode),
+    ]

@@ -4,12 +4,15 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import first_few
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "<na>"})  # what tables write for nothing, in small letters
 LARGEST = float(np.finfo(np.float32).max)  # labels beyond cannot be predicted: predictions are float32
@@ -18,6 +21,7 @@ LARGEST = float(np.finfo(np.float32).max)  # labels beyond cannot be predicted: 
 def is_missing(cells: "pd.Series[str]") -> "pd.Series[bool]":
     """Whether each cell says that nothing is known.
 
+    >>> import pandas as pd
     >>> is_missing(pd.Series(["", " NA ", "0"])).tolist()
     [True, True, False]
     """
@@ -27,15 +31,25 @@ def is_missing(cells: "pd.Series[str]") -> "pd.Series[bool]":
 def numbers(cells: "pd.Series[str]") -> NDArray[np.float64]:
     """[cells] their numbers; nan where a cell holds none, infinite where it says so.
 
+    >>> import pandas as pd
     >>> numbers(pd.Series(["1e3", " 2 ", "1_000", ""])).tolist()
     [1000.0, 2.0, nan, nan]
     """
+    import pandas as pd
+
     return pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
+
+
+def numbers_of(texts: Collection[str]) -> NDArray[np.float64]:
+    """[texts] as `numbers`."""
+    import pandas as pd
+
+    return numbers(pd.Series(list(texts), dtype=str))
 
 
 def all_numbers(texts: Collection[str]) -> bool:
     """Whether each text is a finite number."""
-    return bool(np.isfinite(numbers(pd.Series(list(texts), dtype=str))).all())
+    return bool(np.isfinite(numbers_of(texts)).all())
 
 
 def sorted_texts(texts: Iterable[str]) -> list[str]:

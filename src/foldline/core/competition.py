@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import unknown
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout, shipped
 from foldline.core.task import TaskField
@@ -327,16 +327,11 @@ def load_competition(layout: Layout, comp: str) -> Competition:
     """The facts of `comp`; raises FoldlineError that lists the known competitions."""
     path = layout.competition_config(comp)
     if not path.is_file():
-        known = sorted(p.parent.name for p in (layout.root / "configs").glob("*/competition.yaml"))
+        known = [file.parent.name for file in (layout.root / "configs").glob("*/competition.yaml")]
         comes = (shipped() / comp / "competition.yaml").is_file()
         own = "or write this file (docs/add-a-competition.md)"
-        raise FoldlineError(
-            f"unknown competition '{comp}'",
-            where=layout.relative(path),
-            next=f"its facts come with foldline: make download COMP={comp}; known here: {', '.join(known) or 'none'}"
-            if comes
-            else f"known: {', '.join(known) or 'none'}; {own}",
-        )
+        more = f"its facts come with foldline: make download COMP={comp}" if comes else own
+        raise unknown("competition", comp, known, where=layout.relative(path), more=more)
     facts = Competition.parse(load_yaml(path), where=layout.relative(path))
     further = [locate(layout, comp, name) for name in facts.metrics]
     return facts.model_copy(update={"metric": locate(layout, comp, facts.metric), "metrics": further})

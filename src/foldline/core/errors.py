@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+from collections.abc import Iterable
 
 from foldline.core.typed import as_typed
 
@@ -70,21 +72,73 @@ def first_few(items: "list[str]", shown: int = 5) -> str:
     return head if len(items) <= shown else f"{head} and {len(items) - shown} more"
 
 
-def unknown(kind: str, name: str, known: "list[str]", *, where: str = "") -> FoldlineError:
-    """The error for a name that no dictionary holds; lists the known names; of more than 200 the ten nearest.
+FEW = 12  # so many known names are listed; of more only the nearest
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "", more: str = "") -> FoldlineError:
+    """The error for a name that nobody knows; names the nearest ones, and all where they are few.
+
+    Args:
+        more: what else to do.
 
     >>> print(unknown("metric", "acuracy", ["auc", "accuracy"]))
     unknown metric 'acuracy'
       next:  did you mean 'accuracy'? known: accuracy, auc
+    >>> print(unknown("class", "c-7", [f"c_{i}" for i in range(100)]))
+    unknown class 'c-7'
+      next:  did you mean 'c_7'? (100 are known)
     """
-    import difflib
+    names = sorted(set(known))
+    near = nearest(name, names, 1 if len(names) <= FEW else 3)
+    words = [f"did you mean {_or([repr(one) for one in near])}?"] if near else []
+    if len(names) <= FEW:
+        words.append(f"known: {', '.join(names) or 'none'}")
+    else:
+        words.append(f"({len(names)} are known)" if near else f"known: {first_few(names, FEW)}")
+    what = f"unknown {kind} '{name[:100]}'"
+    return FoldlineError(what, where=where, next=" ".join(words) + (f"; {more}" if more else ""))
 
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    names = ", ".join(sorted(known))
-    if len(known) > 200:
-        names = f"{len(known)}, among them {', '.join(difflib.get_close_matches(name, known, n=10, cutoff=0))}"
-    return FoldlineError(f"unknown {kind} '{name}'", where=where, next=f"{hint}known: {names}")
+
+def nearest(name: str, known: Iterable[str], shown: int = 3) -> list[str]:
+    """The known names most like one that was typed, the likeliest first; none where nothing is like it.
+
+    >>> nearest("kappa", ["auc", "quadratic_weighted_kappa"]), nearest("qwk", ["auc", "quadratic_weighted_kappa"])
+    (['quadratic_weighted_kappa'], ['quadratic_weighted_kappa'])
+    """
+    from difflib import SequenceMatcher
+
+    typed, found = _letters(name), []
+    matcher = SequenceMatcher(b=typed, autojunk=False)
+    for one in known:
+        letters = _letters(one)
+        if letters == typed:
+            return [one]
+        matcher.set_seq1(letters)
+        likeness = max(matcher.ratio(), 0.8 if sorted(letters) == sorted(typed) else 0.0)  # letters swapped
+        if len(typed) > 2 and letters.startswith(typed):
+            likeness += 1.0
+        elif len(typed) > 2 and (typed in letters or typed == "".join(re.findall(r"(?:^|[_\W])(\w)", one.lower()))):
+            likeness += 0.5
+        if likeness >= ALIKE:
+            found.append((-likeness, one))
+    best = min(found)[0] if found else 0.0
+    return [one for likeness, one in sorted(found)[:shown] if likeness <= 0.85 * best]
+
+
+ALIKE = 0.6  # from here on two names are alike: the share of their letters that match
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower()) or name
+
+
+def _or(words: list[str]) -> str:
+    """The words with commas, `or` before the last.
+
+    >>> _or(["a", "b", "c"])
+    'a, b or c'
+    """
+    return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
 def device_is_full(error: RuntimeError) -> FoldlineError:

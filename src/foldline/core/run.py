@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from foldline.core.choices import MOVED, Average, Clip, Compile, Head, LogTo, Mix, Pseudo, Schedule, Teacher, Weights
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
 from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
@@ -320,12 +320,8 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     if not path.is_file():
         files = [file for folder in (path.parent, path.parent.parent, shipped()) for file in folder.glob("*.yaml")]
         stems = {p.stem for p in files} - {"competition"}
-        known = sorted(stem for stem in stems if not stem.endswith(".search"))
-        raise FoldlineError(
-            f"unknown run '{run}'",
-            where=layout.relative(path),
-            next=f"known: {', '.join(known) or 'none'}; or write this file (docs/runs.md)",
-        )
+        known = [stem for stem in stems if not stem.endswith(".search")]
+        raise unknown("run", run, known, where=layout.relative(path), more="or write this file (docs/runs.md)")
     content = apply_overrides(load_yaml(path), overrides)
     where = layout.relative(path) + (f" with {' '.join(overrides)}" if overrides else "")
     return Run.parse(content, where=where)

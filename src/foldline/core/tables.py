@@ -17,14 +17,17 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.modes import set_mode, usual_mode
 from foldline.core.processes import is_gone, owner
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUP_BYTES = 16e6  # of a Parquet table, that are turned into its format together
 
@@ -46,8 +49,10 @@ def atomic_path(path: Path, *, former: Path | None = None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(path.parent)
         temporary = temporary_name(path)
+        mode = usual_mode(temporary)
         try:
             yield temporary
+            set_mode(temporary, mode)
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
             if former is not None and path.is_file():
@@ -160,7 +165,7 @@ def read_csv(
     separator: str = ",",
     columns: Sequence[str] | None = None,
     encoding: str = "utf-8",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """A table whose every cell is a string, exactly as it stands in the file.
 
     `000123`, `1e5` and `NA` stay what they are: pandas would read 123.0, 100000.0 and a missing value.
@@ -181,7 +186,7 @@ def read_csv(
     return frame
 
 
-def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, where: str) -> None:
+def require_columns(frame: "pd.DataFrame", columns: Sequence[str], *, where: str) -> None:
     """Raises FoldlineError for columns that a table lacks; names those that it has."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
@@ -189,8 +194,10 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, where: str) 
         raise FoldlineError(f"has no column {first_few(missing)}", where=where, next=f"its columns are: {known}")
 
 
-def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encoding: str) -> pd.DataFrame:
+def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encoding: str) -> "pd.DataFrame":
     """The table of text; raises FoldlineError where pandas cannot read one."""
+    import pandas as pd
+
     options: dict[str, Any] = {
         "dtype": str,
         "keep_default_na": False,
@@ -237,13 +244,13 @@ def _not_of_encoding(path: Path, encoding: str) -> FoldlineError:
     )
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
+def write_csv(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a table with `\\n` line ends and no index column, atomically."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") -> pd.DataFrame:
+def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") -> "pd.DataFrame":
     """A Parquet table; raises FoldlineError where it is missing, broken or lacks a column; `next` says what to do."""
     import pyarrow.parquet
 
@@ -262,7 +269,7 @@ def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") ->
     return frame
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a table as Parquet without an index, atomically; a large one in groups of rows, one after the other."""
     import pyarrow
     import pyarrow.parquet

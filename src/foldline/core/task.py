@@ -6,16 +6,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
-from foldline.core.cells import LARGEST, numbers
+from foldline.core.cells import LARGEST, numbers, numbers_of
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 Labels = Literal["class", "set", "shares", "numbers", "several"]
@@ -124,7 +126,7 @@ class Task:
         >>> TASKS["ordinal"].of(["0", "10", "25"]).class_numbers(3).tolist(), TASKS["ordinal"].class_numbers(2).tolist()
         ([0.0, 10.0, 25.0], [0.0, 1.0])
         """
-        named = numbers(pd.Series(self.known, dtype=str))
+        named = numbers_of(self.known)
         return named if len(named) == classes and np.isfinite(named).all() else np.arange(classes, dtype=np.float64)
 
     def nearest_class(self, values: Array, classes: int) -> Array:
@@ -148,7 +150,7 @@ class Task:
             return ["value" if name == "" else f"value_{name}" for name in outputs]
         return [f"prob_{name}" for name in outputs]
 
-    def truth(self, frame: pd.DataFrame, outputs: Sequence[str], *, where: str) -> Array:
+    def truth(self, frame: "pd.DataFrame", outputs: Sequence[str], *, where: str) -> Array:
         """The labels of a rows table as numbers.
 
         Returns:
@@ -162,7 +164,7 @@ class Task:
         require_columns(frame, columns, where=where)
         return self._read(frame, columns, list(outputs), where)
 
-    def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
+    def _read(self, frame: "pd.DataFrame", columns: list[str], outputs: list[str], where: str) -> Array:
         if self.single_label:
             return class_indices(frame, columns[0], outputs, where)
         values = np.stack([numbers(frame[name]) for name in columns], axis=1)
@@ -253,7 +255,7 @@ class Several(Task):
         pairs = [output.partition(BETWEEN) for output in outputs]
         return [f"prob_{name}_{label}" if label else f"value_{name}" for name, _, label in pairs]
 
-    def _read(self, frame: pd.DataFrame, columns: list[str], outputs: list[str], where: str) -> Array:
+    def _read(self, frame: "pd.DataFrame", columns: list[str], outputs: list[str], where: str) -> Array:
         blocks = self.of(outputs).blocks
         parts = [
             block.task._read(frame, [column], block.outputs(outputs), where).reshape(-1)
@@ -287,14 +289,14 @@ def hot_truth(truth: Array, task: Task, outputs: int) -> NDArray[np.float32]:
     return result
 
 
-def class_indices(frame: pd.DataFrame, column: str, classes: Sequence[str], where: str) -> Array:
+def class_indices(frame: "pd.DataFrame", column: str, classes: Sequence[str], where: str) -> Array:
     """[rows] the place of each label among the classes."""
     codes = frame[column].map({name: i for i, name in enumerate(classes)})
     _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
     return np.asarray(codes, dtype=np.float64)
 
 
-def _refuse(frame: pd.DataFrame, bad: Any, what: str, where: str) -> None:
+def _refuse(frame: "pd.DataFrame", bad: Any, what: str, where: str) -> None:
     if bad.any():
         ids = frame.loc[bad, "row_id"].tolist()
         raise FoldlineError(

@@ -1,6 +1,7 @@
 """Stage check: runs the gate alone on any CSV. Reads the file and the sample submission; writes nothing."""
 
 from pathlib import Path
+from typing import Any
 
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
@@ -10,9 +11,14 @@ from foldline.core.tables import read_csv
 from foldline.submission.form import open_form
 
 
-def check(layout: Layout, comp: str, file: Path) -> None:
-    """Says that the grader would accept `file`; raises FoldlineError with the first bad lines where it would not."""
+def check(layout: Layout, comp: str, file: Path) -> dict[str, Any]:
+    """Says that the grader would accept `file`; raises FoldlineError with the first bad lines where it would not.
+
+    Returns:
+        The file, and how many lines it has.
+    """
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     frame = read_csv(file)
     open_form(layout, comp, facts, folds.outputs).check(frame, str(file))
     say(f"{file}: {len(frame)} lines, accepted by the gate")
+    return {"file": file, "lines": len(frame), "accepted": True}

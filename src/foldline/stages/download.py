@@ -12,9 +12,10 @@ files, of which none is ever removed.
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from foldline.core.competition import Source, load_competition
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.paths import Layout, is_ours, shipped
 from foldline.core.processes import lock
 from foldline.core.progress import Progress, say
@@ -32,7 +33,7 @@ DISPOSABLE = (".cache", ".pictures")  # what later stages write below `input/<co
 BY_HAND = f"add `otherwise: {{kind: {PLACED}}}` to the source in the facts"
 
 
-def download(layout: Layout, comp: str) -> None:
+def download(layout: Layout, comp: str) -> dict[str, Any]:
     """Brings the raw files of `comp`; does nothing where a valid manifest of the same source lies there.
 
     A competition without facts gets those that come with foldline; one that has none there is taken from Kaggle, and
@@ -41,6 +42,9 @@ def download(layout: Layout, comp: str) -> None:
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
             manifest are missing, `input/<comp>` holds files of unknown origin, or another process is at it.
+
+    Returns:
+        The folder, its files and bytes, the facts, and whether these were written now.
     """
     known = layout.competition_config(comp).is_file() or _copy_shipped(layout, comp)
     source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
@@ -54,6 +58,12 @@ def download(layout: Layout, comp: str) -> None:
     if not known:
         path = layout.manifest(comp)
         _write_starter(layout, comp, Source.parse(Manifest.read(path).source, where=layout.relative(path)))
+    files = Manifest.read(layout.manifest(comp)).files
+    return {
+        "comp": comp, "folder": layout.relative(layout.input(comp)), "files": len(files),
+        "bytes": sum(file.bytes for file in files), "facts": layout.relative(layout.competition_config(comp)),
+        "facts_are_new": not known,
+    }  # fmt: skip
 
 
 def _copy_shipped(layout: Layout, comp: str) -> bool:
@@ -79,8 +89,9 @@ def _likely_source(layout: Layout, comp: str) -> Source:
         return Source.parse(Manifest.read(manifest).source, where=layout.relative(manifest))
     if layout.input(comp).is_dir() and files_below(layout.input(comp)):
         return Source.model_validate({"kind": PLACED})
-    known = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
-    say(f"there are no facts of '{comp}' (known: {', '.join(known) or 'none'}), so it is looked for on Kaggle")
+    known = [path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml")]
+    near = f" (did you mean {first_few(nearest(comp, known))}?)" if nearest(comp, known) else ""
+    say(f"there are no facts of '{comp}'{near}, so it is looked for on Kaggle")
     return Source.model_validate({"kind": "kaggle", "name": comp})
 
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from foldline.splits.plan import Plan
 
 
-def folds(layout: Layout, comp: str) -> None:
-    """Writes the folds of `comp`, unless valid ones are there.
+def folds(layout: Layout, comp: str) -> FoldsMeta:
+    """Writes the folds of `comp`, unless valid ones are there; gives what they are.
 
     Raises:
         FoldlineError: nothing is downloaded; the facts or raw files changed, or a file was edited, since folds were
@@ -59,7 +59,7 @@ def folds(layout: Layout, comp: str) -> None:
         say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
         said = _rehearse_submission(layout, comp, facts, meta.outputs, load_folds(layout, comp).frame)
         _say_findings([*meta.checks, *said])
-        return
+        return meta
     plan = _make(layout, comp, facts)
     hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
     if exists:
@@ -68,10 +68,12 @@ def folds(layout: Layout, comp: str) -> None:
     for kind in sorted(plan.tables.keys() - {"folds"}):
         write_csv(paths[kind], plan.tables[kind])
     said = _rehearse_submission(layout, comp, facts, plan.outputs, plan.tables["folds"])
-    _meta(layout, comp, facts, plan, hashes).write(layout.folds_meta(comp))
+    meta = _meta(layout, comp, facts, plan, hashes)
+    meta.write(layout.folds_meta(comp))
     write_csv(paths["folds"], plan.tables["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
     _say_findings([*plan.findings, *said])
+    return meta
 
 
 def _fact(facts: Competition, name: str) -> object:

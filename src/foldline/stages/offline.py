@@ -121,7 +121,7 @@ def _limit(bundle: Bundle) -> float:
 
 def offline_here(
     layout: Layout, comp: str, name: str, *, inputs: Path, out: Path | None, device: str = "auto"
-) -> None:  # fmt: skip
+) -> OfflineReport:  # fmt: skip
     """Does what a bundle's notebook does, with the folder of a competition that lies here.
 
     Args:
@@ -134,7 +134,7 @@ def offline_here(
     """
     bundle = layout.kernel(comp, name) / "dataset"
     require_file(bundle / "bundle.json", next=f"make kernel COMP={comp} RUN={name}")
-    offline(bundle, inputs, out or Path("submission.csv"), device=device)
+    return offline(bundle, inputs, out or Path("submission.csv"), device=device)
 
 
 def _write_priors(work: _Work, out: Path) -> None:

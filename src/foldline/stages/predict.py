@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from foldline.engine.predict_run import RunPredictions
 
 
-def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> None:
-    """Predicts training rows (OOF) and test rows with the folds' models, unless that is done already.
+def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> Cv:
+    """Predicts training rows (OOF) and test rows with the folds' models, unless that is done already; gives the score.
 
     Raises:
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
@@ -53,8 +53,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         cv = None
     if cv and cv.sha256 == hashes and cv.views == choices.predict.views and has_same_pictures(layout, cv):
         say(f"predictions of {comp}/{name} are up to date")
-        _score_again(layout, choices, path, cv, facts, metrics)
-        return
+        return _score_again(layout, choices, path, cv, facts, metrics)
     from foldline.engine.predict_run import predict_run
 
     def write_test(meta: FoldMeta, table: "pd.DataFrame") -> None:
@@ -64,7 +63,8 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
 
     start = time.monotonic()
     predictions = predict_run(layout, comp, name, choices, metas, device, write_test)
-    _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, predictions, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, predictions, seconds)
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> FoldMeta:
@@ -85,21 +85,22 @@ def has_same_pictures(layout: Layout, cv: Cv) -> bool:
     return pictures_sha256(layout, cv.comp, cv.left_out) == cv.left_out
 
 
-def _score_again(layout: Layout, run: Run, path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> None:
+def _score_again(layout: Layout, run: Run, path: Path, cv: Cv, facts: Competition, metrics: list[str]) -> Cv:
     """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
     if cv.metric == facts.metric and cv.metrics.keys() == set(metrics) and not any(map(is_own, metrics)):
-        return
+        return cv
     oof = read_parquet(path.with_name("oof.parquet"))
     cv = cv.changed(**cross_validation(oof, facts, cv.outputs, metrics=metrics))
     cv.write(path)
     say(cv_line(cv))
     log_cv(layout, cv.comp, cv.run, run, cv)
+    return cv
 
 
 def _write(
     layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
     metas: list[FoldMeta], hashes: CvHashes, predictions: "RunPredictions", seconds: float,
-) -> None:  # fmt: skip
+) -> Cv:  # fmt: skip
     """The files of all folds together; `cv.json` last, so that it stands for all of them."""
     folder = layout.run(comp, name)
     order = folds.frame["row_id"][folds.frame["row_id"].isin(predictions.oof["row_id"])]
@@ -120,6 +121,7 @@ def _write(
     cv.write(folder / "cv.json")
     say(cv_line(cv))
     log_cv(layout, comp, name, run, cv)
+    return cv
 
 
 def _compiled(predictions: "RunPredictions") -> dict[str, Any]:

@@ -6,7 +6,7 @@ Reads the run's folder and the pictures; writes a CSV with a line for each pictu
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
@@ -22,8 +22,8 @@ SHOWN = 10  # lines on the terminal
 def predict_files(
     layout: Layout, comp: str, run: str, files: Sequence[Path], *, out: Path | None = None, folder: Path | None = None,
     metadata: Path | None = None, bad_images: Literal["skip", "stop"] = "skip", device: str = "auto",
-) -> None:  # fmt: skip
-    """Predicts the pictures and writes a table of what `Model.predict` says.
+) -> dict[str, Any]:  # fmt: skip
+    """Predicts the pictures, writes a table of what `Model.predict` says, and gives it with the file.
 
     Args:
         files: pictures, and folders with pictures.
@@ -53,6 +53,7 @@ def predict_files(
     _show(table)
     bad = int((table["problem"] != "").sum())
     say(f"wrote {path}: {len(table)} pictures{f', {bad} of them cannot be read' if bad else ''}")
+    return {"file": path, "pictures": len(table), "unreadable": bad, "predictions": table}
 
 
 def _show(table: "pd.DataFrame") -> None:

@@ -71,8 +71,8 @@ class _Result:
 def rehearse(
     layout: Layout, comp: str, name: str, *, fast: bool = False, limit: float | None = None,
     memory: float | None = None, lines: int | None = None,
-) -> None:  # fmt: skip
-    """Rehearses the bundle `name`, and writes what came of it into its `kernel.json`.
+) -> Rehearsal:  # fmt: skip
+    """Rehearses the bundle `name`, writes what came of it into its `kernel.json`, and gives that.
 
     Args:
         fast: in this environment instead of a fresh one, without installing the bundle's wheels.
@@ -105,9 +105,11 @@ def rehearse(
     say(result.words)
     if result.cut:
         say("a run that is cut counts for nothing: submit wants one that is not")
-        return
+        return made
     scores = {"score": result.grade.score, "expected": result.grade.expected} if result.grade else {}
-    _record(bundle, made.model_copy(update={"passed": True, **scores}))
+    made = made.model_copy(update={"passed": True, **scores})
+    _record(bundle, made)
+    return made
 
 
 def _open(layout: Layout, comp: str, name: str) -> _Bundle:

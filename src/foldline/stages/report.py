@@ -1,13 +1,15 @@
 """The stage `report`: reads a run folder and its folds, writes `oof/<comp>/<run>/report.html`."""
 
+from pathlib import Path
+
 from foldline.core import tables
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.report.run.page import build_report
 
 
-def report(layout: Layout, comp: str, run: str) -> None:
-    """Writes the report of one run, whole or not at all.
+def report(layout: Layout, comp: str, run: str) -> Path:
+    """Writes the report of one run, whole or not at all, and gives its path.
 
     Raises:
         FoldlineError: the run has no out-of-fold score yet, or one of its files is broken.
@@ -15,3 +17,4 @@ def report(layout: Layout, comp: str, run: str) -> None:
     path = layout.run(comp, run) / "report.html"
     tables.write_text(path, build_report(layout, comp, run))
     say(f"report: {layout.relative(path)}")
+    return path

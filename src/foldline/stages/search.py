@@ -8,6 +8,7 @@ weights are kept; the others keep their logs.
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -37,8 +38,8 @@ KEPT = (".json", ".csv")  # of a losing trial's fold; its weights are as large a
 TrainFolds = Callable[..., None]  # engine.train_run.train_folds
 
 
-def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train: TrainFolds | None = None) -> None:
-    """Runs the trials that are left, then writes the winner's run file.
+def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train: TrainFolds | None = None) -> Path:
+    """Runs the trials that are left, then writes the winner's run file, and gives its path.
 
     Args:
         train: trains the folds of one trial; default: `engine.train_run.train_folds`.
@@ -65,7 +66,7 @@ def search(layout: Layout, comp: str, name: str, *, device: str = "auto", train:
         trials.go_on_or_start(base)
         trials.run_all(facts.metric)
         _say_best(book, facts)
-        _write_winner(layout, comp, name, wanted, book, facts)
+        return _write_winner(layout, comp, name, wanted, book, facts)
 
 
 def _train_folds() -> TrainFolds:
@@ -245,7 +246,7 @@ def _cells(book: Book, trial: "FrozenTrial", keys: Sequence[str]) -> list[str]:
     return [str(values.get(key, "")) for key in keys]
 
 
-def _write_winner(layout: Layout, comp: str, name: str, wanted: Search, book: Book, facts: Competition) -> None:
+def _write_winner(layout: Layout, comp: str, name: str, wanted: Search, book: Book, facts: Competition) -> Path:
     best = book.best()
     if best is None:
         raise FoldlineError(
@@ -259,6 +260,7 @@ def _write_winner(layout: Layout, comp: str, name: str, wanted: Search, book: Bo
     path = layout.run_config(comp, name)
     write_text(path, text)
     say(f"the winner: {layout.relative(path)}; make train-all COMP={comp} RUN={name}")
+    return path
 
 
 def _head(comp: str, name: str, wanted: Search, book: Book, best: "FrozenTrial", facts: Competition) -> str:

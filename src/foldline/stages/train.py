@@ -4,6 +4,8 @@ A fold that is finished is left alone, one that was interrupted goes on from its
 is written last: a fold is finished when it is there.
 """
 
+from typing import Any
+
 from foldline.core.competition import load_competition
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import locate
@@ -18,8 +20,11 @@ from foldline.scoring.cv import metric_names
 
 def train(
     layout: Layout, comp: str, run: str, *, fold: int | None, name: str = "", overrides: list[str], device: str = "auto"
-) -> None:
+) -> dict[str, Any]:
     """Trains one fold, or all (of `train.folds`, where that is set) that are not finished when `fold` is None.
+
+    Returns:
+        The run, its folder, and of each fold that was asked for its score, epochs and seconds.
 
     Raises:
         FoldlineError: bad settings, images or labels, found before training begins.
@@ -36,6 +41,10 @@ def train(
         from foldline.engine.train_run import train_folds
 
         train_folds(layout, comp, name, choices, left, device)
+    metas = [FoldMeta.read(layout.fold(comp, name, k) / "meta.json") for k in wanted]
+    told = ("fold", "metric", "score", "selected_epoch", "epochs", "seconds", "diverged", "rows_train", "rows_valid")
+    trained = [{key: getattr(meta, key) for key in told} | {"trained_now": meta.fold in left} for meta in metas]
+    return {"comp": comp, "run": name, "folder": layout.relative(layout.run(comp, name)), "folds": trained}
 
 
 def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:

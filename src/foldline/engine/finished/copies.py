@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from foldline.core.modes import set_mode, usual_mode
 from foldline.core.own_code import KEPT
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
@@ -62,8 +63,9 @@ def write_run(folder: Path, folds: dict[Path, FoldMeta], *, half: bool) -> list[
 
 
 def _save(state: State, path: Path, metadata: dict[str, str] | None) -> None:
+    mode = usual_mode(path)
     safetensors.torch.save_file(state, path, metadata)
-    path.chmod(0o644)  # like the other files: the library makes it its owner's alone
+    set_mode(path, mode)  # like the other files: the library makes it its owner's alone
 
 
 def _write_meta(place: Path, source: Path, meta: FoldMeta, states: dict[str, State]) -> FoldMeta:

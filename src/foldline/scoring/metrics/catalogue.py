@@ -180,4 +180,4 @@ def metric_named(name: str, *, where: str = "") -> Metric:
         return custom_metric(name, where=where)
     if name.partition("@")[0] in FAMILIES and "@" in name:
         return _parametrised(name)
-    raise unknown("metric", name, [*METRICS, *(f"{family}@..." for family in FAMILIES)], where=where)
+    raise unknown("metric", name, METRICS, where=where, more="some take numbers, as map@... and fbeta@... do")

@@ -1,0 +1,173 @@
+"""What was typed becomes a command and its arguments; and the help of it, which a person reads at 80 columns."""
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from foldline import __version__
+from foldline.arguments import ABOUT, ARGUMENTS, COMMON, EVERYWHERE, HOW, require_text
+from foldline.command import EXIT_CODES, GROUPS, Stage
+from foldline.commands import COMMANDS
+from foldline.core.errors import FoldlineError, unknown
+
+WIDEST = 100  # letters of a line of help; longer ones are hard to read
+ALONE = "status"  # what `foldline` without a command does
+LINE = "download > folds > train > predict > ensemble > submit"
+
+
+def read(words: Sequence[str]) -> argparse.Namespace | str:
+    """The command and its arguments, `stage` its name; or the text that was asked for, help or version.
+
+    Raises:
+        FoldlineError: an unknown command, option or value, with the nearest known one; something is missing.
+    """
+    first, rest = (words[0], list(words[1:])) if words else (ALONE, [])
+    if first == "help" and rest:
+        first, rest = rest[0], ["-h"]
+    if first in ("-h", "--help", "help"):
+        return top_help()
+    if first in ("-V", "--version"):
+        return f"foldline {__version__}"
+    if first.startswith("-"):
+        first, rest = ALONE, list(words)
+    if first not in COMMANDS:
+        raise unknown("command", first, list(COMMANDS), more="foldline --help lists them")
+    parser = parser_of(first)
+    if {"-h", "--help"} & set(rest):
+        return parser.format_help()
+    given, odd = parser.parse_known_args(rest)
+    if odd:
+        options = [option for option in parser.options if option.startswith("--") and option != "--help"]
+        name = odd[0].partition("=")[0]
+        if not name.startswith("-"):
+            raise FoldlineError(f"too many words: {odd[0]!r}", where=f"foldline {first}", next=_see(first))
+        raise unknown("option", name, options, where=f"foldline {first}", more=_see(first))
+    for key, value in vars(given).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str | Path):
+                require_text(key, str(text), file=isinstance(text, Path))
+    _require_choices(first, given)
+    given.stage = first
+    return given
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours, in one form with all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises FoldlineError."""
+        raise FoldlineError(message, where=self.prog, next=f"{self.prog} --help")
+
+    @property
+    def options(self) -> list[str]:
+        """The options that it takes."""
+        return list(self._option_string_actions)
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of one command."""
+    width = columns()
+    parser = Parser(
+        prog=f"foldline {name}",
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=width),
+    )
+    fill(parser, name, COMMANDS[name], width)
+    return parser
+
+
+def fill(parser: argparse.ArgumentParser, name: str, stage: Stage, width: int) -> None:
+    """Gives a parser the arguments of a command, and its words."""
+    positionals = [word for word in stage.arguments.split() if not word.startswith("-")]
+    parser.usage = " ".join([f"foldline {name}", "[options]", *map(_shown, positionals)])
+    parser.description = _described(stage, width)
+    parser.epilog = _examples(stage, width)
+    groups = {title: parser.add_argument_group(title) for title in (ABOUT, HOW, EVERYWHERE)}
+    words = [*(["--comp"] if stage.comp != "-" else []), *stage.arguments.split()]
+    for word in [*words, *(["--json"] if stage.result else []), *COMMON.split()]:
+        options = {key: value for key, value in ARGUMENTS[word].items() if key not in ("group", "choices")}
+        home = ABOUT if not word.startswith("-") else ARGUMENTS[word].get("group", HOW)
+        if word == "--comp":
+            options |= {"default": stage.comp, "help": f"{options['help']} (default: {stage.comp or 'all of them'})"}
+        if word == "--json":
+            options["help"] = f"print the result as one JSON value: {stage.result}"
+        if word.startswith("-") and "choices" in ARGUMENTS[word]:
+            options["metavar"] = "|".join(ARGUMENTS[word]["choices"])
+        groups[home].add_argument(word, **{**options, "help": options["help"].replace("%", "%%")})
+    groups[EVERYWHERE].add_argument("-h", "--help", action="help", help="show this")
+
+
+def columns() -> int:
+    """How wide help is written: as the terminal, 80 where there is none, and never too wide to read."""
+    return max(40, min(WIDEST, shutil.get_terminal_size((80, 24)).columns)) - 2
+
+
+def top_help() -> str:
+    """What `foldline --help` says: the commands by what one does, and the exit codes."""
+    width = columns()
+    lines = [
+        "usage: foldline COMMAND [options]",
+        "       foldline                 what is done in this folder, and what is next",
+        "",
+    ]
+    lines += _wrapped(
+        f"From the raw files of an image competition to a submission that the grader accepts: {LINE}", width
+    )
+    longest = max(map(len, COMMANDS)) + 2
+    for group, title in GROUPS.items():
+        found = {name: stage.words for name, stage in COMMANDS.items() if stage.group == group}
+        lines += ["", f"{title}:"] if found else []
+        for name, words in found.items():
+            lines += _wrapped(words, width, first=f"  {name:<{longest}}")
+    lines += ["", "exit codes:"]
+    for code, words in EXIT_CODES.items():
+        lines += _wrapped(words, width, first=f"  {code:<5}")
+    lines += ["", "foldline COMMAND --help says more of each, with examples."]
+    return "\n".join(lines) + "\n"
+
+
+def _described(stage: Stage, width: int) -> str:
+    lines = _wrapped(f"{stage.words[:1].upper()}{stage.words[1:]}.".replace("?.", "?"), width)
+    lines += ["", *_wrapped(stage.more, width)] if stage.more else []
+    pairs = [("reads   ", stage.reads), ("writes  ", stage.writes)]
+    lines += [""] if stage.reads or stage.writes else []
+    for first, words in pairs:
+        lines += _wrapped(words, width, first=first) if words else []
+    return "\n".join(lines).replace("%", "%%")
+
+
+def _examples(stage: Stage, width: int) -> str:
+    lines = ["examples:"] if stage.examples else []
+    for command, words in stage.examples:
+        lines += [f"  foldline {command}".rstrip(), *(_wrapped(words, width, first="      ") if words else [])]
+    lines += ["", "exit codes: 0 done, 1 the machine refused, 2 your mistake (foldline --help)"]
+    return "\n".join(lines).replace("%", "%%")
+
+
+def _wrapped(text: str, width: int, first: str = "") -> list[str]:
+    """The text in lines, those after the first as far in as `first` is long."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _shown(positional: str) -> str:
+    return f"{positional} ..." if ARGUMENTS[positional].get("nargs") else positional
+
+
+def _see(name: str) -> str:
+    return f"foldline {name} --help"
+
+
+def _require_choices(name: str, given: argparse.Namespace) -> None:
+    """Raises FoldlineError for a value that is none of an argument's few."""
+    for word in COMMANDS[name].arguments.split():
+        choices = ARGUMENTS[word].get("choices")
+        value = getattr(given, ARGUMENTS[word].get("dest", word.lstrip("-").replace("-", "_")))
+        if choices and value not in choices:
+            raise unknown("value", value, choices, where=f"foldline {name} {word}")

@@ -1,0 +1,159 @@
+"""The command line: every command explains itself, what is mistyped is named, a result is one JSON value."""
+
+import json
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from foldline.arguments import ARGUMENTS, COMMON
+from foldline.cli import main
+from foldline.command import EXIT_CODES, GROUPS
+from foldline.commands import COMMANDS
+from foldline.helping import parser_of, read
+from tiny import TinyProject
+
+
+@pytest.fixture(autouse=True)
+def usual_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert main(list(words)) == code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = COMMANDS[name]
+    text = said(capsys, name, "--help")
+    assert text == said(capsys, "help", name)
+    assert max(map(len, text.splitlines())) <= 80
+    assert stage.group in GROUPS
+    assert "examples:" in text
+    assert "reads " in text or not stage.reads
+    for word in stage.arguments.split():
+        assert f"  {word}" in text
+        assert ARGUMENTS[word]["help"].split()[0] in text
+    module, _, function = stage.function.partition(":")
+    home = "foldline" if module.startswith(".") else "foldline.stages."
+    assert callable(getattr(import_module(home + module), function))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_commands(name: str) -> None:
+    import shlex
+
+    for command, _ in COMMANDS[name].examples:
+        given = read(shlex.split(command))
+        assert not isinstance(given, str)
+        assert given.stage == name
+
+
+def test_the_top_help_lists_all_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--help")
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert all(f"\n  {code} " in text for code in EXIT_CODES)
+    assert len(text.splitlines()) < 70
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["trian"], "unknown command 'trian'\n  next:  did you mean 'train'?"),
+        (["train", "--rnu", "a"], "did you mean '--run'?"),
+        (["train", "--set=seed=1", "--epochs"], "unknown option '--epochs'"),
+        (["kernel", "--gpu", "T4"], "did you mean 't4'? known: l4, none, t4"),
+        (["export", "onxn"], "did you mean 'onnx'?"),
+        (["search"], "required: --search"),
+        (["report", "baseline"], "too many words: 'baseline'"),
+        (["train", "--fold"], "expected one argument"),
+        (["folds", "--comp", "tyni"], "unknown competition 'tyni'"),
+        (["status", "--comp", "tyni"], "did you mean 'tiny'?"),
+        (["watch", "--json"], "unknown option '--json'"),
+    ],
+)
+def test_what_is_mistyped_is_named(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], words: list[str], found: str
+) -> None:
+    at = ["--root", str(project.root)] if words[0] in COMMANDS else []
+    assert main([words[0], *at, *words[1:]]) == 2
+    told = capsys.readouterr().err
+    assert found in told
+    assert told.startswith("error: ")
+    assert len(told) < 700, "short"
+
+
+def test_a_result_is_one_json_value_and_all_else_is_on_standard_error(
+    project: TinyProject, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project.prepare()
+    capfd.readouterr()
+    assert project.run("folds", "--json") == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["k"] == 3
+    assert "up to date" in err
+    assert project.run("status", "--json") == 0
+    state = json.loads(capfd.readouterr().out)["competitions"][0]
+    assert (state["comp"], state["rows"], state["runs"]) == ("tiny", 72, [])
+    assert state["next"] == ["foldline train --comp tiny --run baseline"]
+    assert project.run("score", "--json") == 2
+    out, err = capfd.readouterr()
+    assert json.loads(out)["error"]["exit_code"] == 2
+    assert "make ensemble" in json.loads(out)["error"]["next"]
+    assert err.startswith("error: ")
+    assert main(["trian", "--json"]) == 2
+    assert json.loads(capfd.readouterr().out)["error"]["what"] == "unknown command 'trian'"
+
+
+def test_what_a_child_process_prints_is_no_part_of_the_result(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom foldline.core.results import print_result, result_alone\n"
+        "with result_alone() as out:\n"
+        "    print('words'); os.system('echo child'); os.write(1, b'raw\\n')\n"
+        "    print_result({'a': float('nan'), 'file': b'\\xff'.decode('utf-8', 'surrogateescape')}, out)\n"
+        "print('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    value, after = done.stdout.rsplit("\n", 2)[:2]
+    assert json.loads(value) == {"a": None, "file": "\udcff"}
+    assert after == "after"
+    assert sorted(done.stderr.split()) == ["child", "raw", "words"]
+
+
+def test_alone_it_says_what_is_done_and_what_is_next(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    root = ["--root", str(project.root)]
+    assert "1 competitions have facts, and no files here: tiny" in said(capsys, *root)
+    project.write_yaml("baseline", {})
+    project.prepare()
+    text = said(capsys, *root)
+    assert "72 rows in 3 folds, 24 test rows" in text
+    assert "next      foldline train --comp tiny --run baseline" in text
+    (project.fold(1, "baseline") / "x").parent.mkdir(parents=True)
+    assert "baseline: 0 of 3 folds, fold 1 begun" in said(capsys, *root)
+    (project.layout.run("tiny", "baseline") / "cv.json").write_text("{")
+    assert "cannot be read: cv.json" in said(capsys, *root)
+
+
+def test_alone_it_is_fast(project: TinyProject) -> None:
+    project.prepare()
+    code = (
+        "import sys, foldline.cli as c\nc.main(['--root', sys.argv[1]])\n"
+        "print([name for name in ('torch', 'pandas', 'timm') if name in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert time.perf_counter() - start < 3, "0.4 s on an idle machine"
+
+
+def test_arguments_are_all_used_and_have_help() -> None:
+    used = {word for stage in COMMANDS.values() for word in stage.arguments.split()}
+    assert ARGUMENTS.keys() - used == {"--comp", "--json", *COMMON.split()}
+    for name in COMMANDS:
+        parser_of(name).format_help()
