@@ -230,6 +230,17 @@ def test_junk_broken_files_copies_and_rare_classes_are_said(tmp_path: Path) -> N
     assert found.facts["metric"] == "accuracy"
 
 
+@pytest.mark.parametrize(("sites", "group", "k"), [(2, None, 5), (4, "site", 3), (10, "site", 5)])
+def test_few_groups_make_few_folds_or_none(sites: int, group: str | None, k: int, tmp_path: Path) -> None:
+    write(tmp_path / "pics", *(f"{i:03}.png" for i in range(60)))
+    lines = [f"{i:03},{'ab'[i % 2]},s{i // 2 % sites}" for i in range(60)]
+    (tmp_path / "pics" / "labels.csv").write_text("file,label,site\n" + "\n".join(lines) + "\n")
+    found = look(tmp_path / "pics", "").found
+    assert found.facts["train"].get("group") == group
+    assert found.facts.get("folds", {}).get("k", 5) == k
+    assert any("too few to be kept apart" in line for line in found.said) == (group is None)
+
+
 def test_uneven_classes_get_another_metric_and_guesses_are_listed(tmp_path: Path) -> None:
     write(tmp_path / "pics", *folders("a", rows=60), *folders("b", "c", "d"))
     found = look(tmp_path / "pics", "").found

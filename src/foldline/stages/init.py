@@ -174,7 +174,7 @@ def _require_same(layout: Layout, comp: str, place: Path) -> None:
 def _say_changes(layout: Layout, comp: str, root: Path) -> None:
     """Says where the folder holds other files than those that were copied: they are used as they were."""
     path = layout.manifest(comp)
-    if not Manifest.is_at(path) or layout.input(comp).is_symlink():
+    if not Manifest.is_at(path) or layout.input(comp).is_symlink() or not root.is_dir():
         return
     known: dict[str, Any] = {file.path: file.bytes for file in Manifest.read(path).files}
     now = {name: (root / name).stat().st_size for name in walk(root).files}

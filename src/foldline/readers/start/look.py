@@ -50,7 +50,9 @@ def look(place: Path, label: str) -> Look:
     root, table = (place.parent, place.name) if place.is_file() else (place, None)
     if table is not None and not is_table(table):
         raise FoldlineError(
-            "this is neither a folder nor a table", where=str(place), next="give a folder, a .csv, .tsv or .parquet"
+            "this is neither a folder nor a table",
+            where=str(place),
+            next="give a folder, a .csv, .tsv or .parquet; unpack an archive first",
         )
     below = walk(root)
     pictures, broken = _pictures(root, below.files)
@@ -68,7 +70,7 @@ def look(place: Path, label: str) -> Look:
         found.said.append(
             f"warning: {many(len(broken), 'file')} called a picture holds none: {first_few(broken, 3)}; left out"
         )
-    others = [name for name in below.files if name not in set(pictures) and name not in set(broken) and name != table]
+    others = sorted(set(below.files) - {*pictures, *broken, table})
     if others:
         found.said.append(f"{many(len(others), 'other file')} not used: {first_few(others, 3)}")
     if below.left_out:

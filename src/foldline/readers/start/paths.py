@@ -222,6 +222,7 @@ def _set_folder_groups(found: Understood, rest: Sequence[str], label: str) -> bo
         return False
     pattern = "{label}/{who}/*" if label == FIRST else "{who}/{label}/*"
     found.facts["train"] |= {"pattern": pattern, "group": "who"}
+    found.groups = len(set(other))
     words = f"{len(set(other))} groups, the other folder ('{other[0]}' first)"
     found.said.append(f"{words}: pictures of one group stay in one fold")
     found.guesses["train.group"] = words
@@ -233,6 +234,7 @@ def _set_groups(found: Understood) -> None:
     groups = name_groups([split_suffix(PurePosixPath(path).name)[0] for path in found.files])
     if groups is not None:
         found.facts["train"] |= {"extract": {"stem": groups.pattern}, "group": "who"}
+        found.groups = len(set(groups.groups))
         found.said.append(f"{groups.in_words()}: pictures of one group stay in one fold (by their names)")
         found.guesses["train.group"] = f"{groups.in_words()}, told by their names"
         found.why["train"] = "; ".join(

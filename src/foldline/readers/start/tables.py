@@ -305,7 +305,7 @@ def _set_parts(
 def _set_group(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
     names = [str(name) for name in frame.columns if _is_group(str(name).lower()) and name not in (image, *targets)]
     if names:
-        count = frame[names[0]].nunique()
+        count = found.groups = frame[names[0]].nunique()
         found.facts["train"]["group"] = names[0]
         found.guesses["train.group"] = f"rows of one '{names[0]}' stay in one fold ({count} of them)"
         found.said.append(f"rows of one '{names[0]}' stay in one fold: {count} groups")

@@ -32,6 +32,7 @@ class Understood:
         files: [rows] the pictures of training rows, below the folder.
         labels: [rows] their labels, as written; empty where a label is no single class.
         numbers: whether the labels are measurements.
+        groups: how many groups the rows make that must stay together; 0: none.
         test: the pictures of test rows.
         new: pictures without a label, which a finished run can predict.
     """
@@ -43,6 +44,7 @@ class Understood:
     files: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     numbers: bool = False
+    groups: int = 0
     test: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
 
@@ -101,12 +103,30 @@ def set_folds(found: Understood, *, usual: int = 5) -> None:
         found.why["holdout"] = "no test set: a fifth of the pictures is kept apart; `score` grades on it, nothing else"
         found.said.append("no test set was found: a fifth of the pictures is kept apart to grade on")
     share = 0.8 if "holdout" in found.facts else 1.0
+    _drop_few_groups(found, share)
     enough = [int(count * share) for count in counts.values() if int(count * share) >= 3]
-    k = max(2, min([usual, int(len(found.files) * share), *enough]))
-    if k != usual:
+    few_groups = [int(found.groups * share)] if found.groups else []
+    k = max(2, min([usual, int(len(found.files) * share), *enough, *few_groups]))
+    if k != usual and [k] == few_groups:
+        found.facts.setdefault("folds", {})["k"] = k
+        found.why["folds"] = f"{k} folds, not {usual}: there are {found.groups} groups"
+        found.said.append(f"{k} folds in place of {usual}, since there are {found.groups} groups")
+    elif k != usual:
         found.facts.setdefault("folds", {})["k"] = k
         found.why["folds"] = f"{k} folds, not {usual}: the smallest class has few pictures"
         found.said.append(f"{k} folds in place of {usual}, since a class has so few pictures")
+
+
+def _drop_few_groups(found: Understood, share: float) -> None:
+    """Groups that cannot fill two folds beside a holdout keep nothing apart; that is a warning."""
+    if found.groups and int(found.groups * share) < 2:
+        found.said.append(
+            f"warning: {found.groups} groups are too few to be kept apart: rows of one are in all folds, and the score "
+            "says nothing of new ones"
+        )
+        found.facts["train"].pop("group", None)
+        found.guesses.pop("train.group", None)
+        found.groups = 0
 
 
 def facts_text(found: Understood, *, title: str, source: dict[str, Any], remark: str, confirmed: bool) -> str:
