@@ -71,7 +71,7 @@ def _run(given: argparse.Namespace) -> Any:
         options.pop(key, None)
     about = []
     if stage.comp != "-":
-        about = [options.pop("comp")]
+        about = [options.pop("comp") or (layout.usual_comp(stage.comp) if stage.comp else None)]
         _clean(layout, about[0])
     if stage.of_one:
         about.append(options.pop("name") or options["run"])

@@ -92,7 +92,10 @@ def fill(parser: argparse.ArgumentParser, name: str, stage: Stage, width: int) -
         options = {key: value for key, value in ARGUMENTS[word].items() if key not in ("group", "choices")}
         home = ABOUT if not word.startswith("-") else ARGUMENTS[word].get("group", HOW)
         if word == "--comp":
-            options |= {"default": stage.comp, "help": f"{options['help']} (default: {stage.comp or 'all of them'})"}
+            usual = (
+                f"the only one of this folder, else {stage.comp}" if stage.comp else "see above; ledger: all of them"
+            )
+            options |= {"default": None, "help": f"{options['help']} (default: {usual})"}
         if word == "--json":
             options["help"] = f"print the result as one JSON value: {stage.result}"
         if word.startswith("-") and "choices" in ARGUMENTS[word]:

@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_report_and_the_next_commands(project: Path, capsys: 
         assert words in said, words
     assert " make " not in said, "there is no Makefile here"
     assert (project / "oof" / "my-pictures" / "baseline" / "report.html").is_file()
-    assert main(["score", "--comp", "my-pictures"]) == 0
+    assert main(["score"]) == 0, "of the only competition of this folder"
     weights = project / "oof" / "my-pictures" / "baseline" / "fold_0" / "model.safetensors"
     before = weights.stat().st_mtime_ns
     capsys.readouterr()
