@@ -92,9 +92,8 @@ def fill(parser: argparse.ArgumentParser, name: str, stage: Stage, width: int) -
         options = {key: value for key, value in ARGUMENTS[word].items() if key not in ("group", "choices")}
         home = ABOUT if not word.startswith("-") else ARGUMENTS[word].get("group", HOW)
         if word == "--comp":
-            usual = (
-                f"the only one of this folder, else {stage.comp}" if stage.comp else "see above; ledger: all of them"
-            )
+            of_none = "named after the pictures, else the only one of this folder" if "path" in positionals else "all"
+            usual = f"the only one of this folder, else {stage.comp}" if stage.comp else of_none
             options |= {"default": None, "help": f"{options['help']} (default: {usual})"}
         if word == "--json":
             options["help"] = f"print the result as one JSON value: {stage.result}"
@@ -160,7 +159,8 @@ def _wrapped(text: str, width: int, first: str = "") -> list[str]:
 
 
 def _shown(positional: str) -> str:
-    return f"{positional} ..." if ARGUMENTS[positional].get("nargs") else positional
+    forms = {"*": f"{positional} ...", "?": f"[{positional}]"}
+    return forms.get(ARGUMENTS[positional].get("nargs", ""), positional)
 
 
 def _see(name: str) -> str:
