@@ -103,6 +103,14 @@ def test_many_bytes_are_linked_and_stay_as_they_are(
     assert main(["init", "../My Pictures", "--yes"]) == 0, "the same pictures by their link"
 
 
+def test_a_competition_is_no_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "mnist", "--yes"]) == 2
+    assert "foldline run --comp mnist" in capsys.readouterr().err
+    assert main(["run", "pics.zip", "--yes"]) == 2
+    assert "there is no 'pics.zip'" in capsys.readouterr().err
+    assert not (project / "configs").exists()
+
+
 def test_nothing_is_written_among_the_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent / "My Pictures")
     assert main(["run", ".", "--yes"]) == 2

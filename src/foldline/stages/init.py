@@ -13,7 +13,7 @@ from typing import Any
 from foldline.core.asking import agreed, ask, is_terminal
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
-from foldline.core.paths import LONGEST, Layout
+from foldline.core.paths import LONGEST, Layout, shipped
 from foldline.core.progress import say
 from foldline.core.records.manifest import Manifest
 from foldline.core.tables import write_text
@@ -52,6 +52,12 @@ def init(layout: Layout, comp: str | None, *, path: Path, label: str = "", yes: 
         say(f"{layout.relative(layout.competition_config(comp))} is there already, and is used as it stands")
         _say_changes(layout, comp, root)
         return comp
+    if not place.exists() and (shipped() / place.name / "competition.yaml").is_file():
+        raise FoldlineError(
+            f"there is no folder '{place.name}' here; a competition of that name has facts that come with foldline",
+            where=str(place.parent),
+            next=f"make run COMP={place.name}",
+        )
     seen = _look(place, label)
     linked = seen.size > LARGEST_COPY
     _say(layout, comp, place, seen, linked=linked)
