@@ -40,6 +40,11 @@ PAGE ?=
 PICTURES ?=
 LABEL ?=
 PYTHON ?= python3
+CPU ?=
+LOCKED ?=
+EXTRAS ?=
+# PyTorch's own index of builds without CUDA; a mirror of it or a folder of wheels goes as well
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -49,6 +54,7 @@ SHELL := /bin/bash
 bin := .venv/bin
 foldline := $(bin)/foldline
 ready := .venv/ready
+dev := .venv/extra-dev
 tools := .tools/ready
 run := $(or $(NAME),$(RUN))
 name := $(if $(RUNS),$(or $(NAME),$(subst $(eval) ,+,$(strip $(RUNS)))),$(run))
@@ -62,15 +68,31 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench clean
+.PHONY: help run init install lock download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-$(ready): requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(bin)/python -m pip install --quiet --editable '.[dev]'
+install := $(bin)/python benchmarks/install.py $(if $(LOCKED),--constraint requirements.lock)
+
+# What a user needs. `make test` and its like add `dev`, `make app` its own extra, and so on.
+$(ready): requirements.txt pyproject.toml $(if $(CPU)$(wildcard .venv/cpu),.venv/cpu)
+	@[ -x $(bin)/python ] || $(PYTHON) -m venv --upgrade-deps .venv
+	@$(install) --editable .
+	@touch $@
+
+# PyTorch without CUDA comes first, and from its own index alone: where that cannot be reached, no 5 GB come instead.
+.venv/cpu: requirements.txt
+	@[ -e .venv/cpu.begun ] || [ ! -e .venv ] || \
+	  { echo 'error: .venv holds PyTorch as PyPI has it; what to do: rm -r .venv, then make CPU=1 again'; exit 2; }
+	@mkdir -p .venv && touch .venv/cpu.begun
+	@[ -x $(bin)/python ] || $(PYTHON) -m venv --upgrade-deps .venv
+	@$(install) --index-url $(TORCH_CPU) $$(sed -n 's/^\(torch[a-z]*[>=]*[0-9.]*\).*/\1/p' requirements.txt)
+	@touch $@
+
+.venv/extra-%: $(ready)
+	@$(install) --editable '.[$*]'
 	@touch $@
 
 # Not in .venv: what they need themselves is nothing that foldline needs.
@@ -99,6 +121,12 @@ run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a tabl
 init: $(ready) ## the facts of PICTURES=folder alone, or of input/COMP
 	$(foldline) init $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) \
 	  $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes)
+
+install: $(ready) $(EXTRAS:%=.venv/extra-%) ## make .venv: CPU=1 without CUDA (1.5 GB), LOCKED=1 with CI's versions, EXTRAS="dicom tif"
+
+lock: $(ready) ## the versions that pip would take today: requirements.lock
+	$(bin)/python -m pip install --quiet --dry-run --ignore-installed --report - '.[dev]' | $(bin)/python benchmarks/lock.py > .lock
+	mv .lock requirements.lock
 
 download: $(ready) ## fetch the raw files of COMP into input/
 	$(foldline) download --comp $(COMP)
@@ -130,13 +158,13 @@ report: $(ready) | $(predicted) ## write oof/COMP/RUN/report.html again
 predict-files: $(ready) | $(submission) ## predict new pictures with RUN, or the ensemble RUNS="a b": FILES="a.png folder" OUT=predictions.csv
 	$(foldline) predict-files --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") --device $(DEVICE) $(FILES)
 
-export: $(ready) | $(submission) ## RUN as a folder that foldline.load reads anywhere, or FORMAT=onnx: HALF=1 PUSH=owner/name
+export: $(ready) $(if $(filter onnx,$(FORMAT)),.venv/extra-onnx) | $(submission) ## RUN as a folder that foldline.load reads anywhere, or FORMAT=onnx: HALF=1 PUSH=owner/name
 	$(foldline) export $(FORMAT) --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") $(if $(HALF),--half) $(if $(PUSH),--push $(PUSH)) --device $(DEVICE)
 
 soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=
 	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) --device $(DEVICE)
 
-app: $(ready) | $(submission) ## ask RUN, or the ensemble RUNS="a b", about pictures in the browser; browse its rows: TEST=1 shows held-out labels, PORT=
+app: .venv/extra-app | $(submission) ## ask RUN, or the ensemble RUNS="a b", about pictures in the browser; browse its rows: TEST=1 shows held-out labels, PORT=
 	$(foldline) app --comp $(COMP) --run $(name) --device $(DEVICE) $(if $(PORT),--port $(PORT)) $(if $(TEST),--test)
 
 watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows test pictures
@@ -145,7 +173,7 @@ watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows tes
 compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
 	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
 
-search: $(ready) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
+search: .venv/extra-search | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
 	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE)
 
 offline: $(ready) ## do here what a bundle's notebook does at Kaggle: INPUTS=folder
@@ -173,34 +201,41 @@ ledger: $(ready) ## list all submissions, or those of COMP, with their CV and le
 check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 	$(foldline) check --comp $(COMP) "$(FILE)"
 
-test: $(ready) ## run all tests, and list the lines that none of them reached
+test: $(dev) ## run all tests, and list the lines that none of them reached
 	OMP_NUM_THREADS=1 $(bin)/python -m slipcover -m pytest --numprocesses 2 --dist worksteal
 
-gpu-check: $(ready) ## is this GPU used rightly and fast? minutes; DEVICE=cpu rehearses, ONLY="d f", PAGE=docs/gpu.md keeps the table
+gpu-check: $(dev) ## is this GPU used rightly and fast? minutes; DEVICE=cpu rehearses, ONLY="d f", PAGE=docs/gpu.md keeps the table
 	$(bin)/python benchmarks/gpu_check.py --device $(DEVICE) --only "$(ONLY)" $(if $(PAGE),--page $(PAGE))
 
-faults: $(ready) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
+faults: $(dev) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
 	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md
 	FAULTS=5 $(bin)/python -m pytest -q tests/stages/test_killed_download.py
 
-lint: $(ready) ## ruff, mypy and audit
+lint: $(dev) ## ruff, mypy and audit
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
 	@$(MAKE) --no-print-directory audit
 
-audit: $(ready) $(tools) ## known holes in the installed packages; says so where their data cannot be reached
+audit: $(dev) $(tools) ## known holes in the installed packages; says so where their data cannot be reached
 	@{ .tools/bin/pip-audit --path "$$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	  --format json --progress-spinner off 2> .tools/audit.log || true; } | $(bin)/python benchmarks/audit.py
 
-sbom: $(ready) $(tools) ## what is installed, as CycloneDX for a release: build/foldline.cdx.json
+sbom: $(dev) $(tools) ## what is installed, as CycloneDX for a release: build/foldline.cdx.json
 	@mkdir -p build
 	.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
 	  --output-file build/foldline.cdx.json $(bin)/python
 	sed -i 's#"file://[^"]*"#"file:."#' build/foldline.cdx.json
 
-bench: $(ready) ## foldline's speed against a bare loop and fastai; PAGE=docs/performance.md keeps the table, AGAINST=commit
+bench: $(dev) ## foldline's speed against a bare loop and fastai; PAGE=docs/performance.md keeps the table, AGAINST=commit
 	$(bin)/python benchmarks/bench.py --only "$(ONLY)" $(if $(AGAINST),--against $(AGAINST)) $(if $(PAGE),--page $(PAGE))
+
+tutorials := $(basename $(notdir $(wildcard docs/tutorials/*.md)))
+
+docs: $(dev) ## this project's site, build/site: pages, tutorials that are run, the API; TUTORIALS= leaves them unrun
+	$(bin)/python docs/site/stage.py build/site-src $(if $(filter undefined,$(origin TUTORIALS)),$(tutorials),$(TUTORIALS))
+	$(bin)/python -m sphinx -q -W --keep-going -c docs/site -d build/site-cache build/site-src build/site
+	$(bin)/python docs/site/check.py build/site
 
 clean: ## delete what can be made again: image caches and tool caches; never weights, folds or submissions
 	rm -rf input/*/.cache input/.caches .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info

@@ -1,6 +1,7 @@
 """The machine: which device, how its memory is handed out, what it is called."""
 
 import ctypes
+import math
 import os
 import platform
 import re
@@ -105,11 +106,13 @@ def _cpu_name() -> str:
 
 
 def memory_mb(device: torch.device) -> float:
-    """The most memory that was in use so far, in MiB: the GPU's, or the process's."""
+    """The most memory that was in use so far, in MiB: the GPU's, or the process's; NaN: not known here."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 2**20
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
