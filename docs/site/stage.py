@@ -25,7 +25,8 @@ CONTENTS = {
         "docs/api/python", "docs/api/metrics", "docs/api/losses", "docs/api/files",
     ],
     "Behind it": [
-        "docs/design", "docs/reliability", "docs/performance", "EXPERIMENTS", "CONTRIBUTING", "SECURITY", "CHANGELOG",
+        "docs/design", "docs/reliability", "docs/intervals", "docs/probes", "docs/performance",
+        "EXPERIMENTS", "CONTRIBUTING", "SECURITY", "CHANGELOG",
     ],
 }  # fmt: skip
 
