@@ -43,8 +43,9 @@ def _unconfirmed(run: ReportedRun) -> Remark | None:
     return Remark(
         "unconfirmed",
         f"Guessed from the files, and not confirmed: {formats.listing(run.facts.unconfirmed)}",
-        f"The competition may score by something else than {run.metric}. Mend its facts "
-        "by its page, and delete their line `unconfirmed`.",
+        f"What counts may be something else than {run.metric}. Mend the facts, "
+        f"{run.layout.relative(run.layout.competition_config(run.comp))}, "
+        f"{'by its page' if run.facts.url else 'where they are wrong'}, and delete their line `unconfirmed`.",
     )
 
 
