@@ -24,6 +24,7 @@ MEMORY ?=
 LINES ?=
 MESSAGE ?=
 YES ?=
+FEATURES ?=
 KERNEL ?=
 FORCE ?=
 DEVICE ?= auto
@@ -68,7 +69,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init install lock download folds train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench docs clean
+.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -133,6 +134,9 @@ download: $(ready) ## fetch the raw files of COMP into input/
 
 folds: $(ready) | $(manifest) ## split the training rows: folds/COMP.csv
 	$(foldline) folds --comp $(COMP)
+
+explore: $(ready) | $(manifest) ## look before training: leaks, duplicates, shifts: oof/COMP/explore.html; FAST=1, FEATURES=1
+	$(foldline) explore --comp $(COMP) --run $(RUN) $(set_args) $(if $(FAST),--fast) $(if $(FEATURES),--features) --device $(DEVICE)
 
 train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0
 	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE)

@@ -168,7 +168,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--kernel": {"action": "store_true", "help": "submit the bundle submissions/<comp>/<name>.kernel/ as a notebook"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
-    "--fast": {"action": "store_true", "help": "in this environment, without installing the bundle's wheels"},
+    "--fast": {
+        "action": "store_true",
+        "help": "rehearse: in this environment, without installing the bundle's wheels; explore: smaller samples",
+    },
+    "--features": {"action": "store_true", "help": "compute the run's frozen features where none are kept yet"},
     "--limit": {
         "metavar": "SECONDS",
         "default": "",

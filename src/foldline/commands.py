@@ -55,6 +55,21 @@ COMMANDS: dict[str, Stage] = {
         examples=(("folds --comp elpv", "5 folds, as the facts say"),),
         result="the record folds/<comp>.json: rows, k, outputs, counts, what the checks found",
     ),
+    "explore": Stage(
+        "look at rows and pictures before training: what to change",
+        "explore:explore",
+        "--run --set --fast --features --device",
+        group="start",
+        reads="the raw files, the facts; the folds, or what they would be; the run: its image size, recipe, network",
+        writes="oof/<comp>/explore.html; with --features frozen features into the cache, where training finds them",
+        more="Duplicates, broken files, a leak and a shift probe, folds, an augmented batch: docs/explore.md.",
+        examples=(
+            ("explore --comp birds", "right after download"),
+            ("explore --comp birds --fast", "smaller samples, no network"),
+            ("explore --comp birds --features", "training and test also by what the run's network sees"),
+        ),
+        result="what was found, and the changes that it proposes, each with its lines of YAML",
+    ),
     "lr-find": Stage(
         "suggest a learning rate: the loss over growing rates",
         ".composed:lr_find",

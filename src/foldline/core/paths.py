@@ -132,6 +132,10 @@ class Layout:
         """The folder of all runs: `oof/<comp>/`."""
         return self._room("oof", comp)
 
+    def explored(self, comp: str) -> Path:
+        """The page of a competition before training: `oof/<comp>/explore.html`."""
+        return self.runs(comp) / "explore.html"
+
     def run(self, comp: str, run: str) -> Path:
         """A run's folder: `oof/<comp>/<run>/`."""
         return self.runs(comp) / checked_name(run)

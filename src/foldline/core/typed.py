@@ -12,7 +12,7 @@ _WITH_VALUE = (
     *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
 )
-_WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "HALF", "TEST")
+_WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
 PLACED = {"FILE", "FILES", "FORMAT", "PICTURES"}
 TARGETS = (

@@ -9,7 +9,9 @@ from foldline.report.look import formats, palette
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-ROOMS = tuple(f"report/{wing}" for wing in ("look", "run", "comparison", "live"))  # whose *.html are templates
+ROOMS = tuple(
+    f"report/{wing}" for wing in ("look", "run", "comparison", "live", "explore")
+)  # whose *.html are templates
 
 
 def environment(*further: str) -> "Environment":
