@@ -20,6 +20,7 @@ from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, training_choices
 from foldline.core.tables import read_csv
 from foldline.engine.writers import mirror as mirrors
+from foldline.engine.writers import wandb
 from foldline.engine.writers.catalogue import WRITERS, wanted_writers
 from foldline.engine.writers.mirror import Book, Mirror, Worker, history
 from foldline.engine.writers.writer import NONE, Ended, Logged, Point, Writer
@@ -170,6 +171,20 @@ def test_settings_and_tags_are_kept(project: TinyProject) -> None:
     assert params["train.epochs"] == "6"
     assert params["metric"] == "auc"
     assert {key: tags[key] for key in ("comp", "run", "fold")} == {"comp": "tiny", "run": "killed", "fold": "0"}
+
+
+def test_wandb_is_never_asked_for_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in wandb.KEYS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not wandb._knows_a_key("https://api.wandb.ai")
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n  login user\n  password key\n")
+    assert wandb._knows_a_key("https://api.wandb.ai")
+    assert not wandb._knows_a_key("https://wandb.example.org:8080")
+    (tmp_path / "netrc").write_text("nonsense")
+    assert not wandb._knows_a_key("https://api.wandb.ai")
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert wandb._knows_a_key("https://wandb.example.org:8080")
 
 
 class Listed(Writer):

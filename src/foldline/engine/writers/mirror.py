@@ -77,7 +77,7 @@ class Worker(threading.Thread):
             self.opened.set()
             while not self.failed and self._send(self.waiting.get()):
                 pass
-        except Exception as error:  # a library that may raise anything, and must not end a training
+        except BaseException as error:  # a library that may raise anything, SystemExit too, and must not end a training
             self._give_up(" ".join(str(error).split()) or type(error).__name__)
         finally:
             self.opened.set()
@@ -178,10 +178,10 @@ class Mirror:
                 worker.put(ended)
             for worker in self.workers:
                 if worker.ident is not None and not worker.failed:
-                    worker.join(patience)
+                    worker.join(patience if worker.opened.is_set() else STOP_SECONDS)
         for worker in self.workers:
             if worker.is_alive() and not worker.failed:
-                say(f"warning: {worker.title} has not taken everything within {patience:.0f} s")
+                say(f"warning: {worker.title} does not answer, or has not taken everything: it is waited for no longer")
 
 
 @contextlib.contextmanager

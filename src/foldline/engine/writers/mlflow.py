@@ -24,6 +24,7 @@ class Mlflow(Writer):
     package, extra = "mlflow", "mlflow"
 
     def open(self, sent: int) -> int:  # noqa: ARG002, D102
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # of 7, which take minutes
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
