@@ -19,9 +19,9 @@ FLOORS = {
 # Inside a room, from the ground up; what is not named stands above all of these, in no order, and stages stand alone.
 WINGS = {
     "engine": [
-        "machine losses extra_rows writers", "problem", "frozen", "infer starting_weights", "evaluate", "loop",
+        "machine losses extra_rows writers teller", "problem", "frozen", "infer starting_weights", "evaluate", "loop",
         "finished",
-        "predict_run onnx", "fold_job", "forecast", "train_run bundle", "lr_find",
+        "predict_run onnx", "fold_job first_score", "forecast", "train_run bundle", "lr_find",
     ],
     "report": ["look", "run comparison", "live"],
     "images": ["files"],

@@ -197,9 +197,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": Path(),
         "help": "the project folder, which holds configs/, input/, folds/, oof/ (default: this one)",
     },
+    "--quiet": {
+        "group": EVERYWHERE,
+        "action": "store_true",
+        "help": "say errors, warnings and the last result alone",
+    },
+    "--log": {
+        "group": EVERYWHERE,
+        "default": "text",
+        "choices": ["text", "json"],
+        "help": "json: what is said becomes one JSON object a line, progress too",
+    },
     "--debug": {"group": EVERYWHERE, "action": "store_true", "help": "show the traceback of an error"},
 }
-COMMON = "--root --debug"  # what every command takes
+COMMON = "--root --quiet --log --debug"  # what every command takes
 
 
 def _fold(text: str) -> int | None:

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, TextIO
 
 from foldline.arguments import READ
 from foldline.commands import COMMANDS
 from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
+from foldline.core.printer import printer, printing
 from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import signals
 from foldline.core.typed import as_typed
@@ -25,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     with signals() as stop, ExitStack() as output:
         out = output.enter_context(result_alone()) if AS_JSON in words else None
+        output.enter_context(printing(quiet="--quiet" in words, as_json=_asks_for_json(words)))
         cause: BaseException
         try:
             given = read(words)
@@ -49,14 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(words, told, cause, code, out)
 
 
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Whether what is said shall be JSON: asked before the words are read, whose errors are said so, too."""
+    return "--log=json" in words or ("--log", "json") in pairwise(words)
+
+
 def _failed(words: list[str], told: FoldlineError, cause: BaseException, code: int, out: TextIO | None) -> int:
     """Says what is wrong on standard error, and where a program asked as JSON, too; returns the exit code."""
     if isinstance(cause, KeyboardInterrupt):
-        print(f"\nstopped; what is finished is kept, and the same command goes on: {told.next}", file=sys.stderr)
+        printer().stopped(f"stopped; what is finished is kept, and the same command goes on: {told.next}")
     elif DEBUG in words:
         raise cause
     else:
-        print(f"error: {told}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+        printer().error(told)
     if out:
         parts = {"what": told.what, "where": told.where, "next": as_typed(told.next)}
         print_result({"error": {**parts, "exit_code": code}}, out)
@@ -67,7 +75,7 @@ def _run(given: argparse.Namespace) -> Any:
     """Calls the command's function; returns its result."""
     layout, stage = Layout(given.root.resolve()), COMMANDS[given.stage]
     options = {key: READ[key](value) if key in READ else value for key, value in vars(given).items()}
-    for key in ("stage", "debug", "root", "as_json"):
+    for key in ("stage", "debug", "root", "quiet", "log", "as_json"):
         options.pop(key, None)
     about = []
     if stage.comp != "-":

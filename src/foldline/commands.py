@@ -82,7 +82,7 @@ COMMANDS: dict[str, Stage] = {
     ),
     "train": Stage(
         "fine-tune one network a fold: all folds, or --fold 0",
-        "train:train",
+        ".composed:train",
         "--run --name --set --device --fold",
         group="train",
         reads="folds, pictures, configs/<comp>/<run>.yaml",
@@ -96,7 +96,7 @@ COMMANDS: dict[str, Stage] = {
     ),
     "predict": Stage(
         "out-of-fold and test predictions, and the CV score",
-        "predict:predict",
+        ".composed:predict",
         "--run --name --set --device",
         group="train",
         reads="oof/<comp>/<run>/fold_<k>/, pictures",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import result, say
 
 if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
@@ -20,6 +20,31 @@ if TYPE_CHECKING:
 
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
+
+
+def train(layout: Layout, comp: str, *, run: str, name: str, fold: int | None, **options: Any) -> Any:
+    """The folds, and what comes next."""
+    from foldline.stages.train import train as trained
+
+    found = trained(layout, comp, run, fold=fold, name=name, **options)
+    if fold is None:
+        _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
+    return found
+
+
+def predict(layout: Layout, comp: str, *, run: str, name: str, **options: Any) -> "Cv":
+    """The predictions, and what comes next."""
+    from foldline.stages.predict import predict as predicted
+
+    found = predicted(layout, comp, run, name=name, **options)
+    _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
+    return found
+
+
+def _say_next(command: str) -> None:
+    """The next command, unless make starts it by itself."""
+    if "MAKELEVEL" not in os.environ:
+        say(f"next: {command}")
 
 
 def ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options: Any) -> dict[str, Any]:
@@ -56,12 +81,12 @@ def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, *
 
 def soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str) -> "Cv":
     """The soup's folds, their predictions, and its score beside that of the ensemble."""
-    from foldline.stages.predict import predict
+    from foldline.stages.predict import predict as predicted
     from foldline.stages.soup import beside
     from foldline.stages.soup import soup as made
 
     name = made(layout, comp, runs or [run], name=name, device=device)
-    cv = predict(layout, comp, name, overrides=[], device=device)
+    cv = predicted(layout, comp, name, overrides=[], device=device)
     beside(layout, comp, runs or [run], name)
     return cv
 
@@ -92,8 +117,8 @@ def run(
     from foldline.stages.first_run import first_run
     from foldline.stages.folds import folds
     from foldline.stages.init import init
-    from foldline.stages.predict import predict
-    from foldline.stages.train import train
+    from foldline.stages.predict import predict as predicted
+    from foldline.stages.train import train as trained
 
     if path is not None:
         comp = init(layout, comp, path=path, label=label, yes=yes)
@@ -105,8 +130,8 @@ def run(
     if path is not None or load_competition(layout, comp).source.kind in ("folder", "placed"):
         first_run(layout, comp, run, device=device)
     _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
-    train(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
-    predict(layout, comp, run, name=name, overrides=overrides, device=device)
+    trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
+    predicted(layout, comp, run, name=name, overrides=overrides, device=device)
     found = ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
     _finish(layout, comp, name or run)
     return {"comp": comp, **found}
@@ -160,7 +185,7 @@ def _finish(layout: Layout, comp: str, name: str) -> None:
         (f'make ensemble {with_run} SET="train.epochs=10" NAME=longer', f"change a setting; then make compare {this}"),
         (f"make app {with_run}", "ask it in the browser, see where it looks (pip install 'foldline[app]')"),
     ]
-    say(f"the report: {report}")
+    result(f"the report: {report}", report=str(report))
     say("what to do next:")
     for command, words in ways[not load_competition(layout, comp).has_solution :][:3]:
         say(f"  {command}")

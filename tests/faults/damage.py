@@ -5,6 +5,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from faults.line import DISPOSABLE
+
 Harm = Callable[[Path, random.Random], object]
 
 
@@ -49,5 +51,10 @@ def harms_of(file: str) -> list[str]:
 def content_names(root: Path) -> list[str]:
     """The files that stages have written into a project."""
     rooms = ("input", "folds", "oof", "submissions")
-    paths = [path for room in rooms for path in sorted((root / room).rglob("*")) if path.is_file()]
+    paths = [
+        path
+        for room in rooms
+        for path in sorted((root / room).rglob("*"))
+        if path.is_file() and path.name != DISPOSABLE
+    ]
     return [path.relative_to(root).as_posix() for path in paths]

@@ -29,6 +29,7 @@ from tiny import FACTS, RUN, TinyProject
 STAGES = ("download", "folds", "train", "predict", "ensemble", "score")
 PATIENCE = 300.0  # seconds: a command that takes longer hangs
 TIMES = {"seconds", "images_per_second", "memory_mb", "time", "stamp", "workers"}  # what differs without harm
+DISPOSABLE = "progress.json"  # the clock of a training that runs: written by the clock, and read by a page alone
 LEFT = (".tmp", ".lock", ".part", "resume", "resume.before", "latest.parquet")  # nothing of these may stay
 
 _NUMBERS = count()
@@ -139,7 +140,7 @@ def content(root: Path) -> dict[str, str]:
 def _hashes(root: Path) -> Iterator[tuple[str, str]]:
     for room in ("input", "folds", "oof", "submissions"):
         for path in sorted((root / room).rglob("*")):
-            if path.is_file() and path.name != "compare.html":
+            if path.is_file() and path.name not in ("compare.html", DISPOSABLE):
                 try:
                     text = _timeless(path)
                 except (ValueError, KeyError):  # damaged

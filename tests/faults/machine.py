@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from faults.line import Fault
+from faults.line import DISPOSABLE, Fault
 from foldline.core.stopping import Stop
 
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
@@ -27,6 +27,8 @@ def moments(root: Path, act: Callable[[int, str, str], None]) -> None:
         if (event != "open" and event not in _CHANGES) or not isinstance(given[0], str | os.PathLike):
             return
         path = str(given[0])
+        if DISPOSABLE in path:
+            return  # how often it is written is a matter of time
         writes = event in _CHANGES or (isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR))
         if (writes or path.endswith(".tmp")) and Path(path).absolute().is_relative_to(root):
             act(next(count), event if writes else "read", path)

@@ -1,33 +1,37 @@
-"""Nested progress bars on a terminal, plain lines elsewhere (a log file, CI, a cluster)."""
+"""What foldline says while it works: lines, bars on a terminal, plain lines elsewhere (a log file, CI, a cluster).
 
-import os
+`core.printer` decides what becomes of it (`--quiet`, `--log json`).
+"""
+
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from foldline.core.printer import Activity, Title, printer
 from foldline.core.typed import as_typed
 
 Item = TypeVar("Item")
-PLAIN_SECONDS = 30.0  # a plain line at most this often for one bar
+WARNING = "warning: "
 
 
 def say(text: str) -> None:
-    """One line for the person, on standard output at once, above any progress bar; commands as they are typed here."""
+    """One line for the person, on standard output at once, above any progress bar; commands as they are typed here.
+
+    A text that begins with `warning: ` is a warning, which `--quiet` shows, too.
+    """
     text = as_typed(text)
-    if Progress.active is not None and Progress.active.bars is not None:
-        Progress.active.bars.console.print(text, markup=False, highlight=False)
-    else:
-        _line(text)
+    printer().line(text, "warning" if text.lstrip().startswith(WARNING) else "line")
 
 
-def _line(text: str) -> None:
-    """Prints a line; where whoever read our output has left (`| head`, a `tee` that Ctrl-C ended) the work goes on."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def result(text: str, **fields: Any) -> None:
+    """A line that says what came out; the last one of a command is all that `--quiet` shows.
+
+    Args:
+        fields: the same for a program (`--log json`).
+    """
+    printer().line(as_typed(text), "result", **fields)
 
 
 def say_table(lines: Sequence[Sequence[str]]) -> None:
@@ -37,6 +41,13 @@ def say_table(lines: Sequence[Sequence[str]]) -> None:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+@contextmanager
+def doing(what: Title) -> Iterator[None]:
+    """While the block runs, `what` is being done: said where it takes long and nothing else is."""
+    with Progress() as progress, progress.activity(what, None, 0):
+        yield
+
+
 class Progress:
     """A stack of progress bars: `with Progress() as progress: for x in progress.over(items, "epoch 1"): ...`
 
@@ -44,59 +55,85 @@ class Progress:
     every 30 seconds, with the time left.
     """
 
-    active: "Progress | None" = None
-
     def __init__(self) -> None:
         self.bars: Any = None  # rich's, which is imported where there is a terminal
+        self.own = False  # whether these bars are this object's
 
     def __enter__(self) -> Self:
-        if Progress.active is not None:
-            self.bars = Progress.active.bars  # an inner bar stands below the outer ones
-        elif sys.stderr.isatty():
+        used = printer()
+        if used.bars is not None:
+            self.bars = used.bars  # an inner bar stands below the outer ones
+        elif sys.stderr.isatty() and not (used.quiet or used.as_json):
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Task,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as RichProgress
+            from rich.text import Text
 
-            self.bars = RichProgress(
-                TextColumn("{task.description}"),
+            class Count(MofNCompleteColumn):
+                """Nothing where nobody knows of how many."""
+
+                def render(self, task: Task) -> Text:
+                    return Text() if task.total is None else super().render(task)
+
+            self.bars = used.bars = RichProgress(
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
+                Count(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
+            self.own = True
             self.bars.start()
-        Progress.active = Progress.active or self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if Progress.active is self:
-            Progress.active = None
-            if self.bars is not None:
-                self.bars.stop()
+        if self.own:
+            printer().bars = None
+            self.bars.stop()
 
-    def over(self, items: Iterable[Item], title: str, *, total: int, done: int = 0) -> Iterator[Item]:
-        """Yields `items` and moves a bar of `total` steps, of which `done` lie behind already."""
-        if self.bars is None:
-            yield from self._plain(items, title, total, done)
-            return
-        task = self.bars.add_task(title, total=total, completed=done)
-        try:
+    def over(self, items: Iterable[Item], title: Title, *, total: int, done: int = 0) -> Iterator[Item]:
+        """Yields `items` and moves a bar of `total` steps, of which `done` lie behind already.
+
+        Args:
+            title: what a line says before its numbers; a function says the whole line, anew each time.
+        """
+        with self.activity(title, total, done) as step:
             for item in items:
                 yield item
-                self.bars.advance(task)
-        finally:
-            self.bars.remove_task(task)
+                step()
 
-    def _plain(self, items: Iterable[Item], title: str, total: int, done: int) -> Iterator[Item]:
-        start = last = time.monotonic()
-        for count, item in enumerate(items, 1):
-            yield item
-            now = time.monotonic()
-            if now - last >= PLAIN_SECONDS:
-                last = now
-                left = (now - start) / count * (total - done - count)
-                _line(f"  {title}: {done + count}/{total}, {left:.0f} s left")
+    @contextmanager
+    def activity(self, title: Title, total: int | None, done: int) -> Iterator[Any]:
+        """While the block runs, this is being done; gives a function that moves it on by a step."""
+        used = printer()
+        one = Activity(title, used.now(), total, done, done)
+        words = title() if callable(title) else title
+        task = None if self.bars is None else self.bars.add_task(words, total=total, completed=done)
+
+        def step() -> None:
+            one.done += 1
+            if task is None:
+                used.beat()
+            elif callable(title):
+                self.bars.update(task, advance=1, description=title())
+            else:
+                self.bars.advance(task)
+
+        used.doing.append(one)
+        try:
+            yield step
+        finally:
+            used.doing.remove(one)
+            if task is not None:
+                self.bars.remove_task(task)

@@ -12,8 +12,8 @@ from torch import nn
 
 from foldline.core.clock import FoldPlan, in_minutes
 from foldline.core.paths import Layout
-from foldline.core.run import Run
-from foldline.core.run_folder import wanted_folds
+from foldline.core.run import Run, usual_batch
+from foldline.core.run_folder import run_sha256, wanted_folds
 from foldline.engine.fold_job import make_job, settled
 from foldline.engine.frozen import FEATURE_BATCH
 from foldline.engine.infer import predict
@@ -28,11 +28,10 @@ from foldline.images.glance import Glance
 from foldline.images.resize import side_at
 from foldline.models.backbone import build, classifier, preprocessing_of, set_checkpointing
 from foldline.models.fusing import fold_frozen, fuse
+from foldline.models.probe import FIT_SECONDS
 
-ENOUGH_SECONDS = 1.5  # of one measurement, after its first call
-MOST_CALLS = 4
-# Measured on two server CPUs (EPYC, Xeon), one core each; they are a small part of what they are added to.
-FIT_SECONDS = 2.5e-7  # of a probe's head, for each row x view x feature x output beside the first
+ENOUGH_SECONDS = 1.0  # of one measurement, after its first call
+MOST_CALLS = 3
 WRITE_BYTES = 1.5e8  # a second: a resume point with its hash, on the disk
 START_SECONDS = 5.0  # imports, weights, the rows
 
@@ -47,6 +46,7 @@ class Forecast:
         folds: how many are trained, each as `fold` says.
         predict_s: the test rows by all folds, in the stage predict.
         how: what was measured, in words.
+        view_s: a picture in one view through the network as it predicts.
     """
 
     decode_s: float
@@ -55,6 +55,7 @@ class Forecast:
     folds: int
     predict_s: float
     how: str
+    view_s: float = 0.0
 
     @property
     def fold_s(self) -> float:
@@ -100,7 +101,21 @@ def forecast(layout: Layout, comp: str, run: Run, *, device: str = "auto", folds
     problem = settled(open_problem(layout, comp, run, on, glance))
     with problem.feed:
         chosen = wanted_folds(run, problem.folds.k) if folds is None else folds
-        return of_problem(problem, chosen, decode_s=glance.seconds)
+        made = of_problem(problem, chosen, decode_s=glance.seconds)
+    _MADE[_key(problem, chosen)] = made
+    return made
+
+
+_MADE: dict[tuple[object, ...], Forecast] = {}  # of this process: what was said needs no second measurement
+
+
+def forecast_before(problem: Problem, folds: list[int]) -> Forecast | None:
+    """What `forecast` gave for these folds in this process."""
+    return _MADE.get(_key(problem, folds))
+
+
+def _key(problem: Problem, folds: list[int]) -> tuple[object, ...]:
+    return problem.layout.root, problem.comp, problem.folds.sha256, run_sha256(problem.run), str(problem.device), *folds
 
 
 def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, probe: bool = True) -> Forecast:
@@ -134,7 +149,16 @@ def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, pro
     what = f"{job.precision.choice} on {describe(job.device)}"
     how = f"by steps of {job.batch_size} pictures, {job.batch_size / step_s:.0f} images/s, {what}"
     probe_s = _probe_seconds(problem, model, view_s, known=not probe)
-    return Forecast(decode_s, probe_s, plan, len(folds), test_s, how)
+    return Forecast(decode_s, probe_s, plan, len(folds), test_s, how, view_s)
+
+
+FEWEST_STEPS = 40  # of a whole training, which is over before a forecast of it
+
+
+def is_worth_it(problem: Problem, folds: list[int]) -> bool:
+    """Whether the training of these folds is long enough to be forecast."""
+    run, rows = problem.run, len(problem.own(folds[0], train=True))
+    return len(folds) * run.train.epochs * max(rows // usual_batch(run.train.batch_size), 1) >= FEWEST_STEPS
 
 
 def _job(problem: Problem, fold: int) -> tuple[FoldJob, nn.Module]:

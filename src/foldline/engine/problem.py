@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
@@ -26,6 +27,7 @@ from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
+from foldline.engine.teller import Teller
 from foldline.engine.writers.mirror import Mirror
 from foldline.images.augment import Augmenter
 from foldline.images.cache import ImageCache, open_cache
@@ -286,6 +288,8 @@ class FoldJob:
     parts: int = 1  # in which a batch goes through the network, one after the other
     on_parts: Callable[[int], None] | None = None  # called where memory made them more
     mirror: Mirror = field(default_factory=Mirror)  # whoever else gets the curves
+    teller: Teller = field(default_factory=Teller)  # where the job stands, and whether it shall pause
+    plan: FoldPlan | None = None  # what the fold takes, where that was measured
 
     @property
     def key(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 Reads weights and, for a probe, the images; writes the features into the cache folder.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -105,8 +106,18 @@ class StartingWeights:
         return self.heads[fold]
 
 
-def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights:
+def make_starting_weights(
+    problem: Problem,
+    folds: list[int],
+    *,
+    few: Problem | None = None,
+    at_first: Callable[[Problem, StartingWeights], None] | None = None,
+) -> StartingWeights:
     """Builds the pretrained network once and, for a probe, runs all training rows through it (or finds the cache).
+
+    Args:
+        few: the problem with a sample of its rows, whose features are made first where those of all are not there.
+        at_first: is given that problem, and the start as these features make it.
 
     Raises:
         FoldlineError: the weights cannot be reached, do not fit, or saw rows of a fold that they are to start.
@@ -134,6 +145,10 @@ def make_starting_weights(problem: Problem, folds: list[int]) -> StartingWeights
     if probe is not None:
         _require_probe(problem, model, len(probe.views))
         linear = _ends_linear(problem, model)
+    if few is not None and at_first is not None and not _has_features(problem, preprocessing, digest):
+        assert few.run.train.probe is not None
+        some = _features(few, model, preprocessing, few.run.train.probe, digest)
+        at_first(few, StartingWeights(model, preprocessing, digest, some, ends_linear=linear))
     features = None if probe is None else _features(problem, model, preprocessing, probe, digest)
     return StartingWeights(
         model, preprocessing, digest, features, {} if taken is None else {None: taken}, ends_linear=linear
@@ -305,6 +320,12 @@ def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
     with suppress(FoldlineError):  # a file of that name that is not foldline's
         metas.append(FoldMeta.read_if_there(file.with_name("meta.json")))
     return next((meta for meta in metas if meta is not None), None)
+
+
+def _has_features(problem: Problem, preprocessing: Preprocessing, digest: str) -> bool:
+    """Whether those of all rows are in the cache, or none are needed."""
+    probe, folds = problem.run.train.probe, problem.folds
+    return probe is None or features_path(problem, preprocessing, digest, probe.views, folds.sha256).is_file()
 
 
 def _features(problem: Problem, model: nn.Module, preprocessing: Preprocessing, probe: Probe, digest: str) -> Features:

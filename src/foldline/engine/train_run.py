@@ -4,23 +4,31 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 `meta.json`, which holds everything that inference needs and marks the fold as finished.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from math import isfinite
+
+import numpy as np
+import torch
 
 from foldline.core import own_code
 from foldline.core.advice import ways_out
+from foldline.core.clock import FoldPlan, JobClock, in_day, in_steps
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.processes import lock
-from foldline.core.progress import say
+from foldline.core.progress import doing, say
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
-from foldline.core.tables import sha256_files, write_parquet
+from foldline.core.tables import read_parquet, sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
+from foldline.engine.first_score import first_score, sampled
 from foldline.engine.fold_job import make_job, require_trainable, settled
+from foldline.engine.forecast import Forecast, forecast_before, is_worth_it, of_problem
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.loop.fit import Fitted, fit_fold, write_log
@@ -28,6 +36,7 @@ from foldline.engine.loop.settle import settle
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
+from foldline.engine.teller import Teller
 from foldline.engine.writers.catalogue import wanted_writers
 from foldline.engine.writers.logged import mirrored
 from foldline.models.backbone import build
@@ -50,27 +59,85 @@ def train_folds(
         on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
     """
     wanted_writers(run.train.log_to)  # a name that there is not is refused before anything takes time
+    started = time.monotonic()
     device = pick_device(device_name)
     prepare_device(device, deterministic=run.train.deterministic)
     say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
     problem = settled(open_problem(layout, comp, run, device))
     for fold in folds:
         require_trainable(problem, fold)
-    start = make_starting_weights(problem, folds)
-    write_run(layout, comp, name, run)
-    with problem.feed:
+    planned = _planned(problem, folds)
+    plan = None if planned is None else planned.fold
+    few = None if planned is None else sampled(problem, planned.view_s)
+    teller = _teller(problem, name, folds, plan)
+    teller.forget_pause()
+    with problem.feed, teller:
+        teller.prepare("starting weights" if run.train.probe is None else "frozen features of all pictures")
+        start = make_starting_weights(
+            problem, folds, few=few,
+            at_first=lambda some, begun: first_score(
+                some, begun, name, folds, started, of_rows=len(problem.folds.frame)
+            ),
+        )  # fmt: skip
+        write_run(layout, comp, name, run)
+        first_score(problem, start, name, folds, started)
         for fold in folds:
             folder = layout.fold(comp, name, fold)
             with lock(folder / ".lock", f"fold {fold} of run '{name}' is being trained"):
                 if all((folder / file).is_file() for file in ("meta.json", "model.safetensors")):
                     say(f"fold {fold}: another process has finished it meanwhile")
+                    teller.finish(fold, elsewhere=True)
                 else:
-                    _train_fold(problem, start, name, fold, on_epoch)
+                    _train_fold(problem, start, name, fold, on_epoch, teller, plan)
+                    teller.finish(fold)
+                _know(teller, problem, name, fold)
+        teller.say_end(comp, name)
+
+
+def _planned(problem: Problem, folds: list[int]) -> Forecast | None:
+    """What the training will take, said and measured, where the training is long enough for that."""
+    if not is_worth_it(problem, folds):
+        return None
+    said = forecast_before(problem, folds)
+    if said is not None:
+        return said
+    with doing("measuring how long this will take: a few steps of a throw-away network"):
+        try:
+            found = of_problem(problem, folds)
+        except torch.OutOfMemoryError:  # what fits is tried later
+            return None
+    ends = in_day(datetime.now() + timedelta(seconds=found.train_s))
+    say(f"expected: {found.in_words()}; training is done about {ends} ({found.how})")
+    return found
+
+
+def _teller(problem: Problem, name: str, folds: list[int], plan: FoldPlan | None) -> Teller:
+    """Where this job stands; folds that were finished before count in the best score, not in the time."""
+    task = problem.folds.task
+    clock = JobClock(folds, plan or in_steps(problem.run.train.epochs, 1), measured=plan is not None)
+    teller = Teller(clock, problem.layout.run(problem.comp, name), problem.metrics[0], task)
+    for fold in sorted(set(range(problem.folds.k)) - set(folds)):
+        _know(teller, problem, name, fold)
+    return teller
+
+
+def _know(teller: Teller, problem: Problem, name: str, fold: int) -> None:
+    """Tells what a finished fold says of its validation rows."""
+    path = problem.layout.fold(problem.comp, name, fold) / "valid.parquet"
+    if not (path.is_file() and path.with_name("meta.json").is_file()):
+        return
+    columns = problem.folds.task.prediction_columns(problem.folds.outputs)
+    table = read_parquet(path, required=("row_id", *columns)).set_index("row_id")
+    rows = problem.own(fold, train=False)
+    ids = problem.folds.frame["row_id"].to_numpy()[rows]
+    if set(ids) <= set(table.index):  # else it was trained when other pictures could be read
+        teller.known(fold, problem.truth[rows], table.loc[ids, columns].to_numpy(dtype=np.float64))
 
 
 def _train_fold(
-    problem: Problem, start: StartingWeights, name: str, fold: int, on_epoch: Callable[[int, int, float], None] | None
-) -> None:
+    problem: Problem, start: StartingWeights, name: str, fold: int,
+    on_epoch: Callable[[int, int, float], None] | None, teller: Teller, plan: FoldPlan | None,
+) -> None:  # fmt: skip
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
     job = settle(
@@ -79,7 +146,7 @@ def _train_fold(
         folder.parent / "precision.json",
         len(problem.run.train.folds) or problem.folds.k,
     )
-    job = replace(job, start_logits=start.valid_logits(problem, fold))
+    job = replace(job, start_logits=start.valid_logits(problem, fold), teller=teller, plan=plan)
     facts = {"fold": fold, "metric": job.metrics[0], "rows_train": len(job.train), "rows_valid": len(job.valid)}
     with mirrored(problem.layout, problem.comp, name, problem.run, folder.name, job.made_from, facts) as mirror:
         job = replace(job, mirror=mirror)

@@ -6,7 +6,7 @@ from typing import Any
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import result
 from foldline.core.tables import read_csv
 from foldline.submission.form import open_form
 
@@ -20,5 +20,5 @@ def check(layout: Layout, comp: str, file: Path) -> dict[str, Any]:
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     frame = read_csv(file)
     open_form(layout, comp, facts, folds.outputs).check(frame, str(file))
-    say(f"{file}: {len(frame)} lines, accepted by the gate")
+    result(f"{file}: {len(frame)} lines, accepted by the gate")
     return {"file": file, "lines": len(frame), "accepted": True}

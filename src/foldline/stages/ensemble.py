@@ -18,7 +18,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table, read_predictions, write_predictions
-from foldline.core.progress import say
+from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
@@ -207,7 +207,10 @@ def _write_submission(
         folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, made_from=made_from,
         diverged=record.diverged, **_sent_before(path),
     ).write(path.with_suffix(".json"))  # fmt: skip
-    say(f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate; {found}")
+    result(
+        f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate; {found}",
+        submission=str(path), metric=record.metric, score=record.pooled,
+    )  # fmt: skip
 
 
 def _sent_before(path: Path) -> dict[str, Any]:

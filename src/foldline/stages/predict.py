@@ -13,7 +13,7 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate
 from foldline.core.paths import Layout
 from foldline.core.predictions import write_predictions
-from foldline.core.progress import say
+from foldline.core.progress import result, say
 from foldline.core.provenance import pictures_sha256, require_current
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.fold_meta import FoldMeta
@@ -92,7 +92,7 @@ def _score_again(layout: Layout, run: Run, path: Path, cv: Cv, facts: Competitio
     oof = read_parquet(path.with_name("oof.parquet"))
     cv = cv.changed(**cross_validation(oof, facts, cv.outputs, metrics=metrics))
     cv.write(path)
-    say(cv_line(cv))
+    _say_result(cv)
     log_cv(layout, cv.comp, cv.run, run, cv)
     return cv
 
@@ -119,7 +119,7 @@ def _write(
         **({"left_out": left_out} if left_out else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
-    say(cv_line(cv))
+    _say_result(cv)
     log_cv(layout, comp, name, run, cv)
     return cv
 
@@ -144,6 +144,10 @@ def _diverged(metas: list[FoldMeta], facts: Competition) -> list[str]:
     for reason in found:
         say(f"warning: {reason}")
     return found
+
+
+def _say_result(cv: Cv) -> None:
+    result(cv_line(cv), metric=cv.metric, score=cv.pooled, interval=cv.interval, per_fold=cv.per_fold)
 
 
 def cv_line(cv: Cv) -> str:

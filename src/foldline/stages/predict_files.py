@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.progress import say, say_table
+from foldline.core.progress import result, say, say_table
 from foldline.core.tables import write_csv
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def predict_files(
     write_csv(path, table)
     _show(table)
     bad = int((table["problem"] != "").sum())
-    say(f"wrote {path}: {len(table)} pictures{f', {bad} of them cannot be read' if bad else ''}")
+    result(f"wrote {path}: {len(table)} pictures{f', {bad} of them cannot be read' if bad else ''}")
     return {"file": path, "pictures": len(table), "unreadable": bad, "predictions": table}
 
 

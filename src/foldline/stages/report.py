@@ -4,7 +4,7 @@ from pathlib import Path
 
 from foldline.core import tables
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import result
 from foldline.report.run.page import build_report
 
 
@@ -16,5 +16,5 @@ def report(layout: Layout, comp: str, run: str) -> Path:
     """
     path = layout.run(comp, run) / "report.html"
     tables.write_text(path, build_report(layout, comp, run))
-    say(f"report: {layout.relative(path)}")
+    result(f"report: {path}", report=str(path))
     return path

@@ -10,7 +10,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import result
 from foldline.core.records.entry import Entry
 from foldline.core.tables import read_csv, require_file
 from foldline.scoring.choose import in_digits
@@ -57,4 +57,4 @@ def _write(
     ledger = layout.submission(comp, name).with_suffix(".json")
     entry.changed(private=scores[facts.metric], private_metrics=scores).write(ledger)
     words = ", ".join(f"{metric} {in_digits(value)}" for metric, value in scores.items())
-    say(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {in_digits(entry.score.pooled)})")
+    result(f"held-out score of {comp}/{name}: {words}  (OOF {entry.metric} {in_digits(entry.score.pooled)})")

@@ -1,11 +1,14 @@
 """`oof/<comp>/<run>/progress.json`: where a training stands just now, for whoever watches it. Disposable."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from foldline.core.errors import FoldlineError
 from foldline.core.processes import is_gone
 from foldline.core.records.record import Record
+from foldline.core.tables import temporary_name
 
 State = Literal["preparing", "training", "validating", "paused", "finished", "failed", "stopped", "interrupted"]
 AT_WORK = ("preparing", "training", "validating", "paused")
@@ -46,6 +49,16 @@ class RunProgress(Record):
     started: str = ""
     updated: str = ""
     ends: str | None = None
+
+    def show(self, path: Path) -> None:
+        """Writes the file whole, but does not wait for the disk: it is made anew every two seconds. A disk that is
+        full is the next resume point's matter."""
+        content = {"schema": self.schema_version} | self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        temporary = temporary_name(path)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(path)
 
     @classmethod
     def now(cls, path: Path) -> Self | None:

@@ -8,7 +8,7 @@ dropout are functions of these numbers, so a resume point is small and exact.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from foldline.core.clock import in_steps
 from foldline.core.errors import first_few
 from foldline.core.predictions import predictions_table
-from foldline.core.progress import Progress, say
+from foldline.core.progress import Progress, doing, say
 from foldline.core.stopping import Stop, later
 from foldline.core.tables import write_csv, write_parquet
 from foldline.engine.evaluate import evaluate
@@ -135,16 +136,21 @@ class _Training:
         job, position = self.job, self.position
         self.learner.training_mode(self._place().step)
         batches = job.feed.training(self.rows, position.epoch, job.batch_size, first=position.batch)
-        title = f"fold {job.fold}, epoch {position.epoch + 1}"
+        teller = job.teller
         self.tick()
         saved = self.clock
-        for batch in progress.over(batches, title, total=self.batches, done=position.batch):
+        for batch in progress.over(batches, teller.title, total=self.batches, done=position.batch):
             whole_step = self._learn(batch)
             position.epoch_seconds += self.tick()
+            teller.at(position.epoch, position.batch)
             inside = whole_step and position.batch < self.batches
             due = self.clock - saved >= job.run.train.checkpoint_minutes * 60
-            if inside and (flag.asked or due):
+            pause = inside and teller.pause_asked()
+            if inside and (flag.asked or due or pause):
                 self.save()
+                if pause:
+                    teller.wait(lambda: flag.asked)
+                    self.clock = time.monotonic()  # of standing still nothing counts
                 if flag.asked:
                     raise KeyboardInterrupt
                 self.tick()
@@ -249,7 +255,12 @@ class _Training:
             job.on_epoch(job.fold, number, _score(row))
 
     def _validate(self, number: int) -> LogRow:
-        columns, predictions = evaluate(self.job, self.averages.predicting(number), start=number == 0)
+        teller = self.job.teller
+        teller.validating(True)
+        with doing(f"fold {self.job.fold}: validating"):
+            columns, predictions = evaluate(self.job, self.averages.predicting(number), start=number == 0)
+        teller.validating(False)
+        teller.validated(self.job.valid.truth, predictions)
         table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
         write_parquet(self.job.folder / "latest.parquet", table)
         return columns
@@ -296,10 +307,11 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     """
     training = _Training(job, start())
     training.resume_or_start()
-    epochs = job.run.train.epochs
+    epochs, position = job.run.train.epochs, training.position
+    plan = in_steps(epochs, training.batches) if job.plan is None else replace(job.plan, steps=training.batches)
+    job.teller.begin(job.fold, plan, position.epoch, position.batch)
     with Progress() as progress, later() as flag:
-        done = training.position.epoch
-        for _ in progress.over(range(done, epochs), f"fold {job.fold}", total=epochs, done=done):
+        for _ in range(position.epoch, epochs):
             if training.stops_early():
                 say(f"  fold {job.fold}: stops early, the best epoch was {training.position.best_epoch}")
                 break
@@ -308,7 +320,6 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
             if flag.asked:
                 raise KeyboardInterrupt
     training.tick()
-    position = training.position
     last = training.averages.predicting(position.epoch).state_dict()
     learner = training.learner
     return Fitted(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foldline.core.progress import say
+from foldline.core.progress import doing, say
 from foldline.models.fusing import unfold
 from foldline.models.together import Forward, Together
 
@@ -90,7 +90,8 @@ def settle_compile(
         )
         return "off", seconds
     try:
-        first, each = tried(mode)
+        with doing(f"{setting}: the network is compiled in a trial"):
+            first, each = tried(mode)
     except FAILURES as error:
         say(_refused(setting, error))
         return "off", seconds

@@ -102,6 +102,7 @@ def has_bf16() -> bool:
 def _measure(device_name: str, make_step: MakeStep) -> Precision:
     """Times both in turn and takes the best of each, since a shared machine only ever makes a step slower; fewer steps
     where the answer is clear."""
+    say("precision: some steps in fp32 and in bf16 are timed")
     steps = {name: make_step(Precision(name, device_name, {})) for name in ("fp32", "bf16")}
     for step, _ in steps.values():
         step()  # the first one allocates memory and picks kernels
