@@ -1,6 +1,7 @@
 """The command line: every command explains itself, what is mistyped is named, a result is one JSON value."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ from foldline.arguments import ARGUMENTS, COMMON
 from foldline.cli import main
 from foldline.command import EXIT_CODES, GROUPS
 from foldline.commands import COMMANDS
-from foldline.helping import parser_of, read
-from tiny import TinyProject
+from foldline.helping import page, parser_of, read
+from tiny import FACTS, TinyProject
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +160,60 @@ def test_arguments_are_all_used_and_have_help() -> None:
     assert ARGUMENTS.keys() - used == {"--comp", "--json", *COMMON.split()}
     for name in COMMANDS:
         parser_of(name).format_help()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"metric": "acuracy"}, "unknown metric 'acuracy'|did you mean 'accuracy'?|metric in configs/tiny"),
+        ({"metrics": ["auc", "qwk"]}, "did you mean 'quadratic_weighted_kappa'?|metrics in configs"),
+        ({"metric": "rmse"}, "has no meaning for the task binary"),
+        ({"task": "binray"}, "did you mean 'binary'?"),
+        ({"train": {**FACTS["train"], "reader": "cvs"}}, "did you mean 'csv'?|train.reader"),
+        ({"folds": {"splitter": "stratifed"}}, "did you mean 'stratified'|folds.splitter"),
+        ({"submission": {"kind": "probabilty"}}, "did you mean 'probability'"),
+        ({"source": {"kind": "kagle", "name": "a"}}, "did you mean 'kaggle'|source.kind"),
+    ],
+)
+def test_what_is_misspelt_in_the_facts_is_found_when_they_are_read(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], change: dict[str, object], found: str
+) -> None:
+    project.write_yaml("competition", {**FACTS, **change})
+    assert project.run("download") == 2
+    told = capsys.readouterr().err
+    assert all(words in told for words in found.split("|")), told
+    assert not (project.root / "input").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_options_and_names(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
+    pytest.importorskip("shtab")
+    script = said(capsys, "completion", shell, "--root", str(project.root))
+    assert all(word in script for word in ("predict-files", "--with-diverged", "tiny", "quick", "rank_mean"))
+
+
+def test_the_page_of_commands_is_that_of_now() -> None:
+    """`python -m foldline.helping` writes it."""
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == page()
+
+
+def test_what_programs_are_told_holds() -> None:
+    """Each command of AGENTS.md can be given so, and the exit codes are those of `--help`."""
+    import shlex
+
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    block = text.split("```sh")[1].split("```")[0]
+    commands = [line.partition("#")[0] for line in block.splitlines() if line]
+    assert len(commands) > 8
+    for command in commands:
+        given = read(shlex.split(command)[1:])
+        assert not isinstance(given, str)
+        assert given.as_json
+    named = set(re.findall(r"`foldline ([a-z-]+)", text))
+    assert named <= COMMANDS.keys()
+    codes = re.findall(r"^\| ([\d, ]+) \|", text, re.MULTILINE)
+    assert {int(code) for cell in codes for code in cell.split(",")} == EXIT_CODES.keys()
+    for page_named in re.findall(r"\]\(([\w./-]+)\)", text + (ROOT / "llms.txt").read_text(encoding="utf-8")):
+        assert (ROOT / page_named).is_file()

@@ -84,6 +84,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "format": {"choices": ["folder", "onnx"], "help": "what the model becomes: folder or onnx"},
     "file": {"type": Path, "help": "the CSV to check"},
+    "kind": {"choices": ["facts", "run"], "help": "facts: competition.yaml; run: a file of choices"},
+    "shell": {"choices": ["bash", "zsh"], "help": "bash or zsh"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
     "--set": {
         "metavar": '"KEY=VALUE ..."',
@@ -184,6 +186,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "",
         "help": "lines of the hidden sample submission (default: twice the visible, at most 2000)",
     },
+    "--offline": {"action": "store_true", "help": "ask no site whether it can be reached"},
     "--json": {
         "group": EVERYWHERE,
         "dest": "as_json",

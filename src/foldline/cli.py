@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = _run(given)
             if out:
                 print_result(result, out)
-            return 0
+            return 1 if isinstance(result, dict) and result.get("ready") is False else 0  # doctor's
         except FoldlineError as error:
             cause, told, code = error, error, 2
         except (OSError, MemoryError) as error:
@@ -80,7 +80,7 @@ def _run(given: argparse.Namespace) -> Any:
     about = []
     if stage.comp != "-":
         about = [options.pop("comp") or (layout.usual_comp(stage.comp) if stage.comp else None)]
-        _clean(layout, about[0])
+        _begin(layout, about[0])
     if stage.of_one:
         about.append(options.pop("name") or options["run"])
         del options["run"]
@@ -89,12 +89,15 @@ def _run(given: argparse.Namespace) -> Any:
     return getattr(import_module(home + module), name)(layout, *about, **options)
 
 
-def _clean(layout: Layout, comp: str | None) -> None:
-    """Own code is read anew; what processes that are gone left half-written is removed."""
+def _begin(layout: Layout, comp: str | None) -> None:
+    """Own code is read anew; what processes that are gone left half-written is removed; the facts' names are known."""
     from foldline.core.own_code import forget  # after --help, which shall not wait for pandas
     from foldline.core.tables import remove_orphans
 
     forget()
     remove_orphans.cache_clear()
-    for folder in layout.written(comp) if comp else ():
+    if not comp:
+        return
+    for folder in layout.written(comp):
         remove_orphans(folder)
+    import_module("foldline.stages.known").require_known(layout, comp)

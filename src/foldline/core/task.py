@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
 from foldline.core.cells import LARGEST, numbers, numbers_of
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.tables import require_columns
 
 if TYPE_CHECKING:
@@ -333,8 +333,10 @@ def task_from(content: Any) -> Task:
         return content
     if not isinstance(content, Mapping):
         if not isinstance(content, str) or content not in TASKS or content == SEVERAL.name:
-            known = ", ".join(name for name in TASKS if name != SEVERAL.name)
-            raise ValueError(f"known tasks: {known}; several targets are a mapping, target: task")
+            known = [name for name in TASKS if name != SEVERAL.name]
+            near = nearest(str(content), known, 1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ValueError(f"{hint}known tasks: {', '.join(known)}; several targets are a mapping, target: task")
         return TASKS[content]
     targets = tuple((str(name), task_from(task)) for name, task in content.items())
     odd = [name for name, task in targets if set("=()") & set(name) or not task.fits(("class", "numbers"))]

@@ -20,6 +20,7 @@ from foldline.core.paths import Layout, is_ours, shipped
 from foldline.core.processes import lock
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Fetched, Manifest, RawFile
+from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import sha256_file, write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
@@ -112,7 +113,8 @@ def write_starter(layout: Layout, comp: str) -> None:
 def _write_starter(layout: Layout, comp: str, source: Source) -> None:
     """Writes a first `competition.yaml` and says that a person must confirm it."""
     path = layout.competition_config(comp)
-    write_text(path, starter_facts(layout.input(comp), source))
+    write_schemas(layout)
+    write_text(path, HEADS["facts"] + starter_facts(layout.input(comp), source))
     facts, where = load_yaml(path), layout.relative(path)
     page = f" ({facts['url']})" if facts["url"] else ""
     say(f"wrote {where} by looking at the files. What to do next:")

@@ -13,6 +13,7 @@ import yaml
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout, shipped
 from foldline.core.progress import say
+from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
 from foldline.core.yaml_models import load_yaml
 from foldline.images.files.decode import content_of, preview
@@ -53,7 +54,8 @@ def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> b
     rows = load_folds(layout, comp).frame["image"].tolist()
     side, gray = _looks([layout.input(comp) / image.split("|")[0] for image in rows])
     ground = Ground(len(rows), side, gray, pick_device(device).type != "cpu")
-    write_text(path, run_text(ground, comp))
+    write_schemas(layout)
+    write_text(path, HEADS["run"] + run_text(ground, comp))
     say(f"wrote {layout.relative(path)}: {in_words(ground)}")
     return True
 

@@ -16,6 +16,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import LONGEST, Layout, shipped
 from foldline.core.progress import say
 from foldline.core.records.manifest import Manifest
+from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import parse_yaml
@@ -70,7 +71,8 @@ def init(layout: Layout, comp: str | None, *, path: Path, label: str = "", yes: 
     text = facts_text(seen.found, title=comp, source=source, remark=remark, confirmed=confirmed)
     target = layout.competition_config(comp)
     Competition.parse(parse_yaml(text, where=target.name), where=target.name)
-    write_text(target, text)
+    write_schemas(layout)
+    write_text(target, HEADS["facts"] + text)
     say(f"wrote {layout.relative(target)}; mend there what is wrong")
     return comp
 
