@@ -56,7 +56,7 @@ def test_a_site_that_is_not_there_is_no_reason_to_mend(monkeypatch: pytest.Monke
     def refuse(address: tuple[str, int], timeout: float) -> None:
         raise OSError(111, "Connection refused")
 
-    monkeypatch.setattr(doctor.socket, "create_connection", refuse)
+    monkeypatch.setattr("socket.create_connection", refuse)
     found = doctor._network()
     assert len(found) == 3
     assert all("cannot be reached" in one.found and not one.mend for one in found)

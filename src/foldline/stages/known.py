@@ -22,7 +22,6 @@ def require_known(layout: Layout, comp: str) -> None:
     from foldline.readers import READERS
     from foldline.scoring.metrics import metric_for
     from foldline.sources import PLACED, SOURCES
-    from foldline.splits.splitters import SPLITTERS
     from foldline.submission.kinds import KINDS
 
     facts, file = load_competition(layout, comp), layout.relative(path)
@@ -32,10 +31,11 @@ def require_known(layout: Layout, comp: str) -> None:
         for key, rows in (("train", facts.train), ("test", facts.test))
         if rows is not None
     ]
-    wanted += [
-        ("splitter", facts.folds.splitter, "folds.splitter", ["auto", *SPLITTERS]),
-        ("submission kind", facts.submission.kind, "submission.kind", ["auto", *KINDS]),
-    ]
+    wanted.append(("submission kind", facts.submission.kind, "submission.kind", ["auto", *KINDS]))
+    if facts.folds.splitter != "auto":
+        from foldline.splits.splitters import SPLITTERS  # imports scipy
+
+        wanted.append(("splitter", facts.folds.splitter, "folds.splitter", ["auto", *SPLITTERS]))
     for what, name, setting, known in wanted:
         if name not in known:
             raise unknown(what, name, known, where=f"{setting} in {file}")
