@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
     from foldline.core.records.entry import Entry
 
+USUAL = "baseline"  # the run that is meant where none is named
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
@@ -127,7 +128,8 @@ def run(
     comp = comp or only_competition(layout)
     download(layout, comp)
     folds(layout, comp)
-    if path is not None or load_competition(layout, comp).source.kind in ("folder", "placed"):
+    own = load_competition(layout, comp).source.kind in ("folder", "placed") and run == USUAL
+    if path is not None or own:
         first_run(layout, comp, run, device=device)
     _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
     trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
@@ -178,7 +180,7 @@ def _finish(layout: Layout, comp: str, name: str) -> None:
     from foldline.core.competition import load_competition
 
     report, this = layout.run(comp, name) / "report.html", f"COMP={shlex.quote(comp)}"
-    with_run = this if name == "baseline" else f"{this} RUN={shlex.quote(name)}"
+    with_run = this if name == USUAL else f"{this} RUN={shlex.quote(name)}"
     ways = [
         (f"make score {with_run}", "grade it on the pictures that no training saw"),
         (f"make predict-files {with_run} FILES=<folder>", "new pictures: every class, and the decided label"),

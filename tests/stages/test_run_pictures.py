@@ -155,6 +155,14 @@ def test_a_first_run_is_written_once(project: Path, capsys: pytest.CaptureFixtur
     assert load_run(layout, "my-pictures", "baseline", []).seed == 3
 
 
+def test_a_run_for_all_competitions_is_used_and_a_typo_makes_none(project: Path) -> None:
+    assert main(["init", "../My Pictures", "--yes"]) == 0
+    assert main(["run", "--run", "basline"]) == 2
+    assert not (project / "configs" / "my-pictures" / "basline.yaml").exists()
+    (project / "configs" / "mine.yaml").write_text("seed: 5\n")
+    assert not first_run(Layout(project), "my-pictures", "mine", device="cpu")
+
+
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("rows", [20, 400, 5000, 100_000])
 def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, tmp_path: Path) -> None:

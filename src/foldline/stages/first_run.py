@@ -43,8 +43,11 @@ class Ground:
 
 def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> bool:
     """Writes `configs/<comp>/<run>.yaml`, unless there is one or the run has been trained; returns whether it did."""
-    path = layout.run_config(comp, run)
-    if path.is_file():
+    path, shared = layout.run_config(comp, run), layout.run_file(comp, run)
+    if path.is_file() or (
+        shared.is_file() and run != "baseline"
+    ):  # configs/baseline.yaml is for no pictures in particular
+        path = path if path.is_file() else shared
         say(f"{layout.relative(path)} is there already, and is used as it stands")
         return False
     if (layout.run(comp, run) / "run.json").is_file():
