@@ -69,7 +69,7 @@ predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check test gpu-check faults lint audit sbom bench docs clean
+.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -204,6 +204,9 @@ ledger: $(ready) ## list all submissions, or those of COMP, with their CV and le
 
 check: $(ready) ## check any CSV against the sample submission: FILE=my.csv
 	$(foldline) check --comp $(COMP) "$(FILE)"
+
+doctor: $(ready) ## is this machine ready? versions, device, memory, disk, network; what to mend
+	$(foldline) doctor
 
 test: $(dev) ## run all tests, and list the lines that none of them reached
 	OMP_NUM_THREADS=1 $(bin)/python -m slipcover -m pytest --numprocesses 2 --dist worksteal

@@ -197,7 +197,7 @@ def test_a_wrong_choice_is_one_message(
 
 def test_wrong_names_are_errors(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     assert project.run("train", "--run", "qick") == 2
-    assert "known: quick" in capsys.readouterr().err
+    assert "did you mean 'quick'" in capsys.readouterr().err
     from foldline.cli import main
 
     assert main(["folds", "--root", str(project.root), "--comp", "tny"]) == 2
