@@ -8,7 +8,7 @@ import pytest
 from foldline.cli import main
 from foldline.core import printer as module
 from foldline.core.printer import Printer, printing
-from foldline.core.progress import Progress, doing, result, say
+from foldline.core.progress import Progress, doing, result, say, waiting
 
 
 class Clock:
@@ -75,6 +75,14 @@ def test_a_line_that_was_said_needs_no_other_one(clock: Clock, capsys: pytest.Ca
             say("epoch")
             module.printer().beat()
     assert set(capsys.readouterr().out.splitlines()) == {"epoch"}
+
+
+def test_whoever_waits_for_a_person_is_silent(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting():
+        assert not times(clock, capsys, 100)
+        with doing("features of the training pictures"):
+            assert times(clock, capsys, 100)
+    assert gaps(times(clock, capsys, 60), clock.seconds - 60, clock.seconds)[0] == 29
 
 
 def test_quiet_shows_warnings_and_the_last_result(capsys: pytest.CaptureFixture[str]) -> None:

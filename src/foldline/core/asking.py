@@ -2,6 +2,8 @@
 
 import sys
 
+from foldline.core.progress import waiting
+
 
 def is_terminal() -> bool:
     """Whether a person sees what is said and can answer."""
@@ -11,7 +13,8 @@ def is_terminal() -> bool:
 def ask(question: str) -> str:
     """The answer without blanks around it; `n` where nobody answers any more."""
     try:
-        return input(question).strip()
+        with waiting():
+            return input(question).strip()
     except EOFError:
         return "n"
 

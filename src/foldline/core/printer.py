@@ -64,12 +64,14 @@ class Printer:
         quiet: warnings, and the last result alone.
         as_json: one JSON object a line.
         now: seconds that only grow.
+        waits: for a person: an answer, a page that is served; then silence is right.
         bars: rich's, while there are some on a terminal; lines go above them.
     """
 
     quiet: bool = False
     as_json: bool = False
     now: Callable[[], float] = time.monotonic
+    waits: bool = False
     bars: Any = None
     doing: list[Activity] = field(default_factory=list)
     result: str = ""  # the last one, which quiet keeps for the end
@@ -110,6 +112,8 @@ class Printer:
     def beat(self) -> None:
         """What is being done, where it is time to say so; asked often."""
         now = self.now()
+        if self.waits and not self.doing:
+            return
         if self.as_json and self.doing and now - self.told >= EVENT_SECONDS:
             self._tell(now)
         elif not (self.quiet or self.as_json) and self.bars is None and now - self.spoken >= GAP_SECONDS:

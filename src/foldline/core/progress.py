@@ -48,6 +48,18 @@ def doing(what: Title) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def waiting() -> Iterator[None]:
+    """While the block runs, a person is waited for, and nothing need be said."""
+    used = printer()
+    before, used.waits = used.waits, True
+    try:
+        yield
+    finally:
+        used.waits = before
+        used.spoken = used.now()
+
+
 class Progress:
     """A stack of progress bars: `with Progress() as progress: for x in progress.over(items, "epoch 1"): ...`
 

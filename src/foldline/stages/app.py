@@ -17,7 +17,7 @@ from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import say, waiting
 
 PACKAGES = {"gradio": "gradio", "grad-cam": "pytorch_grad_cam"}
 HOSTS = ["127.0.0.1", "localhost"]
@@ -69,7 +69,8 @@ def app(
             say("it shows held-out labels: do not choose runs by them")
         if browser:
             threading.Thread(target=webbrowser.open, args=(served.address,), daemon=True).start()
-        served.run()
+        with waiting():
+            served.run()
 
 
 @contextmanager

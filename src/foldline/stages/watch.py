@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.progress import say
+from foldline.core.progress import say, waiting
 from foldline.report.live.standing import set_pause
 from foldline.report.live.state import LiveRun, newest_predictions, open_live, state
 from foldline.report.look.templates import environment
@@ -47,7 +47,8 @@ def watch(layout: Layout, comp: str, run: str, *, port: int = 8765, test: bool =
             say("it shows held-out labels: do not choose runs by them")
         if browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        server.serve_forever()
+        with waiting():
+            server.serve_forever()
 
 
 def serve(layout: Layout, comp: str, run: str, *, port: int, test: bool) -> ThreadingHTTPServer:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from foldline.core.asking import ask
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
@@ -37,7 +38,7 @@ def require_yes(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise FoldlineError("nobody is there to say yes", where="submit", next="set YES=1 (or --yes) to submit unasked")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N] ").lower() not in ("y", "yes"):
         raise FoldlineError("not submitted, as you said; no slot was spent")
 
 
