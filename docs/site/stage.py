@@ -21,7 +21,7 @@ CONTENTS = {
         "docs/code-competitions", "docs/recipes", "docs/gpu", "AGENTS",
     ],
     "Look up": [
-        "docs/troubleshooting", "docs/glossary",
+        "docs/commands", "docs/troubleshooting", "docs/glossary",
         "docs/api/python", "docs/api/metrics", "docs/api/losses", "docs/api/files",
     ],
     "Behind it": [
