@@ -155,7 +155,7 @@ COMMANDS: dict[str, Stage] = {
         group="look",
         of_one=True,
         reads="oof/<comp>/<run>/",
-        writes="oof/<comp>/<run>/report.html, one file that needs no network",
+        writes="oof/<comp>/<run>/report.html, one file that needs no network; suspects.csv, labels to check",
         examples=(("report --run baseline", ""),),
         result="the path of the report",
     ),

@@ -5,6 +5,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from browser import Browser, needs_browser
 from foldline.app.answers import ask_files, ask_row
 from foldline.app.desk import Desk
+from foldline.app.looked_rows import look_at
 from foldline.app.neighbours import Neighbours
 from foldline.app.opened import OOF, TEST, OpenRun, open_run
 from foldline.core.errors import FoldlineError
@@ -24,11 +26,14 @@ from foldline.engine.finished.embed import pooled_features
 from foldline.engine.finished.pictures import Source
 from foldline.engine.finished.reading import in_chunks
 from foldline.images.store import PictureStore
+from foldline.report.run.page import render
+from foldline.report.run.pictures import worst_rows
+from foldline.report.run.reported_run import read_run
 from foldline.stages import app as stage
 from tiny import RUN, TinyProject
 
 pytestmark = pytest.mark.skipif(
-    not (find_spec("gradio") and find_spec("pytorch_grad_cam")),
+    not find_spec("gradio"),
     reason="the extra app is not installed: pip install 'foldline[app]'",
 )
 
@@ -290,3 +295,31 @@ def test_in_a_browser(address: str, new_picture: Path, tmp_path: Path) -> None:
             assert page.js("document.documentElement.scrollWidth") <= 390
         assert page.errors == []
         assert [asked for asked in page.asked if not asked.startswith((address, "data:", "blob:"))] == []
+
+
+def test_a_report_shows_where_the_networks_looked(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = read_run(project.layout, "tiny", "quick")
+    rows = worst_rows(reported)[:3]
+    looks = look_at(reported, rows)
+    assert list(looks.heat) == rows
+    assert "the network that has never seen the row" in looks.note
+    assert all(one.shape == (48, 48) and 0 <= one.min() <= one.max() <= 1 for one in looks.heat.values())
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the maps were kept")
+
+    monkeypatch.setattr("foldline.app.looked_rows._computed", refuse)
+    again = look_at(reported, rows)
+    assert all(np.allclose(again.heat[row], looks.heat[row], atol=1 / 255) for row in rows)
+    page = render(replace(reported, looks=again))
+    assert page.count('class="heat"') == 3
+    assert "Show where the network looked" in page
+
+
+def test_what_cannot_be_looked_into_is_said(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = read_run(project.layout, "tiny", "quick")
+    cv = reported.cv.changed(members=["a", "b"])
+    assert "an ensemble has no network" in look_at(replace(reported, metas={}, cv=cv), [0]).note
+    assert look_at(reported, [0], seconds=-1.0).heat == {}
+    read = {k: meta.changed(metadata=[{"name": "age"}]) for k, meta in reported.metas.items()}
+    assert "read metadata" in look_at(replace(reported, metas=read), [0]).note

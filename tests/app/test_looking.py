@@ -13,8 +13,6 @@ from foldline.app.looking import Looked, where_it_looked
 from foldline.core.errors import FoldlineError
 from foldline.images.pictures import Pixels
 
-pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed: pip install 'foldline[app]'")
-
 
 class Spots(nn.Module):
     """A network that can be read: 4 x 4 places, class 1 is how bright they are, class 0 how dark.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, precision_score, recall_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from foldline.core.task import TASKS, Task
 from foldline.report.look import palette
@@ -23,6 +23,14 @@ def test_class_counts_agree_with_scikit_learn(task: Task) -> None:
     found = analysis.class_counts(task, truth, prob)
     for name, function in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
         np.testing.assert_allclose(found[name], function(plain, guess, average=None), rtol=1e-12)
+
+
+def test_areas_agree_with_scikit_learn() -> None:
+    is_class = RNG.random(300) < 0.2
+    prob = np.round(0.3 * is_class + RNG.random(300) * 0.7, 2)  # with ties
+    expected = (roc_auc_score(is_class, prob), average_precision_score(is_class, prob))
+    assert analysis.area(is_class, prob) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(analysis.area(np.ones(3, dtype=bool), prob[:3])).all()
 
 
 def test_confusion_has_labels_downwards() -> None:

@@ -15,7 +15,10 @@ from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.task import TASKS, Task
 from foldline.report.live.state import newest_predictions, open_live, state
+from foldline.report.look import formats
+from foldline.report.look.templates import sha256_for_policy
 from foldline.report.run import sections
+from foldline.report.run.confusion import alike
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import read_run
 from old_records import old
@@ -47,6 +50,7 @@ class Reader(HTMLParser):
         self.tags: set[str] = set()
         self.addresses: list[str] = []
         self.words = ""
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -66,7 +70,10 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words += data
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        else:
+            self.words += data
 
 
 def page_of(layout: Layout) -> tuple[str, Reader]:
@@ -84,8 +91,8 @@ def test_every_task_has_a_whole_page(tmp_path: Path, task: Task, trained: bool) 
     layout = make_run(tmp_path, task, trained=trained)
     text, page = page_of(layout)
     cv = tables.read_json(layout.run(COMP, RUN) / "cv.json")
-    assert f"{cv['pooled']:.4f}"[:5] in page.words
-    assert all(f"{end:.4f}"[:5] in page.words for end in cv["interval"])
+    digits = formats.decimals(cv["interval"])
+    assert all(formats.score(value, digits) in page.words for value in (cv["pooled"], *cv["interval"]))
     assert page.headings[0] == 1
     assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
     assert all(image["alt"] for image in page.images)
@@ -109,11 +116,17 @@ def test_several_targets_have_their_parts_of_a_page(tmp_path: Path, trained: boo
 
 
 def loads_nothing(text: str, page: Reader) -> None:
-    """Asserts that a browser has nothing to fetch or run for this page."""
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in text
+    """Asserts that a browser has nothing to fetch for this page, and nothing to run but its one script."""
+    (script,) = page.scripts
+    may_run = f"script-src '{sha256_for_policy(script)}'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; {may_run}; base-uri 'none'; form-action 'none'"
+    )
+    assert policy in text
+    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|innerHTML|eval\(", script)
     assert page.addresses
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
-    assert page.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
+    assert page.tags.isdisjoint({"link", "iframe", "object", "embed", "base", "form"})
     assert not re.search(r"@import|url\(", text)
     for image in page.images:
         if "svg" in str(image["src"])[:20]:
@@ -128,7 +141,7 @@ def test_foreign_names_are_text(tmp_path: Path, task: Task) -> None:
     bad = ["<script>alert(1)</script>", "$\\frac{$", "猫\x00\"'><img src=x onerror=y>"]
     names = bad[:2] if task.two_classes else bad
     text, page = page_of(make_run(tmp_path, task, names))
-    assert "<script" not in text.lower()
+    assert text.lower().count("<script") == len(page.scripts) == 1
     assert "<img src=x" not in text
     assert "\x00" not in text
     assert "<script>alert(1)</script>" in page.words
@@ -185,7 +198,7 @@ def test_gain_follows_the_metrics_direction(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["regression"])  # RMSE: 0.6 after 0.8 is a gain
     for path in sorted(layout.run(COMP, RUN).glob("fold_*/meta.json")):
         tables.write_json(path, {**tables.read_json(path), "probe_score": 0.8, "score": 0.6})
-    assert "+0.2000" in page_of(layout)[1].words
+    assert "+0.200" in page_of(layout)[1].words
 
 
 def test_nobody_chooses_a_run_by_held_out_labels_that_the_page_shows(tmp_path: Path) -> None:
@@ -223,8 +236,9 @@ def test_one_class_alone_has_a_page(tmp_path: Path, task: Task) -> None:
 def test_many_classes_stay_small(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["multiclass"], [f"species {i}" for i in range(1200)], rows=240, trained=False)
     text, page = page_of(layout)
-    assert len(text) < 400_000
-    assert "1,200 classes, 240 of them with rows: the table shows the 25 with the lowest F1" in page.words
+    assert len(text) < 900_000
+    assert "1,200 classes, 240 of them with rows. Over all" in page.words
+    assert "species 1199" in page.words
     assert "Most frequent confusions" in page.words
     assert "figure-confusion" not in text
     assert "figure-roc" not in text
@@ -232,7 +246,7 @@ def test_many_classes_stay_small(tmp_path: Path) -> None:
 
 def test_many_labels_stay_small(tmp_path: Path) -> None:
     layout = make_run(tmp_path, TASKS["multilabel"], [f"label {i}" for i in range(300)], rows=60, trained=False)
-    assert len(page_of(layout)[0]) < 400_000
+    assert len(page_of(layout)[0]) < 600_000
 
 
 def test_many_outputs_of_a_regression(tmp_path: Path) -> None:
@@ -247,7 +261,8 @@ def test_pictures_that_are_gone_have_a_word(tmp_path: Path) -> None:
     for path in layout.input(COMP).glob("*.png"):
         path.write_bytes(b"")
     text, page = page_of(layout)
-    assert (before, text.count("data:image/png")) == (24, 0)
+    assert before >= 24
+    assert text.count("data:image/png") == 0
     assert "no picture: the file is empty" in page.words
 
 
@@ -327,7 +342,7 @@ def test_two_folds_of_three_keep_their_numbers(tmp_path: Path) -> None:
     assert "Weights, fold 2" in page.words
     assert ">Fold 2<" in text
     assert ">Fold 1<" not in text
-    assert re.search(r'<tr><th scope="row">2</th>.*?<td>2 h 0 min</td>', text, re.DOTALL)
+    assert re.search(r'<tr><th scope="row">2</th>.*?>2 h 0 min</td>', text, re.DOTALL)
 
 
 def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +352,7 @@ def test_pictures_of_any_kind_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
             np.save(handle, np.arange(20 * 24 * 5, dtype=np.uint16).reshape(20, 24, 5))
     text, page = page_of(layout)
     assert "no picture" not in page.words
-    assert text.count("data:image/png") == 24
+    assert text.count("data:image/png") >= 24
     live = open_live(layout, COMP, RUN, test=False)
     write_valid_predictions(layout)
     assert newest_predictions(live, 1, seed=0)[0]["image"].startswith("data:image/")
@@ -394,3 +409,68 @@ def test_every_section_has_a_macro_of_its_name() -> None:
     text = (Path(sections.__file__).parent / "sections.html").read_text()
     macros = re.findall(r"{% macro (\w+)\(it, run\) %}", text)
     assert [name for name in macros if name in sections.SECTIONS] == list(sections.SECTIONS)
+
+
+def test_a_run_that_learnt_nothing_is_told_so(tmp_path: Path) -> None:
+    layout = make_run(tmp_path, TASKS["binary"], trained=False)
+    assert 'id="remark-no-better"' not in page_of(layout)[0]
+    change_scores(layout, pooled=0.52, interval=[0.41, 0.63])
+    text, page = page_of(layout)
+    assert 'id="remark-no-better"' in text
+    assert "Without looking at a picture 0.500: the same answer for every row" in page.words
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(2, "table"), (10, "table"), (11, "img"), (100, "img"), (101, "none")])
+def test_the_confusion_matrix_up_to_a_hundred_classes(tmp_path: Path, classes: int, kind: str) -> None:
+    names = [f"class {i}" for i in range(classes)]
+    task = TASKS["binary" if classes == 2 else "multiclass"]
+    text, page = page_of(make_run(tmp_path, task, names, rows=max(30, classes), trained=False))
+    found = text.partition('id="figure-confusion"')[2].partition("</figure>")[0]
+    assert (f"<{kind}" in found) == (kind != "none")
+    assert ("Share of the true label's rows" in page.words) == (classes > 2)
+    assert all(f">{name}</th>" in text for name in names)  # the class table has all
+    loads_nothing(text, page)
+
+
+def test_classes_that_are_confused_stand_together() -> None:
+    counts = np.eye(12, dtype=np.int64) * 20
+    for a, b in ((0, 7), (3, 11), (5, 6)):
+        counts[a, b] = counts[b, a] = 9
+    order = alike(counts)
+    assert sorted(order) == list(range(12))
+    assert all(abs(order.index(a) - order.index(b)) == 1 for a, b in ((0, 7), (3, 11), (5, 6)))
+
+
+@pytest.mark.parametrize("scored", [1.0, 0.0])
+def test_no_axis_leaves_what_the_metric_can_reach(tmp_path: Path, scored: float) -> None:
+    layout = make_run(tmp_path, TASKS["multiclass"], trained=False)
+    change_scores(
+        layout, pooled=scored, per_fold=[scored] * 3, interval=[abs(scored - 0.04), scored][:: -1 if scored == 0 else 1]
+    )
+    strip = next(image for image in page_of(layout)[1].images if str(image["alt"]).startswith("The pooled score"))
+    ticks = [float(text) for text in re.findall(r">([\d.]+)</text>", svg_of(strip)) if "." in text]
+    assert ticks
+    assert min(ticks) >= 0
+    assert max(ticks) <= 1
+
+
+@pytest.mark.parametrize("which", ["all right", "all wrong", "one never predicted"])
+@pytest.mark.parametrize("task", plain(["binary", "multiclass", "ordinal", "multilabel"]))
+def test_thirty_rows_at_the_edges(tmp_path: Path, task: Task, which: str) -> None:
+    layout = make_run(tmp_path, task, rows=30, trained=False)
+    path, names = layout.run(COMP, RUN) / "oof.parquet", OUTPUTS[task.name]
+    table = tables.read_parquet(path)
+    truth = task.of(names).truth(table, names, where="test")
+    hot = truth if task.label_sets else np.eye(len(names))[truth.astype(int)]
+    if which == "all wrong":
+        hot = 1 - hot if task.label_sets else np.roll(hot, 1, axis=1)
+    if which == "one never predicted":
+        hot[:, -1] = 0
+        hot[hot.sum(axis=1) == 0, 0] = 1
+    columns = task.prediction_columns(names)
+    tables.write_parquet(path, table.assign(**dict(zip(columns, hot.astype(np.float32).T, strict=True))))
+    text, page = page_of(layout)
+    assert "nan" not in page.words
+    assert ('id="labels"' in text) == (which != "all right")
+    assert ("100.0 %" in page.words) or task.label_sets or which != "all right"
+    loads_nothing(text, page)

@@ -24,6 +24,7 @@ from foldline.models.together import UNFIT
 
 HeatMap = Annotated[NDArray[np.float32], "height width"]
 MIN_PLACES = 4  # of a map that is worth looking at
+TINY = 1e-7  # as the slopes of what nothing speaks for
 CERTAIN = 1e-15  # from a probability of 1, in float64: nearer, the log odds have no slope
 
 
@@ -65,7 +66,7 @@ def where_it_looked(folds: Sequence[FoldNetworks], pixels: Pixels, output: int, 
         output: whose evidence is looked for.
 
     Raises:
-        FoldlineError: these networks have no feature map with places, or the package is not installed.
+        FoldlineError: these networks have no feature map with places.
     """
     maps, places = [], (0, 0)
     for fold in folds:
@@ -90,21 +91,34 @@ def _score(output: int, activation: str, *, is_class: bool) -> Callable[[Tensor]
 
 
 def _heat_map(network: Any, x: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[HeatMap, tuple[int, int]]:
-    """One network's, and how many places its map has."""
-    from pytorch_grad_cam import GradCAM
-
+    """One network's, and how many places its map has: the feature maps, each weighted by its mean slope."""
     network.requires_grad_(False)
     tapped = _Tapped(network).eval()
     layer, to_map = _watched(tapped, x)
-    with torch.enable_grad(), GradCAM(tapped, [layer], reshape_transform=to_map) as cam:
-        found: HeatMap = cam(x.clone().requires_grad_(), [score])[0]
-        height, width = cam.activations_and_grads.activations[0].shape[2:]
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # what follows may change its input in place
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            value = score(tapped(x.clone().requires_grad_())[0])
+            slope = torch.autograd.grad(value, kept[-1])[0]
+    finally:
+        handle.remove()
+    maps, slopes = (to_map(values) if to_map else values for values in (kept[-1].detach().float(), slope.float()))
+    height, width = maps.shape[2:]
     if height * width < MIN_PLACES:
         raise FoldlineError(
             f"the last feature map of a {type(network).__name__} is {height} x {width} here: where it looked cannot "
             "be shown at this data.image_size"
         )
-    return np.nan_to_num(found), (int(height), int(width))
+    speaks = (slopes.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).relu()
+    speaks = nn.functional.interpolate(speaks, size=tuple(x.shape[2:]), mode="bilinear")[0, 0]
+    found: HeatMap = torch.nan_to_num(speaks / speaks.max().clamp_min(TINY)).cpu().numpy().astype(np.float32)
+    return found, (int(height), int(width))
 
 
 def _watched(tapped: _Tapped, x: Tensor) -> tuple[nn.Module, Callable[[Tensor], Tensor] | None]:

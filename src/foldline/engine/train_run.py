@@ -16,6 +16,7 @@ import torch
 from foldline.core import own_code
 from foldline.core.advice import ways_out
 from foldline.core.clock import FoldPlan, JobClock, in_day, in_steps
+from foldline.core.git import commit_of
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.processes import lock
@@ -218,7 +219,7 @@ def _meta(
         **asdict(start.preprocessing), intensity=run.data.intensity,
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members),
         files=sha256_files(job.folder, ["valid.parquet"]), seed=run.seed,
-        versions=versions(), device=job.precision.device,
+        versions=versions(), device=job.precision.device, commit=commit_of(problem.layout.root),
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
         ),

@@ -19,7 +19,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say, waiting
 
-PACKAGES = {"gradio": "gradio", "grad-cam": "pytorch_grad_cam"}
+PACKAGES = {"gradio": "gradio"}
 HOSTS = ["127.0.0.1", "localhost"]
 # Gradio's HTML component builds functions from text, so that must be allowed; they reach this server alone.
 POLICY = (

@@ -1,20 +1,32 @@
-"""The stage `report`: reads a run folder and its folds, writes `oof/<comp>/<run>/report.html`."""
+"""The stage `report`: reads a run folder and its folds; writes `report.html` and `suspects.csv` into that folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from foldline.app.looked_rows import look_at
 from foldline.core import tables
 from foldline.core.paths import Layout
 from foldline.core.progress import result
-from foldline.report.run.page import build_report
+from foldline.report.run import pictures, suspects
+from foldline.report.run.page import render
+from foldline.report.run.reported_run import read_run
 
 
 def report(layout: Layout, comp: str, run: str) -> Path:
-    """Writes the report of one run, whole or not at all, and gives its path.
+    """Writes the report of one run and the list of its suspected labels, each whole or not at all.
+
+    Returns:
+        The path of the report.
 
     Raises:
         FoldlineError: the run has no out-of-fold score yet, or one of its files is broken.
     """
-    path = layout.run(comp, run) / "report.html"
-    tables.write_text(path, build_report(layout, comp, run))
-    result(f"report: {path}", report=str(path))
+    folder, read = layout.run(comp, run), read_run(layout, comp, run)
+    if len(read.truth):
+        read = replace(read, looks=look_at(read, pictures.worst_rows(read)))
+    tables.write_csv(folder / suspects.FILE, suspects.table(read))
+    path, page = folder / "report.html", render(read)
+    tables.write_text(path, page)
+    size = len(page.encode())
+    result(f"report: {path} ({size / 1e6:.1f} MB)", report=str(path), bytes=size)
     return path

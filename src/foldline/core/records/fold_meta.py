@@ -79,6 +79,7 @@ class FoldMeta(Record):
         files: the sha256 of its other files, by name.
         device: in words.
         batch_size: pictures; parts: in how many of them a batch went through the network, for the device's memory.
+        commit: of the project's folder when it was trained (`core.git`); empty: not known.
         skipped_steps: that fp16 left out.
         workers: processes that made its training pictures; None: of an earlier version.
         seconds: of training.
@@ -124,6 +125,7 @@ class FoldMeta(Record):
     batch_size: int = 0
     parts: int = 1
     compile: str = "off"
+    commit: str = ""
     skipped_steps: int = 0
     workers: int | None = None
     seconds: float

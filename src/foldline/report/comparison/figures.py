@@ -8,6 +8,7 @@ import numpy as np
 from foldline.report.comparison.rivals import Comparison, Pair, Rival
 from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
+from foldline.scoring.metrics.for_task import reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ def score_dots(comparison: Comparison) -> list[Picture]:
             )
             _dot(axes, lane, pooled, rival.cv.interval, rival.name in comparison.partial)
         _lanes(axes, [rival.name for rival, _ in shown])
+        curves.end_at(axes, _reach(comparison))
         axes.set_xlabel(metric)
     alt = "; ".join(f"{rival.name} {formats.score(pooled)}" for rival, pooled in shown)
     better = "Further right is better." if comparison.direction == "max" else "Further left is better."
@@ -100,8 +102,15 @@ def run_curves(comparison: Comparison) -> list[Picture]:
     trained = [rival for rival in comparison.rivals if any(len(log) > 1 for log in rival.logs.values())]
     logs = [log for rival in trained for log in rival.logs.values()]
     losses = curves.limits(log[name] for log in logs for name in ("train_loss", "valid_loss"))
-    scores = curves.limits(log[name] for log in logs for name in ("train_score", "score") if name in log)
+    scores = curves.limits(
+        (log[name] for log in logs for name in ("train_score", "score") if name in log), reach=_reach(comparison)
+    )
     return [_curve(comparison, rival, losses, scores) for rival in trained]
+
+
+def _reach(comparison: Comparison) -> tuple[float, float]:
+    """The smallest and the largest score that the metric can give."""
+    return reach(comparison.facts.metric, comparison.facts.task)
 
 
 def _curve(

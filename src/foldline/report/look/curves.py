@@ -58,10 +58,15 @@ def stretch(curve: "pd.Series[float]", first: int, last: int) -> "pd.Series[floa
     return pd.Series(np.interp(inside, curve.index, curve), index=inside)
 
 
-def limits(columns: "Iterable[pd.Series[float] | Array]") -> tuple[float, float] | None:
+def limits(
+    columns: "Iterable[pd.Series[float] | Array]", reach: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float] | None:
     """A common range with a little air; None where there is no number.
 
     A loss that exploded would flatten all others: the largest 2 % may leave the range.
+
+    Args:
+        reach: what such numbers can be (`metrics.for_task.reach`); the range ends there.
     """
     parts = [np.asarray(column, dtype=np.float64) for column in columns]
     values = np.concatenate(parts) if parts else np.zeros(0)
@@ -71,7 +76,17 @@ def limits(columns: "Iterable[pd.Series[float] | Array]") -> tuple[float, float]
     low, high = float(values.min()), float(np.quantile(values, 0.98))
     high = float(values.max()) if values.max() < high + 2 * (high - low) else high
     air = 0.08 * (high - low) or 0.01
-    return low - air, high + air
+    floor = 0.0 if low >= 0 else -np.inf  # what is never below 0 here needs no room there
+    return max(low - air, reach[0], floor), min(high + air, reach[1])
+
+
+def end_at(axes: "Axes", reach: tuple[float, float]) -> None:
+    """Lets the x axis end where its numbers do; what lies at the end stays whole."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, reach[0]), min(high, reach[1]))
+    for line in axes.lines:
+        if line.get_marker() not in ("None", "none", "", None):
+            line.set_clip_on(False)
 
 
 def whole_epochs(axes: "Axes", last: float, first: float = 0.0) -> None:

@@ -33,23 +33,37 @@ def score(value: float | None, decimals: int = 4) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 
 
-def change(value: float | None) -> str:
+def decimals(interval: tuple[float | None, float | None]) -> int:
+    """How many decimals a score deserves: three digits of half its interval, and 3 to 5 of a number below 10.
+
+    >>> decimals((0.919, 0.941)), decimals((0.80, 1.0)), decimals((0.9990, 0.9995)), decimals((None, None))
+    (4, 3, 5, 4)
+    """
+    low, high = interval
+    if low is None or high is None or not 0 < high - low < math.inf:
+        return 4
+    whole = len(str(int(max(abs(low), abs(high)))))
+    return min(max(math.ceil(2 - math.log10((high - low) / 2)) + whole - 1, 3), 5)
+
+
+def change(value: float | None, decimals: int = 4) -> str:
     """A difference with its sign.
 
     >>> change(0.0123), change(-0.5), change(None)
     ('+0.0123', '−0.5000', '–')
     """
-    text = score(value)
+    text = score(value, decimals)
     return f"+{text}" if value is not None and value > 0 and text != DASH else text
 
 
-def spread(mean: float | None, std: float | None) -> str:
+def spread(mean: float | None, std: float | None, decimals: int = 4) -> str:
     """Mean and standard deviation; the mean alone where there is no deviation.
 
     >>> spread(0.91234, 0.0123), spread(None, None)
     ('0.9123 ± 0.0123', '–')
     """
-    return score(mean) if std is None or mean is None else f"{score(mean)} ± {score(std)}"
+    middle = score(mean, decimals)
+    return middle if std is None or mean is None else f"{middle} ± {score(std, decimals)}"
 
 
 def count(value: float) -> str:
@@ -68,6 +82,17 @@ def share(value: float | None) -> str:
     '31.3 %'
     """
     return DASH if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def megabytes(value: float | None) -> str:
+    """Memory, given in MB.
+
+    >>> megabytes(812.3), megabytes(12345.0), megabytes(None)
+    ('812 MB', '12.3 GB', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:.0f} MB" if value < 1000 else f"{value / 1000:.1f} GB"
 
 
 def duration(seconds: float | None) -> str:

@@ -133,9 +133,24 @@ def picture(
     legend: Sequence[tuple[str, str]] = (),
 ) -> Picture:
     """The figure for a page, embedded as `data:image/svg+xml;base64,...`; see `Picture`."""
-    uri = "data:image/svg+xml;base64," + base64.b64encode(svg(figure).encode()).decode("ascii")
+    uri = _embedded(svg(figure))
     width, height = (round(inches / PX) for inches in figure.get_size_inches())
     return Picture(name, title, uri, width, height, alt, caption, list(legend))
+
+
+def uri_of(drawing: str) -> str:
+    """An SVG that was written by hand for a page, embedded; its colours are the variables of `colour_variables`."""
+    return _embedded(_styled(drawing))
+
+
+def _embedded(text: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
+
+
+def _styled(text: str) -> str:
+    """An SVG with the palette and the page's font."""
+    style = f"{colour_variables()}text{{font-family:{FONT}!important;font-variant-numeric:tabular-nums}}"
+    return re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{style}</style>", text, count=1)
 
 
 def svg(figure: "Figure") -> str:
@@ -149,8 +164,7 @@ def svg(figure: "Figure") -> str:
     for role, colour in STAND_IN.items():
         text = text.replace(colour, f"var(--{role})")
     text = re.sub(r' d="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), text)  # 1/100 px is enough
-    style = f"{colour_variables()}text{{font-family:{FONT}!important;font-variant-numeric:tabular-nums}}"
-    return re.sub(r"(<svg[^>]*>)", lambda match: f"{match[1]}<style>{style}</style>", text, count=1)
+    return _styled(text)
 
 
 def colour_variables() -> str:

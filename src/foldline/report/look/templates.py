@@ -1,5 +1,8 @@
 """The HTML templates of all pages. Class names, ids and file names come from strangers: every value is escaped."""
 
+import base64
+import hashlib
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from foldline import __version__
@@ -37,11 +40,19 @@ def environment(*further: str) -> "Environment":
         formats.count,
         formats.share,
         formats.duration,
+        formats.megabytes,
         formats.plain,
         formats.printable,
     ):
         templates.filters[kind.__name__] = kind
     templates.filters["typed"] = as_typed
     colours = Markup(palette.colour_variables())  # noqa: S704 - our own constants
+    script = files("foldline").joinpath("report/look/page.js").read_text(encoding="utf-8")
     templates.globals |= {"palette": colours, "version": __version__}
+    templates.globals |= {"script": Markup(script), "script_sha256": sha256_for_policy(script)}  # noqa: S704 - our own
     return templates
+
+
+def sha256_for_policy(script: str) -> str:
+    """What a page's content security policy says of the one script that it may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

@@ -114,13 +114,21 @@ def one_against_rest(task: Task, truth: Array, column: int) -> NDArray[np.bool_]
 def area(is_class: NDArray[np.bool_], prob: Floats) -> tuple[float, float]:
     """(AUC, average precision); both NaN where only one kind of row exists.
 
-    scikit-learn's definitions of `roc_auc_score` and `average_precision_score`.
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    scikit-learn's definitions of `roc_auc_score` and `average_precision_score`, from one sort: a page has hundreds.
 
+    >>> area(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1]))
+    (0.75, 0.8333333333333333)
+    """
     if is_class.all() or not is_class.any():
         return float("nan"), float("nan")
-    return float(roc_auc_score(is_class, prob)), float(average_precision_score(is_class, prob))
+    order = np.argsort(-prob, kind="stable")
+    falling = prob[order]
+    last = np.append(np.flatnonzero(falling[:-1] != falling[1:]), len(falling) - 1)  # of each group of equal ones
+    hits = np.cumsum(is_class[order])[last].astype(np.float64)
+    alarms = last + 1 - hits
+    gained, false = np.diff(hits, prepend=0.0), np.diff(alarms, prepend=0.0)
+    auc = (false * (hits - gained / 2)).sum() / (hits[-1] * alarms[-1])
+    return float(auc), float((gained * hits / (last + 1)).sum() / hits[-1])
 
 
 def roc(is_class: NDArray[np.bool_], prob: Floats, points: int = 300) -> tuple[Array, Array]:

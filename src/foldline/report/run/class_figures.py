@@ -43,7 +43,7 @@ def _binary_roc(run: ReportedRun) -> list[Picture]:
             if len(np.unique(is_positive[part])) == 2:
                 curve = analysis.roc(is_positive[part], prob[part], 120)
                 axes.plot(*curve, color=palette.MUTED, linewidth=0.8, alpha=0.6)
-        axes.plot(*analysis.roc(is_positive, prob), color=palette.ACCENT, linewidth=2.2)
+        axes.plot(*analysis.roc(is_positive, prob), color=palette.ACCENT, linewidth=2.2, clip_on=False)
         palette.corner(axes, f"AUC {auc:.4f}")
     name = formats.printable(run.outputs[1])
     alt = f"ROC curve of “{name}”, all folds pooled: the area under it is {auc:.4f}."
@@ -66,7 +66,7 @@ def _class_rocs(run: ReportedRun) -> list[Picture]:
         figure, axes = _roc_axes()
         for i in [*(j for j in range(len(areas)) if j != worst and not np.isnan(areas[j])), worst]:
             colour, width = (palette.WARM, 2.2) if i == worst else (palette.ACCENT, 1.1)
-            axes.plot(*analysis.roc(members[i], run.predicted[:, i], 150), color=colour, linewidth=width)
+            axes.plot(*analysis.roc(members[i], run.predicted[:, i], 150), color=colour, linewidth=width, clip_on=False)
         palette.corner(axes, f"mean AUC {mean:.4f}")
     name = formats.printable(run.outputs[worst])
     lowest = f"the lowest is “{name}” with {areas[worst]:.4f}"
@@ -78,7 +78,7 @@ def _class_rocs(run: ReportedRun) -> list[Picture]:
 def _roc_axes() -> "tuple[Figure, Axes]":
     figure, axes = palette.canvas(*SIZE)
     axes.plot([0, 1], [0, 1], ":", color=palette.MUTED, linewidth=1)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel="false positive rate", ylabel="true positive rate")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
     return figure, axes
 
 
@@ -91,7 +91,7 @@ def _reliability_curve(run: ReportedRun) -> list[Picture]:
     with palette.drawing():
         figure, axes = palette.canvas(*SIZE)
         axes.plot([0, 1], [0, 1], ":", color=palette.MUTED, linewidth=1)
-        axes.vlines(curve.predicted, curve.low, curve.high, color=palette.ACCENT, linewidth=1.2)
+        axes.vlines(curve.predicted, curve.low, curve.high, color=palette.ACCENT, linewidth=1.2, clip_on=False)
         axes.plot(curve.predicted, curve.observed, color=palette.ACCENT, linewidth=1.2, alpha=0.6)
         sizes = 16 + 150 * np.sqrt(curve.rows / curve.rows.max())
         axes.scatter(
@@ -102,8 +102,9 @@ def _reliability_curve(run: ReportedRun) -> list[Picture]:
             edgecolor=palette.PAPER,
             linewidth=1,
             zorder=3,
+            clip_on=False,
         )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), xlabel="predicted probability", ylabel="observed frequency")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed frequency")
     bins = f"{len(curve.rows)} bins"
     alt = f"Reliability of the probability {about}: expected calibration error {curve.error:.3f} over {bins}."
     caption = (
@@ -126,7 +127,7 @@ def _histograms(run: ReportedRun) -> list[Picture]:
                 axes.stairs(heights, edges, fill=True, color=colour, alpha=0.18)
                 axes.stairs(heights, edges, color=colour, linewidth=1.6)
         axes.axvline(0.5, color=palette.MUTED, linewidth=1, linestyle=":")
-        axes.set(xlim=(-0.01, 1.01), xlabel=f"predicted probability of “{formats.printable(names[1], 28)}”")
+        axes.set(xlim=(0, 1), xlabel=f"predicted probability of “{formats.printable(names[1], 28)}”")
         axes.set_ylabel("% of the class's rows")
     medians = [formats.score(float(np.median(part)) if len(part) else None, 2) for part in parts]
     alt = (
@@ -154,7 +155,7 @@ def _quantiles(run: ReportedRun) -> list[Picture]:
         axes.set_yticks(range(len(shown)), [formats.printable(name, 22) for name, _, _ in reversed(shown)])
         axes.tick_params(axis="y", labelcolor=palette.INK)
         axes.grid(visible=False, axis="y")
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="predicted probability of the class")
+        axes.set(xlim=(0, 1), ylim=(-0.7, len(shown) - 0.3), xlabel="predicted probability of the class")
     name, of_class, _ = shown[0]
     lowest = f"the lowest median is {np.median(of_class):.2f} for “{name}”"
     alt = f"Predicted probability of the true class, class by class; {lowest}."
@@ -180,6 +181,6 @@ def _groups(run: ReportedRun) -> list[tuple[str, Floats, Floats]]:
 
 def _quantile_line(axes: "Axes", y: float, values: Floats, colour: str) -> None:
     at: Array = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-    axes.hlines(y, at[0], at[4], color=colour, linewidth=1.2)
-    axes.hlines(y, at[1], at[3], color=colour, linewidth=5, alpha=0.45)
-    axes.plot(at[2], y, "o", color=colour, markersize=6, markeredgecolor=palette.PAPER)
+    axes.hlines(y, at[0], at[4], color=colour, linewidth=1.2, clip_on=False)
+    axes.hlines(y, at[1], at[3], color=colour, linewidth=5, alpha=0.45, clip_on=False)
+    axes.plot(at[2], y, "o", color=colour, markersize=6, markeredgecolor=palette.PAPER, clip_on=False)

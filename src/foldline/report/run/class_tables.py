@@ -1,7 +1,6 @@
-"""Tables about classes: the confusion matrix, the pairs that are confused most often, and one line a class.
+"""The table about classes: one line a class. A run in, lines of the page out; reads and writes nothing.
 
-However many classes there are, each table has at most `MOST_LINES` lines and a sentence that says what was left out.
-Arrays in, lines of the page out; reads and writes nothing.
+Of thousands of classes it has the `MOST_LINES` worst, and a sentence that says what was left out.
 """
 
 from dataclasses import dataclass
@@ -14,18 +13,9 @@ from foldline.report.look import formats
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import ReportedRun
 
-MOST_CELLS = 10  # classes of a confusion matrix
-MOST_LINES = 25
+FEW_LINES = 25  # that are seen at once: more have a sentence about all of them
+MOST_LINES = 1500  # each is ~250 bytes of the page
 MOST_AREAS = 200  # an AUC costs a sort of all rows
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the confusion matrix: its rows, and their share of the true class in [0, 1]."""
-
-    rows: int
-    share: float
-    right: bool
 
 
 @dataclass(frozen=True)
@@ -37,25 +27,8 @@ class ClassTable:
     note: str
 
 
-def confusion_cells(run: ReportedRun) -> list[list[Cell]]:
-    """The confusion matrix, labels downwards; empty for multi-label, regression, more than `MOST_CELLS` classes."""
-    if not run.task.exclusive or len(run.outputs) > MOST_CELLS:
-        return []
-    counts = analysis.confusion(run.task, run.truth, run.predicted)
-    totals = np.maximum(counts.sum(axis=1), 1)
-    return [[Cell(int(n), float(n / totals[i]), i == j) for j, n in enumerate(line)] for i, line in enumerate(counts)]
-
-
-def confused_pairs(run: ReportedRun) -> list[tuple[str, str, int]]:
-    """The most frequent confusions (true, predicted, rows), where the matrix would be too large."""
-    if not run.task.exclusive or len(run.outputs) <= MOST_CELLS:
-        return []
-    pairs = analysis.confused_pairs(run.task, run.truth, run.predicted, most=15)
-    return [(formats.printable(run.outputs[a]), formats.printable(run.outputs[b]), rows) for a, b, rows in pairs]
-
-
 def class_table(run: ReportedRun) -> ClassTable | None:
-    """One line a class, the worst classes first where there are too many; None for other tasks."""
+    """One line a class, of too many the worst; None for other tasks."""
     if not run.task.fits(CLASSES):
         return None
     counts = analysis.class_counts(run.task, run.truth, run.predicted)
@@ -76,14 +49,15 @@ def _shown(counts: dict[str, Array]) -> list[int]:
 
 
 def _note(run: ReportedRun, counts: dict[str, Array], shown: int) -> str:
-    if len(run.outputs) <= MOST_LINES:
+    if len(run.outputs) <= FEW_LINES:
         return ""
     f1 = np.nan_to_num(counts["f1"][counts["rows"] > 0])
     median, never = formats.score(float(np.median(f1)), 3), formats.count((f1 == 0).sum())
+    worst = f": the table shows the {formats.count(shown)} with the lowest F1, larger classes first"
+    left_out = worst if len(run.outputs) > MOST_LINES else ""
     return (
-        f"{formats.count(len(run.outputs))} classes, {formats.count(len(f1))} of them with rows: the table shows the "
-        f"{shown} with the lowest F1, larger classes first. Over all classes with rows the median F1 is {median}; "
-        f"{never} classes are never predicted right."
+        f"{formats.count(len(run.outputs))} classes, {formats.count(len(f1))} of them with rows{left_out}. "
+        f"Over all classes with rows the median F1 is {median}; {never} classes are never predicted right."
     )
 
 

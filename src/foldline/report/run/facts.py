@@ -1,8 +1,13 @@
 """What was done, in words: the sentences and the line of facts at the top of a page. A run in, text out."""
 
+from math import isfinite
+
+import numpy as np
+
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.choose import decision_in_words
+from foldline.scoring.metrics import metric_for
 
 BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}
 
@@ -48,6 +53,48 @@ def decision(run: ReportedRun) -> str:
     decision = run.cv.decision
     line = decision_in_words(decision, run.metric) if decision else ""
     return f"{line[:1].upper()}{line[1:]}." if line else ""
+
+
+def baseline(run: ReportedRun) -> str:
+    """What an answer is worth that never looks at a picture, and how far the run is from it; empty where undefined."""
+    found = run.baseline
+    if not isfinite(found.score):
+        return ""
+    words = f"Without looking at a picture {formats.score(found.score, run.decimals)}: {_constant(run)}."
+    if not isfinite(found.share):
+        return words
+    best = run.reach[1 if run.cv.direction == "max" else 0]
+    if found.share <= 0:
+        return f"{words} The run is no better than that."
+    return f"{words} The run goes {formats.share(found.share)} of the way from there to {best:g}, the best there is."
+
+
+def probe(run: ReportedRun) -> str:
+    """What the linear probe on frozen features scored before anything was fine-tuned; empty where it was not scored."""
+    first = run.first_score
+    if first is None or first.score is None or first.metric != run.cv.metric:
+        return ""
+    low, high = (formats.score(end, run.decimals) for end in first.interval)
+    ends = f" (from {low} to {high})" if first.interval[0] is not None else ""
+    some = "" if first.rows == first.of_rows else f", on {formats.count(first.rows)} of them"
+    words = f"A linear probe on frozen features alone, on the validation rows{some}: "
+    return f"{words}{formats.score(first.score, run.decimals)}{ends}."
+
+
+def _constant(run: ReportedRun) -> str:
+    """The constant answer in words."""
+    metric = metric_for(run.cv.metric, run.task)
+    if run.task.targets:
+        return "the most frequent class or the mean of each target, for every row"
+    if not run.task.has_classes:
+        return "the mean of the labels, for every row"
+    if metric.input == "label" and run.task.single_label:
+        counts = np.bincount(run.truth.astype(np.intp), minlength=len(run.outputs))
+        name = formats.printable(run.outputs[int(counts.argmax())], 40)
+        return f"always “{name}”, the most frequent class ({formats.share(counts.max() / counts.sum())} of the rows)"
+    if metric.input == "rank":
+        return "the same answer for every row, which puts no row before another"
+    return "how often each class occurs, as the answer for every row"
 
 
 def model(run: ReportedRun) -> str:

@@ -16,6 +16,7 @@ from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import ReportedRun
+from foldline.scoring.metrics.for_task import reach
 
 SIZE = (250, 200)  # px
 CLASS_SIZE = (210, 150)
@@ -28,11 +29,13 @@ VALID_ACCURACY = "counted_accuracy"  # a column that the report makes
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its title and its columns of the log, of the training and of the validation rows."""
+    """One picture: its title, its columns of the log, of the training and of the validation rows, and what its
+    numbers can be."""
 
     title: str
     train: str
     valid: str
+    reach: tuple[float, float] = (-np.inf, np.inf)
 
 
 def curves_over_epochs(run: ReportedRun) -> list[Picture]:
@@ -52,11 +55,15 @@ def panels(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[Panel]:
     columns = [str(column) for log in logs.values() for column in log]
     logged = [column.removeprefix("valid_") for column in columns if column.startswith("valid_")]
     further = [name for name in dict.fromkeys([*run.cv.metrics, *logged]) if name in logged and name != "loss"]
-    every = [Panel("Loss", "train_loss", "valid_loss"), Panel(formats.metric_title(metric), f"train_{metric}", "score")]
-    every += [Panel(formats.metric_title(name), f"train_{name}", f"valid_{name}") for name in further if name != metric]
+    every = [Panel("Loss", "train_loss", "valid_loss"), _panel(run, metric, "score")]
+    every += [_panel(run, name, f"valid_{name}") for name in further if name != metric]
     if "accuracy" not in (metric, *further):
-        every.append(Panel("Accuracy", "train_accuracy", VALID_ACCURACY))
+        every.append(Panel("Accuracy", "train_accuracy", VALID_ACCURACY, (0.0, 1.0)))
     return [panel for panel in every if curves.values_of(logs.values(), panel.valid) or panel.title == "Loss"]
+
+
+def _panel(run: ReportedRun, metric: str, valid: str) -> Panel:
+    return Panel(formats.metric_title(metric), f"train_{metric}", valid, reach(metric, run.task))
 
 
 def logged_metric(run: ReportedRun) -> str:
@@ -88,7 +95,7 @@ def _picture(run: ReportedRun, logs: dict[int, pd.DataFrame], panel: Panel) -> P
                 axes.plot(epoch, score, "o", color=palette.ACCENT, markersize=4.5)
         curves.folds_and_mean(axes, train, palette.MUTED, "--")
         curves.folds_and_mean(axes, valid, palette.ACCENT)
-        axes.set_ylim(curves.limits([*train, *valid]))
+        axes.set_ylim(curves.limits([*train, *valid], panel.reach))
         curves.plain_numbers(axes, ticks=5)
         curves.whole_epochs(axes, _last_epoch(logs.values()))
     return palette.picture(figure, "learning", panel.title, _in_words(panel, max(len(train), len(valid)), train, valid))
@@ -199,7 +206,7 @@ def class_curves(run: ReportedRun) -> list[Picture]:
     if not names or len(run.outputs) > MOST_CLASSES:
         return []
     accuracies = {name: curves.values_of(logs.values(), f"accuracy_{name}") for name in names}
-    scale = curves.limits(curve for parts in accuracies.values() for curve in parts)
+    scale = curves.limits((curve for parts in accuracies.values() for curve in parts), reach=(0.0, 1.0))
     last = _last_epoch(logs.values())
     return [_class_curve(name, parts, scale, last) for name, parts in accuracies.items()]
 

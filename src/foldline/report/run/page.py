@@ -1,4 +1,4 @@
-"""A run folder becomes one self-contained HTML page: no scripts, nothing loaded from anywhere.
+"""A run folder becomes one self-contained HTML page: its one script is its own, and nothing is loaded from anywhere.
 
 Reads what `reported_run` and `pictures` read, and the templates beside this file. Writes nothing: the text is returned.
 Class names, ids and file names come from strangers; Jinja2 escapes every value.
@@ -21,7 +21,12 @@ def build_report(layout: Layout, comp: str, run: str) -> str:
     Raises:
         FoldlineError: the run has no `cv.json` yet, or one of its files is broken.
     """
-    return environment().get_template("report.html").render(page(read_run(layout, comp, run)))
+    return render(read_run(layout, comp, run))
+
+
+def render(run: ReportedRun) -> str:
+    """The report of a run that is read already, as HTML."""
+    return environment().get_template("report.html").render(page(run))
 
 
 def page(run: ReportedRun) -> dict[str, Any]:
@@ -32,6 +37,8 @@ def page(run: ReportedRun) -> dict[str, Any]:
         "title": formats.printable(run.facts.title or run.comp),
         "lede": facts.lede(run),
         "decision": facts.decision(run),
+        "baseline": facts.baseline(run),
+        "probe": facts.probe(run),
         "figures": score_strip(run),
         "facts": facts.facts(run),
         "remarks": remarks.remarks(run),

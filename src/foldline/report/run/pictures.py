@@ -14,10 +14,12 @@ from foldline.core.task import Array
 from foldline.images.files.decode import BadImageError, Pixels, preview, resize
 from foldline.report.look import formats
 from foldline.report.run import analysis
-from foldline.report.run.reported_run import Floats, ReportedRun
+from foldline.report.run.reported_run import Floats, HeatMap, ReportedRun
 
 MOST_ROWS = 12
-SIDE_PX = 240  # shown at about 160 px: sharp on a dense screen, ~8 kB each
+SIDE_PX = 384  # shown at about 160 px, and large on demand; ~20 kB each
+SMALL_PX, MOST_BYTES = 240, 40_000  # a picture that is larger as text becomes this small: ~8 kB
+HEAT_PX, HEAT_BGR = 40, (0, 96, 255)
 PIXELATED_PX = 64  # smaller pictures are shown with hard pixels
 
 
@@ -30,6 +32,7 @@ class Card:
         pixelated: the image is so small that its pixels are to be seen.
         truth, predicted: in words, without markup.
         right: whether the prediction is the true label; None where there is no such thing.
+        heat: where the network looked, as a data URI that is laid over the picture; empty where that is not known.
     """
 
     row_id: str
@@ -40,46 +43,59 @@ class Card:
     truth: str
     predicted: str
     right: bool | None
+    heat: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A titled set of cards."""
+    """A titled set of cards; `heated` says whether some of them show where the network looked."""
 
     name: str
     title: str
     caption: str
     cards: list[Card]
 
+    @property
+    def heated(self) -> bool:  # noqa: D102 - said above
+        return any(card.heat for card in self.cards)
+
 
 def galleries(run: ReportedRun) -> list[Gallery]:
     """The rows with the highest loss and with the least confidence; of a regression the largest errors alone."""
     if not len(run.truth):
         return []
-    loss = analysis.row_loss(run.task, run.truth, run.predicted)
-    wrong = _cards(run, -loss)
-    caption = "Look here first for wrong labels and odd pictures."
+    wrong = [card(run, i) for i in worst_rows(run)]
+    caption = f"Look here first for odd pictures. {run.looks.note}".strip()
     if not any(part.has_classes for part in run.task.parts):
         return [Gallery("wrong", "Largest errors", caption, wrong)]
     unsure = _cards(run, analysis.margin(run.task, run.predicted))
     return [
         Gallery("wrong", "Highest loss", f"The predictions furthest from their labels. {caption}", wrong),
         Gallery(
-            "unsure", "Least confident", "The models could not decide. More such pictures would teach most.", unsure
+            "unsure", "Least confident", "The networks could not decide. More such pictures would teach most.", unsure
         ),
     ]
 
 
+def worst_rows(run: ReportedRun) -> list[int]:
+    """The `MOST_ROWS` rows with the highest loss."""
+    loss = analysis.row_loss(run.task, run.truth, run.predicted)
+    return [int(i) for i in np.argsort(-loss, kind="stable")[:MOST_ROWS]]
+
+
 def _cards(run: ReportedRun, order: Array) -> list[Card]:
     """The `MOST_ROWS` rows with the lowest numbers."""
-    return [_card(run, int(i)) for i in np.argsort(order, kind="stable")[:MOST_ROWS]]
+    return [card(run, int(i)) for i in np.argsort(order, kind="stable")[:MOST_ROWS]]
 
 
-def _card(run: ReportedRun, i: int) -> Card:
-    uri, missing, pixelated = _thumbnail(run, run.images[i])
+def card(run: ReportedRun, i: int) -> Card:
+    """The row at place `i` of the OOF table."""
+    pixels, missing = _pixels(run, run.images[i])
+    uri, pixelated = (_bounded(pixels), max(pixels.shape[:2]) < PIXELATED_PX) if pixels is not None else ("", False)
     truth, predicted, right = _words(run, i)
+    heat = _laid_over(run.looks.heat[i], pixels) if pixels is not None and i in run.looks.heat else ""
     row_id, fold = run.oof[["row_id", "fold"]].iloc[i]
-    return Card(formats.printable(str(row_id)), int(fold), uri, missing, pixelated, truth, predicted, right)
+    return Card(formats.printable(str(row_id)), int(fold), uri, missing, pixelated, truth, predicted, right, heat)
 
 
 def _words(run: ReportedRun, i: int) -> tuple[str, str, bool | None]:
@@ -112,17 +128,35 @@ def _label_set(run: ReportedRun, values: Floats, *, shown: bool, most: int = 4) 
     return (", ".join(parts[:most]) + (" …" if len(parts) > most else "")) or "no label"
 
 
-def _thumbnail(run: ReportedRun, image: str) -> tuple[str, str, bool]:
-    """(data URI, why it is missing, whether its pixels are to be seen). Of several files, the first."""
+def _pixels(run: ReportedRun, image: str) -> tuple[Pixels | None, str]:
+    """(the picture, why it is missing). Of several files, the first."""
     first = image.split("|", maxsplit=1)[0]
     if not first:
-        return "", "not in the folds file", False
+        return None, "not in the folds file"
     try:
-        pixels = preview(run.layout.input(run.comp) / first, run.intensity)
+        return preview(run.layout.input(run.comp) / first, run.intensity), ""
     except (BadImageError, FoldlineError) as error:  # FoldlineError: no package here reads this kind
         reason = error.what if isinstance(error, FoldlineError) else str(error)
-        return "", formats.printable(reason, 60), False
-    return data_uri(pixels, SIDE_PX), "", max(pixels.shape[:2]) < PIXELATED_PX
+        return None, formats.printable(reason, 60)
+
+
+def _laid_over(heat: HeatMap, pixels: Pixels) -> str:
+    """A heat map as a small picture of the same proportions: orange where it is hot, nothing where it is cold."""
+    import cv2
+
+    scale = HEAT_PX / max(pixels.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    hot = np.clip(cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA), 0, 1)
+    layer = np.empty((height, width, 4), dtype=np.uint8)
+    layer[..., :3] = HEAT_BGR
+    layer[..., 3] = (190 * hot).round()
+    _, content = cv2.imencode(".png", layer)
+    return "data:image/png;base64," + base64.b64encode(content.tobytes()).decode("ascii")
+
+
+def _bounded(pixels: Pixels) -> str:
+    uri = data_uri(pixels, SIDE_PX)
+    return uri if len(uri) <= MOST_BYTES else data_uri(pixels, SMALL_PX)
 
 
 def data_uri(pixels: Pixels, side_px: int) -> str:

@@ -1,6 +1,7 @@
 """What a reader must know before believing the score. A run in, remarks in words out."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from foldline.core.advice import ways_out
 from foldline.core.records.same import differences
@@ -22,7 +23,17 @@ class Remark:
 
 def remarks(run: ReportedRun) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
-    checks = (_diverged, _unconfirmed, _optimistic, _below_probe, _other_folds, _fold_checks, _rows_missing, _undefined)
+    checks = (
+        _diverged,
+        _unconfirmed,
+        _no_better,
+        _optimistic,
+        _below_probe,
+        _other_folds,
+        _fold_checks,
+        _rows_missing,
+        _undefined,
+    )
     return [remark for check in checks if (remark := check(run)) is not None]
 
 
@@ -46,6 +57,23 @@ def _unconfirmed(run: ReportedRun) -> Remark | None:
         f"What counts may be something else than {run.metric}. Mend the facts, "
         f"{run.layout.relative(run.layout.competition_config(run.comp))}, "
         f"{'by its page' if run.facts.url else 'where they are wrong'}, and delete their line `unconfirmed`.",
+    )
+
+
+def _no_better(run: ReportedRun) -> Remark | None:
+    """Where the constant answer is as good, as far as the rows can tell."""
+    plain, (low, high) = run.baseline.score, run.cv.interval
+    if run.cv.pooled is None or not isfinite(plain) or low is None or high is None:
+        return None
+    if (low > plain) if run.cv.direction == "max" else (high < plain):
+        return None
+    ends = f"{formats.score(low, run.decimals)} to {formats.score(high, run.decimals)}"
+    return Remark(
+        "no-better",
+        "The score cannot be told from that of an answer that never looks at a picture",
+        f"The same answer for every row scores {formats.score(plain, run.decimals)}, and the interval of the run is "
+        f"{ends}. Look whether the pictures and labels belong together, train longer or with another learning rate "
+        "(make lr-find), or collect more rows.",
     )
 
 

@@ -6,6 +6,7 @@ own); the members' `cv.json`; the ledger entries of the run. Writes nothing.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,34 @@ from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
+from foldline.core.records.first_score import FirstScore
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.records.same import differences
 from foldline.core.run_folder import stored_run
 from foldline.core.task import Array, Task
 from foldline.images.files.intensity import Intensity
+from foldline.report.look import formats
 from foldline.report.look.formats import metric_title
+from foldline.scoring.baseline import Baseline, baseline
+from foldline.scoring.cv import per_entity
+from foldline.scoring.metrics.for_task import reach
 
 Floats = NDArray[np.floating[Any]]
+HeatMap = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Where networks looked in some rows.
+
+    Attributes:
+        heat: [height, width] in [0, 1] of the whole picture, by the row's place in `oof`.
+        note: what the maps show, or why there are none; a sentence, or empty.
+    """
+
+    heat: dict[int, HeatMap] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,8 @@ class ReportedRun:
         metas, logs, steps: by fold number; empty for an ensemble. Cells of the tables are numbers, an empty one is NaN.
         members: the members' `cv.json` by name; None where a member's folder is gone.
         folds_sha256: the hash of the folds file as it is now.
+        first_score: of the probe on frozen features alone; None: it was not scored.
+        looks: where its networks looked, which whoever has networks computes.
     """
 
     layout: Layout
@@ -64,6 +86,8 @@ class ReportedRun:
     steps: dict[int, pd.DataFrame] = field(default_factory=dict)
     members: dict[str, Cv | None] = field(default_factory=dict)
     ledger: list[Entry] = field(default_factory=list)
+    first_score: FirstScore | None = None
+    looks: Looks = field(default_factory=Looks)
 
     @property
     def targets(self) -> "list[tuple[str, ReportedRun]]":
@@ -90,6 +114,23 @@ class ReportedRun:
     def metric(self) -> str:
         """The metric's name for a reader."""
         return metric_title(self.cv.metric)
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What an answer scores that never looks at a picture, on the rows (or entities) that are scored."""
+        table = per_entity(self.oof, self.facts, self.outputs) if "entity" in self.oof.columns else self.oof
+        truth = self.task.truth(table, self.outputs, where="oof.parquet")
+        return baseline(self.cv.metric, truth, self.cv.pooled, self.task, len(self.outputs))
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals the metric's scores deserve, by the interval of the pooled one."""
+        return formats.decimals(self.cv.interval)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The smallest and the largest score of the metric."""
+        return reach(self.cv.metric, self.task)
 
     @property
     def fold_numbers(self) -> list[int]:
@@ -152,6 +193,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),
         members={name: Cv.read_if_there(layout.run(comp, name) / "cv.json") for name in cv.members},
         ledger=_ledger(layout, comp, run),
+        first_score=FirstScore.read_if_there(layout.first_score(comp, run)),
     )
 
 

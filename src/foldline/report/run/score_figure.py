@@ -1,6 +1,6 @@
 """The figure beside the score. A run in, embedded pictures out."""
 
-from foldline.report.look import formats, palette
+from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run.reported_run import ReportedRun
 
@@ -25,6 +25,7 @@ def score_strip(run: ReportedRun) -> list[Picture]:
         axes.set(ylim=(-0.9, max(lanes) + 0.9), yticks=[], xlabel=run.metric)
         axes.margins(x=0.08)
         axes.locator_params(axis="x", nbins=6)
+        curves.end_at(axes, run.reach)
     each = ", ".join(f"fold {k} {formats.score(value)}" for k, value in scores)
     band = f", its interval from {formats.score(low)} to {formats.score(high)}" if low is not None else ""
     alt = f"The pooled score {formats.score(pooled)}{band}; {each}."

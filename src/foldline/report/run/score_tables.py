@@ -19,18 +19,28 @@ MOST_OUTPUTS = 25  # of a regression's table
 def fold_lines(run: ReportedRun) -> list[Line]:
     """One line for each fold, in order; what only training knows is None for an ensemble."""
     rows = run.oof["fold"].astype(int).value_counts()
+    largest = {k: log["memory_mb"].max() for k, log in run.logs.items() if "memory_mb" in log}
     lines = []
     for k, score in zip(run.fold_numbers, run.cv.per_fold, strict=True):
         meta = run.metas.get(k)
         line = {"fold": k, "rows": int(rows[k]), "score": score}
         line |= dict.fromkeys(("probe", "gain", "epoch", "epochs", "seconds"))
-        line |= {"below_probe": k in run.cv.below_probe}
+        line |= {"below_probe": k in run.cv.below_probe, "speed": _speed(run, k), "memory": largest.get(k)}
         if meta is not None:
             line |= {"probe": meta.probe_score, "gain": _gain(run, meta.score, meta.probe_score)}
             line |= {"below_probe": line["below_probe"] or meta.below_probe}
             line |= {"epoch": meta.selected_epoch, "epochs": meta.epochs, "seconds": meta.seconds}
         lines.append(line)
     return lines
+
+
+def _speed(run: ReportedRun, k: int) -> float | None:
+    """Training pictures a second, the median of the epochs; None where it was not logged."""
+    log = run.logs.get(k)
+    if log is None or "images_per_second" not in log:
+        return None
+    speeds = log.loc[log["epoch"] > 0, "images_per_second"].dropna()
+    return float(speeds.median()) if len(speeds) else None
 
 
 def _gain(run: ReportedRun, score: float | None, start: float | None) -> float | None:

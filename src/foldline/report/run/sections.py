@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foldline.core.git import commit_of
 from foldline.core.records.fold_meta import MeasuredPrecision
 from foldline.report.look import formats
 from foldline.report.run import (
     class_figures,
     class_tables,
+    confusion,
     learning_figures,
     pictures,
     remarks,
     score_tables,
     settings,
+    suspects,
+    thresholds,
     value_figures,
 )
 from foldline.report.run.reported_run import ReportedRun
@@ -41,6 +45,8 @@ def folds(run: ReportedRun) -> Shown:
     lines = score_tables.fold_lines(run)
     return {
         "folds": lines,
+        "timed": any(line["speed"] is not None for line in lines),
+        "device": formats.printable(run.cv.device),
         "trained": any(line["seconds"] for line in lines),
         "probed": any(line["probe"] is not None for line in lines),
         "metrics": score_tables.metric_lines(run),
@@ -75,11 +81,14 @@ def predictions(run: ReportedRun) -> Shown:
 
 def _of_target(name: str, run: ReportedRun) -> dict[str, Any]:
     figures = class_figures.draw(run) if run.task.has_classes else value_figures.draw(run)
-    confusion = class_tables.confusion_cells(run)
+    cells = confusion.cells(run)
+    wide = confusion.picture(run)
     return {
-        "confusion": confusion,
-        "large": len(confusion) > 5,
-        "confused": class_tables.confused_pairs(run),
+        "confusion": cells,
+        "large": len(cells) > 5,
+        "wide": replace(wide, name=f"{wide.name}-{name}" if name else wide.name) if wide else None,
+        "pairs": confusion.pairs(run),
+        "thresholds": thresholds.shown(run),
         "classes": class_tables.class_table(run),
         "errors": score_tables.error_lines(run),
         "figures": [replace(figure, name=f"{figure.name}-{name}" if name else figure.name) for figure in figures],
@@ -92,6 +101,11 @@ def rows(run: ReportedRun) -> Shown:
     return {"galleries": galleries} if galleries else None
 
 
+def labels(run: ReportedRun) -> Shown:
+    """The labels that are probably wrong."""
+    return suspects.shown(run)
+
+
 def choices(run: ReportedRun) -> Shown:
     """The settings: what differs from the defaults, and the rest."""
     return {"table": settings.setting_table(run.choices)} if run.choices else None
@@ -99,7 +113,7 @@ def choices(run: ReportedRun) -> Shown:
 
 def origin(run: ReportedRun) -> Shown:
     """Time, hardware, versions, hashes, and the commands that make the run again."""
-    return {"facts": _facts(run), "hashes": _hashes(run), "commands": settings.commands(run)}
+    return {"facts": _facts(run), "hashes": _hashes(run), "commands": settings.commands(run), **_commit(run)}
 
 
 SECTIONS: dict[str, Section] = {
@@ -108,6 +122,7 @@ SECTIONS: dict[str, Section] = {
     "learning": Section("Learning", learning),
     "predictions": Section("Predictions", predictions),
     "rows": Section("Rows to look at", rows),
+    "labels": Section("Labels to check", labels),
     "settings": Section("Settings", choices),
     "origin": Section("Origin", origin),
 }
@@ -129,6 +144,17 @@ def _facts(run: ReportedRun) -> list[tuple[str, str]]:
 def _precision(precision: MeasuredPrecision) -> str:
     timed = ", ".join(f"{name} {speed:.0f}" for name, speed in precision.images_per_second.items())
     return f"{precision.choice} (images a second while training: {timed})" if timed else precision.choice
+
+
+def _commit(run: ReportedRun) -> dict[str, Any]:
+    """The commit to make the run again from, and whether it is that of the training."""
+    trained = sorted({meta.commit for meta in run.metas.values() if meta.commit})
+    commits = trained or [commit for commit in (commit_of(run.layout.root),) if commit]
+    return {
+        "checkouts": [commit.partition(" ")[0] for commit in commits],
+        "dirty": any(commit.endswith(" dirty") for commit in commits),
+        "trained": bool(trained),
+    }
 
 
 def _hashes(run: ReportedRun) -> list[tuple[str, str]]:

@@ -81,6 +81,20 @@ def _combined(name: str, task: Task, where: str) -> Metric:
     )  # fmt: skip
 
 
+def reach(name: str, task: Task) -> tuple[float, float]:
+    """The smallest and the largest score that the metric can give, for axes; infinite where nobody knows.
+
+    >>> from foldline.core.task import TASKS
+    >>> reach("auc", TASKS["binary"]), reach("partial_auc@0.8", TASKS["binary"])[1], reach("gone.py:f", TASKS["soft"])
+    ((0.0, 1.0), 0.2, (-inf, inf))
+    """
+    try:
+        low, high = metric_for(name, task).range
+    except FoldlineError:  # a metric of the user's own whose file is not there any more: its scores still are
+        return -np.inf, np.inf
+    return round(low, 12), round(high, 12)
+
+
 def target_metrics(metric: Metric) -> list[str]:
     """Each target's own part by its name, where there are several."""
     return [f"{part.metric.name}({part.target})" for part in metric.parts] if len(metric.parts) > 1 else []

@@ -1,0 +1,71 @@
+"""Labels that are probably wrong: the list for a file, and the strongest with their pictures. A run in.
+
+Writes nothing; the stage writes the list beside the report.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foldline.report.look import formats
+from foldline.report.run import pictures
+from foldline.report.run.pictures import Card
+from foldline.report.run.reported_run import ReportedRun
+from foldline.scoring.label_errors import Suspect, suspects
+
+FILE = "suspects.csv"
+MOST_LINES, MOST_CARDS = 50, 12
+COLUMNS = ["row_id", "target", "given", "predicted", "score"]
+
+
+def found(run: ReportedRun) -> list[Suspect]:
+    """The suspected labels, the strongest first; none where the predictions are ranks, which say nothing of a row."""
+    if run.task.has_classes and not run.probabilities:
+        return []
+    return suspects(run.task, run.truth, run.predicted.astype(np.float64), run.outputs)
+
+
+def table(run: ReportedRun) -> pd.DataFrame:
+    """All of them, for `suspects.csv`: row_id, target, given, predicted, score (`scoring.label_errors.Suspect`)."""
+    ids = run.oof["row_id"].tolist()
+    lines = [(ids[one.row], one.target, one.given, one.predicted, f"{one.score:.4f}") for one in found(run)]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def shown(run: ReportedRun) -> dict[str, Any] | None:
+    """The strongest, with pictures, and how many there are; None where nothing is suspected."""
+    every = found(run)
+    if not every:
+        return None
+    ids = run.oof["row_id"].tolist()
+    named = any(one.target for one in every)
+    rows = len({one.row for one in every})
+    lines = [
+        {
+            "row_id": formats.printable(str(ids[one.row])), "target": formats.printable(one.target),
+            "given": formats.printable(one.given), "predicted": formats.printable(one.predicted), "score": one.score,
+        }
+        for one in every[:MOST_LINES]
+    ]  # fmt: skip
+    return {
+        "lines": lines,
+        "named": named,
+        "total": len(every),
+        "rows": rows,
+        "share": rows / max(len(run.truth), 1),
+        "cards": [_card(run, one) for one in every[:MOST_CARDS]],
+        "file": run.layout.relative(run.layout.run(run.comp, run.run) / FILE),
+        "by_number": not any(part.has_classes for part in run.task.parts),
+    }
+
+
+def _card(run: ReportedRun, one: Suspect) -> Card:
+    """The row's card, with what is suspected instead of all that is predicted."""
+    before = f"{formats.printable(one.target, 24)} " if one.target else ""
+    given, predicted = (formats.printable(text, 40) for text in (one.given, one.predicted))
+    return replace(
+        pictures.card(run, one.row), truth=f"{before}{given}",
+        predicted=f"{before}{predicted} · {formats.score(one.score, 2)}", right=False,
+    )  # fmt: skip
