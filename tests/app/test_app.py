@@ -312,7 +312,8 @@ def test_a_report_shows_where_the_networks_looked(project: TinyProject, monkeypa
     again = look_at(reported, rows)
     assert all(np.allclose(again.heat[row], looks.heat[row], atol=1 / 255) for row in rows)
     page = render(replace(reported, looks=again))
-    assert page.count('class="heat"') == 3
+    wrong = page.partition('id="gallery-wrong"')[2].partition("</ul>")[0]
+    assert wrong.count('class="heat"') == 3
     assert "Show where the network looked" in page
 
 
