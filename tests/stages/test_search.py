@@ -344,7 +344,7 @@ def test_search_files_are_no_runs(layout: Layout) -> None:
     write_search(layout)
     with pytest.raises(FoldlineError, match="unknown run 'nothing'") as caught:
         load_run(layout, COMP, "nothing", [])
-    assert caught.value.next.startswith("known: base;")
+    assert caught.value.next.startswith("known: base, baseline;")
     assert load_search(layout, COMP, "tune").ranges["optim.lr"].log
     assert "tune" not in load_yaml(layout.search_config(COMP, "tune"))
 
