@@ -131,7 +131,8 @@ def run(
     own = load_competition(layout, comp).source.kind in ("folder", "placed") and run == USUAL
     if path is not None or own:
         first_run(layout, comp, run, device=device)
-    _say_minutes(layout, comp, run, name, overrides, device, asks=path is not None and not yes)
+    if path is not None and not yes and is_terminal():
+        _ask_where_long(layout, comp, run, name, overrides, device)
     trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
     predicted(layout, comp, run, name=name, overrides=overrides, device=device)
     found = ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
@@ -139,10 +140,8 @@ def run(
     return {"comp": comp, **found}
 
 
-def _say_minutes(
-    layout: Layout, comp: str, run: str, name: str, overrides: list[str], device: str, *, asks: bool
-) -> None:
-    """How long the folds that are left will take; where that is long, a person is asked whether to begin."""
+def _ask_where_long(layout: Layout, comp: str, run: str, name: str, overrides: list[str], device: str) -> None:
+    """Says how long the folds that are left will take (else training does); where that is long, asks."""
     from foldline.core.folds import load_folds
     from foldline.core.run_folder import resolve_run, wanted_folds
     from foldline.stages.train import is_finished
@@ -156,7 +155,7 @@ def _say_minutes(
 
     expected = forecast(layout, comp, choices, device=device, folds=left)
     say(f"expected: {expected.in_words()}")
-    if asks and expected.total_s > LONG and is_terminal() and not agreed("begin now?"):
+    if expected.total_s > LONG and not agreed("begin now?"):
         way = f"make run COMP={shlex.quote(comp)} RUN={shlex.quote(run)}"
         where = layout.relative(layout.run_file(comp, run))
         raise FoldlineError(
