@@ -15,6 +15,7 @@ from browser import Browser, needs_browser
 from foldline.core.competition import Competition
 from foldline.core.run import Run
 from foldline.core.yaml_models import load_yaml
+from foldline.report.look.templates import sha256_for_policy
 from foldline.stages.explore import explore
 from report.test_page import Reader
 from shapes.shapes import SHAPES
@@ -51,9 +52,10 @@ def require_parseable(project: Project, found: dict[str, Any]) -> None:
 
 
 def require_sound(page: str) -> Reader:
-    """One file that asks for nothing, every picture described, headings without a gap."""
+    """One file that asks for nothing and runs one script, its own; every picture described, headings without a gap."""
     reader = Reader(page)
-    assert "script" not in reader.tags
+    (script,) = reader.scripts
+    assert f"script-src '{sha256_for_policy(script)}'" in page
     assert all(address.startswith(("data:", "#")) for address in reader.addresses)
     assert "http://" not in page
     assert "https://" not in page
