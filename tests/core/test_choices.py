@@ -125,3 +125,9 @@ def test_a_fold_of_an_earlier_version_is_rebuilt() -> None:
     head = build(Architecture("test_resnet", 3, 3, 32, 32, head=stored)).get_classifier()  # type: ignore[operator]
     assert isinstance(head, MultiDropout)
     assert (head.dropout, head.samples) == (0.25, 3)
+
+
+@pytest.mark.parametrize("part", ["train", "predict"])
+def test_off_is_a_word_where_it_stands_bare(part: str) -> None:
+    assert parsed(f"{part}.compile=off") == parsed(f"{part}.compile='off'") == Run()
+    assert "truth values" in refused(f"{part}.batch_size=off")

@@ -6,14 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from foldline.core.options import ANY, MANY, TINY, Choice, Option
 
-
-def _off(value: Any) -> Any:
-    """The word, which YAML reads as false where it stands bare."""
-    return "off" if value is False else value
-
-
-# whether and how a network is compiled
-Compile = Annotated[Literal["off", "auto", "default", "max-autotune"], BeforeValidator(_off)]
+Compile = Literal["off", "auto", "default", "max-autotune"]  # whether and how a network is compiled
 
 
 def _listed(value: Any) -> Any:

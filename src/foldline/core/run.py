@@ -9,7 +9,7 @@ from foldline.core.choices import MOVED, Average, Clip, Compile, Head, LogTo, Mi
 from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
-from foldline.core.yaml_models import Seed, Side, Strict, apply_overrides, load_yaml
+from foldline.core.yaml_models import Off, Seed, Side, Strict, apply_overrides, load_yaml
 
 Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
 Workers = Annotated[int, Field(ge=0, le=1024)]
@@ -195,7 +195,7 @@ class Probe(Strict):
     views: list[str] = Field(default_factory=lambda: ["identity"], description="views whose features it is fitted on")
 
 
-class Train(Strict):
+class Train(Off):
     """How the network is fine-tuned."""
 
     folds: list[Annotated[int, Field(ge=0, le=999)]] = Field(
@@ -266,7 +266,7 @@ def usual_batch(batch_size: int | Literal["auto"]) -> int:
     return 32 if batch_size == "auto" else batch_size
 
 
-class Predict(Strict):
+class Predict(Off):
     """How the trained networks are used."""
 
     views: list[str] = Field(default_factory=lambda: ["identity"], description="test-time views, averaged")

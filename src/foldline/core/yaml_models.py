@@ -64,6 +64,16 @@ class Strict(BaseModel):
         return value
 
 
+class Off(Strict):
+    """Settings with a `compile` among them, which may be off."""
+
+    @field_validator("compile", mode="before", check_fields=False)
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """The word, which YAML reads as false where it stands bare; asked before truth values are refused."""
+        return "off" if value is False else value
+
+
 def _takes(annotation: Any, kind: type) -> bool:
     """Whether values of this type have a place in an annotation; what is free (Any) takes yes and no."""
     inner = [_takes(part, kind) for part in get_args(annotation)]
