@@ -211,7 +211,7 @@ def test_hundreds_of_classes_stay_readable(tmp_path: Path) -> None:
     assert len(project.page) < 3_000_000
 
 
-def test_rows_that_folds_would_stop_at(tmp_path: Path) -> None:
+def test_rows_that_folds_would_stop_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A picture that is gone: the page shows the others, and what to write so that folds do the same."""
     made = Made(seed=3).ordinary(40, ["cat", "dog"], test=24)
     project = made.project(tmp_path)
@@ -225,7 +225,11 @@ def test_rows_that_folds_would_stop_at(tmp_path: Path) -> None:
     facts = load_yaml(project.layout.competition_config(COMP))
     project.write("competition", joined(facts, yaml.safe_load(change["yaml"])))
     assert project.run("folds") == 0
-    assert "left-out" not in changes_of(found_in(project, fast=True))
+    capsys.readouterr()
+    assert project.run("explore", "--fast", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["page"] == str(project.layout.explored(COMP))
+    assert "left-out" not in changes_of(printed)
 
 
 def test_folds_are_those_that_are_written_or_those_of_the_facts_now(tmp_path: Path) -> None:
