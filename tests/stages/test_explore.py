@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -209,6 +210,27 @@ def test_hundreds_of_classes_stay_readable(tmp_path: Path) -> None:
     assert "All 130 classes" in reader.words
     assert len(reader.images) < 150
     assert len(project.page) < 3_000_000
+
+
+def test_what_was_taken_together_becomes_a_group(tmp_path: Path) -> None:
+    """Views of one case are no twins, but nearer to one another than others; the lines that are proposed join them."""
+    made = Made(seed=8)
+    for case in range(24):
+        base = made.picture().astype(np.float64)
+        for view in range(1 + case % 4):
+            pixels = np.clip(base + made.rng.normal(0, 14, base.shape), 0, 255).astype(np.uint8)
+            made.train.append((f"case{case:03d}_view{view}", pixels, [["cat", "dog"][case % 2]]))
+    project = made.project(tmp_path)
+    assert project.run("download") == 0
+    found = found_in(project, fast=True)
+    change = changes_of(found)["group"]
+    assert "begin alike, such as 'case" in change["text"]
+    require_parseable(project, found)
+    facts = load_yaml(project.layout.competition_config(COMP))
+    project.write("competition", joined(facts, yaml.safe_load(change["yaml"])))
+    assert project.run("folds") == 0
+    assert "group" not in changes_of(found_in(project, fast=True))
+    assert "24 groups" in project.page or "groups of 1 to 4 rows" in project.page
 
 
 def test_rows_that_folds_would_stop_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

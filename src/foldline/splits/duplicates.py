@@ -6,9 +6,10 @@ The hash has 256 bits: the signs of the 16 x 16 lowest frequencies of the cosine
 thumbnail, against their median (pHash; Zauner, "Implementation and benchmarking of perceptual image hash functions",
 2010). Measured on ELPV, 2,624 photographs that all look alike: median (99 %) distance of a picture to its copy of half
 the size 2 (8) bits, as JPEG of quality 50 4 (22), with gamma 0.8 4 (13), cropped by 2 % 46 (95); 53 of 3.4 million
-pairs are within 10 bits, 32 of them one module's cells that were photographed twice (cell1737 to cell1780, out of focus
-as cell2279 to cell2322), most others neighbours in number with the same grain. The usual 64-bit hashes confuse thousands of them. Not found: crops,
-turned or mirrored copies, and copies of pictures without any fine detail, whose high frequencies are noise.
+pairs are within 10 bits, 32 of them the cells of one module that was photographed twice (cell1737 to cell1780, out of
+focus as cell2279 to cell2322), most others neighbours in number with the same grain. The usual 64-bit hashes confuse
+thousands of them. Not found: crops, turned or mirrored copies, and copies of pictures without any fine detail, whose
+high frequencies are noise.
 """
 
 import os

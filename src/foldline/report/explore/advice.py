@@ -74,18 +74,18 @@ def _group(frame: pd.DataFrame, facts: Competition, pairs: Pairs) -> Advice | No
     if best.column:
         column = formats.printable(best.column, 60)
         text = told.format(what=f"their '{column}'")
-        return Advice("group", f"Group the rows by '{column}'", text, _yaml({"train": {"group": best.column}}))
+        return Advice("group", f"Group the rows by '{column}'", text, yaml_lines({"train": {"group": best.column}}))
     name, part = (formats.printable(text, 80) for text in best.example)
     text = told.format(what=f"the beginning of their names, such as '{part}' of '{name}'")
-    return Advice("group", "Group the rows by a part of their names", text, _extract(frame, facts, best))
+    return Advice("group", "Group the rows by a part of their names", text, extract_lines(frame, facts, best))
 
 
-def _extract(frame: pd.DataFrame, facts: Competition, best: Explained) -> str:
+def extract_lines(frame: pd.DataFrame, facts: Competition, best: Explained) -> str:
     """The lines that make the group; "" where no column of the table is known to hold the names."""
     key = _name_template(frame, facts)
     if not key or key in facts.train.extract or SERIES in frame.columns:
         return ""
-    return _yaml({"train": {"extract": {**facts.train.extract, key: best.pattern}, "group": SERIES}})
+    return yaml_lines({"train": {"extract": {**facts.train.extract, key: best.pattern}, "group": SERIES}})
 
 
 def _name_template(frame: pd.DataFrame, facts: Competition) -> str:
@@ -109,7 +109,7 @@ def _duplicates(facts: Competition, pairs: Pairs) -> Advice | None:
         "Keep pictures that look the same in one fold",
         f"{_pairs(torn)} of training pictures that look the same lie{'s' if torn == 1 else ''} in two folds: a network "
         "is then judged by pictures that it has seen, and the score is too good.",
-        _yaml({"folds": {"group_duplicates": True}}),
+        yaml_lines({"folds": {"group_duplicates": True}}),
     )
 
 
@@ -134,7 +134,9 @@ def _conflicts(frame: pd.DataFrame, facts: Competition, pairs: Pairs) -> Advice 
     text += f". To the pixel: {first_few([formats.printable(one, 60) for one in ids])}; keep one of each pair "
     text += "if you know which label is right."
     without = {**facts.train.without, key: [*kept, *ids]}
-    return Advice("conflicts", "Leave out pictures that have two labels", text, _yaml({"train": {"without": without}}))
+    return Advice(
+        "conflicts", "Leave out pictures that have two labels", text, yaml_lines({"train": {"without": without}})
+    )
 
 
 def _rows(pair: Pair) -> tuple[int, int]:
@@ -188,5 +190,6 @@ def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count:,} pairs"
 
 
-def _yaml(facts: dict[str, Any]) -> str:
+def yaml_lines(facts: dict[str, Any]) -> str:
+    """Facts as the lines to copy."""
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=1000)

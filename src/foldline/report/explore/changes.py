@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foldline.report.explore.advice import advise
+from foldline.report.explore.advice import advise, extract_lines, yaml_lines
 from foldline.report.explore.explored import WORDS, Explored
 from foldline.report.explore.labels import counts_of
 from foldline.report.explore.odd import broken_rows
+from foldline.report.explore.series import taken_together
 from foldline.report.explore.sizes import coloured, resized
 from foldline.report.look import formats
 
@@ -46,11 +47,33 @@ def changes(explored: Explored) -> list[Change]:
     shifts = [it.shift for it in explored.shifts]
     probes = advise(explored.frame, explored.test, explored.facts, explored.pairs, explored.leaks, shifts)
     found = [Change(it.name, it.title, it.text, it.yaml, facts_file if it.yaml else "") for it in probes]
+    if all(change.name != "group" for change in found):
+        found += _series(explored)
     found += _leaks(explored)
     before: list[Check] = [_stopped, _left_out, _broken]
     after: list[Check] = [_rare_classes, _small_holdout, _channels, _shape, _warnings]
     first, last = ([change for check in checks if (change := check(explored))] for checks in (before, after))
     return [*first, *found, *last]
+
+
+def _series(explored: Explored) -> list[Change]:
+    """A group for rows that were taken together, though no two of their pictures are the same."""
+    best = taken_together(explored)
+    if best is None:
+        return []
+    told, ratio = best
+    name, part = (formats.printable(text, 80) for text in told.example)
+    begin = f"whose names begin alike, such as '{part}' of '{name}',"
+    whose = f"that share their '{formats.printable(told.column, 60)}'" if told.column else begin
+    text = (
+        f"Two pictures {whose} are {formats.score(1 / ratio, 1)} times nearer to one another than two of one "
+        f"label: they may be of one patient, device or scene. It makes {formats.count(told.groups)} groups; rows of "
+        "one group share a fold."
+    )
+    lines = yaml_lines({"train": {"group": told.column}}) if told.column else ""
+    lines = lines or extract_lines(explored.frame, explored.facts, told)
+    what = f"'{formats.printable(told.column, 60)}'" if told.column else "a part of their names"
+    return [Change("group", f"Group the rows by {what}", text, lines, _facts(explored) if lines else "")]
 
 
 def _leaks(explored: Explored) -> list[Change]:

@@ -67,7 +67,7 @@ def explained_by(frame: pd.DataFrame, pairs: Pairs) -> Explained | None:
         return None
     names = stems(frame)
     found = []
-    for column, pattern, values in _candidates(frame, names):
+    for column, pattern, values in candidates(frame, names):
         code = pd.factorize(pd.Series(values, dtype=str))[0].astype(np.int64)
         sizes = np.bincount(code).astype(np.float64)
         joined = float((code[left] == code[right]).mean())
@@ -80,7 +80,7 @@ def explained_by(frame: pd.DataFrame, pairs: Pairs) -> Explained | None:
     )
 
 
-def _candidates(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
+def candidates(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     """(column, pattern, [rows] values): the metadata columns, then the patterns that every name matches."""
     for column in metadata_columns(frame):
         missing = is_missing(frame[column])
