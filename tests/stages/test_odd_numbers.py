@@ -49,6 +49,15 @@ def test_a_constant_is_learnt_as_it_is_and_said(tmp_path: Path, capsys: pytest.C
     assert Cv.read(project.layout.run("tiny", "quick") / "cv.json").diverged == []
 
 
+def test_a_classifier_frozen_at_a_constant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = odd(tmp_path, NUMBERS, ["3.5"] * 24)
+    assert project.run("folds") == 0
+    for freeze, warned in (("[conv1]", False), ("[fc]", True)):
+        given = ["--set", f"train.freeze={freeze} train.epochs=1", "--name", f"frozen{warned}", "--fold", "0"]
+        assert project.run("train", *given) == 0
+        assert ("frozen at the constant, so nothing is learnt" in capsys.readouterr().out) == warned
+
+
 def test_a_class_that_a_folds_training_rows_lack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = odd(tmp_path, CLASSES, ["rare"] * 3 + ["a", "b"] * 10 + ["a"])
     assert project.run("folds") == 0

@@ -101,7 +101,7 @@ class StartingWeights:
             parts = folds.frame["fold"].to_numpy()[rows]
             head = fit_head(self.features[:, rows], truth, folds.task, len(folds.outputs), probe.c, parts)
             if head.poor.any():
-                _say_poor(problem, fold, head)
+                _say_poor(problem, fold, head, classifier_name(self.model))
             self.heads[fold] = head
         return self.heads[fold]
 
@@ -169,8 +169,8 @@ def _rescale(model: nn.Module, taken: TakenWeights, theirs: str, ours: str) -> N
         head.bias.mul_((spread / by).to(head.bias)).add_(((center - own) / by).to(head.bias))
 
 
-def _say_poor(problem: Problem, fold: int, head: FittedHead) -> None:
-    """That a constant stands in the probe's place."""
+def _say_poor(problem: Problem, fold: int, head: FittedHead, classifier: str) -> None:
+    """That a constant stands in the probe's place; a classifier that is frozen at one lets nothing else learn."""
     names = [name for name, poor in zip(problem.folds.outputs, head.poor, strict=True) if poor]
     what = "" if head.poor.all() else f" for {first_few(names)}"
     kept = problem.run.train.keep_start and not head.joins(problem.folds.task)
@@ -178,6 +178,8 @@ def _say_poor(problem: Problem, fold: int, head: FittedHead) -> None:
         f"warning: fold {fold}: the probe{what} is no better than a constant on training rows held out of it: "
         f"training starts from the constant{', and the start is not averaged in (train.keep_start)' if kept else ''}"
     )
+    if head.poor.all() and any(f"{classifier}.weight".startswith(prefix) for prefix in problem.run.train.freeze):
+        say(f"warning: fold {fold}: the classifier is frozen at the constant, so nothing is learnt: mend train.freeze")
 
 
 def _require_probe(problem: Problem, model: nn.Module, views: int) -> None:
