@@ -111,20 +111,19 @@ class Printer:
 
     def beat(self) -> None:
         """What is being done, where it is time to say so; asked often."""
-        now = self.now()
-        if self.waits and not self.doing:
+        now, last = self.now(), self.doing[-1:]  # a copy: it may end while another thread looks
+        if self.waits and not last:
             return
-        if self.as_json and self.doing and now - self.told >= EVENT_SECONDS:
-            self._tell(now)
+        if self.as_json and last and now - self.told >= EVENT_SECONDS:
+            self._tell(last[0], now)
         elif not (self.quiet or self.as_json) and self.bars is None and now - self.spoken >= GAP_SECONDS:
             with self._lock:
-                words = self.doing[-1].words(now) if self.doing else "still at work"
-                self.line(f"  {words}", "progress")
+                self.line(f"  {last[0].words(now) if last else 'still at work'}", "progress")
 
-    def _tell(self, now: float) -> None:
+    def _tell(self, one: Activity, now: float) -> None:
         """Progress as JSON."""
         with self._lock:
-            self.told, one = now, self.doing[-1]
+            self.told = now
             left = one.seconds_left(now)
             known = {"total": one.total, "done": one.done, "seconds_left": None if left is None else round(left, 1)}
             self.line(one.words(now), "progress", **known, **({"job": self.facts()} if self.facts is not None else {}))

@@ -180,8 +180,8 @@ class Teller:
         paused = ["paused"] if self.state == "paused" else []
         epoch = f"epoch {min(self.epoch + 1, max(self.epochs, 1))} of {self.epochs}"
         parts = [which, epoch, *paused, self.clock.in_words()]
-        if self.best is not None:
-            parts.append(f"best so far {brief(self.metric)} {self.best:.4f} (validation, pooled so far)")
+        if (best := self.best) is not None:
+            parts.append(f"best so far {brief(self.metric)} {best:.4f} (validation, pooled so far)")
         return " · ".join(part for part in parts if part)
 
     def fields(self) -> dict[str, Any]:
