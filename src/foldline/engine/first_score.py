@@ -25,7 +25,7 @@ from foldline.scoring.cv import cross_validation
 from foldline.scoring.metrics import brief
 
 MOST_SECONDS = 40.0  # of frozen features, before which nothing need be known
-SAMPLE_SECONDS, FEWEST_ROWS = 15.0, 200
+SAMPLE_SECONDS, FEWEST_ROWS = 10.0, 200
 PATIENCE_SECONDS = 60.0  # that heads of folds which are not trained now may take, by estimate
 
 
