@@ -15,9 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
-from scipy.stats import beta
-from scipy.stats import t as student
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
@@ -206,6 +203,8 @@ def _share(right: Array, units: _Units, level: float) -> tuple[float, float]:
 
     Source: Korn and Graubard 1998, Survey Methodology 24(2), 193 to 201.
     """
+    from scipy.stats import t as student  # here: a second `make folds` shall not wait for it
+
     rows, share = len(right), float(right.mean())
     worth = float(rows)
     if len(units) < rows:
@@ -223,6 +222,8 @@ def _clopper_pearson(right: float, rows: float, level: float) -> tuple[float, fl
     >>> [round(end, 3) for end in _clopper_pearson(96, 96, 0.95)]
     [0.962, 1.0]
     """
+    from scipy.stats import beta
+
     tail = (1 - level) / 2
     low = 0.0 if right <= 0 else float(beta.ppf(tail, right, rows - right + 1))
     high = 1.0 if right >= rows else float(beta.ppf(1 - tail, right + 1, rows - right))
@@ -237,6 +238,9 @@ def _bca(found: float, drawn: Array, held_out: Array, units: int, level: float) 
         drawn: the draws' scores.
         held_out: the scores without each block.
     """
+    from scipy.special import ndtr, ndtri
+    from scipy.stats import t as student
+
     drawn, held_out = drawn[np.isfinite(drawn)], held_out[np.isfinite(held_out)]
     if len(drawn) == 0 or not np.isfinite(found):
         return UNDEFINED, UNDEFINED
