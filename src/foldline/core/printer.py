@@ -6,6 +6,7 @@ says what is being done where nothing else was said.
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -152,6 +153,19 @@ def printer() -> Printer:
 
 
 @contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A thread that is started here gets no signals: they come to the main thread at once, as without it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def printing(*, quiet: bool = False, as_json: bool = False) -> Iterator[Printer]:
     """Another printer while the block runs, and a thread that says what is being done where nothing else is said."""
     made, over = Printer(quiet=quiet, as_json=as_json), threading.Event()
@@ -162,7 +176,8 @@ def printing(*, quiet: bool = False, as_json: bool = False) -> Iterator[Printer]
 
     thread = threading.Thread(target=watch, name="foldline-says", daemon=True)
     _in_use.append(made)
-    thread.start()
+    with _undisturbed():
+        thread.start()
     try:
         yield made
     finally:
