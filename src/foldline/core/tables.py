@@ -49,8 +49,8 @@ def atomic_path(path: Path, *, former: Path | None = None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(path.parent)
         temporary = temporary_name(path)
-        mode = usual_mode(temporary)
         try:
+            mode = usual_mode(temporary)  # makes it
             yield temporary
             set_mode(temporary, mode)
             with temporary.open("rb") as handle:
