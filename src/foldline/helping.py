@@ -226,7 +226,7 @@ def _section(name: str, stage: Stage) -> list[str]:
 
 def _code(text: str) -> str:
     """The text with names of files as code, so that their angle brackets are no HTML."""
-    return re.sub(r"[\w./<>*:-]*<[a-z_]+>[\w./<>*-]*", lambda found: f"`{found[0]}`", text)
+    return re.sub(r"[\w./<>*:-]*<[a-z_]+>(?:[\w./<>*-]*[\w/>*])?", lambda found: f"`{found[0]}`", text)
 
 
 if __name__ == "__main__":
