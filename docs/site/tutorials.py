@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIRECTIVE = re.compile(r"^<!-- (run|write|show|make|kaggle)\b ?(.*?) ?-->\n", re.MULTILINE)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 MOST_LINES = 44
-SECONDS = 240  # the longest that one command of a tutorial may take
+SECONDS = 600  # the longest that one command of a tutorial may take
 
 
 class Tutorial:
