@@ -14,7 +14,7 @@ COMMANDS: dict[str, Stage] = {
         "The same command again goes on where it stopped. Without a path: the facts of --comp.",
         examples=(
             ("run pictures/", "class folders, with or without train/ and test/ above them"),
-            ("run labels.csv --label diagnosis", "a table that names pictures below its folder"),
+            ("run data/labels.csv --label diagnosis", "a table that names pictures below its folder"),
             ("run pictures/ --label first-folder --yes", "nested folders; ask nothing"),
             ("run --comp elpv", "what is not done yet of a competition that has facts"),
         ),

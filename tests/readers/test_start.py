@@ -84,6 +84,20 @@ LAYOUTS: dict[str, tuple[list[str], str, dict[str, int], dict[str, Any]]] = {
         {"groups": 10},
     ),
     "numbers of each class are no groups": (folders("a", "b", name="img_{}.png"), "", {"a": 6, "b": 6}, {"groups": 0}),
+    "a class called train": (folders("train", "plane", "car"), "", {"train": 6, "plane": 6, "car": 6}, {}),
+    "blanks around a class": (folders("a ", "b"), "", {"a": 6, "b": 6}, {}),
+    "slices of a patient": (
+        [f"{'ab'[p % 2]}/P{p:03}c_Slice{n:04}.png" for p in range(10) for n in range(2)],
+        "",
+        {"a": 10, "b": 10},
+        {"groups": 10},
+    ),
+    "Patients with a capital": (
+        [f"{'ab'[p % 2]}/Patient{p}-day-{n:05}.png" for p in range(10) for n in range(2)],
+        "",
+        {"a": 10, "b": 10},
+        {"groups": 10},
+    ),
     "patients in folders": (
         [f"{'ab'[p % 2]}/p{p}/{i}.png" for p in range(12) for i in range(2)],
         "first-folder",
@@ -155,8 +169,23 @@ CSV: dict[str, tuple[str, list[str], str, dict[str, Any]]] = {
         {"rows": 30, "test": 10},
     ),
     "full paths of another machine": (
-        "file,label\n", [f"C:\\my\\{i:03}.png,{'ab'[i % 2]}" for i in range(20)], "", {"task": "binary"},
+        "file,label\n", [f"C:\\my\\{i:03}.png,{'ab'[i % 2]}" for i in range(20)], "",
+        {"task": "binary", "row": "003.png"},
     ),
+    "some with folders, some with blanks": (
+        "file,label\n", [f"{('/my/', '')[i % 2]}{i:03}.png ,{'ab'[i % 2]} " for i in range(20)], "",
+        {"task": "binary", "row": "003.png"},
+    ),
+    "words for no label": (
+        "file,label\n", [f"{i:03},{('a', 'b', 'nan', 'NA', '')[i % 5]}" for i in range(40)], "",
+        {"task": "binary", "rows": 16},
+    ),
+    "sets of labels, and none": (
+        "file,tags\n",
+        [f"{i:03},{('sun rain', 'sun', '', 'fog rain', 'none', 'fog', 'rain')[i % 7]}" for i in range(42)], "",
+        {"task": "multilabel", "rows": 36},
+    ),
+    "a picture named twice": ("file,label\n", [f"{i % 20:03},{'ab'[i % 2]}" for i in range(24)], "", {"rows": 20}),
 }  # fmt: skip
 
 
@@ -191,6 +220,22 @@ def test_a_table_that_names_pictures(case: str, tmp_path: Path) -> None:
             "could be",
         ),
         (folders("a", rows=20), "", "nothing tells the classes"),
+        (
+            folders("a", "b"),
+            "file,camera\n" + "".join(f"{one}/{i},c{i % 2}\n" for i in range(6) for one in "ab"),
+            "both",
+        ),
+        ([f"{i}.png" for i in range(20)], "".join(f"{i}.png,{i % 2}\n" for i in range(20)), "first line"),
+        (
+            [f"{i}.png" for i in range(20)],
+            "file,a\n" + "".join(f"{i}.png,{i}x\n" for i in range(20)),
+            "no column could",
+        ),
+        (
+            folders("x", "y", rows=20),
+            "file,label\n" + "".join(f"/m/{one}/{i}.png,{i % 2}\n" for i in range(20) for one in "xy"),
+            "could mean several",
+        ),
     ],
 )
 def test_what_nothing_tells_is_asked(names: list[str], table: str, words: str, tmp_path: Path) -> None:
@@ -200,6 +245,47 @@ def test_what_nothing_tells_is_asked(names: list[str], table: str, words: str, t
     with pytest.raises(FoldlineError, match=words) as raised:
         look(tmp_path / "pics", "")
     assert raised.value.next
+
+
+def said_of(root: Path, label: str = "") -> str:
+    found = look(root, label).found
+    return "\n".join([*found.said, *found.guesses.values()])
+
+
+def test_pictures_of_a_table_in_several_folders_are_all_found(tmp_path: Path) -> None:
+    write(tmp_path / "pics", *(f"part_{i // 20}/{i:03}.png" for i in range(40)))
+    (tmp_path / "pics" / "meta.csv").write_text("id,dx\n" + "".join(f"{i:03},{'ab'[i % 2]}\n" for i in range(40)))
+    _, frame = read_back(tmp_path / "pics", "dx")
+    assert len(frame) == 40
+    assert set(frame["image"]) == {f"part_{i // 20}/{i:03}.png" for i in range(40)}
+
+
+def test_what_a_table_leaves_out_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "pics"
+    write(root, *folders("one", "two", rows=20, name="{:03}.png"), "one/more.png")
+    (root / "labels.csv").write_text(
+        "file,label,is_test\n" + "".join(f"{i:03}.png,{'ab'[i % 2]},{i % 3}\n" for i in range(20))
+    )
+    (root / "broken.csv").write_bytes("file,label\n000.png,Käfer\n".encode("latin-1"))
+    words = said_of(root)
+    for part in (
+        "20 names of pictures lie in several folders (one/000.png, two/000.png)", "in 'one' are taken",
+        "21 pictures that labels.csv does not name", "columns not used: 'is_test'",
+        "broken.csv is not used: the table is not",
+        "the folders are no classes here: one (21), two (20)",
+    ):  # fmt: skip
+        assert part in words, part
+
+
+def test_a_test_folder_of_other_classes_and_pictures_that_are_not_read_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "pics"
+    write(root, *folders("a", "b", before="train/"), *folders("a", "d", before="test/", rows=2))
+    (root / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    words = said_of(root)
+    assert "classes that no training picture has: 'd'" in words
+    assert "1 picture of a kind that is not read" in words
+    write(tmp_path / "more", *folders("a", "b", "test"))
+    assert "'test' is a class here" in said_of(tmp_path / "more")
 
 
 def test_a_choice_says_what_the_classes_would_be(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from foldline.core.asking import agreed, ask, is_terminal
@@ -20,7 +21,7 @@ from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import parse_yaml
-from foldline.readers.start.look import Look, look
+from foldline.readers.start.look import Look, look, require_table
 from foldline.readers.start.paths import UnclearLabelError
 from foldline.readers.start.tables import is_table
 from foldline.readers.start.understood import facts_text
@@ -47,7 +48,8 @@ def init(layout: Layout, comp: str | None, *, path: Path, label: str = "", yes: 
     place = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links stay as they were typed
     comp = comp or name_of(place)
     root = place.parent if place.is_file() else place
-    _require_apart(layout, root)
+    require_table(place)
+    _require_apart(layout, root, place)
     if layout.competition_config(comp).is_file():
         _require_same(layout, comp, place)
         say(f"{layout.relative(layout.competition_config(comp))} is there already, and is used as it stands")
@@ -93,12 +95,14 @@ def name_of(place: Path) -> str:
     return name or "pictures"
 
 
-def _require_apart(layout: Layout, root: Path) -> None:
+def _require_apart(layout: Layout, root: Path, place: Path) -> None:
     if layout.root.is_relative_to(root.resolve()):
+        beside = quote(str(root.parent / "work"))
+        way = f"mkdir {beside} && cd {beside} && foldline run {quote(str(place))}"
         raise FoldlineError(
             "the results would be written into the folder of the pictures",
             where=str(root),
-            next=f"go to another folder and name this one: mkdir work && cd work && foldline run {root}",
+            next=f"go to another folder and name this one: {way}",
         )
 
 

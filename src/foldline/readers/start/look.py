@@ -3,18 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import Progress
 from foldline.core.tables import sha256_file
 from foldline.core.walk import walk
-from foldline.readers.start.paths import from_paths
-from foldline.readers.start.tables import from_table, is_table, naming_table
+from foldline.readers.start.paths import UnclearLabelError, from_paths
+from foldline.readers.start.tables import from_table, is_label_word, is_table, naming_table
 from foldline.readers.start.understood import Understood, many, set_folds, set_metric, set_task
 from foldline.readers.templates import split_suffix
 
+# Pictures that foldline does not read: phones', cameras', drawings, volumes.
+UNREAD = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng", ".psd", ".svg", ".nii", ".svs", ".mrxs"}
 FEWEST = 10  # pictures that can be learnt from and graded on at all
 
 
@@ -48,34 +50,93 @@ def look(place: Path, label: str) -> Look:
             f"there is no '{place.name}'", where=str(place.parent), next="give the folder that holds your pictures"
         )
     root, table = (place.parent, place.name) if place.is_file() else (place, None)
-    if table is not None and not is_table(table):
-        raise FoldlineError(
-            "this is neither a folder nor a table",
-            where=str(place),
-            next="give a folder, a .csv, .tsv or .parquet; unpack an archive first",
-        )
+    require_table(place)
     below = walk(root)
     pictures, broken = _pictures(root, below.files)
-    table = table or (None if "folder" in label or "{" in label else naming_table(root, below.files))
+    others, searched = dict[str, str](), table is None and "folder" not in label and "{" not in label
+    if searched:
+        table, others = naming_table(root, below.files)
     if table is None and not pictures:
         raise FoldlineError(
             "the folder holds no pictures",
             where=str(place),
             next=f"it holds {len(below.files)} files: {first_few(below.files) or 'none'}",
         )
-    found = from_paths(pictures, label) if table is None else from_table(root, table, label)
+    try:
+        found = from_paths(pictures, label) if table is None else from_table(root, table, label)
+    except UnclearLabelError:
+        raise
+    except FoldlineError as error:
+        if not others:
+            raise
+        words = "; ".join(f"{name}: {why}" for name, why in others.items())
+        raise FoldlineError(error.what, where=f"{error.where}; {words}", next=error.next) from error
+    if table is not None:
+        _say_unnamed(found, pictures, table)
+        if searched and not label:
+            _require_one_label(found, pictures, table)
+    found.said += [f"warning: the table {name} is not used: {why}" for name, why in others.items()]
     _finish(found)
     _set_duplicates(found, root)
     if broken:
         found.said.append(
             f"warning: {many(len(broken), 'file')} called a picture holds none: {first_few(broken, 3)}; left out"
         )
-    others = sorted(set(below.files) - {*pictures, *broken, table})
-    if others:
-        found.said.append(f"{many(len(others), 'other file')} not used: {first_few(others, 3)}")
+    _say_others(found, sorted(set(below.files) - {*pictures, *broken, *others, table}))
     if below.left_out:
         found.said.append(f"left out, since it is no data: {below.left_out_in_words}")
     return Look(root, found, sum((root / name).stat().st_size for name in below.files))
+
+
+def require_table(place: Path) -> None:
+    """Raises FoldlineError where `place` is a file of another kind."""
+    if place.is_file() and not is_table(place.name):
+        raise FoldlineError(
+            "this is neither a folder nor a table",
+            where=str(place),
+            next="give a folder, a .csv, .tsv or .parquet; unpack an archive first",
+        )
+
+
+def _say_unnamed(found: Understood, pictures: Sequence[str], table: str) -> None:
+    unnamed = sorted(set(pictures) - set(found.named))
+    if unnamed and found.named and found.named[0] in set(pictures):
+        words = f"{many(len(unnamed), 'picture')} that {table} does not name, left out"
+        found.said.append(f"warning: {words}: {first_few(unnamed, 3)}")
+
+
+def _require_one_label(found: Understood, pictures: Sequence[str], table: str) -> None:
+    """Raises where folders tell other classes than a column that is not called a label; says it where it is."""
+    try:
+        folders = from_paths(pictures, "")
+    except FoldlineError:
+        return
+    classes = Counter(folders.labels)
+    if "file" in folders.facts["train"] or "/" not in folders.facts["train"]["pattern"].replace("**/", ""):
+        return
+    told = dict(zip(folders.files, folders.labels, strict=True))
+    own = dict(zip(found.files, found.labels, strict=False))
+    if len(classes) < 2 or (own and all(told.get(name, label) == label for name, label in own.items())):
+        return
+    column, words = ",".join(found.columns), first_few([f"{name} ({n})" for name, n in classes.most_common()], 5)
+    if not any(is_label_word(name) for name in found.columns):
+        choices = {column: f"by the table {table}", "last-folder": f"{len(classes)} classes: {words}"}
+        raise UnclearLabelError("a table and folders both could tell the label", choices, where=table)
+    found.said.append(f"the folders are no classes here: {words}")
+    found.guesses["train"] = f"the label is '{column}' of {table}, not the folder"
+
+
+def _say_others(found: Understood, others: Sequence[str]) -> None:
+    """Files that are no pictures, above all those that somebody takes for pictures."""
+    unread = [name for name in others if PurePosixPath(name).suffix.lower() in UNREAD]
+    if unread:
+        found.said.append(
+            f"warning: {many(len(unread), 'picture')} of a kind that is not read, left out: {first_few(unread, 3)}; "
+            "save them as JPEG or PNG"
+        )
+    rest = [name for name in others if name not in set(unread)]
+    if rest:
+        found.said.append(f"{many(len(rest), 'other file')} not used: {first_few(rest, 3)}")
 
 
 def _finish(found: Understood) -> None:

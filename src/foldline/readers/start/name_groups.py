@@ -22,6 +22,9 @@ SUBJECTS = (
 )
 # Else a number, then one more mark that tells views of it apart: `0012_a`, `img12-3`; the mark has at most three signs.
 _MARKED = ".*[0-9](?=[-_ ][A-Za-z0-9][A-Za-z0-9]?[A-Za-z0-9]?$)"
+# Else a word for a part of a whole, and its number: `P012a_slice0003`, `2023-01-07_frame00012`.
+PIECES = ("slice", "frame", "view", "tile", "patch", "crop", "section", "roi", "image", "img", "picture", "photo")
+_PIECE = ".*[0-9].*(?=[-_ ](?i:" + "|".join(PIECES) + ")[-_ ]?[0-9]+$)"
 LARGEST = 0.2  # of all pictures: a "group" that holds more is the beginning that all names share
 
 
@@ -53,7 +56,7 @@ def name_groups(stems: Sequence[str]) -> NameGroups | None:
     >>> name_groups(["cat_1", "cat_2", "dog_1", "dog_2", "1", "1", "2", "2"]) is None
     True
     """
-    for rule in (*(f".*{subject}[-_ ]?[0-9]+" for subject in SUBJECTS), _MARKED):
+    for rule in (*(f"(?i:.*{subject})[-_ ]?[0-9]+" for subject in SUBJECTS), _PIECE, _MARKED):
         compiled = re.compile(f"({rule})(.*)", re.DOTALL)
         hits = [compiled.fullmatch(stem) for stem in stems]
         counts = Counter(hit[1] for hit in hits if hit)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from foldline.core.cells import tidy
 from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.folders import TEST_WORDS
 from foldline.readers.start.name_groups import name_groups
@@ -51,7 +52,8 @@ def from_paths(pictures: Sequence[str], label: str) -> Understood:
     rest = {path: _without(path, bases) for path in learn}
     pattern, labels = _labels(rest, label)
     kept = [path for path in learn if labels[path] is not None]
-    found.files, found.labels = kept, [str(labels[path]) for path in kept]
+    found.files, found.labels = kept, [tidy(str(labels[path])) for path in kept]  # as the reader takes them
+    _say_doubtful(found)
     left = [path for path in learn if labels[path] is None]
     if left:
         found.said.append(f"warning: {many(len(left), 'picture')} in no class folder, left out: {first_few(left, 3)}")
@@ -64,6 +66,17 @@ def from_paths(pictures: Sequence[str], label: str) -> Understood:
     if not _set_folder_groups(found, [rest[path] for path in kept], label):
         _set_groups(found)
     return found
+
+
+def _say_doubtful(found: Understood) -> None:
+    """Classes that are called as parts of a data set are."""
+    doubtful = sorted(name for name in set(found.labels) if name.lower() in TRAIN | VALID | TEST_WORDS | UNLABELLED)
+    if doubtful:
+        found.said.append(
+            f"warning: {listed(doubtful)} {'is a class' if len(doubtful) == 1 else 'are classes'} here; where these "
+            "pictures are of all classes, move them to another place"
+        )
+        found.guesses["train"] = f"{listed(doubtful)} among the classes"
 
 
 def _reader(folders: list[str], pattern: str) -> dict[str, Any]:
@@ -92,7 +105,14 @@ def _parts(paths: Sequence[str]) -> dict[str, list[str]]:
     parts = {
         kind: [top for top in tops if known & set(re.split("[^a-z]+", top.lower()))] for kind, known in words.items()
     }
-    return parts if parts["train"] else {kind: [] for kind in words}
+    return parts if parts["train"] and not _are_classes(paths, tops, parts) else {kind: [] for kind in words}
+
+
+def _are_classes(paths: Sequence[str], tops: Sequence[str], parts: dict[str, list[str]]) -> bool:
+    """Whether `train` is a class beside plane and car: it holds no folders, and others are no parts of a data set."""
+    nested = {_first(path) for path in paths if path.count("/") > 1}
+    beside = set(tops) - {top for names in parts.values() for top in names}
+    return bool(beside) and not (nested & set(parts["train"])) and not (parts["test"] or parts["valid"])
 
 
 def _without(path: str, bases: Sequence[str]) -> str:
@@ -190,8 +210,9 @@ def _set_test(found: Understood, folders: list[str], pattern: str, pictures: Seq
     """The test folder: graded on where it holds the same classes, else pictures to predict later."""
     files = [path for path in pictures if any(path.startswith(f"{folder}/") for folder in folders)]
     labels = _by(pattern, {path: _without(path, folders) for path in files})
-    known = {str(label) for label in labels.values() if label is not None}
-    if known and known <= set(found.labels) and None not in labels.values():
+    known = {tidy(str(label)) for label in labels.values() if label is not None}
+    strange, bare = sorted(known - set(found.labels)), sum(label is None for label in labels.values())
+    if known and not strange and not bare:
         found.facts["test"] = _reader(folders, pattern)
         found.test = files
         found.why["test"] = "its labels are read by `score` alone"
@@ -200,8 +221,14 @@ def _set_test(found: Understood, folders: list[str], pattern: str, pictures: Seq
         )
     else:
         found.new = files
+        why = "without class folders"
+        if known:
+            lacking = [f"has classes that no training picture has: {listed(strange)}"] if strange else []
+            lacking += [f"holds {many(bare, 'picture')} in no class folder"] if bare else []
+            why = f"are no test set, since it {' and '.join(lacking)}"
         found.said.append(
-            f"{many(len(files), 'picture')} in {listed(folders)} without class folders: they can be predicted later"
+            f"{'warning: ' if known else ''}{many(len(files), 'picture')} in {listed(folders)} {why}: they can be "
+            "predicted later"
         )
 
 

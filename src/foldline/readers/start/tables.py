@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from foldline.core.cells import is_missing, numbers
+from foldline.core.cells import is_missing, numbers, spellings, tidy
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv, read_parquet
 from foldline.readers.files import FileIndex
 from foldline.readers.start.paths import UnclearLabelError
-from foldline.readers.start.understood import Understood, listed, many
-from foldline.readers.starter import GROUP_WORDS, image_template
+from foldline.readers.start.table_images import plain_name, set_images
+from foldline.readers.start.table_rows import labelled, pictured
+from foldline.readers.start.understood import Understood, listed
+from foldline.readers.starter import GROUP_WORDS
 from foldline.readers.tables import is_parquet, texts_of
-from foldline.readers.templates import split_suffix
 
 ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
 LABEL_WORDS = ("label", "labels", "class", "target", "category", "diagnosis", "species", "breed", "tags", "y", "score")
@@ -62,17 +63,23 @@ def _separator(path: Path) -> str:
     return max((",", ";", "\t", "|"), key=head.count)
 
 
-def naming_table(root: Path, files: Sequence[str]) -> str | None:
-    """The one table below `root` that names pictures; None where there is none; the largest of several."""
-    index, best = FileIndex(root), (0, "")
+def naming_table(root: Path, files: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """(The table below `root` that names pictures, None where there is none, the largest of several; the other tables:
+    why each is not it)."""
+    index, best, others = FileIndex(root), (0, ""), dict[str, str]()
     for name in (name for name in files if is_table(name) and name.count("/") <= 1):
         try:
             frame, how = read_whole(root / name)
-        except FoldlineError:
+        except FoldlineError as error:
+            others |= {} if name.lower().endswith(".txt") else {name: error.what}
             continue
         if "encoded" in how or (len(frame.columns) > 1 and _image_column(frame, index)):
             best = max(best, (len(frame), name))
-    return best[1] or None
+            others[name] = "it names pictures, too"
+        elif not name.lower().endswith(".txt"):
+            others[name] = "no column names pictures that are there"
+    others.pop(best[1], None)
+    return best[1] or None, others
 
 
 def from_table(root: Path, name: str, label: str) -> Understood:
@@ -95,30 +102,38 @@ def from_table(root: Path, name: str, label: str) -> Understood:
             where=f"{root / name}: {first_few(list(frame.columns), 20)}",
             next="give file names as they are below the table's folder (not full paths), or the folder of the pictures",
         )
-    train: dict[str, Any] = {**how, "file": name}
+    _require_head(root / name, frame, column, index)
+    found.facts["train"] = {**how, "file": name}
     if column:
-        template = image_template(index, frame[[column, *frame.columns.drop(column)]], column, prefer="train")
-        train |= {"image": template} if template else _anywhere(column)
         found.said.append(f"{name}: {len(frame)} lines; the column '{column}' names the picture")
+        files = set_images(found, index, frame, column, root / name)
     else:
-        train["row_id"] = "line"
+        found.facts["train"]["row_id"], files = "line", pd.Series(frame.index.astype(str), index=frame.index)
         found.said.append(f"{name}: {len(frame)} lines; the column '{how['encoded']}' holds the pictures")
+    found.named = files[files != ""].tolist()
     targets = _targets(frame, column, label)
-    found.facts["train"] = train
+    found.columns = targets
     part = _part_column(frame, targets)
     learn = frame if part is None else frame[frame[part[0]].isin(part[1])]
-    _set_labels(found, learn, column, targets)
-    if column:
-        _set_files(found, index)
+    _set_labels(found, learn, column, targets, files)
     _set_group(found, learn, column, targets)
     if part is not None:
-        _set_parts(found, frame, column, *part)
+        _set_parts(found, files[frame[part[0]].isin(part[2])], *part)
+    used = {column, how.get("encoded"), *targets, found.facts["train"].get("group"), part and part[0]}
+    unused = [str(one) for one in frame.columns if one not in used and str(one).strip() and frame[one].nunique() > 1]
+    if unused:
+        found.said.append(f"columns not used: {listed(unused)}")
     return found
 
 
-def _anywhere(column: str) -> dict[str, Any]:
-    """How names behind folders of another machine (`C:\\pictures\\a.png`) are read: by name, wherever the file lies."""
-    return {"extract": {column: r"{folders:.*[/\\]}{picture_name:[^/\\]+}"}, "image": "**/{picture_name}"}
+def _require_head(path: Path, frame: pd.DataFrame, column: str, index: FileIndex) -> None:
+    """Raises where the first line is one of data: its picture would be lost, and columns be called by its cells."""
+    if column and index.names.get(plain_name(column)):
+        raise FoldlineError(
+            "the table's first line names a picture, not the columns",
+            where=f"{path}: {first_few(list(frame.columns), 5)}",
+            next="put a line with the names of the columns before it, such as file,label",
+        )
 
 
 def _image_column(frame: pd.DataFrame, index: FileIndex) -> str:
@@ -126,14 +141,10 @@ def _image_column(frame: pd.DataFrame, index: FileIndex) -> str:
     shares = {}
     for name in frame.columns:
         cells = frame[name].head(LOOKED_AT)
-        hits = [bool(index.names.get(_plain_name(cell))) for cell in cells]
+        hits = [bool(index.names.get(plain_name(cell))) for cell in cells]
         shares[str(name)] = sum(hits) / max(1, len(hits)) * (len(set(cells)) > 1 or len(cells) < 3)
     best = max(shares, key=lambda name: shares[name], default="")
     return best if best and shares[best] > 0.3 else ""
-
-
-def _plain_name(cell: str) -> str:
-    return split_suffix(cell.strip().replace("\\", "/").rpartition("/")[2])[0].casefold()
 
 
 def _targets(frame: pd.DataFrame, image: str, label: str) -> list[str]:
@@ -146,7 +157,7 @@ def _targets(frame: pd.DataFrame, image: str, label: str) -> list[str]:
             )
         return names
     others = [str(name) for name in frame.columns if name not in (image, "") and not _is_other(str(name), frame[name])]
-    named = [name for name in others if set(re.split("[^a-z]+", name.lower())) & set(LABEL_WORDS)]
+    named = [name for name in others if is_label_word(name)]
     flags = [name for name in others if set(frame[name].unique()) <= {"0", "1", "0.0", "1.0"}]
     if len(named) == 1:
         return named
@@ -154,9 +165,20 @@ def _targets(frame: pd.DataFrame, image: str, label: str) -> list[str]:
         return flags
     if len(others) == 1:
         return others
+    if not others:
+        raise FoldlineError(
+            "no column could be the label: the others say the same in each line, or another thing in each",
+            where=first_few(list(frame.columns), 20),
+            next="name the column: LABEL=<column>",
+        )
     cells = {name: frame.loc[~is_missing(frame[name]), name].drop_duplicates().tolist() for name in named or others}
     choices = {name: f"such as {listed(values[:3])}" for name, values in cells.items()}
     raise UnclearLabelError("several columns could be the label", choices, where=first_few(list(frame.columns), 20))
+
+
+def is_label_word(name: str) -> bool:
+    """Whether a column is called what labels are called."""
+    return bool(set(re.split("[^a-z]+", name.lower())) & set(LABEL_WORDS))
 
 
 def _is_other(name: str, cells: "pd.Series[str]") -> bool:
@@ -171,29 +193,27 @@ def _is_group(word: str) -> bool:
     return any(group in word for group in GROUP_WORDS)
 
 
-def _set_labels(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
+def _set_labels(
+    found: Understood, frame: pd.DataFrame, image: str, targets: list[str], files: "pd.Series[str]"
+) -> None:
     """Task and target; lines without a label, or without a picture, are left out and counted by the reader."""
     train = found.facts["train"]
-    cells = frame[targets[0]]
-    missing = is_missing(cells) if len(targets) == 1 else cells == "\0"
-    if missing.any():
-        train["missing_targets"] = "drop"
-        found.said.append(f"warning: {many(int(missing.sum()), 'line')} without a label, left out")
-    frame, cells = frame[~missing], cells[~missing]
-    found.files = frame[image].tolist() if image else [str(line) for line in frame.index]
+    separator = ""
+    if len(targets) == 1:
+        separator = _set_separator(frame.loc[~is_missing(frame[targets[0]]), targets[0]])
+        frame = labelled(found, frame, targets[0], sets=bool(separator))
     if image:
-        train["missing_images"] = "drop"
-        _set_repeated(found, frame, image, targets)
+        frame = pictured(found, frame, image, targets, files)
+    found.files = files[frame.index].tolist()
     if len(targets) > 1:
         _set_columns(found, frame, targets)
         return
-    separator = _set_separator(cells)
-    words = sorted({word.strip() for cell in cells for word in cell.split(separator)}) if separator else []
+    cells = frame[targets[0]]
     train["target"] = {"column": targets[0], "separator": separator} if separator else targets[0]
     if separator:
         found.facts["task"] = "multilabel"
-        counts = Counter(word.strip() for cell in cells for word in cell.split(separator))
-        found.said.append(f"{len(words)} labels, several a picture: {_counted(counts)}")
+        counts = Counter(word.strip() for cell in cells for word in cell.split(separator) if word.strip())
+        found.said.append(f"{len(counts)} labels, several a picture: {_counted(counts)}")
     elif _is_measured(cells):
         found.facts["task"], found.numbers = "regression", True
         values = numbers(cells)
@@ -202,27 +222,23 @@ def _set_labels(found: Understood, frame: pd.DataFrame, image: str, targets: lis
         )
         found.guesses["task"] = f"regression: '{targets[0]}' holds numbers with {cells.nunique()} values"
     else:
-        found.labels = cells.tolist()
+        tidied = cells.map(tidy)  # as the reader takes them
+        same = spellings(tidied.unique().tolist())
+        found.labels = [same.get(label, label) for label in tidied]
     if not separator:
         found.why["train"] = f"the label is the column '{targets[0]}'"
-
-
-def _set_repeated(found: Understood, frame: pd.DataFrame, image: str, targets: list[str]) -> None:
-    """Lines that name one picture twice."""
-    repeated = frame[image].duplicated(keep=False)
-    if not repeated.any():
-        return
-    distinct = frame.loc[repeated, [image, *targets]].drop_duplicates()[image].duplicated().sum()
-    found.facts["train"]["repeated"] = "first"
-    clash = f", of which {int(distinct)} have other labels" if distinct else ""
-    found.said.append(
-        f"warning: {int(repeated.sum())} lines name a picture twice{clash}; the first line of each counts"
-    )
 
 
 def _set_columns(found: Understood, frame: pd.DataFrame, targets: list[str]) -> None:
     """Several columns: 0 and 1 are labels that exclude one another or not, else numbers."""
     values = frame[targets].apply(pd.to_numeric, errors="coerce")
+    if odd := [name for name in targets if values[name].isna().any()]:
+        cell = frame.loc[values[odd[0]].isna(), odd[0]].iloc[0]
+        raise FoldlineError(
+            f"several columns are labels of 0 and 1, or numbers; '{odd[0]}' says '{cell}'",
+            where="--label",
+            next="name one column; or write the facts yourself (`targets`, docs/add-a-competition.md)",
+        )
     found.facts["train"]["target"] = {"columns": targets}
     if values.isin([0, 1]).all().all():
         single = bool((values.sum(axis=1) == 1).all())
@@ -267,16 +283,6 @@ def _is_measured(cells: "pd.Series[str]") -> bool:
     )
 
 
-def _set_files(found: Understood, index: FileIndex) -> None:
-    """The file of each picture that the table names; says how many lines have none."""
-    hits = [index.names.get(_plain_name(cell)) for cell in found.files]
-    missing = [cell for cell, hit in zip(found.files, hits, strict=True) if not hit]
-    if missing:
-        found.said.append(f"warning: {many(len(missing), 'line')} without a picture, left out: {first_few(missing, 3)}")
-        found.labels = [label for label, hit in zip(found.labels, hits, strict=False) if hit]
-    found.files = [hit[0] for hit in hits if hit]
-
-
 def _part_column(frame: pd.DataFrame, targets: list[str]) -> tuple[str, list[str], list[str]] | None:
     """A column that says train and test, its cells that say train, and those that say test."""
     for name in (name for name in frame.columns if str(name).lower() in PART_WORDS and name not in targets):
@@ -288,15 +294,13 @@ def _part_column(frame: pd.DataFrame, targets: list[str]) -> tuple[str, list[str
     return None
 
 
-def _set_parts(
-    found: Understood, frame: pd.DataFrame, image: str, name: str, learn: list[str], test: list[str]
-) -> None:
+def _set_parts(found: Understood, files: "pd.Series[str]", name: str, learn: list[str], test: list[str]) -> None:
     """The rows of a test set that a column tells apart."""
     train = found.facts["train"]
     keep = {key: value for key, value in train.items() if key != "group"}
     found.facts["train"] = {**train, "where": {name: learn}}
     found.facts["test"] = {**keep, "where": {name: test}}
-    found.test = frame.loc[frame[name].isin(test), image].tolist() if image else []
+    found.test = files[files != ""].tolist()
     found.why["test"] = "its labels are read by `score` alone"
     found.guesses["train.where"] = f"the column '{name}' says which lines are for training: {listed(learn)}"
     found.said.append(f"the column '{name}' tells a test set apart: {listed(test)}; `score` grades on it, nothing else")

@@ -35,6 +35,8 @@ class Understood:
         groups: how many groups the rows make that must stay together; 0: none.
         test: the pictures of test rows.
         new: pictures without a label, which a finished run can predict.
+        named: the pictures that a table names, with a label or without.
+        columns: the columns of the label, of a table.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Understood:
     groups: int = 0
     test: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
 
 
 def set_task(found: Understood) -> None:
