@@ -151,9 +151,13 @@ def _ask_where_long(layout: Layout, comp: str, run: str, name: str, overrides: l
     left = [k for k in wanted_folds(choices, folds.k) if not is_finished(layout, comp, name, k, choices, folds)]
     if not left:
         return
-    from foldline.engine.forecast import forecast
+    from foldline.engine.forecast import NoForecastError, forecast
 
-    expected = forecast(layout, comp, choices, device=device, folds=left)
+    try:
+        expected = forecast(layout, comp, choices, device=device, folds=left)
+    except NoForecastError as error:
+        say(f"{error}; training looks for what fits")
+        return
     say(f"expected: {expected.in_words()}")
     if expected.total_s > LONG and not agreed("begin now?"):
         way = f"make run COMP={shlex.quote(comp)} RUN={shlex.quote(run)}"

@@ -80,7 +80,7 @@ def test_a_reader_sorts_enlarges_and_tries_thresholds(tmp_path: Path) -> None:
         assert browser.js("document.querySelector('dialog .id').textContent") != first
         browser.js("document.querySelector('dialog .bar button:last-child').click()")
         assert not browser.js("document.querySelector('dialog').open")
-        assert browser.js("document.activeElement.className") == "enlarge"
+        browser.wait("document.activeElement.className == 'enlarge'")
 
         set_to = """(name, value) => {
           const field = document.querySelector(`.thresholds [name="${name}"]`)

@@ -45,7 +45,7 @@ def first_score(
     """
     if start.features is None or problem.run.train.probe is None:
         return
-    if not start.ends_linear:
+    if not start.valid_logits(problem, folds[0]):
         say("no first score: the network's logits are more than its classifier says of the frozen features")
         return
     k = problem.folds.k

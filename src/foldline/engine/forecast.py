@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from foldline.core.clock import FoldPlan, in_minutes
+from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, usual_batch
 from foldline.core.run_folder import run_sha256, wanted_folds
@@ -94,6 +95,7 @@ def forecast(layout: Layout, comp: str, run: Run, *, device: str = "auto", folds
 
     Raises:
         FoldlineError: as a training would, for settings that cannot work.
+        NoForecastError: a step of the network fails.
     """
     on = pick_device(device)
     prepare_device(on, deterministic=run.train.deterministic)
@@ -118,6 +120,10 @@ def _key(problem: Problem, folds: list[int]) -> tuple[object, ...]:
     return problem.layout.root, problem.comp, problem.folds.sha256, run_sha256(problem.run), str(problem.device), *folds
 
 
+class NoForecastError(FoldlineError):
+    """A step of the network fails; training finds what fits into memory, or says which setting cannot work."""
+
+
 def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, probe: bool = True) -> Forecast:
     """The forecast of a problem whose pictures are open.
 
@@ -125,12 +131,19 @@ def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, pro
         folds: that are trained; at least one.
         decode_s: what its pictures still take.
         probe: whether the frozen features are still to be made.
+
+    Raises:
+        NoForecastError: a step of the network fails.
     """
     begin = time.perf_counter()
     job, model = _job(problem, folds[0])
     built_s = time.perf_counter() - begin
-    step_s = _step_seconds(job, model)
-    view_s = _view_seconds(problem, job, model)
+    try:
+        step_s = _step_seconds(job, model)
+        view_s = _view_seconds(problem, job, model)
+    except (ValueError, RuntimeError) as error:  # torch's: too little memory, or what the settings ask of the network
+        why = " ".join(str(error).split())
+        raise NoForecastError(f"the minutes cannot be measured, since a step of the network fails: {why}") from error
     run, members = problem.run, 2 if problem.run.train.keep_start else 1
     views, rows = len(run.predict.views), training_rows(job)
     known = run.train.probe is not None and job.precision.choice == "fp32"  # what the start predicts, by its features

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from math import isfinite
 
 import numpy as np
-import torch
 
 from foldline.core import own_code
 from foldline.core.advice import ways_out
@@ -29,7 +28,7 @@ from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
 from foldline.engine.first_score import first_score, sampled
 from foldline.engine.fold_job import make_job, require_trainable, settled
-from foldline.engine.forecast import Forecast, forecast_before, is_worth_it, of_problem
+from foldline.engine.forecast import Forecast, NoForecastError, forecast_before, is_worth_it, of_problem
 from foldline.engine.infer import predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
 from foldline.engine.loop.fit import Fitted, fit_fold, write_log
@@ -105,7 +104,7 @@ def _planned(problem: Problem, folds: list[int]) -> Forecast | None:
     with doing("measuring how long this will take: a few steps of a throw-away network"):
         try:
             found = of_problem(problem, folds)
-        except torch.OutOfMemoryError:  # what fits is tried later
+        except NoForecastError:  # what fits is tried later, and what cannot work is said in words
             return None
     ends = in_day(datetime.now() + timedelta(seconds=found.train_s))
     say(f"expected: {found.in_words()}; training is done about {ends} ({found.how})")
