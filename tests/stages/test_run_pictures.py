@@ -103,6 +103,18 @@ def test_many_bytes_are_linked_and_stay_as_they_are(
     assert main(["init", "../My Pictures", "--yes"]) == 0, "the same pictures by their link"
 
 
+def test_pictures_that_lie_in_the_place_of_raw_files_stay_there(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(project.parent / "My Pictures", project / "input" / "mine")
+    for stage in (["init", "input/mine", "--yes"], ["download"], ["folds"], ["init", "input/mine"]):
+        assert main(stage) == 0
+    said = capsys.readouterr().out
+    assert "lie in input/mine already" in said
+    assert "changed since they were copied" not in said
+    assert load_competition(Layout(project), "mine").source.kind == "placed"
+
+
 def test_a_competition_is_no_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "mnist", "--yes"]) == 2
     assert "foldline run --comp mnist" in capsys.readouterr().err

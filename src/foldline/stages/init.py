@@ -62,12 +62,13 @@ def init(layout: Layout, comp: str | None, *, path: Path, label: str = "", yes: 
             next=f"make run COMP={place.name}",
         )
     seen = _look(place, label)
-    linked = seen.size > LARGEST_COPY
-    _say(layout, comp, place, seen, linked=linked)
+    inside = layout.input(comp).resolve() == root.resolve()
+    linked = seen.size > LARGEST_COPY and not inside
+    _say(layout, comp, place, seen, linked=linked, inside=inside)
     confirmed = not yes and _agreed()
     if linked:
         _link(layout, comp, root)
-    source = {"kind": "placed"} if linked else {"kind": "folder", "name": _name_from_here(layout, root)}
+    source = {"kind": "placed"} if linked or inside else {"kind": "folder", "name": _name_from_here(layout, root)}
     day = datetime.now(UTC).date().isoformat()
     remark = f"Facts of {comp}, as foldline understood {place.name} on {day}."
     text = facts_text(seen.found, title=comp, source=source, remark=remark, confirmed=confirmed)
@@ -123,7 +124,7 @@ def _look(place: Path, label: str) -> Look:
         return look(place, names[int(answer) - 1])
 
 
-def _say(layout: Layout, comp: str, place: Path, seen: Look, *, linked: bool) -> None:
+def _say(layout: Layout, comp: str, place: Path, seen: Look, *, linked: bool, inside: bool) -> None:
     """What was understood, what was guessed, and what becomes of the files."""
     say(f"{place.name}, understood as '{comp}':")
     for line in seen.found.said:
@@ -131,7 +132,9 @@ def _say(layout: Layout, comp: str, place: Path, seen: Look, *, linked: bool) ->
     for guess in seen.found.guesses.values():
         say(f"  guessed: {guess}")
     size, where = f"{seen.size / 1e6:,.1f} MB", layout.relative(layout.input(comp))
-    if linked:
+    if inside:
+        say(f"  {size} lie in {where} already, and stay there as they are")
+    elif linked:
         say(f"  {size} are too much to copy: {where} becomes a link to the folder, which stays as it is")
     else:
         say(f"  {size} will be copied to {where}; your own files stay as they are")
@@ -186,7 +189,8 @@ def _require_same(layout: Layout, comp: str, place: Path) -> None:
 def _say_changes(layout: Layout, comp: str, root: Path) -> None:
     """Says where the folder holds other files than those that were copied: they are used as they were."""
     path = layout.manifest(comp)
-    if not Manifest.is_at(path) or layout.input(comp).is_symlink() or not root.is_dir():
+    own = layout.input(comp).resolve() == root.resolve()
+    if not Manifest.is_at(path) or own or not root.is_dir():
         return
     known: dict[str, Any] = {file.path: file.bytes for file in Manifest.read(path).files}
     now = {name: (root / name).stat().st_size for name in walk(root).files}
