@@ -277,6 +277,13 @@ def test_what_a_table_leaves_out_is_said(tmp_path: Path) -> None:
         assert part in words, part
 
 
+def test_labels_that_hardly_a_picture_has_are_said(tmp_path: Path) -> None:
+    write(tmp_path / "pics", *(f"{i}.png" for i in range(20)))
+    lines = "".join(f"{i}.png,{i % 2},0,{int(i == 3)}\n" for i in range(20))
+    (tmp_path / "pics" / "labels.csv").write_text(f"file,sun,never,once\n{lines}")
+    assert "fewer than 5 pictures: once (1), never (0)" in said_of(tmp_path / "pics", "sun,never,once")
+
+
 def test_a_test_folder_of_other_classes_and_pictures_that_are_not_read_are_said(tmp_path: Path) -> None:
     root = tmp_path / "pics"
     write(root, *folders("a", "b", before="train/"), *folders("a", "d", before="test/", rows=2))

@@ -122,7 +122,11 @@ def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Seri
     wanted = [path for column in images for path in column]
     bad = [path for path in wanted if ".." in path.split("/") or STACK in path]
     if bad:
-        raise FoldlineError(f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}", where=where)
+        raise FoldlineError(
+            f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}",
+            where=where,
+            next=f"rename the files and folders: '{STACK}' stands between the files of a stack",
+        )
     if all(path.startswith(".") for path in wanted):  # written by a reader, so they exist
         files = wanted
     else:

@@ -15,7 +15,7 @@ from foldline.readers.files import FileIndex
 from foldline.readers.start.paths import UnclearLabelError
 from foldline.readers.start.table_images import plain_name, set_images
 from foldline.readers.start.table_rows import labelled, pictured
-from foldline.readers.start.understood import Understood, listed
+from foldline.readers.start.understood import Understood, listed, say_few
 from foldline.readers.starter import GROUP_WORDS
 from foldline.readers.tables import is_parquet, texts_of
 
@@ -214,6 +214,7 @@ def _set_labels(
         found.facts["task"] = "multilabel"
         counts = Counter(word.strip() for cell in cells for word in cell.split(separator) if word.strip())
         found.said.append(f"{len(counts)} labels, several a picture: {_counted(counts)}")
+        say_few(found, counts)
     elif _is_measured(cells):
         found.facts["task"], found.numbers = "regression", True
         values = numbers(cells)
@@ -247,6 +248,7 @@ def _set_columns(found: Understood, frame: pd.DataFrame, targets: list[str]) -> 
         found.said.append(
             f"{len(targets)} columns of 0 and 1, {'one' if single else 'any number'} a line: {_counted(counts)}"
         )
+        say_few(found, counts)
     else:
         found.facts["task"], found.numbers = "regression", True
         found.said.append(f"{len(targets)} numbers: {listed(targets)}")

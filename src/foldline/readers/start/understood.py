@@ -69,6 +69,11 @@ def set_task(found: Understood) -> None:
     found.said.insert(
         0, f"{len(counts)} classes, {many(len(found.files), 'picture')} to learn from: {first_few(words, SHOWN)}"
     )
+    say_few(found, counts)
+
+
+def say_few(found: Understood, counts: "Counter[str]") -> None:
+    """Warns of classes and labels that hardly a picture has."""
     few = [f"{name} ({count})" for name, count in counts.most_common() if count < FEW]
     if few:
         found.said.append(
