@@ -69,7 +69,7 @@ def first_few(items: "list[str]", shown: int = 5) -> str:
     'a, b and 1 more'
     """
     head = ", ".join(items[:shown])
-    return head if len(items) <= shown else f"{head} and {len(items) - shown} more"
+    return head if len(items) <= shown else f"{head} and {len(items) - shown:,} more"
 
 
 FEW = 12  # so many known names are listed; of more only the nearest
