@@ -217,3 +217,8 @@ def test_what_programs_are_told_holds() -> None:
     assert {int(code) for cell in codes for code in cell.split(",")} == EXIT_CODES.keys()
     for page_named in re.findall(r"\]\(([\w./-]+)\)", text + (ROOT / "llms.txt").read_text(encoding="utf-8")):
         assert (ROOT / page_named).is_file()
+
+
+def test_a_word_that_no_common_option_takes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--log", "yaml"]) == 2
+    assert "unknown value 'yaml'" in capsys.readouterr().err

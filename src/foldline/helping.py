@@ -170,7 +170,7 @@ def _see(name: str) -> str:
 
 def _require_choices(name: str, given: argparse.Namespace) -> None:
     """Raises FoldlineError for a value that is none of an argument's few."""
-    for word in COMMANDS[name].arguments.split():
+    for word in [*COMMANDS[name].arguments.split(), *COMMON.split()]:
         choices = ARGUMENTS[word].get("choices")
         value = getattr(given, ARGUMENTS[word].get("dest", word.lstrip("-").replace("-", "_")))
         if choices and value not in choices:

@@ -185,3 +185,16 @@ def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, 
     assert rows / run.train.batch_size >= 2  # type: ignore[operator]
     assert all(len(line) <= 125 for line in text.splitlines())
     assert (shipped() / "baseline.yaml").is_file()
+
+
+def test_transparent_pictures_are_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from foldline.stages.first_run import _is_transparent
+
+    for name, alpha in (("solid", 255), ("clear", 0)):
+        Image.new("RGBA", (8, 8), (200, 30, 30, alpha)).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.jpg")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    found = {path.name: _is_transparent(path) for path in tmp_path.iterdir()}
+    assert found == {"solid.png": False, "clear.png": True, "plain.jpg": False, "broken.png": False}

@@ -118,6 +118,13 @@ class Teller:
         values = [np.concatenate([part[i] for part in parts]) for i in range(2)]
         return score(metric_for(self.metric, self.task), values[0], values[1], task=self.task)
 
+    def say_left(self, fold: int) -> None:
+        """How long the folds behind this one will take, now that it is known better."""
+        assert self.clock is not None
+        if len(self.clock.done) < len(self.clock.folds):
+            best = "" if self.best is None else f" · best so far {brief(self.metric)} {self.best:.4f} (pooled)"
+            say(f"fold {fold} is done · {self.clock.in_words()}{best}")
+
     def say_end(self, comp: str, run: str) -> None:
         """What was trained, in what time, and its score."""
         assert self.clock is not None

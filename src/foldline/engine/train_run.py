@@ -91,6 +91,7 @@ def train_folds(
                     _train_fold(problem, start, name, fold, on_epoch, teller, plan)
                     teller.finish(fold)
                 _know(teller, problem, name, fold)
+                teller.say_left(fold)
         teller.say_end(comp, name)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from PIL import Image
 
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout, shipped
@@ -55,7 +56,13 @@ def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> b
     from foldline.engine.machine.device import pick_device
 
     rows = load_folds(layout, comp).frame["image"].tolist()
-    side, gray = _looks([layout.input(comp) / image.split("|")[0] for image in rows])
+    paths = _some([layout.input(comp) / image.split("|")[0] for image in rows])
+    side, gray = _looks(paths)
+    if clear := sum(map(_is_transparent, paths)):
+        say(
+            f"warning: {clear} of {len(paths)} pictures that were looked at have transparent parts; that is left out, and "
+            "the network sees what lies under them. Look at them (make explore), and save them as they should be seen"
+        )
     ground = Ground(len(rows), side, gray, pick_device(device).type != "cpu")
     write_schemas(layout)
     write_text(path, HEADS["run"] + run_text(ground, comp))
@@ -63,10 +70,26 @@ def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> b
     return True
 
 
+def _some(paths: list[Path]) -> list[Path]:
+    """`SAMPLE` of the pictures, evenly among them."""
+    return paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]
+
+
+def _is_transparent(path: Path) -> bool:
+    """Whether any of the picture is not wholly opaque."""
+    try:
+        with Image.open(path) as picture:
+            if not picture.has_transparency_data:
+                return False
+            return min(picture.convert("RGBA").getchannel("A").tobytes()) < 255
+    except (OSError, ValueError, Image.DecompressionBombError):  # named where pictures are decoded
+        return False
+
+
 def _looks(paths: list[Path]) -> tuple[int, bool]:
-    """(the median shorter side in px, whether all are gray) of some of the pictures, evenly among them."""
+    """(the median shorter side in px, whether all are gray) of pictures."""
     sides, gray = [], True
-    for path in paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]:
+    for path in paths:
         try:
             header = read_header(content_of(path))
             pixels = preview(path)

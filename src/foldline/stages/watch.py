@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 import webbrowser
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -73,6 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
     page: ClassVar[str]
     policy: ClassVar[str]
     token: ClassVar[str]
+
+    def handle(self) -> None:
+        """Answers a browser; one that has left while it was answered is no error."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
