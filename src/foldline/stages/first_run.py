@@ -60,7 +60,7 @@ def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> b
     side, gray = _looks(paths)
     if clear := sum(map(_is_transparent, paths)):
         say(
-            f"warning: {clear} of {len(paths)} pictures that were looked at have transparent parts; that is left out, and "
+            f"warning: {clear} of {len(paths)} pictures looked at have transparent parts; that is left out, and "
             "the network sees what lies under them. Look at them (make explore), and save them as they should be seen"
         )
     ground = Ground(len(rows), side, gray, pick_device(device).type != "cpu")
