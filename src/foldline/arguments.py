@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
+from foldline.core.paths import USUAL_RUN
 
 LONGEST = 4000  # letters of an argument
 
@@ -21,8 +22,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--run": {
         "group": ABOUT,
         "metavar": "NAME",
-        "default": "baseline",
-        "help": "the run: its choices are configs/<comp>/<run>.yaml, or configs/<run>.yaml for all (default: baseline)",
+        "default": USUAL_RUN,
+        "help": "the run: its choices are configs/<comp>/<run>.yaml, or configs/<run>.yaml for all "
+        f"(default: {USUAL_RUN})",
     },
     "--name": {
         "group": ABOUT,

@@ -29,11 +29,10 @@ def whole_parser(layout: Layout) -> argparse.ArgumentParser:
     """All commands in one parser, as shtab wants them."""
     top = argparse.ArgumentParser(prog="foldline")
     commands = top.add_subparsers()
-    comps = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
     files = [*(layout.root / "configs").glob("*/*.yaml"), *(layout.root / "configs").glob("*.yaml")]
     stems = {path.stem for path in files} - {"competition"}
     runs = {path.name for path in (layout.root / "oof").glob("*/*/")} | {s for s in stems if not s.endswith(".search")}
-    names = {"--comp": comps, "--run": sorted(runs), "--name": sorted(runs), "--against": sorted(runs)}
+    names = {"--comp": layout.known_comps(), "--run": sorted(runs), "--name": sorted(runs), "--against": sorted(runs)}
     for name, stage in COMMANDS.items():
         sub = commands.add_parser(name, help=stage.words, add_help=False)
         fill(sub, name, stage, 80)

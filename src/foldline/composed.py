@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
-from foldline.core.paths import Layout
+from foldline.core.paths import USUAL_RUN, Layout
 from foldline.core.progress import result, say
 
 if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
     from foldline.core.records.entry import Entry
 
-USUAL = "baseline"  # the run that is meant where none is named
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
@@ -128,7 +127,7 @@ def run(
     comp = comp or only_competition(layout)
     download(layout, comp)
     folds(layout, comp)
-    own = load_competition(layout, comp).source.kind in ("folder", "placed") and run == USUAL
+    own = load_competition(layout, comp).source.kind in ("folder", "placed") and run == USUAL_RUN
     if path is not None or own:
         first_run(layout, comp, run, device=device)
     if path is not None and not yes and is_terminal():
@@ -183,7 +182,7 @@ def _finish(layout: Layout, comp: str, name: str) -> None:
     from foldline.core.competition import load_competition
 
     report, this = layout.run(comp, name) / "report.html", f"COMP={shlex.quote(comp)}"
-    with_run = this if name == USUAL else f"{this} RUN={shlex.quote(name)}"
+    with_run = this if name == USUAL_RUN else f"{this} RUN={shlex.quote(name)}"
     ways = [
         (f"make score {with_run}", "grade it on the pictures that no training saw"),
         (f"make predict-files {with_run} FILES=<folder>", "new pictures: every class, and the decided label"),

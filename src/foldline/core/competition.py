@@ -327,11 +327,10 @@ def load_competition(layout: Layout, comp: str) -> Competition:
     """The facts of `comp`; raises FoldlineError that lists the known competitions."""
     path = layout.competition_config(comp)
     if not path.is_file():
-        known = [file.parent.name for file in (layout.root / "configs").glob("*/competition.yaml")]
         comes = (shipped() / comp / "competition.yaml").is_file()
         own = "or write this file (docs/add-a-competition.md)"
         more = f"its facts come with foldline: make download COMP={comp}" if comes else own
-        raise unknown("competition", comp, known, where=layout.relative(path), more=more)
+        raise unknown("competition", comp, layout.known_comps(), where=layout.relative(path), more=more)
     facts = Competition.parse(load_yaml(path), where=layout.relative(path))
     further = [locate(layout, comp, name) for name in facts.metrics]
     return facts.model_copy(update={"metric": locate(layout, comp, facts.metric), "metrics": further})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from foldline.core.errors import FoldlineError
 
+USUAL_RUN = "baseline"  # the run that is meant where none is named
 LONGEST = 150  # bytes of a name: files are written beside theirs under longer ones, and a file system takes 255
 
 

@@ -124,13 +124,12 @@ class NoForecastError(FoldlineError):
     """A step of the network fails; training finds what fits into memory, or says which setting cannot work."""
 
 
-def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, probe: bool = True) -> Forecast:
+def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0) -> Forecast:
     """The forecast of a problem whose pictures are open.
 
     Args:
         folds: that are trained; at least one.
         decode_s: what its pictures still take.
-        probe: whether the frozen features are still to be made.
 
     Raises:
         NoForecastError: a step of the network fails.
@@ -161,7 +160,7 @@ def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0, pro
     test_s = len(problem.folds.test) * views * (len(folds) + starts) * view_s
     what = f"{job.precision.choice} on {describe(job.device)}"
     how = f"by steps of {job.batch_size} pictures, {job.batch_size / step_s:.0f} images/s, {what}"
-    probe_s = _probe_seconds(problem, model, view_s, known=not probe)
+    probe_s = _probe_seconds(problem, model, view_s)
     return Forecast(decode_s, probe_s, plan, len(folds), test_s, how, view_s)
 
 
@@ -233,13 +232,13 @@ def _view_seconds(problem: Problem, job: FoldJob, model: nn.Module) -> float:
     return _seconds(call, job.device) / (count * len(choices.views))
 
 
-def _probe_seconds(problem: Problem, model: nn.Module, view_s: float, *, known: bool) -> float:
-    """Of the frozen features of all rows, and of a head for each fold."""
+def _probe_seconds(problem: Problem, model: nn.Module, view_s: float) -> float:
+    """Of the frozen features of all rows, kept ones too, and of a head for each fold."""
     probe, rows, folds = problem.run.train.probe, len(problem.folds.frame), problem.folds
     if probe is None:
         return 0.0
     numbers = rows * len(probe.views) * classifier(model).in_features * max(len(folds.outputs) - 1, 1)
-    return (0.0 if known else rows * len(probe.views) * view_s) + folds.k * numbers * FIT_SECONDS
+    return rows * len(probe.views) * view_s + folds.k * numbers * FIT_SECONDS
 
 
 def _looks(run: Run) -> float:

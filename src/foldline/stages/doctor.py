@@ -8,7 +8,9 @@ import platform
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ OPTIONAL = {
     "pydicom": "DICOM",
     "shtab": "completion",
 }
-SITES = {"package index": "pypi.org", "Kaggle": "www.kaggle.com", "Hugging Face hub": "huggingface.co"}
+SITES = {"Kaggle": "www.kaggle.com", "Hugging Face hub": "huggingface.co"}
 SECONDS = 2.0  # that a site has to answer
 LEAST_DISK, LEAST_MEMORY, LEAST_SHARED = 5.0, 4.0, 0.25  # GB, below which something is said
 BROWSERS = ("firefox", "google-chrome", "chromium", "chromium-browser", "microsoft-edge", "open", "xdg-open")
@@ -193,7 +195,7 @@ def _browser() -> list[Finding]:
 def _network() -> list[Finding]:
     """Whether the sites answer; without one of them foldline works with files that are here."""
     found = []
-    for what, site in (SITES | _own_index()).items():
+    for what, site in (_package_index() | SITES).items():
         try:
             with socket.create_connection((site, 443), timeout=SECONDS):
                 found.append(Finding(what, f"{site} can be reached"))
@@ -207,7 +209,9 @@ def _network() -> list[Finding]:
     return found
 
 
-def _own_index() -> dict[str, str]:
-    """The package index that pip was told to use, in place of the public one."""
+def _package_index() -> dict[str, str]:
+    """The package index that pip uses: the one it was told, else its own default; none where there is no pip."""
     site = urlsplit(os.environ.get("PIP_INDEX_URL", "")).hostname
+    with suppress(ImportError, AttributeError):
+        site = site or import_module("pip._internal.models.index").PyPI.netloc
     return {"package index": site} if site else {}

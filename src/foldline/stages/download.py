@@ -90,9 +90,10 @@ def _likely_source(layout: Layout, comp: str) -> Source:
         return Source.parse(Manifest.read(manifest).source, where=layout.relative(manifest))
     if layout.input(comp).is_dir() and files_below(layout.input(comp)):
         return Source.model_validate({"kind": PLACED})
-    known = [path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml")]
-    near = f" (did you mean {first_few(nearest(comp, known))}?)" if nearest(comp, known) else ""
-    say(f"there are no facts of '{comp}'{near}, so it is looked for on Kaggle")
+    near = nearest(comp, layout.known_comps())
+    say(
+        f"there are no facts of '{comp}'{f' (did you mean {first_few(near)}?)' if near else ''}, so it is looked for on Kaggle"
+    )
     return Source.model_validate({"kind": "kaggle", "name": comp})
 
 

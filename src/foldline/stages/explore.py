@@ -11,7 +11,7 @@ import pandas as pd
 from foldline.core import tables
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
-from foldline.core.paths import Layout
+from foldline.core.paths import USUAL_RUN, Layout
 from foldline.core.progress import say
 from foldline.core.run import Run, load_run
 from foldline.core.typed import as_typed
@@ -20,14 +20,12 @@ from foldline.report.explore.explored import Forecast, Frozen, explore_rows
 from foldline.report.explore.page import as_json, build_page, summary
 from foldline.report.explore.rows import Rows, gather_rows
 
-USUAL = "baseline"
-
 
 def explore(
     layout: Layout,
     comp: str,
     *,
-    run: str = USUAL,
+    run: str = USUAL_RUN,
     overrides: list[str],
     fast: bool = False,
     features: bool = False,
@@ -63,7 +61,7 @@ def explore(
 
 def _choices(layout: Layout, comp: str, run: str, overrides: list[str]) -> tuple[str, Run]:
     """The run's name and choices; the defaults where nobody has written the usual one yet."""
-    if run == USUAL and not overrides and not layout.run_file(comp, run).is_file():
+    if run == USUAL_RUN and not overrides and not layout.run_file(comp, run).is_file():
         return "", Run()
     return run, load_run(layout, comp, run, overrides)
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from foldline.core.folds import load_folds
-from foldline.core.paths import Layout, shipped
+from foldline.core.paths import USUAL_RUN, Layout, shipped
 from foldline.core.progress import say
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
@@ -45,9 +45,8 @@ class Ground:
 def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> bool:
     """Writes `configs/<comp>/<run>.yaml`, unless there is one or the run has been trained; returns whether it did."""
     path, shared = layout.run_config(comp, run), layout.run_file(comp, run)
-    if path.is_file() or (
-        shared.is_file() and run != "baseline"
-    ):  # configs/baseline.yaml is for no pictures in particular
+    given = path.is_file() or (shared.is_file() and run != USUAL_RUN)  # the usual one is for no pictures in particular
+    if given:
         path = path if path.is_file() else shared
         say(f"{layout.relative(path)} is there already, and is used as it stands")
         return False

@@ -60,7 +60,7 @@ def status(layout: Layout, comp: str | None) -> dict[str, Any]:
     Raises:
         FoldlineError: nothing here has the name `comp`.
     """
-    facts = sorted(path.parent.name for path in (layout.root / "configs").glob("*/competition.yaml"))
+    facts = layout.known_comps()
     begun = {path.name for room in ROOMS for path in (layout.root / room).glob("*/") if path.name[:1] != "."}
     begun |= {path.stem for path in (layout.root / "folds").glob("*.json")}
     if comp is not None and comp not in {*facts, *begun}:

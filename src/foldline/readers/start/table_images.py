@@ -54,7 +54,7 @@ def _say_twins(
     """Says where names lie in several folders, of which one was taken without being named in the table."""
     if "{" in template.rpartition("/")[0]:
         return
-    twins = [(many, one) for many, one in zip(anywhere, hits, strict=True) if len(many) > 1 and len(one) == 1]
+    twins = [(all_of, one) for all_of, one in zip(anywhere, hits, strict=True) if len(all_of) > 1 and len(one) == 1]
     if twins:
         (first, taken), where = twins[0], template.rpartition("/")[0] or "the table's folder"
         found.guesses["train.image"] = f"the pictures are those in '{where}'"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foldline.core.paths import USUAL_RUN
 from foldline.report.explore.advice import advise, extract_lines, yaml_lines
 from foldline.report.explore.explored import WORDS, Explored
 from foldline.report.explore.labels import counts_of
@@ -101,7 +102,7 @@ def _facts(explored: Explored) -> str:
 
 
 def _run(explored: Explored) -> str:
-    return explored.layout.relative(explored.layout.run_config(explored.comp, explored.run_name or "baseline"))
+    return explored.layout.relative(explored.layout.run_config(explored.comp, explored.run_name or USUAL_RUN))
 
 
 def _stopped(explored: Explored) -> Change | None:
