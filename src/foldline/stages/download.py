@@ -91,9 +91,8 @@ def _likely_source(layout: Layout, comp: str) -> Source:
     if layout.input(comp).is_dir() and files_below(layout.input(comp)):
         return Source.model_validate({"kind": PLACED})
     near = nearest(comp, layout.known_comps())
-    say(
-        f"there are no facts of '{comp}'{f' (did you mean {first_few(near)}?)' if near else ''}, so it is looked for on Kaggle"
-    )
+    meant = f" (did you mean {first_few(near)}?)" if near else ""
+    say(f"there are no facts of '{comp}'{meant}, so it is looked for on Kaggle")
     return Source.model_validate({"kind": "kaggle", "name": comp})
 
 
