@@ -352,3 +352,11 @@ def test_pictures_inside_a_parquet_table(tmp_path: Path) -> None:
     facts, frame = read_back(tmp_path / "pics", "")
     assert facts.train.encoded == "image"
     assert dict(Counter(frame["target"])) == {"0": 10, "1": 10}
+
+
+def test_a_number_that_is_always_the_same_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{i}.png" for i in range(12)))
+    (tmp_path / "t.csv").write_text("file,size,age\n" + "".join(f"{i}.png,7.5,{i}.5\n" for i in range(12)))
+    assert look(tmp_path / "t.csv", "age").found.numbers
+    with pytest.raises(FoldlineError, match=r"all 12 pictures have the number 7\.5"):
+        look(tmp_path / "t.csv", "size")

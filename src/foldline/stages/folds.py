@@ -51,7 +51,7 @@ def folds(layout: Layout, comp: str) -> FoldsMeta:
         guesses = ", ".join(f"{name} '{_fact(facts, name)}'" for name in facts.unconfirmed)
         where = layout.relative(layout.competition_config(comp))
         by = "by the competition's page" if facts.url else "where it is wrong"
-        say(f"GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} {by}, then")
+        say(f"warning: GUESSED, and nobody has confirmed it yet: {guesses}. Mend {where} {by}, then")
         say("  delete its line `unconfirmed`. Another task means other folds; another metric ranks runs differently.")
     _say_new_files(layout, comp, facts)
     exists = layout.folds(comp).is_file()

@@ -218,6 +218,12 @@ def _set_labels(
     elif _is_measured(cells):
         found.facts["task"], found.numbers = "regression", True
         values = numbers(cells)
+        if values.min() == values.max():
+            raise FoldlineError(
+                f"all {len(values)} pictures have the number {values[0]:g}: there is nothing to predict",
+                where=f"the column '{targets[0]}'",
+                next="name another column: LABEL=<column>",
+            )
         found.said.append(
             f"'{targets[0]}' is a number from {values.min():g} to {values.max():g}, mean {values.mean():g}"
         )

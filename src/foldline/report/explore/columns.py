@@ -15,7 +15,7 @@ from foldline.report.explore.explored import Explored
 from foldline.report.look import formats
 from foldline.splits.strata import bin_codes, class_matrix
 
-SHUFFLES = 200  # of the target, to see what chance alone gives; the 95 % end of so many is known to some per cent
+SHUFFLES = 200  # of the target, to see what chance alone gives; of many columns few then seem to say something
 BINS = 8  # of numbers, for the share of the target's variance that they explain
 MOST_WORDS = 50  # distinct words that are looked at one by one; all others together
 OWN = {"row_id", "image", "target", "group", "entity", "fold"}
@@ -30,7 +30,7 @@ class Column:
         distinct: how many values there are.
         missing: the share of training cells without a value; missing_test: of the test rows, None without the column.
         unseen: the share of the test rows whose word no training row has; None of numbers.
-        strength: of the association with the target, 0 to 1; chance: the 95 % end of what shuffled targets give.
+        strength: of the association with the target, 0 to 1; chance: what 99 of 100 shuffled columns stay below.
         goes: strength is above what chance gives.
         detail: what the association is, in words.
         read: the run's network sees the column.
@@ -93,7 +93,7 @@ def _codes(cells: "pd.Series[str]", kind: str) -> NDArray[np.int64]:
 
 
 def _association(codes: NDArray[np.int64], truth: Array, block: Block, explored: Explored) -> tuple[float, float]:
-    """(how much of the target the column explains, what chance gives in 95 of 100 shuffles).
+    """(how much of the target the column explains, what 99 of 100 shuffles stay below).
 
     The share of the target's variance between the column's values (eta squared; of classes the mean over them,
     weighted by their variance: Goodman and Kruskal's tau).

@@ -66,7 +66,7 @@ def _leak(explored: Explored) -> Shown:
 
 
 def leak_figure(findings: list[Finding]) -> Picture | None:
-    """Each kind of facts: its score with interval, beside chance; None where nothing was probed, or all too much."""
+    """Each kind of facts: its score with interval, beside chance; None where nothing was probed."""
     known = [it for it in findings if np.isfinite(it.score)][:16]
     if not known:
         return None
