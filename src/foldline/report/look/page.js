@@ -88,7 +88,7 @@ for (const box of document.querySelectorAll(".thresholds")) {
   const field = (name) => one(`[name="${name}"]`);
   const svg = one("svg");
   const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
-  const [left, below] = [52, 36];
+  const [left, below] = [Number(svg.dataset.left), Number(svg.dataset.below)];
   const lineOf = ({ positive }, [threshold, hits, alarms]) => {
     const missed = positive - hits;
     const [beta, miss, alarm] = ["beta", "miss", "alarm"].map((name) => Number(field(name).value) || 0);

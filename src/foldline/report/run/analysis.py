@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from foldline.core.task import Array, Task
 from foldline.report.run.reported_run import Floats, ReportedRun
 from foldline.scoring.metrics.classification import confusion_matrix
+from foldline.scoring.metrics.ranking import binary_auc, binary_average_precision, order_codes
 
 Indices = NDArray[np.intp]
 EPSILON = 1e-7  # float32 probabilities: a zero is only "smaller than one in ten million"
@@ -114,21 +115,16 @@ def one_against_rest(task: Task, truth: Array, column: int) -> NDArray[np.bool_]
 def area(is_class: NDArray[np.bool_], prob: Floats) -> tuple[float, float]:
     """(AUC, average precision); both NaN where only one kind of row exists.
 
-    scikit-learn's definitions of `roc_auc_score` and `average_precision_score`, from one sort: a page has hundreds.
+    The metrics' own (`scoring.metrics.ranking`), from one sort: a page has hundreds.
 
     >>> area(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1]))
     (0.75, 0.8333333333333333)
     """
     if is_class.all() or not is_class.any():
         return float("nan"), float("nan")
-    order = np.argsort(-prob, kind="stable")
-    falling = prob[order]
-    last = np.append(np.flatnonzero(falling[:-1] != falling[1:]), len(falling) - 1)  # of each group of equal ones
-    hits = np.cumsum(is_class[order])[last].astype(np.float64)
-    alarms = last + 1 - hits
-    gained, false = np.diff(hits, prepend=0.0), np.diff(alarms, prepend=0.0)
-    auc = (false * (hits - gained / 2)).sum() / (hits[-1] * alarms[-1])
-    return float(auc), float((gained * hits / (last + 1)).sum() / hits[-1])
+    codes = order_codes(prob[:, None].astype(np.float64))[:, 0].astype(np.int64)
+    truth = is_class.astype(np.float64)
+    return binary_auc(truth, codes), binary_average_precision(truth, codes)
 
 
 def roc(is_class: NDArray[np.bool_], prob: Floats, points: int = 300) -> tuple[Array, Array]:
