@@ -21,7 +21,7 @@ WINGS = {
     "engine": [
         "machine losses extra_rows writers teller", "problem", "frozen", "infer starting_weights", "evaluate", "loop",
         "finished",
-        "predict_run onnx", "fold_job first_score", "forecast", "train_run bundle", "lr_find",
+        "predict_run onnx", "fold_job first_score", "forecast", "train_run bundle", "lr_find", "scale",
     ],
     "report": ["look", "run comparison", "live"],
     "images": ["files"],

@@ -1,0 +1,1 @@
+"""What each stage costs, by the number of rows: one file a stage, with COST, prepare and run; see kit.py."""
