@@ -51,11 +51,11 @@ def check_predictions(
     columns = task.prediction_columns(outputs)
     some = max(1, AT_A_TIME // max(len(columns), 1))
     for start in range(0, len(table), some):
-        _check_values(table.iloc[start : start + some], columns, task.of(outputs), where=where, sums=sums)
+        check_values(table.iloc[start : start + some], columns, task.of(outputs), where=where, sums=sums)
 
 
-def _check_values(table: pd.DataFrame, columns: list[str], task: Task, *, where: str, sums: bool) -> None:
-    """`check_predictions` of some rows' numbers."""
+def check_values(table: pd.DataFrame, columns: list[str], task: Task, *, where: str, sums: bool) -> None:
+    """What `check_predictions` says of the numbers of some rows, of which it makes float64."""
     values = table[columns].to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()

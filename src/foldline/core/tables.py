@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.modes import set_mode, usual_mode
 from foldline.core.processes import is_gone, owner
+from foldline.core.row_groups import RowGroups, parquet_errors
 
 if TYPE_CHECKING:
     import pandas as pd
-
-GROUP_BYTES = 16e6  # of a Parquet table, that are turned into its format together
 
 
 @contextmanager
@@ -255,38 +254,19 @@ def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") ->
     import pyarrow.parquet
 
     require_file(path, next=next)
-    try:
+    with parquet_errors(path, next):
         with path.open("rb") as handle:  # not pandas' reader: that of pandas 2 takes no options of pyarrow
             table = pyarrow.parquet.read_table(handle)
         # whole numbers beside holes would become floats, and merge
         frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's refusal, no damage
-        next = next or "make or download it again"
-        raise FoldlineError(f"not a Parquet file: {error}", where=str(path), next=next) from error
     require_columns(frame, required, where=str(path))
     return frame
 
 
 def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a table as Parquet without an index, atomically; a large one in groups of rows, one after the other."""
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = max(1, int(GROUP_BYTES * len(frame) / max(frame.memory_usage(index=False).sum(), 1)))
-    with atomic_path(path) as temporary:
-        if rows >= len(frame):
-            frame.to_parquet(temporary, index=False)
-            return
-        schema = pyarrow.Schema.from_pandas(frame, preserve_index=False)
-        words = [
-            name for name, kind in zip(schema.names, schema.types, strict=True) if not pyarrow.types.is_floating(kind)
-        ]
-        with pyarrow.parquet.ParquetWriter(temporary, schema, use_dictionary=words) as writer:
-            for start in range(0, len(frame), rows):
-                part = frame.iloc[start : start + rows]
-                writer.write_table(pyarrow.Table.from_pandas(part, schema, preserve_index=False))
+    with atomic_path(path) as temporary, RowGroups(temporary) as groups:
+        groups.write(frame)
 
 
 def require_file(path: Path, *, next: str = "") -> None:
