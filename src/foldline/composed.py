@@ -142,12 +142,12 @@ def run(
 def _ask_where_long(layout: Layout, comp: str, run: str, name: str, overrides: list[str], device: str) -> None:
     """Says how long the folds that are left will take (else training does); where that is long, asks."""
     from foldline.core.folds import load_folds
+    from foldline.core.provenance import is_finished
     from foldline.core.run_folder import resolve_run, wanted_folds
-    from foldline.stages.train import is_finished
 
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
-    left = [k for k in wanted_folds(choices, folds.k) if not is_finished(layout, comp, name, k, choices, folds)]
+    left = [k for k in wanted_folds(choices, folds.k) if not is_finished(layout, comp, name, k, choices, folds.sha256)]
     if not left:
         return
     from foldline.engine.forecast import NoForecastError, forecast

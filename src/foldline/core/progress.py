@@ -127,20 +127,21 @@ class Progress:
 
     @contextmanager
     def activity(self, title: Title, total: int | None, done: int) -> Iterator[Any]:
-        """While the block runs, this is being done; gives a function that moves it on by a step."""
+        """While the block runs, this is being done; gives a function that moves it on by a step, or by as many as it is
+        told; by 0 it only says anew what is being done."""
         used = printer()
         one = Activity(title, used.now(), total, done, done)
         words = title() if callable(title) else title
         task = None if self.bars is None else self.bars.add_task(words, total=total, completed=done)
 
-        def step() -> None:
-            one.done += 1
+        def step(steps: int = 1) -> None:
+            one.done += steps
             if task is None:
                 used.beat()
             elif callable(title):
-                self.bars.update(task, advance=1, description=title())
+                self.bars.update(task, advance=steps, description=title())
             else:
-                self.bars.advance(task)
+                self.bars.advance(task, steps)
 
         used.doing.append(one)
         try:

@@ -111,3 +111,13 @@ def require_current(layout: Layout, comp: str, run: Run, meta: FoldMeta, folds_s
     inputs = inputs_sha256(layout, comp, run, meta.fold, left_out)
     where = layout.relative(layout.fold(comp, meta.run, meta.fold))
     require_same(meta, folds=folds_sha256, run=run_sha256(run), inputs=inputs, where=where)
+
+
+def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds_sha256: str) -> bool:
+    """Whether the fold's weights are there and of these folds, choices and inputs; being of others is an error."""
+    folder = layout.fold(comp, name, fold)
+    meta = FoldMeta.read_if_there(folder / "meta.json")
+    if meta is None:
+        return False
+    require_current(layout, comp, run, meta, folds_sha256)
+    return (folder / "model.safetensors").is_file()

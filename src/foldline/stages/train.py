@@ -7,13 +7,12 @@ is written last: a fold is finished when it is there.
 from typing import Any
 
 from foldline.core.competition import load_competition
-from foldline.core.folds import Folds, load_folds
+from foldline.core.folds import load_folds
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.provenance import require_current
+from foldline.core.provenance import is_finished
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, known_fold, resolve_run, wanted_folds
 from foldline.scoring.cv import metric_names
 
@@ -33,7 +32,7 @@ def train(
     folds = load_folds(layout, comp)
     metric_names(load_competition(layout, comp), [locate(layout, comp, metric) for metric in choices.metrics])
     wanted = wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]
-    left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds)]
+    left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds.sha256)]
     for k in sorted(set(wanted) - set(left)):
         drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end
         say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
@@ -45,13 +44,3 @@ def train(
     told = ("fold", "metric", "score", "selected_epoch", "epochs", "seconds", "diverged", "rows_train", "rows_valid")
     trained = [{key: getattr(meta, key) for key in told} | {"trained_now": meta.fold in left} for meta in metas]
     return {"comp": comp, "run": name, "folder": layout.relative(layout.run(comp, name)), "folds": trained}
-
-
-def is_finished(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> bool:
-    """Whether the fold's weights are there and of these folds, choices and inputs; being of others is an error."""
-    folder = layout.fold(comp, name, fold)
-    meta = FoldMeta.read_if_there(folder / "meta.json")
-    if meta is None:
-        return False
-    require_current(layout, comp, run, meta, folds.sha256)
-    return (folder / "model.safetensors").is_file()
