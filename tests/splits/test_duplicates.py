@@ -6,7 +6,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
+from foldline.splits import duplicates
 from foldline.splits.duplicates import _same_key, duplicate_groups, duplicate_keys, near_pairs
 from foldline.splits.groups import connected, joined_groups
 
@@ -68,6 +71,29 @@ def test_no_near_pair_is_lost(distance: int) -> None:
     assert (found <= wanted).all(), "a pair that is not near"
     reach = np.linalg.matrix_power(found.astype(float), 8) > 0  # equal hashes are joined through their first
     assert (wanted <= reach).all(), "a near pair was lost"
+
+
+@pytest.mark.parametrize("alike", [0, 300])
+def test_few_pairs_join_what_all_pairs_join(alike: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains of copies, and a crowd of pictures that look alike, in buckets larger than are fully compared."""
+    monkeypatch.setattr(duplicates, "LARGE", 8)
+    rng = np.random.default_rng(alike)
+    bits = rng.random((900, 256)) < 0.5
+    for i in range(300, 600):  # each a few bits from one of before
+        bits[i] = bits[i - 1 if i % 7 else i - 300]
+        bits[i, rng.choice(256, 8, replace=False)] ^= True
+    bits[600 : 600 + alike] = bits[0] ^ (rng.random((alike, 256)) < 0.02)
+    hashes = np.packbits(bits, axis=1).view(np.uint64)
+
+    def joined(*, every: bool) -> tuple[list[int], int]:
+        pairs = np.concatenate(list(near_pairs(hashes, 10, every=every)), axis=1)
+        graph = coo_matrix((np.ones(pairs.shape[1]), tuple(pairs)), shape=(900, 900))
+        return connected_components(graph, directed=False)[1].tolist(), pairs.shape[1]
+
+    (few, few_pairs), (every, every_pairs) = joined(every=False), joined(every=True)
+    assert few == every
+    assert len(set(every)) < 900 - 300 * 0.8
+    assert few_pairs < every_pairs if alike else few_pairs <= every_pairs
 
 
 def test_all_pairs_of_a_bucket_are_compared() -> None:

@@ -19,6 +19,7 @@ from foldline.submission.decimals import text_column
 from foldline.submission.form import Form, make_sample
 from foldline.submission.kinds import KINDS
 from foldline.submission.long import Long
+from foldline.submission.made_sample import sample_text
 
 
 def facts(
@@ -570,6 +571,9 @@ def test_sample_submission(task: Any, outputs: list[str], kind: str, header: lis
     assert sample.columns.tolist() == header
     assert sample.iloc[:, 0].tolist() == ["b", "a"]
     assert sample.iloc[0, 1:].tolist() == cells
+    ids = pd.DataFrame({"row_id": ["b", "a", 'a "quoted", one', "c"]})
+    whole = make_sample(ids, facts(task, "", kind=kind), outputs).to_csv(index=False, lineterminator="\n")
+    assert "".join(sample_text(ids, facts(task, "", kind=kind), outputs, rows=3)) == whole
 
 
 def test_a_sample_of_an_unknown_kind() -> None:
@@ -579,6 +583,7 @@ def test_a_sample_of_an_unknown_kind() -> None:
 
 def test_a_sample_has_one_line_for_each_entity() -> None:
     test = pd.DataFrame({"row_id": ["1", "2", "3"], "entity": ["p", "p", "q"]})
+    assert "".join(sample_text(test, facts("binary", "auc"), ["n", "y"], rows=1)).splitlines()[1:] == ["p,0.5", "q,0.5"]
     assert make_sample(test, facts("binary", "auc"), ["n", "y"])["entity"].tolist() == ["p", "q"]
 
 

@@ -78,6 +78,20 @@ def plain(text: str) -> str:
     return re.sub(r"\A([+-]?\d+)\.0+\Z", r"\1", text) if ".0" in text else text
 
 
+def is_plain(text: str) -> bool:
+    """Whether a name is its own `plain` spelling, as far as that is seen at once; most of a million are."""
+    return text.isascii() and ".0" not in text and text == text.strip()
+
+
+def plains(texts: Iterable[str]) -> list[str]:
+    """`plain` of each.
+
+    >>> plains([" cat", "100.0", "dog"])
+    ['cat', '100', 'dog']
+    """
+    return [text if is_plain(text) else plain(text) for text in texts]
+
+
 def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
     """Spelling -> the one to use instead, for all names of which another spelling is there (`plain`).
 
@@ -87,8 +101,8 @@ def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, st
     Args:
         known: spellings that stay as they are; without one the plain spelling is used.
     """
-    stay = set(known)
-    common = {name: plain(name) for name in dict.fromkeys([*known, *names])}
+    stay, every = set(known), list(dict.fromkeys([*known, *names]))
+    common = dict(zip(every, plains(every), strict=True))
     if len(set(common.values())) == len(common):  # the usual case, of a million ids too
         return {}
     families = defaultdict[str, list[str]](list)
@@ -120,6 +134,10 @@ def alike_but_for_case(names: Iterable[str]) -> list[list[str]]:
     [['Cat', 'cat']]
     """
     families = defaultdict[str, list[str]](list)
-    for name in dict.fromkeys(names):
-        families[plain(name).casefold()].append(name)
+    every = list(dict.fromkeys(names))
+    folded = [name.casefold() for name in plains(every)]
+    if len(set(folded)) == len(every):
+        return []
+    for name, shared in zip(every, folded, strict=True):
+        families[shared].append(name)
     return [family for family in families.values() if len(family) > 1]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.csv_text import csv_text
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.modes import set_mode, usual_mode
 from foldline.core.processes import is_gone, owner
@@ -119,10 +120,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with `\\n` line ends, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Writes UTF-8 text, or the pieces of one, with `\\n` line ends, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines([text] if isinstance(text, str) else text)
 
 
 def read_json(path: Path, *, next: str = "", exact: bool = False) -> Any:
@@ -245,8 +246,7 @@ def _not_of_encoding(path: Path, encoding: str) -> FoldlineError:
 
 def write_csv(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a table with `\\n` line ends and no index column, atomically."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, csv_text(frame))
 
 
 def read_parquet(path: Path, *, required: Sequence[str] = (), next: str = "") -> "pd.DataFrame":

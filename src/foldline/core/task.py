@@ -291,8 +291,10 @@ def hot_truth(truth: Array, task: Task, outputs: int) -> NDArray[np.float32]:
 
 def class_indices(frame: "pd.DataFrame", column: str, classes: Sequence[str], where: str) -> Array:
     """[rows] the place of each label among the classes."""
-    codes = frame[column].map({name: i for i, name in enumerate(classes)})
-    _refuse(frame, codes.isna().to_numpy(), "a label that is empty or no known class", where)
+    number, found = frame[column].factorize()
+    place = {name: i for i, name in enumerate(classes)}
+    codes = np.array([place.get(label, np.nan) for label in found] + [np.nan])[number]
+    _refuse(frame, np.isnan(codes), "a label that is empty or no known class", where)
     return np.asarray(codes, dtype=np.float64)
 
 

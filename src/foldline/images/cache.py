@@ -98,8 +98,8 @@ def spec_of(
 
 def hashes_of(root: Path) -> dict[str, str]:
     """The sha256 of the raw files below `root`, as far as they are known."""
-    manifest = Manifest.read_if_there(manifest_of(root))
-    return {} if manifest is None else manifest.hashes
+    path = manifest_of(root)
+    return Manifest.hashes_at(path) if path.is_file() else {}
 
 
 def is_built(root: Path, folder: Path, spec: CacheSpec) -> bool:

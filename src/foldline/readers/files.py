@@ -6,7 +6,8 @@ The rule says which file a template's path means where endings, case or folders 
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from foldline.core.cells import plain, tidy
@@ -89,7 +90,8 @@ def _missing(root: Path, path: Path) -> FoldlineError:
 def list_files(root: Path) -> list[str]:
     """All files below `root` as paths with `/`, hidden ones, junk and the manifest left out, sorted."""
     manifest = manifest_of(root)
-    return [path for path in walk(root).files if root / path != manifest]
+    own = manifest.relative_to(root).as_posix() if manifest.is_relative_to(root) else None
+    return [path for path in walk(root).files if path != own]
 
 
 @dataclass
@@ -97,17 +99,27 @@ class FileIndex:
     """The files of a competition, found by exact path, by path without ending, case and spelling, and by name."""
 
     root: Path
-    files: set[str] = field(init=False)
-    loose: dict[str, list[str]] = field(init=False)
-    names: dict[str, list[str]] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.files = set(list_files(self.root))
-        self.loose, self.names = defaultdict(list), defaultdict(list)
+    @cached_property
+    def files(self) -> set[str]:
+        """Their paths below `root`."""
+        return set(list_files(self.root))
+
+    @cached_property
+    def loose(self) -> dict[str, list[str]]:
+        """Key -> files; only asked for where a path is no file's."""
+        found = defaultdict[str, list[str]](list)
         for path in sorted(self.files):
-            key = _key(path)
-            self.loose[key].append(path)
-            self.names[key.rpartition("/")[2]].append(path)
+            found[_key(path)].append(path)
+        return found
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Last part of a key -> files."""
+        found = defaultdict[str, list[str]](list)
+        for key, paths in self.loose.items():
+            found[key.rpartition("/")[2]] += paths
+        return {name: sorted(paths) for name, paths in found.items()}
 
     def candidates(self, wanted: str) -> list[str]:
         """The files that a path may mean; the exact one alone where it exists."""
@@ -137,7 +149,8 @@ def clean_path(path: str) -> str:
     >>> clean_path(".\\\\train\\\\a.png"), clean_path("/a.png")
     ('train/a.png', 'a.png')
     """
-    return re.sub(r"\A(\./|/)+", "", path.strip().replace("\\", "/"))
+    path = path.strip().replace("\\", "/")
+    return re.sub(r"\A(\./|/)+", "", path) if path.startswith((".", "/")) else path
 
 
 def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[str]:
@@ -148,7 +161,11 @@ def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[s
     """
     files: list[str] = []
     unclear: list[str] = []
+    listed = index.files
     for path in wanted:
+        if path in listed:
+            files.append(path)
+            continue
         hits = index.candidates(clean_path(path))
         files.append(hits[0] if hits else "")
         if len(hits) > 1:
@@ -168,7 +185,7 @@ def _report(wanted: list[str], files: list[str], where: str) -> None:
     differing = [
         f"{path} -> {hit}"
         for path, hit in zip(wanted, files, strict=True)
-        if hit and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
+        if hit and hit != path and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
     ]
     if differing:
         words = f"{len(differing)} image files differ from their ids in case, ending or spelling"

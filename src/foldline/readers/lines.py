@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldline.core.cells import plain, spellings, spellings_in_words
+from foldline.core.cells import plains, spellings, spellings_in_words
 from foldline.core.competition import Join, RowFacts
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
@@ -33,7 +33,8 @@ def shape_lines(lines: pd.DataFrame, root: Path, rows: RowFacts, *, where: str) 
 
 def _holds(lines: pd.DataFrame, column: str, cells: str | list[str], where: str) -> "pd.Series[bool]":
     texts, wanted = fill(lines, column, where=f"{where}: where"), [cells] if isinstance(cells, str) else cells
-    held = texts.map(plain).isin([plain(cell) for cell in wanted])
+    plainly = set(plains(wanted))
+    held = pd.Series([text in plainly for text in plains(texts.tolist())], index=texts.index, dtype=bool)
     others = texts[held & ~texts.isin(wanted)]
     if len(others):
         say(f"{where}: {len(others)} cells of {column} are other spellings of the wanted: {_quoted(others)}")
@@ -60,7 +61,8 @@ def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.Da
     if others:
         say(f"{where}: ids that {join.file} spells otherwise: {spellings_in_words(keys, others)}")
         keys = keys.map(lambda key: others.get(key, key))
-    lost = keys[~keys.isin(table.index)].unique().tolist()
+    known = set(table.index)
+    lost = [key for key in keys.unique().tolist() if key not in known]
     if lost and join.optional:
         say(f"{where}: {len(lost)} ids have no line in {join.file} and get empty cells: {first_few(lost)}")
     elif lost:

@@ -46,7 +46,9 @@ STACK = "|"  # joins the files of one row
 LINE = "line"  # the number of a line, for tables without ids whose sample counts 1, 2, 3 ...
 
 
-def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bool) -> pd.DataFrame:
+def read_rows(
+    root: Path, rows: RowFacts, facts: Competition, *, with_target: bool, index: FileIndex | None = None
+) -> pd.DataFrame:
     """The rows of a raw layout.
 
     Args:
@@ -54,6 +56,7 @@ def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bo
         rows: how to read them: `facts.train` or `facts.test`.
         facts: the competition, for its task and classes.
         with_target: whether to make the label columns.
+        index: the files below `root`, where they were listed before; None: they are listed.
 
     Returns:
         Strings only: row_id, image, target or target_<class>..., then group, entity and metadata where the facts name
@@ -84,12 +87,17 @@ def read_rows(root: Path, rows: RowFacts, facts: Competition, *, with_target: bo
     first = ~ids.duplicated()
     if rows.repeated == "first" and not (long or first.all()):
         say(f"{where}: {int((~first).sum())} of {len(ids)} lines repeat a row_id; the first of each counts")
-    result = pd.DataFrame({"row_id": ids[first], "image": _resolve(root, [s[first] for s in images], where)})
+    result = pd.DataFrame(
+        {"row_id": ids[first], "image": _resolve(index or FileIndex(root), [s[first] for s in images], where)}
+    )
     if with_target:
         targets = make_targets(lines, ids, root, rows, facts, where=where)
-        result = result[result["row_id"].isin(targets.index)]  # without those that missing_targets drops
+        if not targets.index.equals(pd.Index(result["row_id"])):
+            known = set(targets.index)  # without those that missing_targets drops
+            result = result[[name in known for name in result["row_id"].tolist()]]
+            targets = targets.reindex(result["row_id"])
         for name in targets.columns:
-            result[name] = result["row_id"].map(targets[name])
+            result[name] = targets[name].to_numpy()
     own_folds = with_target and facts.folds.splitter == "column"
     for name, column in _riders(lines, rows, where, own_folds=own_folds).items():
         result[name] = column[first]
@@ -111,29 +119,27 @@ def _image_templates(lines: pd.DataFrame, rows: RowFacts, where: str) -> "list[p
             next=f"name a column or a template such as train/{{id}}.png; columns: {first_few(list(lines.columns), 20)}",
         )
     paths = [fill(lines, template, where=f"{where}: image") for template in templates]
-    rooted = [path for column in paths for path in column if path.strip().startswith("/")]
+    rooted = [path for column in paths for path in column.tolist() if path.strip().startswith("/")]
     if rooted:
         say(f"{where}: {len(rooted)} image paths begin with a slash, which is left out: {first_few(rooted, 2)}")
     return [column.map(clean_path) for column in paths]
 
 
-def _resolve(root: Path, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":
+def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":
     """The image cell of each row: its files joined by `|`, or "" where one is missing."""
-    wanted = [path for column in images for path in column]
-    bad = [path for path in wanted if ".." in path.split("/") or STACK in path]
+    wanted = [path for column in images for path in column.tolist()]
+    bad = [path for path in wanted if (".." in path and ".." in path.split("/")) or STACK in path]
     if bad:
         raise FoldlineError(
             f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}",
             where=where,
             next=f"rename the files and folders: '{STACK}' stands between the files of a stack",
         )
-    if all(path.startswith(".") for path in wanted):  # written by a reader, so they exist
-        files = wanted
-    else:
-        files = resolve_images(FileIndex(root), wanted, where=where)
+    written = all(path.startswith(".") for path in wanted)  # by a reader, so they exist
+    files = wanted if written else resolve_images(index, wanted, where=where)
     count = len(images[0])
     stacks = zip(*[files[i * count : (i + 1) * count] for i in range(len(images))], strict=True)
-    cells = [STACK.join(stack) if all(stack) else "" for stack in stacks]
+    cells = files if len(images) == 1 else [STACK.join(stack) if all(stack) else "" for stack in stacks]
     return pd.Series(cells, index=images[0].index, dtype=str)
 
 

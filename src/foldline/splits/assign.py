@@ -41,13 +41,15 @@ def assign(units: Sparse, sizes: Floats, share: Floats, ranks: Indices, *, exact
     hardness = np.asarray(held.multiply(held) @ weight).reshape(-1).round(DIGITS)
     fold_of = np.empty(len(sizes), dtype=np.int64)
     shaken = hardness * (1 - SHAKE * ranks / len(ranks))
+    ends, weighted, half = held.indptr.tolist(), (held.data * weight[held.indices])[:, None], held.data[:, None] / 2
     for unit in np.lexsort((ranks, -shaken)).tolist():
-        part = slice(held.indptr[unit], held.indptr[unit + 1])
-        columns, values = held.indices[part], held.data[part]
-        growth = (excess[columns] + values[:, None] / 2) * (values * weight[columns])[:, None]
-        score = (growth.sum(axis=0) / share).round(DIGITS)
-        fold = int(np.where(room > 0, score, np.inf).argmin())
-        excess[columns, fold] += values
+        part = slice(ends[unit], ends[unit + 1])
+        columns = held.indices[part]
+        rows = excess[columns]
+        growth = (rows + half[part]) * weighted[part]
+        score = (np.add.reduce(growth) / share).round(DIGITS)
+        fold = int((np.where(room > 0, score, np.inf) if exact else score).argmin())
+        excess[columns, fold] = rows[:, fold] + held.data[part]
         room[fold] -= exact
         fold_of[unit] = fold
     return fold_of

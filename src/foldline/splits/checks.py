@@ -3,13 +3,13 @@
 Reads tables in memory; writes nothing. Broken folds raise; findings are returned as lines of text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.cells import MISSING, alike_but_for_case, is_missing, numbers, plain
+from foldline.core.cells import MISSING, alike_but_for_case, is_missing, numbers, plains
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
 from foldline.core.task import Task
@@ -101,7 +101,8 @@ def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, w
     for name in ("row_id", "group"):
         if name not in frame.columns or name not in test.columns:
             continue
-        one, other = ({cell if name == "row_id" else plain(cell) for cell in table[name]} for table in (frame, test))
+        cells = (table[name].unique().tolist() for table in (frame, test))
+        one, other = ({*(every if name == "row_id" else plains(every))} for every in cells)
         shared = sorted((one & other) - MISSING)
         text = f"{len(shared)} values of {name} are in both training and test rows: {first_few(shared)}"
         if shared and held_out:
@@ -249,7 +250,7 @@ def duplicate_findings(
     frame: pd.DataFrame, test: pd.DataFrame, targets: Sequence[str], hashes: Mapping[str, str]
 ) -> list[str]:
     """What byte-identical images tell: in two folds, with different labels, in training and test rows."""
-    rows = frame.assign(content=[content(image, hashes) for image in frame["image"]])
+    rows = frame.assign(content=contents(frame["image"].tolist(), hashes))
     repeated = rows[rows["content"].duplicated(keep=False)].groupby("content", sort=True)
     torn = repeated["fold"].nunique() > 1
     first_image = repeated["image"].first()
@@ -266,13 +267,17 @@ def duplicate_findings(
             f"warning: {int(disagree.sum())} images occur twice with different labels: "
             f"{first_few(first_image[disagree].tolist(), 3)}"
         )
-    known = set(rows["content"])
-    both = [image for image in test["image"] if content(image, hashes) in known]
+    known = set(rows["content"].tolist())
+    images = test["image"].tolist()
+    both = [image for image, held in zip(images, contents(images, hashes), strict=True) if held in known]
     if both:
         findings.append(f"warning: {len(both)} test images are byte for byte training images: {first_few(both, 3)}")
     return findings
 
 
-def content(image: str, hashes: Mapping[str, str]) -> str:
-    """What an image cell holds: the sha256 of its files; the path of a file that has none."""
-    return "|".join(hashes.get(file, file) for file in image.split("|"))
+def contents(images: Iterable[str], hashes: Mapping[str, str]) -> list[str]:
+    """What each image cell holds: the sha256 of its files; the path of a file that has none."""
+    return [
+        "|".join(hashes.get(file, file) for file in image.split("|")) if "|" in image else hashes.get(image, image)
+        for image in images
+    ]

@@ -30,6 +30,8 @@ Hashes = NDArray[np.uint64]
 
 MAX_DISTANCE = 10  # bits of 256: see the measurements above
 SIDE_PX, LOW = 64, 16
+LARGE = 256  # hashes that share a band: more are joined without comparing all of them
+AT_ONCE = 4096  # pictures that wait for one another while they are hashed
 FLAT = 1.0  # grey levels of standard deviation: a picture below it (all black ...) resembles nothing
 
 
@@ -54,7 +56,7 @@ def duplicate_groups(paths: Sequence[Path]) -> Indices:
     Images that cannot be read as pictures by OpenCV, and flat ones, stand alone; the first are named on the screen.
     """
     places, hashes = image_hashes(paths)
-    edges = [places[pair] for pair in near_pairs(hashes, MAX_DISTANCE)]
+    edges = [places[pair] for pair in near_pairs(hashes, MAX_DISTANCE, every=False)]
     left, right = np.concatenate([np.empty((2, 0), dtype=np.int64), *edges], axis=1)
     graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(len(paths), len(paths)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
@@ -64,16 +66,25 @@ def image_hashes(paths: Sequence[Path]) -> tuple[Indices, Hashes]:
     """[n] the places of the images that can be compared, and [n, 4] their hashes, 4 x 64 bits each."""
     places, hashes, unread = [], [], []
     with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        thumbnails = progress.over(pool.map(_thumbnail, paths), "comparing images", total=len(paths))
-        for place, grey in enumerate(thumbnails):
-            if grey.size == 0:
+        pieces = (paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE))
+        looked_at = (found for piece in pieces for found in pool.map(_look, piece))
+        for place, found in enumerate(progress.over(looked_at, "comparing images", total=len(paths))):
+            if found is None:
                 unread.append(paths[place].name)
-            elif grey.std() >= FLAT:
+            elif len(found):
                 places.append(place)
-                hashes.append(perceptual_hash(grey))
+                hashes.append(found)
     if unread:
         say(f"{len(unread)} images cannot be compared with others: {first_few(unread)}")
     return np.array(places, dtype=np.int64), np.array(hashes, dtype=np.uint64).reshape(-1, 4)
+
+
+def _look(path: Path) -> Hashes | None:
+    """The hash of a picture, empty where it is flat; None for a file that is no picture to OpenCV."""
+    grey = _thumbnail(path)
+    if grey.size == 0:
+        return None
+    return perceptual_hash(grey) if grey.std() >= FLAT else np.empty(0, dtype=np.uint64)
 
 
 def perceptual_hash(grey: NDArray[np.float32]) -> Hashes:
@@ -89,7 +100,7 @@ def perceptual_hash(grey: NDArray[np.float32]) -> Hashes:
     return np.packbits(bits).view(np.uint64)
 
 
-def near_pairs(hashes: Hashes, max_distance: int) -> Iterator[Indices]:
+def near_pairs(hashes: Hashes, max_distance: int, *, every: bool = True) -> Iterator[Indices]:
     """All pairs of hashes that differ in at most `max_distance` bits, as pieces of [2, pairs]; a pair may come twice.
 
     The bits are dealt to max_distance + 1 bands. Two hashes that differ in no more bits are equal in one band at
@@ -98,21 +109,61 @@ def near_pairs(hashes: Hashes, max_distance: int) -> Iterator[Indices]:
     Args:
         hashes: [n, 4].
         max_distance: 0..255.
+        every: False: so many pairs as join the same hashes; 100,000 that look alike have 5 billion pairs.
     """
     unique, inverse = np.unique(hashes, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     member = np.full(len(unique), -1)
     member[inverse[::-1]] = np.arange(len(hashes))[::-1]  # the first of equal hashes stands for all of them
     yield np.stack([np.arange(len(hashes)), member[inverse]])
-    bits = np.unpackbits(unique.view(np.uint8), axis=1)
     for band in range(max_distance + 1):
-        part = np.packbits(bits[:, band :: max_distance + 1], axis=1)
-        key = np.unique(part, axis=0, return_inverse=True)[1].reshape(-1)
+        key = _band(unique, band, max_distance + 1)
         order = np.argsort(key, kind="stable")
-        for left, right in _same_key(key[order]):
+        key = key[order]
+        if not every:
+            starts = np.flatnonzero(np.diff(key, prepend=-1))
+            sizes = np.diff(starts, append=len(key))
+            for start, size in zip(starts[sizes > LARGE].tolist(), sizes[sizes > LARGE].tolist(), strict=True):
+                yield member[_links(unique, order[start : start + size], max_distance)]
+            small = np.repeat(sizes <= LARGE, sizes)
+            order, key = order[small], key[small]
+        for left, right in _same_key(key):
             a, b = order[left], order[right]
             near = np.bitwise_count(unique[a] ^ unique[b]).sum(axis=1) <= max_distance
             yield np.stack([member[a[near]], member[b[near]]])
+
+
+def _band(hashes: Hashes, band: int, bands: int) -> Indices:
+    """[n] a number for what each hash holds in every `bands`-th bit from `band` on."""
+    step = 2**16  # hashes, whose bits take 16 MB
+    parts = [
+        np.packbits(np.unpackbits(hashes[start : start + step].view(np.uint8), axis=1)[:, band::bands], axis=1)
+        for start in range(0, len(hashes), step)
+    ]
+    held = np.concatenate(parts) if parts else np.empty((0, 1), dtype=np.uint8)
+    if held.shape[1] >= 8:  # a number of 63 bits holds no more
+        return np.unique(held, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    wide = np.zeros((len(held), 8), dtype=np.uint8)
+    wide[:, : held.shape[1]] = held
+    return wide.view("<i8").reshape(-1)
+
+
+def _links(hashes: Hashes, places: Indices, max_distance: int) -> Indices:
+    """[2, pairs] near pairs that join all of `places` that near pairs join, at most one fewer than there are places.
+
+    A picture is compared with those alone that nothing was near to before.
+    """
+    found, reached, waiting, held = [np.empty((2, 0), dtype=np.int64)], list[int](), places, hashes[places]
+    while len(waiting):
+        if not reached:
+            reached, waiting, held = [int(waiting[0])], waiting[1:], held[1:]
+        one = reached.pop()
+        near = np.bitwise_count(held ^ hashes[one]).sum(axis=1) <= max_distance
+        if near.any():
+            found.append(np.stack([np.full(int(near.sum()), one), waiting[near]]))
+            reached += waiting[near].tolist()
+            waiting, held = waiting[~near], held[~near]
+    return np.concatenate(found, axis=1)
 
 
 def _same_key(key: Indices) -> Iterator[tuple[Indices, Indices]]:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from foldline.core.cells import plain
+from foldline.core.cells import plains
 from foldline.splits.shuffle import Indices
 
 
@@ -45,13 +45,30 @@ def joined_groups(ids: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str
     >>> joined_groups(["1", "2", "3"], [["", "1", ""]])
     ['row 1', '1', '3']
     """
-    number = connected(keys)
+    number = connected(keys).tolist()
+    name_of: dict[int, str] = {}
+    for names in keys:
+        _add_smallest(name_of, number, names)
+    if not all(map(name_of.__contains__, number)):
+        _add_smallest(name_of, number, _names_alone(ids, keys))
+    return [name_of[group] for group in number]
+
+
+def _add_smallest(name_of: dict[int, str], number: Sequence[int], names: Sequence[str]) -> None:
+    """Names the groups that have no name yet by the smallest of their rows'."""
+    found: dict[int, str] = {}
+    for group, name in zip(number, names, strict=True):
+        if name != "" and (group not in found or name < found[group]):
+            found[group] = name
+    for group, name in found.items():
+        name_of.setdefault(group, name)
+
+
+def _names_alone(ids: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str]:
+    """What rows that no key names are called."""
     named = {name for names in keys for name in names}
-    looks = Counter(plain(name) for name in named.union(ids))
-    alone = [f"row {name}" if name in named or looks[plain(name)] > 1 else name for name in ids]
-    name_of: dict[int, tuple[int, str]] = {}
-    for row, group in enumerate(number.tolist()):
-        known = [(reason, names[row]) for reason, names in enumerate(keys) if names[row] != ""]
-        best = min([*known, (len(keys), alone[row])])
-        name_of[group] = min(name_of.get(group, best), best)
-    return [name_of[group][1] for group in number.tolist()]
+    looks = Counter(plains(named.union(ids)))
+    return [
+        f"row {name}" if name in named or looks[plainly] > 1 else name
+        for name, plainly in zip(ids, plains(ids), strict=True)
+    ]

@@ -6,13 +6,14 @@ Reads tables in memory, and image files where near-duplicates are wanted; writes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from foldline.core.cells import is_missing, plain, spellings, spellings_in_words
+from foldline.core.cells import is_missing, plains, spellings, spellings_in_words
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_unique
-from foldline.splits.checks import check_folds, class_counts, content
+from foldline.splits.checks import check_folds, class_counts, contents
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
 from foldline.splits.splitters import ToSplit, choose_splitter, split
@@ -110,7 +111,7 @@ def _own_folds(frame: pd.DataFrame, facts: Competition) -> list[str] | None:
             next=f"name it in train.metadata too; the rows have: {first_few(list(frame.columns), 20)}",
         )
     cells = frame[name]
-    never = cells[cells.map(plain) == "-1"]
+    never = cells[np.array(plains(cells.tolist()), dtype=object) == "-1"]
     if len(never):
         raise FoldlineError(
             f"{len(never)} rows are in fold {never.iloc[0]}, so never validated on: every row of the folds is, once",
@@ -142,7 +143,7 @@ def _with_groups(
             findings.append(f"{name}s of several spellings stay together: {spellings_in_words(cells, used)}")
         keys.append(cells.map(lambda cell, used=used: used.get(cell, cell)).tolist())
     if facts.folds.group_duplicates:
-        same = pd.Series([content(image, hashes) for image in frame["image"]])
+        same = pd.Series(contents(frame["image"].tolist(), hashes))
         keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]
     if keys:
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from foldline.core import own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
+from foldline.core.csv_text import csv_text
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import edited, load_folds, read_folds_meta, shaping, way_to_new_folds
 from foldline.core.paths import Layout
@@ -22,13 +23,14 @@ from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest
 from foldline.core.run import differing_keys
-from foldline.core.tables import read_csv, sha256_file, write_csv
+from foldline.core.tables import read_csv, sha256_file, write_text
 from foldline.readers import find_outputs, read_rows
-from foldline.readers.files import list_files, tables_of
+from foldline.readers.files import FileIndex, list_files, tables_of
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
 from foldline.scoring.metrics.for_task import without_score
-from foldline.submission.form import make_sample, open_form, sample_path
+from foldline.submission.form import open_form, sample_path
+from foldline.submission.made_sample import sample_text
 from foldline.submission.meaning import rehearse
 
 if TYPE_CHECKING:
@@ -62,16 +64,20 @@ def folds(layout: Layout, comp: str) -> FoldsMeta:
         _say_findings([*meta.checks, *said])
         return meta
     plan = _make(layout, comp, facts)
-    hashes = {kind: _sha256(table) for kind, table in plan.tables.items()}
+    texts = {kind: csv_text(table) for kind, table in plan.tables.items()}
+    hashes = {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()}
     if exists:
         _require_same(layout, comp, hashes)
     paths = _paths(layout, comp)
-    for kind in sorted(plan.tables.keys() - {"folds"}):
-        write_csv(paths[kind], plan.tables[kind])
+    for kind in sorted(texts.keys() - {"folds"}):
+        write_text(paths[kind], texts[kind])
+    if facts.makes_sample:
+        write_text(paths["sample"], sample_text(plan.tables["test"], facts, plan.outputs))
+        hashes["sample"] = sha256_file(paths["sample"])
     said = _rehearse_submission(layout, comp, facts, plan.outputs, plan.tables["folds"])
     meta = _meta(layout, comp, facts, plan, hashes)
     meta.write(layout.folds_meta(comp))
-    write_csv(paths["folds"], plan.tables["folds"])
+    write_text(paths["folds"], texts["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
     _say_findings([*plan.findings, *said])
     return meta
@@ -110,7 +116,7 @@ def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:
     """Says where a folder whose files are the rows holds some that came after the download, and so have no hash."""
     if all(rows is None or rows.reader != "folders" for rows in (facts.train, facts.test)):
         return
-    known = Manifest.read(layout.manifest(comp)).hashes
+    known = Manifest.hashes_at(layout.manifest(comp))
     new = [path for path in list_files(layout.input(comp)) if path not in known]
     if new:
         where = layout.relative(layout.manifest(comp))
@@ -173,34 +179,34 @@ def _require_same(layout: Layout, comp: str, hashes: dict[str, str]) -> None:
 
 
 def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
-    """Reads the rows and splits them; where the competition has no sample submission, makes one."""
+    """Reads the rows and splits them."""
     from foldline.splits.plan import make_plan
 
     root = layout.input(comp)
-    frame = read_rows(root, facts.train, facts, with_target=True)
+    index = FileIndex(root)
+    frame = read_rows(root, facts.train, facts, with_target=True, index=index)
     outputs = find_outputs(frame, facts)
-    test = None if facts.test is None else _read_test(root, facts.test, facts, outputs)
+    test = None if facts.test is None else _read_test(root, facts.test, facts, outputs, index)
     for table, what in ((frame, "train"), (test, "test")):
         if table is not None:
-            _require_images(root, table, what)
-    plan = make_plan(
+            _require_images(index, table, what)
+    return make_plan(
         frame,
         test,
         facts,
         outputs,
-        hashes=Manifest.read(layout.manifest(comp)).hashes,
+        hashes=Manifest.hashes_at(layout.manifest(comp)),
         find_duplicates=partial(_find_duplicates, root),
         where=layout.relative(layout.folds(comp)),
     )
-    if facts.makes_sample:
-        plan.tables["sample"] = make_sample(plan.tables["test"], facts, outputs)
-    return plan
 
 
-def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str]) -> pd.DataFrame:
+def _read_test(root: Path, rows: RowFacts, facts: Competition, outputs: list[str], index: FileIndex) -> pd.DataFrame:
     """The test rows, with their labels where the facts say how; these must be classes of the training rows."""
     known = facts if not facts.task.has_classes else facts.model_copy(update={"classes": outputs})
-    return read_rows(root, rows, known, with_target=rows.target is not None)
+    if rows.function:  # it may have written files
+        index = FileIndex(root)
+    return read_rows(root, rows, known, with_target=rows.target is not None, index=index)
 
 
 def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:
@@ -209,20 +215,17 @@ def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:
     return duplicate_keys(frame["row_id"].tolist(), [root / image.split("|")[0] for image in frame["image"]])
 
 
-def _require_images(root: Path, frame: pd.DataFrame, what: str) -> None:
-    files = dict.fromkeys(file for image in frame["image"] for file in image.split("|"))
-    missing = [file or "(no name)" for file in files if file == "" or not (root / file).is_file()]
+def _require_images(index: FileIndex, frame: pd.DataFrame, what: str) -> None:
+    root, listed = index.root, index.files
+    files = dict.fromkeys(file for image in frame["image"].tolist() for file in image.split("|"))
+    unlisted = [file for file in files if file not in listed]  # hidden ones, which a reader wrote
+    missing = [file or "(no name)" for file in unlisted if file == "" or not (root / file).is_file()]
     if missing:
         raise FoldlineError(
             f"{len(missing)} images are missing: {first_few(missing)}",
             where=str(root),
             next=f"mend {what}.image in the facts, or download again",
         )
-
-
-def _sha256(table: pd.DataFrame) -> str:
-    """The sha256 of the file that write_csv makes of `table`."""
-    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
 def _meta(layout: Layout, comp: str, facts: Competition, plan: "Plan", hashes: dict[str, str]) -> FoldsMeta:

@@ -1,10 +1,13 @@
 """`input/<comp>/manifest.json`: what was downloaded; and the note that a download only has to be put in its place."""
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from foldline.core.records.record import Part, Record
+from foldline.core.records.record import SCHEMA, Part, Record
+from foldline.core.tables import require_file
 
 
 class RawFile(Part):
@@ -32,6 +35,17 @@ class Manifest(Record):
     def hashes(self) -> dict[str, str]:
         """The sha256 of each file, by its path."""
         return {file.path: file.sha256 for file in self.files}
+
+    @classmethod
+    def hashes_at(cls, path: Path) -> dict[str, str]:
+        """`hashes` of a file, without a check of what else it says: a million files are read in a second."""
+        require_file(path, next=cls.made_by)
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            content = json.loads(path.read_bytes())
+            found = {file["path"]: file["sha256"] for file in content["files"]}
+            if content.get("schema", SCHEMA) <= SCHEMA and all(map(str.isascii, found.values())):
+                return found
+        return cls.read(path).hashes  # which refuses it in words
 
     @staticmethod
     def is_at(path: Path) -> bool:

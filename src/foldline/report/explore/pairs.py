@@ -20,7 +20,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.task import Task
 from foldline.images.files.decode import preview
 from foldline.images.files.header import BadImageError
-from foldline.splits.checks import content
+from foldline.splits.checks import contents
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 from foldline.splits.shuffle import Indices
 
@@ -155,7 +155,7 @@ def _rows(
     root: Path, frame: pd.DataFrame, test: pd.DataFrame, hashes: Mapping[str, str], task: Task, outputs: Sequence[str]
 ) -> _Rows:
     images = [*frame["image"].tolist(), *test["image"].tolist()]
-    names = pd.Series([content(image, hashes) for image in images], dtype=str)
+    names = pd.Series(contents(images, hashes), dtype=str)
     unknown = np.full(len(test), -1, dtype=np.int64)
     fold = frame["fold"].astype("int64") if "fold" in frame.columns else np.zeros(len(frame), dtype=np.int64)
     group = pd.factorize(frame["group"])[0] if "group" in frame.columns else np.arange(len(frame))
