@@ -23,8 +23,9 @@ from foldline.submission.form import Form
 from foldline.submission.grader import Grader
 from foldline.submission.kind import Cells, Kind
 from foldline.submission.kinds import KINDS
+from foldline.submission.known import Known, known_rows
 from foldline.submission.long import Long
-from foldline.submission.meaning import Known, known_rows, rehearse, require_same_meaning
+from foldline.submission.meaning import rehearse, require_same_meaning
 from submission.test_kinds import facts
 
 ROWS = 60

@@ -198,6 +198,20 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encodi
     """The table of text; raises FoldlineError where pandas cannot read one."""
     import pandas as pd
 
+    options = csv_options(separator, encoding)
+    header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
+    with csv_refusals(path, encoding):
+        frame: pd.DataFrame = pd.read_csv(path, **options, **header)
+        if "engine" in options:
+            frame = frame.fillna("")  # Python's engine gives a number for a cell that a short line lacks
+        if frame.columns[0] == "Unnamed: 0":
+            first_cell = pd.read_csv(path, **options, header=None, nrows=1).iloc[0, 0]
+            frame = frame.rename(columns={"Unnamed: 0": first_cell})
+    return frame
+
+
+def csv_options(separator: str = ",", encoding: str = "utf-8") -> dict[str, Any]:
+    """What makes pandas give every cell as it stands in the file."""
     options: dict[str, Any] = {
         "dtype": str,
         "keep_default_na": False,
@@ -209,25 +223,26 @@ def _parse_csv(path: Path, separator: str, columns: Sequence[str] | None, encodi
     if separator != "whitespace" and (len(separator) > 1 or not separator.isascii()):
         # pandas would take it for a regular expression
         options |= {"sep": re.escape(separator), "engine": "python"}
-    header = {"header": None, "names": list(columns)} if columns else {"header": "infer"}
+    return options
+
+
+@contextmanager
+def csv_refusals(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+    """Raises FoldlineError where pandas cannot read a table, or would read less than all of it."""
+    import pandas as pd
+
     mend = "open it in an editor and mend it"
     try:
         with warnings.catch_warnings():
             # pandas only warns when a row has more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame: pd.DataFrame = pd.read_csv(path, **options, **header)
-        if "engine" in options:
-            frame = frame.fillna("")  # Python's engine gives a number for a cell that a short line lacks
-        if frame.columns[0] == "Unnamed: 0":
-            first_cell = pd.read_csv(path, **options, header=None, nrows=1).iloc[0, 0]
-            frame = frame.rename(columns={"Unnamed: 0": first_cell})
+            yield
     except pd.errors.ParserWarning as error:
         raise FoldlineError("a row has more cells than the header", where=str(path), next=mend) from error
     except UnicodeError as error:
         raise _not_of_encoding(path, encoding) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise FoldlineError(f"cannot be read as a table: {error}", where=str(path), next=mend) from error
-    return frame
 
 
 def _not_of_encoding(path: Path, encoding: str) -> FoldlineError:

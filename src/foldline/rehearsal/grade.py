@@ -15,7 +15,8 @@ from foldline.rehearsal.hidden import Hidden, Home
 from foldline.scoring.decide import Decision
 from foldline.submission.form import Form
 from foldline.submission.grader import CannotGradeError, Grader
-from foldline.submission.meaning import answers_of, known_rows
+from foldline.submission.known import known_rows
+from foldline.submission.meaning import answers_of
 
 TOLERANCE = 0.005  # of a score, of one above 1 relative to it: half precision moves predictions by a thousandth or so
 FLIPS = 0.01  # of the lines: labels and ranks that hang on such a thousandth; of a rare class one moves a score more

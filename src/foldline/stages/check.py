@@ -7,7 +7,6 @@ from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import result
-from foldline.core.tables import read_csv
 from foldline.submission.form import open_form
 
 
@@ -18,7 +17,6 @@ def check(layout: Layout, comp: str, file: Path) -> dict[str, Any]:
         The file, and how many lines it has.
     """
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
-    frame = read_csv(file)
-    open_form(layout, comp, facts, folds.outputs).check(frame, str(file))
-    result(f"{file}: {len(frame)} lines, accepted by the gate")
-    return {"file": file, "lines": len(frame), "accepted": True}
+    lines = open_form(layout, comp, facts, folds.outputs).check_file(file, str(file))
+    result(f"{file}: {lines} lines, accepted by the gate")
+    return {"file": file, "lines": lines, "accepted": True}

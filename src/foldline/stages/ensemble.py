@@ -23,13 +23,15 @@ from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import read_parquet, sha256_file, sha256_files, write_csv
+from foldline.core.tables import read_parquet, sha256_file, sha256_files
 from foldline.scoring.blend import blend, rows_sum_to_one
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
 from foldline.scoring.cv import cross_validation, pooled_score
-from foldline.scoring.entities import aggregate
 from foldline.submission.form import Form, open_form, sample_path
-from foldline.submission.meaning import require_same_meaning, validation_rows
+from foldline.submission.known import validation_rows
+from foldline.submission.meaning import require_same_meaning
+from foldline.submission.source import predictions_in
+from foldline.submission.writing import write_submission
 
 
 def ensemble(
@@ -189,26 +191,25 @@ def _write_submission(
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
     """The CSV, through the gates, and its ledger entry."""
-    test = read_predictions(
-        layout.run(comp, name) / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"]
-    )
-    if "entity" in test.columns:
-        test = aggregate(test, "entity", facts.submission.aggregate, task=folds.task, outputs=folds.outputs)
-    predictions = test.rename(columns={"entity": "id", "row_id": "id"})
-    frame, path = form.write(predictions, stored_decision(record.decision)), layout.submission(comp, name)
-    form.check(frame, layout.relative(path))
-    oof = read_parquet(layout.run(comp, name) / "oof.parquet")
-    found = require_same_meaning(form, validation_rows(form, oof, folds.frame, record), layout.relative(path))
-    write_csv(path, frame)
+    folder, path = layout.run(comp, name), layout.submission(comp, name)
+    where, how = layout.relative(path), facts.submission.aggregate
+
+    def judge() -> str:
+        return require_same_meaning(form, validation_rows(form, folder / "oof.parquet", folds.frame, record), where)
+
+    ids = folds.test["row_id"]
+    with predictions_in(folder / "test.parquet", folds.task, folds.outputs, ids=ids, how=how) as source:
+        decision = stored_decision(record.decision)
+        lines, found = write_submission(path, form, source, decision, where=where, judge=judge)
     Entry(
         comp=comp, run=name, name=name, file=path.name, sha256=sha256_file(path),
         time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
         cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
-        folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, made_from=made_from,
-        diverged=record.diverged, **_sent_before(path),
+        folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, graded=found,
+        made_from=made_from, diverged=record.diverged, **_sent_before(path),
     ).write(path.with_suffix(".json"))  # fmt: skip
     result(
-        f"wrote {layout.relative(path)}: {len(frame)} lines, accepted by the gate; {found}",
+        f"wrote {layout.relative(path)}: {lines} lines, accepted by the gate; {found}",
         submission=str(path), metric=record.metric, score=record.pooled,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from foldline.core.folds import read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 from foldline.core.records.entry import Entry
-from foldline.core.tables import read_csv, require_file
+from foldline.core.tables import require_file
 from foldline.sources.kaggle import POLL_SECONDS
 from foldline.submission.form import open_form
 from foldline.submission.leaderboard import cv_in_words, hand_in, is_sent, kaggle_slug, require_yes, wait_for_score
@@ -82,7 +82,7 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path) -> Non
             next="join it with the submissions of the other lines and upload that by hand (docs/add-a-competition.md)",
         )
     outputs = read_folds_meta(layout, comp).outputs
-    open_form(layout, comp, facts, outputs).check(read_csv(path), where)
+    open_form(layout, comp, facts, outputs).check_file(path, where)
 
 
 def ledger(layout: Layout, comp: str | None) -> list[Entry]:

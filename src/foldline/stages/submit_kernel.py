@@ -20,7 +20,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.entry import CvScore, Entry, Notebook
 from foldline.core.records.kernel import KernelEntry, Pushed, bundle_sha256
 from foldline.core.records.offline import OfflineReport
-from foldline.core.tables import read_csv, sha256_file
+from foldline.core.tables import sha256_file
 from foldline.sources.kaggle import POLL_SECONDS
 from foldline.submission.form import open_form
 from foldline.submission.leaderboard import cv_in_words, hand_in, is_sent, kaggle_slug, require_yes, wait_for_score
@@ -177,7 +177,7 @@ def _pass_gate(layout: Layout, comp: str, facts: Competition, path: Path, *, for
     """Checks what the run wrote for the test set that is visible there against the sample at home: no slot is lost."""
     try:
         form = open_form(layout, comp, facts, read_folds_meta(layout, comp).outputs)
-        form.check(read_csv(path), layout.relative(path))
+        form.check_file(path, layout.relative(path))
     except FoldlineError as error:
         if not force:
             raise FoldlineError(

@@ -26,22 +26,24 @@ class Gate:
         ids: what names each line.
         lines: the number of each line in the file.
         where: how errors call the submission: its path.
+        among: which lines of a long file these are, in words, where they are not all.
     """
 
     frame: pd.DataFrame
     ids: "pd.Series[str]"
     lines: NDArray[np.int64]
     where: str
+    among: str = ""
 
     def only(self, keep: Mask) -> "Gate":
         """Some of the lines."""
-        return Gate(self.frame[keep], self.ids[keep], self.lines[keep], self.where)
+        return Gate(self.frame[keep], self.ids[keep], self.lines[keep], self.where, self.among)
 
     def first_lines(self, bad: Mask, texts: "pd.Series[str]") -> str:
         """The first bad lines with these texts of theirs, and how many more there are."""
         first = np.flatnonzero(bad)[:3]
         parts = zip(self.lines[first].tolist(), self.ids.iloc[first], texts.iloc[first], strict=True)
-        more = f" and {bad.sum() - 3} more" if bad.sum() > 3 else ""
+        more = f" and {bad.sum() - 3} more{self.among}" if bad.sum() > 3 else ""
         return ", ".join(f"line {line} (id {name}): {text}" for line, name, text in parts) + more
 
     def refuse(self, bad: Mask, column: str, what: str, *, next: str = "") -> None:
@@ -72,11 +74,12 @@ class Gate:
         Args:
             cells: the texts of the numbers, where they are parts of the cells.
         """
-        if cells is None:
-            self.require_filled(column)
-            cells = self.frame[column]
+        whole = cells is None
+        cells = self.frame[column] if cells is None else cells
         values = numbers(cells)
         if np.isnan(values).any():
+            if whole:
+                self.require_filled(column)
             self.refuse(is_missing(cells).to_numpy(dtype=bool), column, "has cells without a value (NaN)")
             self.refuse(np.isnan(values), column, "has cells that are no numbers")
         self.refuse(np.isinf(values), column, "has infinite numbers")

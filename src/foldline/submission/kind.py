@@ -1,9 +1,9 @@
 """What every kind of submission answers. The kinds themselves are in `kinds`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pandas as pd
 
@@ -61,6 +61,12 @@ class Kind:
     def words(self) -> Sequence[str]:
         """What outputs are called in cells or headers, in their order; raises FoldlineError for other words."""
         return self.lines.options[0]
+
+    def part(self, some: slice) -> Self:
+        """The same kind for some of the lines; what the words are called is known already."""
+        other = replace(self, lines=self.lines.part(some))
+        other.__dict__["words"] = self.words
+        return other
 
     @property
     def ids(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ What cannot be seen (a lookup table, an id that can be read in two ways) the fac
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product, takewhile
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ class Lines:
         entities: the row or entity that each line is about.
         words: of long lines: what each output is called there; else empty.
         places: of long lines: the output that each asks for, as its place among the words; else empty.
+        header: all columns of the sample.
     """
 
     options: Options
@@ -55,6 +56,11 @@ class Lines:
     entities: tuple[str, ...]
     words: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    header: tuple[str, ...] = ()
+
+    def part(self, some: slice) -> "Lines":
+        """Some of the lines."""
+        return replace(self, entities=self.entities[some], places=self.places[some])
 
     def ids(self, frame: pd.DataFrame) -> "pd.Series[str]":
         """What names each line of a sample or submission; of two columns: `<cell> / <cell>`."""
@@ -66,7 +72,7 @@ class Lines:
 
 def read_lines(
     sample: pd.DataFrame, facts: Competition, outputs: Sequence[str], names: Mapping[str, str],
-    about: pd.DataFrame | None, where: str,
+    about: pd.DataFrame | None, where: str, header: Sequence[str],
 ) -> Lines:  # fmt: skip
     """What each line is about; the arguments are those of `Form.open`.
 
@@ -78,16 +84,16 @@ def read_lines(
     told = _told(sample, facts) if about is not None else ()
     long = _long_lines(sample, index, facts, outputs, options, about, told, where)
     keys = long.keys if long else _keys(sample, index, told, where)
-    columns = tuple(column for column in sample.columns if column not in (index, *keys, *told))
+    columns = tuple(column for column in header if column not in (index, *keys, *told))
     if not columns:
         raise FoldlineError("has no column for answers", where=where)
     cells = tuple(sample[columns[0]].unique())
     if long is None:
         alone = sample[keys[0]] if about is None else about["entity"]
-        return Lines(options, where, index, keys, columns, cells, tuple(alone))
+        return Lines(options, where, index, keys, columns, cells, tuple(alone), header=tuple(header))
     place = {word: j for j, word in enumerate(long.words)}
     entities, places = tuple(entity for entity, _ in long.parts), tuple(place[word] for _, word in long.parts)
-    return Lines(options, where, index, keys, columns, cells, entities, tuple(long.words), places)
+    return Lines(options, where, index, keys, columns, cells, entities, tuple(long.words), places, tuple(header))
 
 
 def vocabularies(facts: Competition, outputs: Sequence[str], names: Mapping[str, str]) -> Options:

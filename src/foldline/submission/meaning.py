@@ -4,23 +4,21 @@ They go through the writer of the submission, become CSV text, and are read by `
 writer's code. A score that differs says that a number means something else in the file than in the predictions.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
 
-from foldline.core.competition import Competition
+from foldline.core.csv_blocks import write_csv_blocks
 from foldline.core.errors import FoldlineError
-from foldline.core.records.cv import Cv
 from foldline.core.task import Array, hot_truth
-from foldline.scoring.choose import as_predictions, stored_decision
-from foldline.scoring.cv import per_entity
-from foldline.scoring.decide import Decision, decide, decisions_by_fold, default_decision
+from foldline.scoring.choose import as_predictions
+from foldline.scoring.decide import decide, default_decision
 from foldline.scoring.metrics import score
 from foldline.submission.form import Form
 from foldline.submission.grader import CannotGradeError, Grader
+from foldline.submission.known import Known, known_rows
 from foldline.submission.long import Long
 from foldline.submission.numbers import Columns
 
@@ -28,21 +26,6 @@ TOLERANCE = 1e-6  # of a score; of one above 1 relative to it
 DECIMALS = 12  # of probabilities in a submission
 REHEARSED = 2_000_000  # cells of a rehearsal at most
 UNCHECKED = "NOT checked on validation rows what its numbers mean"
-
-
-@dataclass(frozen=True)
-class Known:
-    """Rows or entities whose truth is known, and what is predicted of them.
-
-    Attributes:
-        table: `id`, `fold`, the target columns as text, the prediction columns.
-        decisions: of each fold, how the labels of its rows are decided.
-        scores: of all rows, then of each fold or of none; None is undefined.
-    """
-
-    table: pd.DataFrame
-    decisions: Mapping[int, Decision]
-    scores: Sequence[float | None]
 
 
 def require_same_meaning(form: Form, known: Known, where: str) -> str:
@@ -65,11 +48,11 @@ def require_same_meaning(form: Form, known: Known, where: str) -> str:
     parts = parts[: len(known.scores)]
     found = np.array([grader.score(kind.name, cells[part], table[part], asked) for part in parts])
     wanted = np.array([np.nan if value is None else value for value in known.scores])
-    if len(asked) < len(kind.outputs):
+    if known.drawn_from or len(asked) < len(kind.outputs):
         wanted = np.array([_direct(form, table[part], known, asked) for part in parts])
     if np.isnan(found).all() and np.isnan(wanted).all():
         return f"{UNCHECKED}: {grader.metric.name} is undefined there"
-    words = f"read back as a grader would, {grader.metric.name} is {found[0]:.6g} on the validation rows"
+    words = f"read back as a grader would, {grader.metric.name} is {found[0]:.6g} on {known.words}"
     if _same(found, wanted):
         return words + ("" if len(asked) == len(kind.outputs) else f" (of {len(asked)} of {len(kind.outputs)} outputs)")
     plain, limited = (
@@ -95,9 +78,11 @@ def handed_in(form: Form, known: Known) -> pd.DataFrame:
     for fold, decision in known.decisions.items():
         rows = known.table[known.table["fold"] == fold]
         other = form.about(rows["id"].tolist())
-        content = other.write(rows, decision).to_csv(index=False, lineterminator="\n")
-        frame = pd.read_csv(StringIO(content), dtype=str, keep_default_na=False, na_filter=False, index_col=False)
-        frame.columns = other.sample.columns
+        content = BytesIO()
+        write_csv_blocks(content, [other.write(rows, decision)])
+        content.seek(0)
+        frame = pd.read_csv(content, dtype=str, keep_default_na=False, na_filter=False, index_col=False)
+        frame.columns = pd.Index(other.kind.lines.header)
         parts.append(answers_of(other, frame))
     return pd.concat(parts)
 
@@ -112,36 +97,6 @@ def answers_of(form: Form, frame: pd.DataFrame) -> pd.DataFrame:
     words = [lines.words[place] for place in lines.places]
     table = answers.assign(row=lines.entities, word=words)
     return table.pivot(index="row", columns="word", values=lines.columns[0])
-
-
-def validation_rows(form: Form, oof: pd.DataFrame, rows: pd.DataFrame, cv: Cv) -> Known:
-    """The validation rows of a run, with the scores of its `cv.json`.
-
-    Where labels are decided by a fitted rule, cv.json scores each row as decided without its own fold: so do these.
-
-    Args:
-        oof: the run's predictions of them.
-        rows: the rows of the folds.
-    """
-    facts, outputs, task = form.kind.facts, form.kind.outputs, form.kind.task
-    table = known_rows(oof, rows, facts, outputs)
-    folds = table["fold"].to_numpy()
-    stated = stored_decision(cv.decision) or default_decision(task, len(outputs))
-    decisions = dict.fromkeys(np.unique(folds).tolist(), stated)
-    if cv.fitted:
-        truth = task.truth(table.rename(columns={"id": "row_id"}), outputs, where="the folds")
-        prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
-        decisions = decisions_by_fold(facts.metric, truth, prob, folds, task)
-    return Known(table, decisions, [cv.pooled, *cv.per_fold])
-
-
-def known_rows(predicted: pd.DataFrame, rows: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> pd.DataFrame:
-    """`Known.table` of predictions by `row_id`; the truth is the text of the folds' rows."""
-    targets = facts.task.target_columns(outputs)
-    truth = rows.set_index("row_id").loc[predicted["row_id"], targets].reset_index(drop=True)
-    table = predicted.reset_index(drop=True).assign(**{name: truth[name] for name in targets})
-    table = per_entity(table, facts, outputs) if "entity" in table.columns else table
-    return table.rename(columns={"row_id": "id"})
 
 
 def rehearse(form: Form, rows: pd.DataFrame, where: str) -> list[str]:

@@ -105,7 +105,7 @@ class Columns(Kind):
         wrong = np.abs(total - self.row_sum) > SUM_TOLERANCE
         if wrong.any():
             raise FoldlineError(
-                f"{wrong.sum()} rows do not add up to {self.row_sum:g}: "
+                f"{wrong.sum()} rows{gate.among} do not add up to {self.row_sum:g}: "
                 + gate.first_lines(wrong, texts(f"{number:.9g}" for number in total.tolist())),
                 where=gate.where,
                 next="divide each row by its sum and write at least 9 decimals",

@@ -40,7 +40,7 @@ class Entry(Record):
         time: when it was written, ISO 8601 in UTC.
         cv: by the metric.
         decision: how its labels were decided (`scoring.choose.Choice.record`).
-        meaning: what its cells say, in words.
+        meaning: what its cells say, in words; graded: what reading validation rows back found, and of how many.
         made_from: what it was made from; where that differs, it is made anew.
         diverged: as `Cv.diverged`: folds that it was made of all the same.
         message: what Kaggle shows beside it.
@@ -65,6 +65,7 @@ class Entry(Record):
     folds_sha256: str
     members: list[str]
     meaning: list[str] = []
+    graded: str = ""
     made_from: dict[str, Any] = {}
     diverged: list[str] = []
     message: str | None = None

@@ -16,7 +16,7 @@ from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
 from foldline.core.records.kernel import KernelEntry
-from foldline.core.tables import read_csv, read_parquet, sha256_file
+from foldline.core.tables import read_parquet, sha256_file
 from foldline.core.task import Array
 from foldline.scoring.final_two import Against, Candidate, Choice, agreement, choose_two
 from foldline.scoring.metrics import metric_for
@@ -197,12 +197,11 @@ class _Judge:
         path = _file_of(self.layout, self.known[name].entry)
         if path is None:
             return None
-        frame = read_csv(path)
         try:
-            self.form.check(frame, self.layout.relative(path))
+            self.form.check_file(path, self.layout.relative(path))
         except FoldlineError:
             return None
-        return self.form.read_back(frame)[1]
+        return self.form.read_file(path)[1]
 
 
 def _file_of(layout: Layout, entry: Entry) -> Path | None:
