@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from foldline.core.cells import numbers
-from foldline.core.csv_blocks import csv_blocks, csv_header, csv_lines, write_csv_blocks
+from foldline.core.csv_blocks import csv_blocks, csv_header, write_csv_blocks
+from foldline.core.csv_text import csv_lines
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import read_csv, write_csv
 
@@ -64,6 +65,7 @@ def test_lines_have_the_bytes_of_pandas(cells: list[str], tmp_path: Path) -> Non
 
 def test_plain_cells_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pd.DataFrame, "to_csv", None)
+    assert csv_lines(pd.DataFrame({"id": ["1", "2"], "fold": [0, -3]})) == b"1,0\n2,-3\n"
     assert csv_lines(pd.DataFrame({"id": ["1", "2"], "a": ["0.5", ""]}, dtype=str)) == b"1,0.5\n2,\n"
 
 

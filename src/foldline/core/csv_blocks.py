@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
+from foldline.core.csv_text import csv_lines
 from foldline.core.tables import csv_options, csv_refusals, require_file
 
 if TYPE_CHECKING:
@@ -89,39 +88,3 @@ def write_csv_blocks(handle: BinaryIO, blocks: "Iterable[pd.DataFrame]") -> int:
         handle.write(csv_lines(block))
         lines += len(block)
     return lines
-
-
-def csv_lines(frame: "pd.DataFrame") -> bytes:
-    """The lines of a table of text without its header; five times as fast as pandas where no cell needs quotes."""
-    content = _joined(frame)
-    if content is None or not _is_plain(content, len(frame), len(frame.columns)):
-        return frame.to_csv(index=False, header=False, lineterminator="\n").encode()
-    return content
-
-
-def _joined(frame: "pd.DataFrame") -> bytes | None:
-    """All cells with commas and line ends between; None where columns are not all of text, or there is only one."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if len(frame) == 0 or len(frame.columns) < 2 or not all(_is_text(kind) for kind in frame.dtypes):
-        return None
-    text = pa.large_string()
-    cells = [pa.array(frame.iloc[:, place].array, type=text) for place in range(len(frame.columns))]
-    lines = pc.binary_join_element_wise(*cells, pa.scalar(",", text))
-    if isinstance(lines, pa.ChunkedArray):
-        lines = lines.combine_chunks()
-    whole = pa.LargeListArray.from_arrays(pa.array([0, len(lines)], pa.int64()), lines)
-    joined = pc.binary_join(whole, pa.scalar("\n", text))[0]
-    return None if joined.as_py() is None else bytes(joined.as_buffer()) + b"\n"
-
-
-def _is_text(kind: Any) -> bool:
-    return str(kind) in ("str", "string", "object")
-
-
-def _is_plain(content: bytes, rows: int, columns: int) -> bool:
-    """Whether joined cells hold no comma, quote or line end of their own."""
-    counts = np.bincount(np.frombuffer(content, dtype=np.uint8), minlength=256)
-    own = (counts[ord(",")] - rows * (columns - 1), counts[ord("\n")] - rows, counts[ord('"')], counts[ord("\r")])
-    return not any(own)
