@@ -28,6 +28,7 @@ FEATURES ?=
 KERNEL ?=
 FORCE ?=
 DEVICE ?= auto
+RANKS ?=
 FILES ?=
 OUT ?=
 FORMAT ?= folder
@@ -138,11 +139,11 @@ folds: $(ready) | $(manifest) ## split the training rows: folds/COMP.csv
 explore: $(ready) | $(manifest) ## look before training: leaks, duplicates, shifts: oof/COMP/explore.html; FAST=1, FEATURES=1
 	$(foldline) explore --comp $(COMP) --run $(RUN) $(set_args) $(if $(FAST),--fast) $(if $(FEATURES),--features) --device $(DEVICE)
 
-train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0
-	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE)
+train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0; RANKS=2: by two GPUs together
+	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
 
 train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished
-	$(foldline) train $(run_args) --device $(DEVICE)
+	$(foldline) train $(run_args) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
 
 lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss over growing rates
 	$(foldline) lr-find --comp $(COMP) --run $(RUN) $(set_args) --fold $(FOLD) --device $(DEVICE)

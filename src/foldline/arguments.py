@@ -100,6 +100,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "auto",
         "help": "auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one (default: auto)",
     },
+    "--ranks": {
+        "metavar": "N",
+        "default": "1",
+        "help": "so many GPUs train each fold together, a process each (with --device cpu: processes on the CPU); the "
+        "run and its batch_size mean the same (default: 1)",
+    },
     "--blend": {
         "choices": ["mean", "gmean", "rank_mean"],
         "default": "mean",
@@ -226,6 +232,12 @@ def _fold(text: str) -> int | None:
     return int(text)
 
 
+def _ranks(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise FoldlineError(f"'{text[:50]}' is no number of ranks", where="--ranks", next="give one such as 2")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65_535:
         raise FoldlineError(
@@ -295,6 +307,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "memory": partial(_amount, "--memory"),
     "overrides": _words,
     "port": _port,
+    "ranks": _ranks,
     "runs": _words,
     "views": _words,
 }

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 (out or sys.stdout).write(given if given.endswith("\n") else f"{given}\n")
                 return 0
             result = _run(given)
-            if out:
+            if out and not printer().silent:
                 print_result(result, out)
             return 1 if isinstance(result, dict) and result.get("ready") is False else 0  # doctor's
         except FoldlineError as error:

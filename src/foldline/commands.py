@@ -83,7 +83,7 @@ COMMANDS: dict[str, Stage] = {
     "train": Stage(
         "fine-tune one network a fold: all folds, or --fold 0",
         ".composed:train",
-        "--run --name --set --device --fold",
+        "--run --name --set --device --fold --ranks",
         group="train",
         reads="folds, pictures, configs/<comp>/<run>.yaml",
         writes="oof/<comp>/<run>/fold_<k>/: model.safetensors, meta.json, log.csv, steps.csv, validation predictions",

@@ -67,12 +67,16 @@ class Printer:
         now: seconds that only grow.
         waits: for a person: an answer, a page that is served; then silence is right.
         bars: rich's, while there are some on a terminal; lines go above them.
+        silent: one of several ranks, of which the first alone speaks; errors are said all the same.
+        reported: what ended this process is said by the one that started it.
     """
 
     quiet: bool = False
     as_json: bool = False
     now: Callable[[], float] = time.monotonic
     waits: bool = False
+    silent: bool = False
+    reported: bool = False
     bars: Any = None
     doing: list[Activity] = field(default_factory=list)
     result: str = ""  # the last one, which quiet keeps for the end
@@ -86,6 +90,8 @@ class Printer:
         """One line of a kind: line, warning, result, error, progress; `fields` are for programs."""
         with self._lock:
             self.spoken = self.now()
+            if self.silent and event != "error":
+                return
             if self.as_json:
                 when = datetime.now().astimezone().isoformat(timespec="milliseconds")
                 _out(json.dumps({"event": event, "time": when, "text": text.strip(), **fields}, default=str))
@@ -98,6 +104,8 @@ class Printer:
 
     def error(self, error: FoldlineError) -> None:
         """What ends the command: on standard error, or as JSON where the other lines are."""
+        if self.reported:
+            return
         if self.as_json:
             self.line(str(error), "error", what=error.what, where=error.where, next=as_typed(error.next))
         else:
@@ -105,6 +113,8 @@ class Printer:
 
     def stopped(self, words: str) -> None:
         """That somebody ended the command."""
+        if self.reported or self.silent:
+            return
         if self.as_json:
             self.line(words, "stopped")
         else:

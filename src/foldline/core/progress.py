@@ -75,7 +75,7 @@ class Progress:
         used = printer()
         if used.bars is not None:
             self.bars = used.bars  # an inner bar stands below the outer ones
-        elif sys.stderr.isatty() and not (used.quiet or used.as_json):
+        elif sys.stderr.isatty() and not (used.quiet or used.as_json or used.silent):
             from rich.console import Console
             from rich.progress import (
                 BarColumn,

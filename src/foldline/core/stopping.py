@@ -48,6 +48,11 @@ class Stop:
 _stop = Stop()
 
 
+def is_asked() -> bool:
+    """Whether the process was asked to end, and has not ended yet."""
+    return _stop.asked
+
+
 @contextmanager
 def signals() -> Iterator[Stop]:
     """Handles the signals while the block runs; elsewhere than in the main thread they stay as they are.

@@ -22,10 +22,16 @@ def evaluate(job: FoldJob, model: nn.Module, *, start: bool = False) -> tuple[di
         NotFiniteError: the last steps made the weights useless; going on would only waste the night.
 
     Returns:
-        The columns, None where a metric has no answer; and [rows, outputs] probabilities or values.
+        The columns, None where a metric has no answer; and [rows, outputs] probabilities or values, in rank 0.
     """
     known = _start_logits(job) if start else {}
     logits = known["identity"] if "identity" in known else _logits(job, model)
+    judged = _judged(job, logits) if job.ranks.first else ({}, logits)
+    return job.ranks.told(lambda: judged[0]), judged[1]
+
+
+def _judged(job: FoldJob, logits: Array) -> tuple[dict[str, float | None], Array]:
+    """What `evaluate` returns, of all validation rows."""
     if not np.isfinite(logits).all():
         odd = int((~np.isfinite(logits)).any(axis=1).sum())
         where = f"fold {job.fold}, its validation rows"
@@ -45,13 +51,15 @@ def evaluate(job: FoldJob, model: nn.Module, *, start: bool = False) -> tuple[di
 
 
 def _logits(job: FoldJob, model: nn.Module) -> Array:
-    """[rows, logits] of the validation rows by the network."""
+    """[rows, logits] of the validation rows by the network; each rank predicts some of them."""
+    rows = job.valid.part(job.ranks.part(len(job.valid)))
+    if not len(rows):
+        return job.ranks.gathered(np.empty((0, job.objective.logits)))
     predicted = predict(
-        [[model]], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
+        [[model]], job.feed.store, rows, job.preprocessing, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )  # fmt: skip
-    logits: Array = predicted[0].astype(np.float64)
-    return logits
+    return job.ranks.gathered(predicted[0].astype(np.float64))
 
 
 def _start_logits(job: FoldJob) -> dict[str, Array]:

@@ -13,10 +13,13 @@ from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import kind_of
 from foldline.engine.machine.layout import settled_layout
 from foldline.engine.machine.precision import Precision
+from foldline.engine.machine.ranks import Ranks, require_norms
 from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem
 from foldline.engine.starting_weights import StartingWeights
+from foldline.images.batches import Share
 from foldline.images.sampling import row_classes, rows_per_epoch
+from foldline.models.backbone import build
 
 
 def settled(problem: Problem) -> Problem:
@@ -52,8 +55,12 @@ def make_job(
     )  # fmt: skip
 
 
-def require_trainable(problem: Problem, fold: int) -> None:
-    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time."""
+def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -> None:
+    """Raises FoldlineError for what cannot work, or is not there yet, in any fold, before anything takes time.
+
+    Args:
+        ranks: that train the fold together; None: one process does.
+    """
     run, folds = problem.located, problem.folds
     for train, what in ((True, "to train on"), (False, "of its own")):
         if not len(problem.own(fold, train=train)):
@@ -68,4 +75,21 @@ def require_trainable(problem: Problem, fold: int) -> None:
         teacher_meta(problem, fold)
     _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
     truth = problem.truth[problem.own(fold, train=True)]
-    rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
+    rows = rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
+    if ranks is not None and ranks.count > 1:
+        _require_ranks(problem, min(usual_batch(run.train.batch_size), rows), ranks)
+
+
+def _require_ranks(problem: Problem, batch: int, ranks: Ranks) -> None:
+    """Raises FoldlineError where a rank would have no row of a batch, or batch-norms cannot train on this device."""
+    run = problem.run
+    pairs = run.augment.mix.name != "none"
+    if not Share(0, ranks.count, pairs).least(batch):
+        each = "two" if pairs else "one"
+        raise FoldlineError(
+            f"a batch of {batch} pictures has not {each} for each of {ranks.count} ranks",
+            where="--ranks, train.batch_size",
+            next=f"give at most {(batch + 1) // 2 if pairs else batch} ranks",
+        )
+    if run.train.epochs:
+        require_norms(build(problem.architecture), run.train.batch_norm, problem.device)

@@ -73,6 +73,14 @@ class Forecast:
         """Of training and prediction."""
         return self.train_s + START_SECONDS + self.predict_s
 
+    def shared(self, ranks: int) -> "Forecast":
+        """Of so many ranks together, if each does its part as fast as one process alone."""
+        if ranks == 1:
+            return self
+        plan = self.fold
+        plan = replace(plan, step_s=plan.step_s / ranks, epoch_end_s=plan.epoch_end_s / ranks, end_s=plan.end_s / ranks)
+        return replace(self, fold=plan, how=f"{self.how}, if {ranks} ranks are {ranks} times as fast")
+
     def in_words(self) -> str:
         """Such as `about 6 min: 5 folds x 1.0 min, frozen features 25 s, prediction 12 s`; parts of a moment are left
         out."""

@@ -27,9 +27,11 @@ from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
+from foldline.engine.machine.ranks import Ranks
 from foldline.engine.teller import Teller
 from foldline.engine.writers.mirror import Mirror
 from foldline.images.augment import Augmenter
+from foldline.images.batches import Share
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.feed import Feed, gathers
 from foldline.images.mix import require_mixable
@@ -51,6 +53,12 @@ class RowArrays:
     truth: Array
     metadata: NDArray[np.float32] | None = None
     ids: NDArray[np.object_] | None = None
+
+    def part(self, rows: slice) -> "RowArrays":
+        """Some of them."""
+        metadata = None if self.metadata is None else self.metadata[rows]
+        ids = None if self.ids is None else self.ids[rows]
+        return RowArrays(self.positions[rows], self.truth[rows], metadata, ids)
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """What messages call some of the rows."""
@@ -290,11 +298,18 @@ class FoldJob:
     mirror: Mirror = field(default_factory=Mirror)  # whoever else gets the curves
     teller: Teller = field(default_factory=Teller)  # where the job stands, and whether it shall pause
     plan: FoldPlan | None = None  # what the fold takes, where that was measured
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that train it together
 
     @property
     def key(self) -> tuple[int, int]:
         """What makes everything random: (seed, fold)."""
         return (self.run.seed, self.fold)
+
+    @property
+    def share(self) -> Share | None:
+        """This rank's rows of each batch; None: all."""
+        rank, pairs = self.ranks.rank, self.run.augment.mix.name != "none"
+        return None if rank.count == 1 else Share(rank.number, rank.count, pairs)
 
     @property
     def resume_path(self) -> Path:

@@ -5,7 +5,8 @@ Reads folds and images; writes `oof/<comp>/<run>/fold_<k>/`: weights, validation
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from math import isfinite
@@ -20,6 +21,7 @@ from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.processes import lock
 from foldline.core.progress import doing, say
+from foldline.core.rank import ONE, Rank
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, run_sha256, write_run
@@ -29,16 +31,19 @@ from foldline.engine.finished.networks import ready, weights_sha256
 from foldline.engine.first_score import first_score, sampled
 from foldline.engine.fold_job import make_job, require_trainable, settled
 from foldline.engine.forecast import Forecast, NoForecastError, forecast_before, is_worth_it, of_problem
-from foldline.engine.infer import predict
+from foldline.engine.infer import Predictions, predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
-from foldline.engine.loop.fit import Fitted, fit_fold, write_log
+from foldline.engine.loop.fit import Fitted, fit_fold
+from foldline.engine.loop.log import write_log
 from foldline.engine.loop.settle import settle
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
+from foldline.engine.machine.ranks import Ranks, device_of, joined
 from foldline.engine.problem import FoldJob, Problem, open_problem
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.engine.teller import Teller
 from foldline.engine.writers.catalogue import wanted_writers
 from foldline.engine.writers.logged import mirrored
+from foldline.engine.writers.mirror import Mirror
 from foldline.models.backbone import build
 from foldline.scoring.diverged import ran_away
 from foldline.scoring.metrics import metric_for
@@ -52,59 +57,87 @@ def train_folds(
     folds: list[int],
     device_name: str,
     on_epoch: Callable[[int, int, float], None] | None = None,
+    rank: Rank = ONE,
 ) -> None:
     """Trains the named folds; what all of them need (images, labels, weights, features) is prepared once.
 
     Args:
         on_epoch: called with (fold, epoch, score) after each epoch was logged; what it raises ends the training.
+        rank: this process among those that train each fold together; rank 0 says which folds, and writes.
     """
     wanted_writers(run.train.log_to)  # a name that there is not is refused before anything takes time
     started = time.monotonic()
-    device = pick_device(device_name)
+    device = pick_device(device_of(rank, device_name))
     prepare_device(device, deterministic=run.train.deterministic)
-    say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}")
-    problem = settled(open_problem(layout, comp, run, device))
-    for fold in folds:
-        require_trainable(problem, fold)
-    planned = _planned(problem, folds)
+    with joined(rank, device) as ranks:
+        folds = ranks.told(lambda: folds)
+        if not folds:
+            return
+        together = f", {ranks.count} ranks together" if ranks.count > 1 else ""
+        say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}{together}")
+        with ranks.machine_by_machine():
+            problem = settled(open_problem(layout, comp, run, device))
+        for fold in folds:
+            require_trainable(problem, fold, ranks)
+        _train_all(problem, name, folds, started, on_epoch, ranks)
+
+
+def _train_all(
+    problem: Problem, name: str, folds: list[int], started: float,
+    on_epoch: Callable[[int, int, float], None] | None, ranks: Ranks,
+) -> None:  # fmt: skip
+    layout, comp, run = problem.layout, problem.comp, problem.run
+    planned = _planned(problem, folds, ranks)
     plan = None if planned is None else planned.fold
     few = None if planned is None else sampled(problem, planned.view_s)
-    teller = _teller(problem, name, folds, plan)
+    teller = _teller(problem, name, folds, plan) if ranks.first else Teller()
     teller.forget_pause()
-    with problem.feed, teller:
+    with problem.feed, teller, ranks.watched():
         teller.prepare("starting weights" if run.train.probe is None else "frozen features of all pictures")
-        start = make_starting_weights(
-            problem, folds, few=few,
-            at_first=lambda some, begun: first_score(
-                some, begun, name, folds, started, of_rows=len(problem.folds.frame)
-            ),
-        )  # fmt: skip
-        write_run(layout, comp, name, run)
-        first_score(problem, start, name, folds, started)
+        with ranks.machine_by_machine():
+            start = make_starting_weights(
+                problem, folds, few=few,
+                at_first=lambda some, begun: first_score(
+                    some, begun, name, folds, started, of_rows=len(problem.folds.frame)
+                ),
+            )  # fmt: skip
+        if ranks.first:
+            write_run(layout, comp, name, run)
+            first_score(problem, start, name, folds, started)
         for fold in folds:
-            folder = layout.fold(comp, name, fold)
-            with lock(folder / ".lock", f"fold {fold} of run '{name}' is being trained"):
-                if all((folder / file).is_file() for file in ("meta.json", "model.safetensors")):
+            with _held(problem, name, fold, ranks) as finished:
+                if finished:
                     say(f"fold {fold}: another process has finished it meanwhile")
-                    teller.finish(fold, elsewhere=True)
                 else:
-                    _train_fold(problem, start, name, fold, on_epoch, teller, plan)
-                    teller.finish(fold)
-                _know(teller, problem, name, fold)
-                teller.say_left(fold)
-        teller.say_end(comp, name)
+                    _train_fold(problem, start, name, fold, on_epoch, teller, plan, ranks)
+                teller.finish(fold, elsewhere=finished)
+                if ranks.first:
+                    _know(teller, problem, name, fold)
+                    teller.say_left(fold)
+        if ranks.first:
+            teller.say_end(comp, name)
 
 
-def _planned(problem: Problem, folds: list[int]) -> Forecast | None:
+@contextmanager
+def _held(problem: Problem, name: str, fold: int, ranks: Ranks) -> Iterator[bool]:
+    """Holds the fold's lock while the block runs, in rank 0; whether another process has finished it meanwhile."""
+    folder = problem.layout.fold(problem.comp, name, fold)
+    busy = f"fold {fold} of run '{name}' is being trained"
+    with lock(folder / ".lock", busy) if ranks.first else nullcontext():
+        files = [folder / file for file in ("meta.json", "model.safetensors")]
+        yield ranks.told(lambda: all(file.is_file() for file in files))
+
+
+def _planned(problem: Problem, folds: list[int], ranks: Ranks) -> Forecast | None:
     """What the training will take, said and measured, where the training is long enough for that."""
-    if not is_worth_it(problem, folds):
+    if not ranks.first or not is_worth_it(problem, folds):
         return None
     said = forecast_before(problem, folds)
     if said is not None:
         return said
     with doing("measuring how long this will take: a few steps of a throw-away network"):
         try:
-            found = of_problem(problem, folds)
+            found = of_problem(problem, folds).shared(ranks.count)
         except NoForecastError:  # what fits is tried later, and what cannot work is said in words
             return None
     ends = in_day(datetime.now() + timedelta(seconds=found.train_s))
@@ -137,7 +170,7 @@ def _know(teller: Teller, problem: Problem, name: str, fold: int) -> None:
 
 def _train_fold(
     problem: Problem, start: StartingWeights, name: str, fold: int,
-    on_epoch: Callable[[int, int, float], None] | None, teller: Teller, plan: FoldPlan | None,
+    on_epoch: Callable[[int, int, float], None] | None, teller: Teller, plan: FoldPlan | None, ranks: Ranks,
 ) -> None:  # fmt: skip
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
@@ -146,29 +179,35 @@ def _train_fold(
         lambda: start.for_fold(problem, fold),
         folder.parent / "precision.json",
         len(problem.run.train.folds) or problem.folds.k,
+        ranks,
     )
-    job = replace(job, start_logits=start.valid_logits(problem, fold), teller=teller, plan=plan)
+    job = replace(job, start_logits=start.valid_logits(problem, fold), teller=teller, plan=plan, ranks=ranks)
     facts = {"fold": fold, "metric": job.metrics[0], "rows_train": len(job.train), "rows_valid": len(job.valid)}
-    with mirrored(problem.layout, problem.comp, name, problem.run, folder.name, job.made_from, facts) as mirror:
+    writers = mirrored(problem.layout, problem.comp, name, problem.run, folder.name, job.made_from, facts)
+    with writers if ranks.first else nullcontext(Mirror()) as mirror:
         job = replace(job, mirror=mirror)
         fitted = fit_fold(job, lambda: start.for_fold(problem, fold))
         meta = _write_fold(problem, start, name, job, fitted)
-        mirror.summary(
-            {"final/score": meta.score, "final/loss": meta.loss, "final/selected_epoch": meta.selected_epoch}
-        )
+        if meta is not None:
+            mirror.summary(
+                {"final/score": meta.score, "final/loss": meta.loss, "final/selected_epoch": meta.selected_epoch}
+            )
 
 
-def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> FoldMeta:
-    """Weights, validation predictions, log, then meta; the resume point goes last."""
+def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> FoldMeta | None:
+    """Weights, validation predictions, log, then meta; the resume point goes last. Rank 0 writes; None elsewhere."""
     last = job.run.train.select == "last"
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
     members = {"model.safetensors": chosen}
     if start.joins(problem, job.fold):
         members["start.safetensors"] = cpu_copy(start.for_fold(problem, job.fold).state_dict())
-    for file, weights in members.items():
-        save_weights(job.folder / file, weights)
-    save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
+    if job.ranks.first:
+        for file, weights in members.items():
+            save_weights(job.folder / file, weights)
+        save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
     _write_valid(problem, job, list(members.values()))
+    if not job.ranks.first:
+        return None
     write_log(job.folder / "log.csv", fitted.log)
     code = own_code.keep(job.folder, [*own_code.named_by(job.run).values(), *job.metrics])
     meta = _meta(problem, start, name, job, fitted, members, code)
@@ -178,7 +217,8 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
 
 
 def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
-    """What the kept weights predict of the validation rows, in all views: this fold's part of the OOF.
+    """What the kept weights predict of the validation rows, in all views: this fold's part of the OOF. Each rank
+    predicts some of them.
 
     Args:
         members: the trained network's, and the start's where that is kept.
@@ -189,12 +229,18 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
         model = build(problem.architecture).to(job.device)
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
-    (prob,) = predict(
-        [models], job.feed.store, job.valid, job.preprocessing, job.device, job.precision,
-        views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
-    )  # fmt: skip
-    prob = prob if start is None else (prob + start) / 2
-    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, prob, job.task, job.outputs))
+    rows = job.valid.part(job.ranks.part(len(job.valid)))
+    prob: Predictions = np.empty((0, len(job.outputs)), dtype=np.float32)
+    if len(rows):
+        (prob,) = predict(
+            [models], job.feed.store, rows, job.preprocessing, job.device, job.precision,
+            views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
+        )  # fmt: skip
+    prob = job.ranks.gathered(prob)
+    if not job.ranks.first:
+        return
+    mean = prob if start is None else (prob + start) / 2
+    write_parquet(job.folder / "valid.parquet", predictions_table(job.valid_frame, mean, job.task, job.outputs))
 
 
 def _meta(
@@ -224,7 +270,7 @@ def _meta(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
         ),
         batch_size=job.batch_size, parts=fitted.parts, compile=job.compile, skipped_steps=fitted.skipped,
-        workers=job.feed.workers or 0,
+        workers=job.feed.workers or 0, ranks=job.ranks.count,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),

@@ -38,6 +38,7 @@ class TrainingRows:
         key: (seed, fold).
         truth: [rows] or [rows, outputs] the labels, as `core.task.Task.truth` gives them; needed for sampling.
         outputs: the classes' names.
+        share: of each batch; None: all of it.
 
     Raises:
         FoldlineError: the sampling does not fit to the task or the classes.
@@ -52,13 +53,16 @@ class TrainingRows:
         task: Task = TASKS["multiclass"],
         outputs: Sequence[str] = (),
         sampling: Sampling | None = None,
+        share: "Share | None" = None,
     ) -> None:
         self.positions = positions
         self.key = key
+        self.share = share
         self.sampling = sampling or Sampling()
         self.outputs = list(outputs)
         self.classes = None if truth is None else row_classes(truth, task, self.sampling)
         self.rows_per_epoch = rows_per_epoch(self.classes, len(positions), self.sampling, self.outputs)
+        self._newest: tuple[int, Indices] | None = None  # an epoch and its order
 
     def batches(self, batch_size: int) -> int:
         """How many batches every epoch has."""
@@ -73,6 +77,12 @@ class TrainingRows:
             )
         return rows
 
+    def whole(self, epoch: int, batch: int, batch_size: int) -> Indices:
+        """[batch] the rows of a batch, whatever the share of it."""
+        if self._newest is None or self._newest[0] != epoch:
+            self._newest = epoch, self.order(epoch)
+        return self._newest[1][batch * batch_size : (batch + 1) * batch_size]
+
     def items(self, epoch: int, batch_size: int, first: int = 0) -> Iterator[Items]:
         """What the batches of an epoch are made of, from number `first` on; a last one that is not full is left out."""
         order = self.order(epoch)
@@ -81,7 +91,41 @@ class TrainingRows:
         numbers[:, 0], numbers[:, 4], numbers[:, 5] = self.positions[order], order, again
         numbers[:, 1:4] = *self.key, epoch
         for batch in range(first, self.batches(batch_size)):
-            yield numbers[batch * batch_size : (batch + 1) * batch_size]
+            items = numbers[batch * batch_size : (batch + 1) * batch_size]
+            yield items if self.share is None else items[self.share.of(len(items))]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows of each batch that one of several processes takes; all of them together take each row once.
+
+    Attributes:
+        number, count: which process, from 0, and of how many.
+        pairs: rows that stand as far from the batch's two ends stay together, as those that are mixed (`images.mix`).
+    """
+
+    number: int
+    count: int
+    pairs: bool = False
+
+    def of(self, rows: int) -> Indices:
+        """The places in a batch of so many rows, in their order; none where there are too few of them.
+
+        >>> Share(0, 2).of(7).tolist(), Share(1, 2).of(7).tolist()
+        ([0, 1, 2], [3, 4, 5, 6])
+        >>> Share(0, 2, pairs=True).of(7).tolist(), Share(1, 2, pairs=True).of(7).tolist()
+        ([0, 1, 5, 6], [2, 3, 4])
+        """
+        return self._of(self.number, rows)
+
+    def least(self, rows: int) -> int:
+        """How many rows of such a batch the process has that has fewest."""
+        return min(len(self._of(number, rows)) for number in range(self.count))
+
+    def _of(self, number: int, rows: int) -> Indices:
+        units = (rows + 1) // 2 if self.pairs else rows
+        front = np.arange(units * number // self.count, units * (number + 1) // self.count)
+        return np.union1d(front, rows - 1 - front) if self.pairs else front
 
 
 def rows_of(items: Items) -> Indices:

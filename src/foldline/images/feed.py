@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foldline.core.progress import say
+from foldline.core.rank import rank_here
 from foldline.images.ahead import ahead
 from foldline.images.augment import Augmenter
 from foldline.images.batched import BatchAugmenter, Drawn
@@ -123,7 +124,7 @@ class Feed:
 
     def _by_trial(self, rows: TrainingRows) -> int:
         """`auto`: none on a CPU, whose cores the network has, and none for pictures as they are."""
-        cores = usable_cores()
+        cores = max(usable_cores() // rank_here().beside, 1)
         if self.device.type != "cuda" or self.augmenter.does_nothing or cores < 2:
             return 0
         made = pictures_per_second(self.pictures, next(rows.items(0, min(64, rows.rows_per_epoch))))

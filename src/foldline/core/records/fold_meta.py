@@ -82,6 +82,7 @@ class FoldMeta(Record):
         commit: of the project's folder when it was trained (`core.git`); empty: not known.
         skipped_steps: that fp16 left out.
         workers: processes that made its training pictures; None: of an earlier version.
+        ranks: processes that trained it together, each on a device of its own.
         seconds: of training.
         selected_epoch: whose weights are kept; epochs count from 1, and 0 is the start.
         views: of its `valid.parquet`.
@@ -128,6 +129,7 @@ class FoldMeta(Record):
     commit: str = ""
     skipped_steps: int = 0
     workers: int | None = None
+    ranks: int = 1
     seconds: float
     epochs: int
     selected_epoch: int

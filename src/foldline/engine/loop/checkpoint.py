@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.tables import atomic_path, remove, sha256_json
+from foldline.engine.machine.ranks import Ranks
 from foldline.models.backbone import state_sha256
 
 State = dict[str, Tensor]
@@ -74,7 +75,7 @@ def _sha256(header: str, flat: State) -> str:
 
 
 def load_resume(
-    path: Path, optimizer: Optimizer, made_from: dict[str, Any], title: str
+    path: Path, optimizer: Optimizer, made_from: dict[str, Any], title: str, ranks: Ranks | None = None
 ) -> tuple[dict[str, State], dict[str, Any]] | None:
     """Fills the optimizer; returns the named state dicts and the position, None where there is no resume point.
 
@@ -82,11 +83,27 @@ def load_resume(
 
     Args:
         title: what messages call the fold.
+        ranks: of which the first one reads, and tells the others; None: there is one.
 
     Raises:
         FoldlineError: it is of another training: weights that were trained on other folds may have seen this fold's
             rows (it can be deleted; the fold then starts anew).
     """
+    found = (ranks or Ranks()).told(lambda: _newest(path, made_from, title))
+    if found is None:
+        return None
+    header, flat = found
+    parts: dict[str, State] = {}
+    for key, tensor in flat.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = tensor
+    unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
+    _lay_out_like_parameters(optimizer)
+    return parts, header["position"]
+
+
+def _newest(path: Path, made_from: dict[str, Any], title: str) -> tuple[dict[str, Any], State] | None:
+    """The header and the tensors of the newest resume point that is whole."""
     for place in (path, former_resume(path)):
         if not place.is_file():
             continue
@@ -99,13 +116,7 @@ def load_resume(
             remove(place)
             continue
         _require_same(place, header["made_from"], made_from)
-        parts: dict[str, State] = {}
-        for key, tensor in flat.items():
-            part, _, name = key.partition("/")
-            parts.setdefault(part, {})[name] = tensor
-        unpack(optimizer, parts.pop("optimizer", {}), header["optimizer"])
-        _lay_out_like_parameters(optimizer)
-        return parts, header["position"]
+        return header, flat
     return None
 
 

@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import Tensor, nn
 
 from foldline.core.clock import in_steps
@@ -22,20 +20,20 @@ from foldline.core.errors import first_few
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import Progress, doing, say
 from foldline.core.stopping import Stop, later
-from foldline.core.tables import write_csv, write_parquet
+from foldline.core.tables import write_parquet
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
+from foldline.engine.loop.log import LogRow, in_words, score_of, write_log
 from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
-from foldline.engine.loop.steps_log import StepsLog
+from foldline.engine.loop.steps_log import NoStepsLog, StepsLog
 from foldline.engine.machine.device import memory_mb
 from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob
 from foldline.images.batches import TrainingBatch, TrainingRows
-from foldline.scoring.metrics import brief, metric_for
+from foldline.scoring.metrics import metric_for
 
-LogRow = dict[str, float | None]
 MOST_ODD = 30  # batches in a row whose loss fp16 could not hold
 
 
@@ -79,24 +77,28 @@ class _Training:
 
     def __init__(self, job: FoldJob, model: nn.Module) -> None:
         run = job.run
-        self.job, self.model = job, model
+        self.job = job
         self.rows = training_rows(job)
         self.batches = self.rows.batches(job.batch_size)
         self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
+        self.rows_of_batch = min(job.batch_size, self.rows.rows_per_epoch)
+        model = job.ranks.with_norms_of_all(model, run.train.batch_norm, job.device)
+        self.model = model
         self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
         trains_norms = run.train.batch_norm == "train"
         self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
         self.position = Position()
         self.best: State = {}
-        self.shown = Shown()
+        self.shown = Shown(job.ranks)
         self.step_losses: list[float] = []  # of the batches of one step; a resume point always stands between two
-        self.steps_log = StepsLog(job.folder / "steps.csv")
+        self.steps_log = (StepsLog if job.ranks.first else NoStepsLog)(job.folder / "steps.csv")
         self.clock = time.monotonic()
 
     def resume_or_start(self) -> None:
         """Goes on from the resume point, or scores the start as epoch 0."""
         job = self.job
-        found = load_resume(job.resume_path, self.learner.optimizer, job.made_from, f"fold {job.fold}")
+        title = f"fold {job.fold}"
+        found = load_resume(job.resume_path, self.learner.optimizer, job.made_from, title, job.ranks)
         if found is None:
             self.steps_log.cut(0)
             job.mirror.begin(self.steps_log.path)
@@ -129,7 +131,9 @@ class _Training:
         self.position.rates = self.learner.rates.state()
         self.position.steps_logged = self.steps_log.flush()
         parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
-        save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
+        if self.job.ranks.first:
+            save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
+        self.job.ranks.wait()
 
     def train_epoch(self, progress: Progress, flag: Stop) -> None:
         """One epoch, or the rest of it after a resume."""
@@ -143,15 +147,18 @@ class _Training:
             whole_step = self._learn(batch)
             position.epoch_seconds += self.tick()
             teller.at(position.epoch, position.batch)
-            inside = whole_step and position.batch < self.batches
+            if not whole_step or position.batch >= self.batches:
+                continue
             due = self.clock - saved >= job.run.train.checkpoint_minutes * 60
-            pause = inside and teller.pause_asked()
-            if inside and (flag.asked or due or pause):
+            asked, due, pause = job.ranks.any_of(flag.asked, due, teller.pause_asked())
+            if asked or due or pause:
                 self.save()
                 if pause:
-                    teller.wait(lambda: flag.asked)
+                    if job.ranks.first:
+                        teller.wait(lambda: flag.asked)
+                    (asked,) = job.ranks.any_of(flag.asked)
                     self.clock = time.monotonic()  # of standing still nothing counts
-                if flag.asked:
+                if asked:
                     raise KeyboardInterrupt
                 self.tick()
                 saved = self.clock
@@ -161,7 +168,8 @@ class _Training:
         begun = position.batch // accumulate * accumulate
         group = min(accumulate, self.batches - begun)
         step = position.epoch * self.steps_per_epoch + position.batch // accumulate
-        return Place(position.epoch, position.batch, step, group, position.batch == begun + group - 1)
+        last = position.batch == begun + group - 1
+        return Place(position.epoch, position.batch, step, group, last, self.rows_of_batch)
 
     def _learn(self, batch: TrainingBatch) -> bool:
         """One batch; whether an optimizer step was due."""
@@ -170,7 +178,9 @@ class _Training:
         self.position.batch += 1
         if learnt.updated:
             self.averages.after_step(place.step - self.learner.skipped)
-        self.shown.add(place, batch.rows, self._rate(), learnt)
+        alone = self.job.ranks.count == 1
+        rows = batch.rows if alone else self.rows.whole(place.epoch, place.batch, self.job.batch_size)
+        self.shown.add(place, rows, self._rate(), learnt)
         if self.shown.due:
             self._read()
         return place.last_of_group
@@ -243,16 +253,17 @@ class _Training:
         }
         position.log.append(row)
         better = metric_for(job.metrics[0], job.task).better
-        if number == 0 or (looked and better(_score(row), _score(position.log[position.best_epoch]))):
+        if number == 0 or (looked and better(score_of(row), score_of(position.log[position.best_epoch]))):
             position.best_epoch = number
             self.best = cpu_copy(self.averages.predicting(number).state_dict())
         if train_loss is not None and row["valid_loss"] is not None:
             self.learner.rates.after_epoch(row["valid_loss"])
-        write_log(job.folder / "log.csv", position.log)
+        if job.ranks.first:
+            write_log(job.folder / "log.csv", position.log)
         job.mirror.epoch(row)
-        say(f"  fold {job.fold}, epoch {number}: {_in_words(row, job.metrics[0])}")
+        say(f"  fold {job.fold}, epoch {number}: {in_words(row, job.metrics[0])}")
         if job.on_epoch is not None and number:
-            job.on_epoch(job.fold, number, _score(row))
+            job.on_epoch(job.fold, number, score_of(row))
 
     def _validate(self, number: int) -> LogRow:
         teller = self.job.teller
@@ -260,6 +271,8 @@ class _Training:
         with doing(f"fold {self.job.fold}: validating"):
             columns, predictions = evaluate(self.job, self.averages.predicting(number), start=number == 0)
         teller.validating(False)
+        if not self.job.ranks.first:
+            return columns
         teller.validated(self.job.valid.truth, predictions)
         table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
         write_parquet(self.job.folder / "latest.parquet", table)
@@ -292,7 +305,7 @@ def training_rows(job: FoldJob) -> TrainingRows:
     """The job's training rows in the order of each epoch."""
     return TrainingRows(
         job.train.positions, job.key,
-        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=job.run.sampling,
+        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=job.run.sampling, share=job.share,
     )  # fmt: skip
 
 
@@ -317,7 +330,7 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
                 break
             training.train_epoch(progress, flag)
             training.finish_epoch()
-            if flag.asked:
+            if job.ranks.any_of(flag.asked)[0]:
                 raise KeyboardInterrupt
     training.tick()
     last = training.averages.predicting(position.epoch).state_dict()
@@ -326,23 +339,3 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
         cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds,
         learner.parts, learner.skipped,
     )  # fmt: skip
-
-
-def write_log(path: Path, log: list[LogRow]) -> None:
-    """Writes `log.csv`: one row an epoch, epoch 0 is the start before training."""
-    write_csv(path, pd.DataFrame(log))
-
-
-def _score(row: LogRow) -> float:
-    """The metric of a log's row; undefined is NaN."""
-    value = row["score"]
-    return np.nan if value is None else value
-
-
-def _in_words(row: LogRow, metric: str) -> str:
-    train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "
-    speed = "" if row["images_per_second"] is None else f", {row['images_per_second']:.0f} images/s"
-    if row["valid_loss"] is None:
-        return f"{train}not validated{speed}"
-    shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
-    return f"{train}valid loss {row['valid_loss']:.4f}, {brief(metric)} {shown}{speed}"

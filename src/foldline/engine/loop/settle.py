@@ -24,6 +24,7 @@ from foldline.engine.machine.compiling import Seconds, settle_compile, timed
 from foldline.engine.machine.device import describe, only_deterministic
 from foldline.engine.machine.memory import Memory, more_parts
 from foldline.engine.machine.precision import choose_precision
+from foldline.engine.machine.ranks import Ranks
 from foldline.engine.problem import FoldJob
 from foldline.images.resize import side_at
 
@@ -32,7 +33,7 @@ TIMED_STEPS = 3
 Start = Callable[[], nn.Module]
 
 
-def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
+def settle(job: FoldJob, start: Start, path: Path, folds: int = 1, ranks: Ranks | None = None) -> FoldJob:
     """The job with its precision, batch size and parts, and whether its network is compiled.
 
     Processes that train several folds settle one after the other.
@@ -41,12 +42,15 @@ def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
         start: builds the network with its starting weights, on the job's device.
         path: `precision.json` of the run.
         folds: how many the run trains, which share a compiled network.
+        ranks: that train the fold together; each looks what fits its device, and rank 0 decides all else.
 
     Raises:
         FoldlineError: not even one picture fits into the memory.
     """
-    with _alone(path):
-        settled = _settled(job, start, path, folds)
+    together = ranks or Ranks()
+    with together.first_alone(), _alone(path):
+        settled = _settled(job, start, path, folds, together.count)
+    settled = _agreed(settled, together)
 
     def on_parts(count: int) -> None:
         with _alone(path):
@@ -55,12 +59,23 @@ def settle(job: FoldJob, start: Start, path: Path, folds: int = 1) -> FoldJob:
     return replace(settled, on_parts=on_parts)
 
 
+def _agreed(job: FoldJob, ranks: Ranks) -> FoldJob:
+    """The job as all ranks do it."""
+    if ranks.count == 1:
+        return job
+    precision, size, mode = ranks.told(lambda: (job.precision, job.batch_size, job.compile))
+    if "batch_size" in job.made_from:
+        job.made_from["batch_size"] = size
+    precision.prepare(job.device)
+    return replace(job, precision=precision, batch_size=size, compile=mode, parts=ranks.most(job.parts))
+
+
 def _alone(path: Path) -> AbstractContextManager[None]:
     """Two that measure at once could find two number formats for one run, and a resume would take the other's."""
     return in_turn(path.with_name(f".{path.stem}.lock"), "what a training settles by trying is being tried")
 
 
-def _settled(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJob:
+def _settled(job: FoldJob, start: Start, path: Path, folds: int, ranks: int) -> FoldJob:
     name, device = describe(job.device), job.device
     precision = choose_precision(
         job.run.train.precision, device, name, path, lambda one: time_one_step(replace(job, precision=one), start())
@@ -73,7 +88,8 @@ def _settled(job: FoldJob, start: Start, path: Path, folds: int) -> FoldJob:
     if _runs_out_of_memory(device):
         if job.run.train.batch_size == "auto" and (known is None or not known.batch_size):
             job = replace(job, batch_size=_largest(job, start))
-        job = _that_fits(job, start)
+        share = replace(job, batch_size=-(-job.batch_size // ranks))  # a rank's rows of a batch
+        job = replace(job, parts=_that_fits(share, start).parts)
     elif job.run.train.batch_size == "auto" and known is None:
         say(f"  train.batch_size: auto is {job.batch_size} where memory is the system's")
     if job.run.train.batch_size == "auto":

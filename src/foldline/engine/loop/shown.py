@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from foldline.engine.loop.step import Learnt, Place
+from foldline.engine.machine.ranks import Ranks
 
 READ_EVERY = 64  # batches
 
@@ -16,7 +17,7 @@ class Seen:
     """A batch whose numbers were read.
 
     Attributes:
-        rows: [batch] of the fold's training rows.
+        rows: [batch] of the fold's training rows, of all ranks.
         rate: the learning rate of its optimizer step.
         right: how many of its rows were right; None where that is undefined.
     """
@@ -31,7 +32,8 @@ class Seen:
 class Shown:
     """The batches since the last reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.batches: list[tuple[Place, NDArray[np.int64], float, Learnt]] = []
 
     @property
@@ -49,7 +51,7 @@ class Shown:
             return []
         values = [learnt.loss.double() for *_, learnt in self.batches]
         values += [learnt.right.double() for *_, learnt in self.batches if learnt.right is not None]
-        numbers = torch.stack(values).tolist()
+        numbers = self.ranks.summed(torch.stack(values).tolist())
         losses, rights = numbers[: len(self.batches)], iter(numbers[len(self.batches) :])
         seen = [
             Seen(place, rows, rate, loss, None if learnt.right is None else int(next(rights)))

@@ -12,8 +12,9 @@ from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_grou
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.losses import activate, distillation_loss
 from foldline.engine.machine.compiling import compiled
-from foldline.engine.machine.memory import more_parts, one_picture, slices
+from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
+from foldline.engine.machine.ranks import own_pass
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.images.augment import key_seed
 from foldline.images.batches import TrainingBatch
@@ -26,13 +27,18 @@ RESIDENT = 2**30  # bytes of labels or metadata that are kept on a GPU; more sta
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the training a batch stands, all from 0; `group` batches make one optimizer step."""
+    """Where in the training a batch stands, all from 0; `group` batches make one optimizer step.
+
+    Attributes:
+        rows: of the batch in all ranks; 0: there is one.
+    """
 
     epoch: int
     batch: int
     step: int
     group: int
     last_of_group: bool
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class Learnt:
     """What a batch showed, still on the device: whoever reads a number waits for all that was asked for before.
 
     Attributes:
-        loss: its mean, float32.
-        right: how many of its rows were right; None where that is undefined.
+        loss: its mean, float32; of several ranks this one's part, and theirs add up to it.
+        right: how many of its rows were right, of this rank's; None where that is undefined.
         updated: whether the weights changed: in fp16 a step is left out whose gradients are not finite.
     """
 
@@ -57,6 +63,7 @@ class Learner:
         run = job.run
         self.job, self.model, self.steps = job, model, steps
         freeze(model, run.train.freeze)
+        self.wrapped = job.ranks.wrapped(model, job.device)  # before some are frozen for a while: all take part
         self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
@@ -74,7 +81,8 @@ class Learner:
 
     def _compiled(self) -> Callable[..., Any]:
         """The network as it is run; CUDA graphs only where a step has one backward pass."""
-        return compiled(self.model, self.job.compile, graphs=self.parts * self.job.run.optim.accumulate == 1)
+        network = self.model if self.wrapped is None else self.wrapped
+        return compiled(network, self.job.compile, graphs=self.parts * self.job.run.optim.accumulate == 1)
 
     def go_on(self, scaler: dict[str, Any], skipped: int) -> None:
         """Takes the scaler's state, and how many steps were left out, from a resume point."""
@@ -119,6 +127,8 @@ class Learner:
                 raise one_picture(self.parts, len(self.group[-1][0].rows)) from error
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)
+            if self.wrapped is not None:  # the others wait for gradients that do not come
+                raise MorePartsError(self.parts)
             self.optimizer.zero_grad(set_to_none=True)
             self.forward = self._compiled()
             if self.job.device.type == "cuda":
@@ -128,14 +138,19 @@ class Learner:
     def _backward(self, batch: TrainingBatch, place: Place) -> tuple[Tensor, Tensor | None]:
         """Adds the batch's gradients, part by part, each by its share of the rows; its loss and how many were right."""
         job = self.job
-        torch.manual_seed(key_seed(*job.key, place.epoch, place.batch))  # dropout and stochastic depth
+        drawn = [job.ranks.rank.number] if job.ranks.rank.number else []
+        torch.manual_seed(key_seed(*job.key, place.epoch, place.batch, *drawn))  # dropout and stochastic depth
         (x, *metadata), target = self._batch(batch, place)
-        rows = len(batch.rows)
+        rows = place.rows or len(batch.rows)
+        least = len(batch.rows) if job.share is None else job.share.least(rows)
+        parts = slices(len(batch.rows), min(self.parts, least))  # as many in every rank
         losses, rights = [], []
-        for part in slices(rows, self.parts):
+        for part in parts:
             share = (part.stop - part.start) / rows
-            loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
-            self.scaler.scale(loss * share / place.group).backward()
+            with own_pass(self.wrapped, syncs=place.last_of_group and part is parts[-1]):
+                loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
+                # DDP takes the mean of the ranks' gradients, whose sum is the batch's
+                self.scaler.scale(loss * share * job.ranks.count / place.group).backward()
             losses.append(loss.detach() * share)
             rights.append(right)
         whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()

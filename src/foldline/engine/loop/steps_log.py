@@ -40,3 +40,17 @@ class StepsLog:
             say(f"warning: {self.path} lacks {lines + 1 - len(kept)} of the {lines} steps that were done")
         write_text(self.path, "".join(kept))
         self.written, self.lines = len(kept) - 1, []
+
+
+class NoStepsLog(StepsLog):
+    """Writes nothing, since another rank does."""
+
+    def add(self, step: int, epoch: int, lr: float, loss: float) -> None:
+        """Nothing."""
+
+    def flush(self) -> int:
+        """Nothing."""
+        return 0
+
+    def cut(self, lines: int) -> None:
+        """Nothing."""

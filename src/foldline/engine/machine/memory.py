@@ -58,6 +58,16 @@ class Memory:
         )
 
 
+class MorePartsError(FoldlineError):
+    """A rank's memory is too small for its rows of a batch at once; started anew, all take them in more parts."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__(
+            f"out of memory: from here on every rank takes its rows of a batch in {parts} parts",
+            next="start the same command again: it goes on from the last resume point",
+        )
+
+
 def more_parts(parts: int, batch_size: int) -> int:
     """Twice as many, which is said.
 

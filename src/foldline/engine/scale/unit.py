@@ -1,5 +1,6 @@
 """The unit of work: one fold of a run, as a command that can be started anywhere and any number of times."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Unit:
             further: arguments of `foldline train` besides.
         """
         named = ["--name", self.name] if self.name else []
-        changed = ["--set", " ".join(self.overrides)] if self.overrides else []
+        changed = ["--set", shlex.join(self.overrides)] if self.overrides else []
         return [
             sys.executable, "-m", "foldline", "train", "--root", str(root), "--comp", self.comp, "--run", self.run,
             *named, *changed, "--fold", str(self.fold), "--device", self.device, *further,

@@ -1,0 +1,32 @@
+"""`log.csv`: a row an epoch of a fold's training, in a file and in words."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foldline.core.tables import write_csv
+from foldline.scoring.metrics import brief
+
+LogRow = dict[str, float | None]
+
+
+def write_log(path: Path, log: list[LogRow]) -> None:
+    """Writes `log.csv`: one row an epoch, epoch 0 is the start before training."""
+    write_csv(path, pd.DataFrame(log))
+
+
+def score_of(row: LogRow) -> float:
+    """The metric of a row; undefined is NaN."""
+    value = row["score"]
+    return np.nan if value is None else value
+
+
+def in_words(row: LogRow, metric: str) -> str:
+    """The line that a person reads."""
+    train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "
+    speed = "" if row["images_per_second"] is None else f", {row['images_per_second']:.0f} images/s"
+    if row["valid_loss"] is None:
+        return f"{train}not validated{speed}"
+    shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
+    return f"{train}valid loss {row['valid_loss']:.4f}, {brief(metric)} {shown}{speed}"
