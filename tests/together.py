@@ -21,10 +21,13 @@ class Ranks:
     """Processes that run one command together.
 
     Args:
+        slurm: it is srun that has started them.
         full: the memory of rank 1 is too small for its third batch, unless that goes through the network in parts.
     """
 
-    def __init__(self, project: TinyProject, *words: str, ranks: int = 2, full: bool = False) -> None:
+    def __init__(
+        self, project: TinyProject, *words: str, ranks: int = 2, slurm: bool = False, full: bool = False
+    ) -> None:
         self.folder = project.root / "said"
         self.folder.mkdir(exist_ok=True)
         given = ["train", "--root", str(project.root), "--comp", "tiny", "--device", "cpu", *words]
@@ -37,6 +40,11 @@ class Ranks:
                 "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks,
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
             }  # fmt: skip
+            if slurm:
+                environ = {
+                    "SLURM_STEP_ID": 0, "SLURM_PROCID": number, "SLURM_LOCALID": number, "SLURM_NTASKS": ranks,
+                    "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NODELIST": "none[1-2]", "MASTER_PORT": port,
+                }  # fmt: skip
             process = CONTEXT.Process(target=_rank, args=(given, environ, self.folder / str(number), full and number))
             process.start()
             self.processes.append(process)

@@ -91,6 +91,7 @@ COMMANDS: dict[str, Stage] = {
         examples=(
             ("train --fold 0", "the first fold of the run `baseline`"),
             ('train --set "optim.lr=1e-4 train.epochs=8" --name slow', "all folds of a changed run, under a new name"),
+            ("train --ranks 2", "each fold by two GPUs together (docs/scale.md)"),
         ),
         result="the run, its folder, and of each trained fold the score on its validation rows, epochs and seconds",
     ),

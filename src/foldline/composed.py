@@ -13,6 +13,7 @@ from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import USUAL_RUN, Layout
 from foldline.core.progress import result, say
+from foldline.core.rank import is_launched
 
 if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
@@ -27,7 +28,7 @@ def train(layout: Layout, comp: str, *, run: str, name: str, fold: int | None, *
     from foldline.stages.train import train as trained
 
     found = trained(layout, comp, run, fold=fold, name=name, **options)
-    if fold is None:
+    if fold is None and not is_launched():
         _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
     return found
 

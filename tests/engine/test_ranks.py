@@ -129,14 +129,14 @@ def test_stopped_and_killed_they_go_on_with_as_many_ranks_or_another_number(
 
 
 def test_a_rank_whose_memory_is_full_ends_all_and_they_go_on_in_parts(project: TinyProject) -> None:
-    settings = "train.epochs=1 train.batch_size=48"  # one batch, and all the rows
-    ranks = Ranks(project, *words("full", settings + " train.epochs=4"), full=True)
+    settings = "train.epochs=4 train.batch_size=1000 model.checkpointing=true"  # one batch of all 48 rows
+    ranks = Ranks(project, *words("full", settings), full=True)
     assert ranks.ended() == [2, 2]
     assert "rank 1 of 2: out of memory: from here on every rank takes its rows of a batch in 2 parts" in ranks.said()[1]
-    ranks = Ranks(project, *words("full", settings + " train.epochs=4"), full=True)
+    ranks = Ranks(project, *words("full", settings), full=True)
     assert ranks.ended() == [0, 0], ranks.said()
     assert read_json(project.fold(0, "full") / "meta.json")["parts"] == 2
-    assert project.run("train", *words("whole", settings + " train.epochs=4")) == 0
+    assert project.run("train", *words("whole", settings)) == 0
     require_alike(project, "full", "whole")
 
 
@@ -150,7 +150,7 @@ def test_a_rank_whose_memory_is_full_ends_all_and_they_go_on_in_parts(project: T
 def test_what_ranks_cannot_do_is_said_before_anything_takes_time(
     project: TinyProject, settings: str, said: str
 ) -> None:
-    ranks = Ranks(project, *words(settings[:12].replace("=", "-"), settings))
+    ranks = Ranks(project, *words(settings[:12].replace("=", "-"), settings), slurm=True)
     assert ranks.ended() == [2, 2]
     assert said in ranks.said()[0]
     assert "next: " in ranks.said()[0]

@@ -57,6 +57,11 @@ def rank_here(environ: Mapping[str, str] | None = None) -> Rank:
     return Rank(int(found["RANK"]), count, int(found["LOCAL_RANK"]), int(found.get("LOCAL_WORLD_SIZE", count)))
 
 
+def is_launched() -> bool:
+    """Whether foldline itself started this rank, and says what concerns all of them."""
+    return OURS in os.environ
+
+
 def by_slurm(known: Mapping[str, str]) -> dict[str, str]:
     """torch's variables for a task that `srun` started; nothing elsewhere, nor in the batch script itself.
 
@@ -112,7 +117,7 @@ def speaking_as(rank: Rank) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        used.reported = OURS in os.environ
+        used.reported = is_launched()
         raise
     except FoldlineError as error:
         if rank.number:
@@ -135,4 +140,4 @@ def _report(error: FoldlineError) -> None:
     message = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time())), "py_callstack": ""}}
     with suppress(OSError):
         Path(os.environ[REPORT]).write_text(json.dumps({"message": message, "foldline": told}), encoding="utf-8")
-        printer().reported = OURS in os.environ
+        printer().reported = is_launched()

@@ -12,7 +12,7 @@ from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.provenance import is_finished
-from foldline.core.rank import Rank, rank_here, speaking_as
+from foldline.core.rank import Rank, is_launched, rank_here, speaking_as
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run_folder import drop_disposable, known_fold, resolve_run, wanted_folds
 from foldline.scoring.cv import metric_names
@@ -50,7 +50,8 @@ def _train(
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds.sha256)]
     for k in sorted(set(wanted) - set(left)):
         drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end
-        say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
+        if not is_launched():
+            say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
     if left and ranks > 1 and rank.count == 1:
         from foldline.engine.scale.launch import launch
         from foldline.engine.scale.unit import Unit
