@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foldline.app.looking import Looked, where_it_looked
 from foldline.core.errors import FoldlineError
-from foldline.images.pictures import Pixels
+from foldline.images.shards import Pixels
 
 
 class Spots(nn.Module):

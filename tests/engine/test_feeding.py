@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256
 from foldline.core.tables import read_json, sha256_file
 from foldline.engine.lr_find import sweep_fold
+from foldline.images import cache
 from foldline.images.workers import WorkerPool
 from tiny import RUN, TinyProject
 
@@ -47,6 +49,10 @@ def test_workers_and_the_place_of_pictures_change_no_weights(
     assert len(pools) == 1, "for two folds, their epochs and the batch-norm statistics of the averaged weights"
     assert not multiprocessing.active_children()
     assert trained(project, "loaded", "data.cache=memory data.workers=0") == expected
+    shutil.rmtree(project.layout.cache("tiny"))
+    monkeypatch.setattr(cache, "SHARD_BYTES", 20_000)
+    assert trained(project, "in-shards", "data.workers=2") == expected
+    assert len(list(project.layout.cache("tiny").glob("images-*/*.npy"))) > 2
     metas = [read_json(project.fold(1, name) / "meta.json") for name in ("alone", "helped")]
     assert [meta["workers"] for meta in metas] == [0, 2]
     assert metas[0]["sha256"]["run"] == metas[1]["sha256"]["run"]
@@ -62,6 +68,7 @@ def test_where_pictures_lie_and_who_makes_them_is_no_part_of_a_run() -> None:
     plain = run_sha256(Run())
     for data in ({"workers": 0}, {"workers": 7}, {"cache": "memory"}, {"cache": "gpu"}):
         assert run_sha256(Run.parse({"data": data}, where="")) == plain
+    assert run_sha256(Run.parse({"data": {"cache_format": "jpeg"}}, where="")) != plain, "its pictures are others"
     assert run_sha256(Run.parse({"augment": {"engine": "torch"}}, where="")) != plain, "its pictures are others"
 
 

@@ -341,7 +341,7 @@ def test_threads_give_what_one_thread_gives(tmp_path: Path) -> None:
 def test_dicoms_go_through_the_cache(tmp_path: Path) -> None:
     names = folder(tmp_path, dataset(DEEP, 12))
     cache = open_cache(tmp_path, tmp_path / ".cache", names, (40, 60), 1)
-    assert np.array_equal(cache.pixels[0, :, :, 0], stretched(DEEP))
+    assert np.array_equal(cache.pixels[0][:, :, 0], stretched(DEEP))
 
 
 def test_without_pydicom_one_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

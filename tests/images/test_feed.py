@@ -174,6 +174,7 @@ def test_a_batch_holds_the_pictures_of_its_rows() -> None:
 
 def test_the_pictures_in_the_cache_are_never_written() -> None:
     feed = feed_of(Augment(recipe="heavy", erasing=1.0), 1)
+    assert isinstance(feed.store.pixels, np.ndarray)
     feed.store.pixels.setflags(write=False)
     before = feed.store.pixels.copy()
     for batch in feed.training(rows_of(), 0, 4):

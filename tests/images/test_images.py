@@ -113,7 +113,7 @@ def test_stacked_files_become_channels(pictures: Path) -> None:
     cache = open_cache(pictures, pictures / ".cache", ["0.png|1.png|2.png"], SIZE, 1)
     single = open_cache(pictures, pictures / ".cache", ["1.png"], SIZE, 1)
     assert cache.pixels.shape == (1, *SIZE, 3)
-    assert (cache.pixels[0, :, :, 1] == single.pixels[0, :, :, 0]).all()
+    assert (cache.pixels[0][:, :, 1] == single.pixels[0][:, :, 0]).all()
 
 
 @pytest.mark.parametrize("file", [".npy", ".json"])

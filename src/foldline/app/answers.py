@@ -16,7 +16,7 @@ from foldline.engine.finished.networks import mean_of_folds
 from foldline.engine.finished.pictures import Source, Spec
 from foldline.engine.finished.reading import in_chunks
 from foldline.engine.infer import Predictions
-from foldline.images.pictures import Pixels
+from foldline.images.shards import Pixels
 from foldline.images.store import PictureStore
 
 MOST_AT_ONCE = 200  # pictures that are dropped together

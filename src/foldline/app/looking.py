@@ -18,7 +18,8 @@ from foldline.core.errors import FoldlineError
 from foldline.engine.finished.networks import FoldNetworks, preprocessing_of
 from foldline.engine.losses import activate
 from foldline.images.normalise import Normaliser
-from foldline.images.pictures import Pixels, channels_last
+from foldline.images.pictures import channels_last
+from foldline.images.shards import Pixels
 from foldline.models.fusing import alike
 from foldline.models.together import UNFIT
 

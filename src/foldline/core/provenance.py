@@ -49,7 +49,7 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iter
 def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[str, str]:
     """The sha256 of each picture by the manifest, else of what lies there; of several files they are joined by `|`."""
     images, manifest = sorted(images), layout.manifest(comp)
-    known = Manifest.read(manifest).hashes if images and manifest.is_file() else {}
+    known = Manifest.hashes_at(manifest) if images and manifest.is_file() else {}
 
     def digest(name: str) -> str:
         path = layout.input(comp) / name

@@ -72,6 +72,11 @@ class Data(Strict):
         "them by itself; auto: gpu where training takes them as they are and they fit into 30 % of its free "
         "memory, else disk",
     )
+    cache_format: Literal["raw", "jpeg"] = Field(
+        "raw",
+        description="how decoded pictures are kept: raw: as they are; jpeg: of quality 95, a tenth to a third of the "
+        "space, other pixels, decoded anew whenever they are read; for 1 or 3 channels",
+    )
     grow_from: float = Field(
         1.0,
         gt=0,

@@ -238,7 +238,7 @@ def open_problem(
     images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
     cache = pictures(
         layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
-        intensity=run.data.intensity, bad_images=run.data.bad_images,
+        intensity=run.data.intensity, bad_images=run.data.bad_images, form=run.data.cache_format,
     )  # fmt: skip
     return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
 

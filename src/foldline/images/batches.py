@@ -10,8 +10,9 @@ from torch import Tensor
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Sampling
 from foldline.core.task import TASKS, Task
-from foldline.images.pictures import Indices, Items
+from foldline.images.pictures import Items
 from foldline.images.sampling import epoch_rows, repeats, row_classes, rows_per_epoch
+from foldline.images.shards import Indices
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""Every image decoded and resized once, into one uint8 memory map that all folds and runs share.
+"""Every image decoded and resized once, into files that all folds and runs share.
 
-Reads the raw files and their hashes in `manifest.json`; writes `input/<comp>/.cache/images-<key>.npy`
-and `.json`. The key is made of the files' contents and of the size, so that a changed file, another
-size or intensity makes another cache. Everything here can be deleted at any time.
+Reads the raw files and their hashes in `manifest.json`; writes `input/<comp>/.cache/images-<key>.npy`, or of many
+pictures a folder `images-<key>/` of shards, each with a seal (`.json`). The key is made of the files' contents, of the
+size and of the form, so that a changed file, another size or intensity makes another cache. Everything here can be
+deleted at any time.
 """
 
 import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +18,33 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
-from foldline.core.progress import Progress, say
+from foldline.core.processes import in_turn
+from foldline.core.progress import say
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.seal import Seal
-from foldline.core.tables import atomic_path, content_key, sha256_json, write_csv
-from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes, resize
+from foldline.core.tables import content_key, write_csv
+from foldline.images.building import CacheSpec, Part, build
+from foldline.images.files.decode import Intensity
+from foldline.images.shards import JPEG_QUALITY, JPEGS, RAW, Pictures, Shards
 
 VERSION = 2  # raise it whenever decode or resize gives other pixels
+SHARD_BYTES = 2**31  # of decoded pictures in a file; fewer are in one
+KEYED = 10_000  # pictures whose content is hashed together
+PATIENCE_SECONDS = 86400.0  # while another process makes the cache
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Decoded pictures: `pixels` is [images, height, width, channels] uint8, read-only."""
+    """Decoded pictures: `pixels` is [images, height, width, channels] uint8, read-only, in one file or several."""
 
     key: str
-    pixels: NDArray[np.uint8]
+    pixels: Pictures
     position: dict[str, int]
     bad: dict[str, str]
 
     def rows(self, images: Sequence[str]) -> NDArray[np.int64]:
         """The positions in `pixels` of the named images; [images] int64."""
         return np.array([self.position[name] for name in images], dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class CacheSpec:
-    """What a cache holds: which pictures, at which size, how brought to 8 bits."""
-
-    images: tuple[str, ...]
-    height: int
-    width: int
-    channels: int  # of the whole picture, all its files together
-    intensity: Intensity = "auto"
-
-    @property
-    def bytes(self) -> int:
-        """The size of the memory map."""
-        return len(self.images) * self.height * self.width * self.channels
 
 
 def open_cache(
@@ -67,6 +56,7 @@ def open_cache(
     *,
     intensity: Intensity = "auto",
     bad_images: str = "stop",
+    form: str = "raw",
 ) -> ImageCache:
     """The cache for `images`; builds it when it is not there.
 
@@ -78,22 +68,70 @@ def open_cache(
         channels: of each file: 1 gray, 3 RGB, or as many as it has.
         intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`.
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
+        form: "raw" bytes, or "jpeg": a tenth to a third of the space, other pixels, decoded when they are read.
+
+    Raises:
+        FoldlineError: bad pictures; too little space; channels that JPEG does not have.
     """
-    spec = spec_of(images, height_width, channels, intensity)
+    spec = spec_of(images, height_width, channels, intensity, form)
     hashes = hashes_of(root)
     key = _key(root, spec, hashes)
-    path = folder / f"images-{key}.npy"
-    seal = Seal.of(path) or Seal.put(path, bad=_build(root, spec, hashes, path))
-    _report_bad(seal.bad, bad_images, folder / "bad_images.csv")
-    pixels = np.load(path, mmap_mode="r")
-    return ImageCache(key, pixels, {name: i for i, name in enumerate(spec.images)}, seal.bad)
+    parts = _parts(folder, key, spec)
+    if any(Seal.of(path) is None for path in parts):
+        with in_turn(folder / f"images-{key}.lock", "the image cache is being made", patience=PATIENCE_SECONDS):
+            left = {path: some for path, some in parts.items() if Seal.of(path) is None}
+            made = [Part(root, path, some, _hashes_of(some, hashes)) for path, some in left.items()]
+            if made:
+                build(made, done=len(parts) - len(made))
+    bad = {name: why for path in parts for name, why in Seal.read(path.with_suffix(".json")).bad.items()}
+    _report_bad(bad, bad_images, folder / "bad_images.csv")
+    return ImageCache(key, _opened(parts, spec), {name: i for i, name in enumerate(spec.images)}, bad)
+
+
+def _opened(parts: Mapping[Path, CacheSpec], spec: CacheSpec) -> Pictures:
+    paths = list(parts)
+    if len(paths) == 1 and not spec.jpeg:
+        pixels: NDArray[np.uint8] = np.load(paths[0], mmap_mode="r")
+        return pixels
+    return Shards(paths, [len(some.images) for some in parts.values()], spec.shape)
+
+
+def _parts(folder: Path, key: str, spec: CacheSpec) -> dict[Path, CacheSpec]:
+    """The files of a cache, and what each holds: one, or as many as there are times `SHARD_BYTES`."""
+    suffix = JPEGS if spec.jpeg else RAW
+    whole = folder / f"images-{key}{suffix}"
+    most = max(1, SHARD_BYTES // max(1, spec.height * spec.width * spec.channels))
+    if len(spec.images) <= most or whole.is_file():  # which may be of a version without shards
+        return {whole: spec}
+    starts = range(0, len(spec.images), most)
+    names = [f"{number:05d}-of-{len(starts):05d}{suffix}" for number in range(len(starts))]
+    return {
+        folder / f"images-{key}" / name: replace(spec, images=spec.images[start : start + most])
+        for name, start in zip(names, starts, strict=True)
+    }
+
+
+def _hashes_of(spec: CacheSpec, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Those of a shard's files, which a process that makes it is told."""
+    return {file: hashes[file] for name in spec.images for file in name.split("|") if file in hashes}
 
 
 def spec_of(
-    images: Sequence[str], height_width: tuple[int, int], channels: int, intensity: Intensity = "auto"
+    images: Sequence[str],
+    height_width: tuple[int, int],
+    channels: int,
+    intensity: Intensity = "auto",
+    form: str = "raw",
 ) -> CacheSpec:
     """What a cache of these pictures holds; see `open_cache`."""
-    return CacheSpec(tuple(sorted(set(images))), *height_width, channels * _files_per_image(images), intensity)
+    together = channels * _files_per_image(images)
+    if form == "jpeg" and together not in (1, 3):
+        raise FoldlineError(
+            f"JPEG has 1 channel or 3, and each picture has {together}",
+            where="data.cache_format: jpeg",
+            next="use data.cache_format=raw",
+        )
+    return CacheSpec(tuple(sorted(set(images))), *height_width, together, intensity, form == "jpeg")
 
 
 def hashes_of(root: Path) -> dict[str, str]:
@@ -104,8 +142,8 @@ def hashes_of(root: Path) -> dict[str, str]:
 
 def is_built(root: Path, folder: Path, spec: CacheSpec) -> bool:
     """Whether a cache of these pictures is there; it is not opened, and so not proved to be whole."""
-    path = folder / f"images-{_key(root, spec, hashes_of(root))}.npy"
-    return path.is_file() and path.with_suffix(".json").is_file()
+    paths = _parts(folder, _key(root, spec, hashes_of(root)), spec)
+    return all(path.is_file() and path.with_suffix(".json").is_file() for path in paths)
 
 
 def _files_per_image(images: Sequence[str]) -> int:
@@ -117,80 +155,26 @@ def _files_per_image(images: Sequence[str]) -> int:
 
 
 def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
-    content = [[content_key(root, file, hashes) for file in name.split("|")] + [name] for name in spec.images]
-    settings = [VERSION, spec.height, spec.width, spec.channels]
-    intensity = [] if spec.intensity == "auto" else [spec.intensity]
-    return sha256_json([*settings, *intensity, content])[:16]
-
-
-def _build(root: Path, spec: CacheSpec, hashes: dict[str, str], path: Path) -> dict[str, str]:
-    """Writes the memory map; returns the bad images and what is wrong with them."""
-    _require_space(path.parent, spec.bytes)
-    bad: dict[str, str] = {}
-    with atomic_path(path) as temporary:
-        shape = (len(spec.images), spec.height, spec.width, spec.channels)
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        _take_space(temporary)
-        title = f"decoding images to {spec.height} x {spec.width} px"
-        with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = _in_order(pool, lambda name: load(root, name, spec, hashes), spec.images)
-            for i, loaded in enumerate(progress.over(results, title, total=len(spec.images))):
-                if isinstance(loaded, str):
-                    bad[spec.images[i]] = loaded
-                else:
-                    pixels[i] = loaded
-        pixels.flush()
-        del pixels
-    return bad
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, load: Callable[[str], Pixels | str], names: Sequence[str], ahead: int = 256
-) -> Iterator[Pixels | str]:
-    """`pool.map` that holds only `ahead` decoded pictures at a time."""
-    for start in range(0, len(names), ahead):
-        yield from pool.map(load, names[start : start + ahead])
-
-
-def load(root: Path, name: str, spec: CacheSpec, hashes: dict[str, str]) -> Pixels | str:
-    """[height, width, channels] the resized picture, or what is wrong with it."""
-    files = name.split("|")
-    try:
-        parts = [
-            _load_file(root / file, hashes.get(file), spec.channels // len(files), spec.intensity) for file in files
+    """The sha256 of all that the pictures are made of, as JSON that is never in memory as a whole."""
+    settings: list[object] = [VERSION, spec.height, spec.width, spec.channels]
+    settings += ([] if spec.intensity == "auto" else [spec.intensity]) + ([f"jpeg {JPEG_QUALITY}"] if spec.jpeg else [])
+    hasher, before = hashlib.sha256(f"{_json(settings)[:-1]},[".encode()), ""
+    for start in range(0, len(spec.images), KEYED):
+        names = spec.images[start : start + KEYED]
+        content = [
+            [hashes[name], name]
+            if name in hashes
+            else [*(content_key(root, file, hashes) for file in name.split("|")), name]
+            for name in names
         ]
-    except BadImageError as error:
-        return str(error)
-    return np.concatenate([resize(part, spec.height, spec.width) for part in parts], axis=2)
+        hasher.update((before + _json(content)[1:-1]).encode())
+        before = ","
+    hasher.update(b"]]")
+    return hasher.hexdigest()[:16]
 
 
-def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensity) -> Pixels:
-    """Decodes one file. Most damaged bytes decode without an error to other pixels: only the hash notices.
-
-    It comes first, because there are decoders that end the whole process on damaged bytes.
-    """
-    content = content_of(path)
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise BadImageError("the file changed since the download: its sha256 is not the one in manifest.json")
-    return decode_bytes(content, channels, intensity)
-
-
-def _take_space(path: Path) -> None:
-    """Gives a file its space on the disk now: a memory map of a disk that fills up ends the process."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as handle:
-            os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise FoldlineError(
-            f"the image cache needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
-            where=str(folder),
-            next="free some space, delete old caches in this folder, or choose a smaller data.image_size",
-        )
+def _json(content: Sequence[object]) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
 
 
 def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:

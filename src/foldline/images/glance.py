@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foldline.images.cache import ImageCache, hashes_of, is_built, load, open_cache, spec_of
+from foldline.images.building import load
+from foldline.images.cache import ImageCache, hashes_of, is_built, open_cache, spec_of
 from foldline.images.files.decode import Intensity
 
 LOOKED_AT = 32  # pictures: a large batch of most networks
@@ -34,11 +35,14 @@ class Glance:
         *,
         intensity: Intensity = "auto",
         bad_images: str = "stop",
+        form: str = "raw",
     ) -> ImageCache:
         """As `open_cache`, but no picture is called bad: one that cannot be read is black here."""
-        spec = spec_of(images, height_width, channels, intensity)
+        spec = spec_of(images, height_width, channels, intensity, form)
         if is_built(root, folder, spec):
-            return open_cache(root, folder, images, height_width, channels, intensity=intensity, bad_images=bad_images)
+            return open_cache(
+                root, folder, images, height_width, channels, intensity=intensity, bad_images=bad_images, form=form
+            )
         hashes = hashes_of(root)
         chosen = spec.images[:: -(-len(spec.images) // LOOKED_AT)]
         start = time.perf_counter()

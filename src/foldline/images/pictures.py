@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from foldline.images.augment import Augmenter
+from foldline.images.shards import Indices, Pictures, Pixels, Shards
 
-Pixels = NDArray[np.uint8]
-Indices = NDArray[np.int64]
 Items = Annotated[Indices, "batch 6"]  # position in the cache, seed, fold, epoch, row, how often it came before
 
 
@@ -22,10 +20,10 @@ class AugmentedPictures(Dataset[Tensor]):
 
     Args:
         pixels: [images, height, width, channels] uint8, all images of the cache. They are never changed.
-        file: the `.npy` that holds them; None: found where they are a memory map.
+        file: the `.npy` that holds them, or the shards; None: found where they are a memory map.
     """
 
-    def __init__(self, pixels: Pixels, augmenter: Augmenter, file: Path | None = None) -> None:
+    def __init__(self, pixels: Pictures, augmenter: Augmenter, file: Path | Shards | None = None) -> None:
         self.pixels, self.augmenter = pixels, augmenter
         self.file = file or file_of(pixels)
 
@@ -34,8 +32,10 @@ class AugmentedPictures(Dataset[Tensor]):
         return self.__dict__ if self.file is None else {**self.__dict__, "pixels": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        pixels = state["pixels"]
-        self.__dict__ = {**state, "pixels": np.load(state["file"], mmap_mode="r") if pixels is None else pixels}
+        pixels, file = state["pixels"], state["file"]
+        if pixels is None:
+            pixels = file if isinstance(file, Shards) else np.load(file, mmap_mode="r")
+        self.__dict__ = {**state, "pixels": pixels}
 
     def __getitem__(self, item: Indices) -> Tensor:
         """One picture, as a batch of one."""
@@ -60,7 +60,9 @@ def channels_last(images: Pixels) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def file_of(pixels: Pixels) -> Path | None:
-    """The file of a whole memory map; None for a part of one, and for what is no map."""
+def file_of(pixels: Pictures) -> Path | Shards | None:
+    """The file of a whole memory map, or the shards; None for a part of a map, and for what is no map."""
+    if isinstance(pixels, Shards):
+        return pixels
     whole = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap)
     return Path(str(pixels.filename)) if isinstance(pixels, np.memmap) and whole else None

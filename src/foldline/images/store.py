@@ -13,7 +13,8 @@ from torch import Tensor
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.images.ahead import ahead
-from foldline.images.pictures import Indices, Pixels, channels_last, file_of
+from foldline.images.pictures import channels_last, file_of
+from foldline.images.shards import Indices, Pictures, Pixels, Shards
 
 SHARE = 0.3  # of a GPU's free memory that a cache may take without being asked to
 PIECE = 2**28  # bytes that are copied to a GPU at a time
@@ -26,11 +27,15 @@ class PictureStore:
         pixels: [images, height, width, channels] uint8. They are never changed.
         device: where batches are wanted.
         resident: [images, height, width, channels] the same on that device; None: they are gathered on the host.
-        file: the `.npy` that holds them; None: found where they are a memory map.
+        file: the `.npy` that holds them, or the shards; None: found where they are a memory map.
     """
 
     def __init__(
-        self, pixels: Pixels, device: torch.device, resident: Tensor | None = None, file: Path | None = None
+        self,
+        pixels: Pictures,
+        device: torch.device,
+        resident: Tensor | None = None,
+        file: Path | Shards | None = None,
     ) -> None:
         self.pixels, self.device, self.resident = pixels, device, resident
         self.file = file or file_of(pixels)
@@ -71,7 +76,7 @@ class PictureStore:
         yield from ((images, rows) for rows, (images,) in ahead(taken, self.device))
 
 
-def open_store(pixels: Pixels, device: torch.device, where: str, *, gathers: bool) -> PictureStore:
+def open_store(pixels: Pictures, device: torch.device, where: str, *, gathers: bool) -> PictureStore:
     """The pictures of a cache, where a run wants them.
 
     Args:
@@ -92,11 +97,11 @@ def open_store(pixels: Pixels, device: torch.device, where: str, *, gathers: boo
     return PictureStore(pixels, device)
 
 
-def _on_gpu(pixels: Pixels, device: torch.device) -> PictureStore:
+def _on_gpu(pixels: Pictures, device: torch.device) -> PictureStore:
     return PictureStore(pixels, device, copied(pixels, device))
 
 
-def copied(pixels: Pixels, device: torch.device) -> Tensor:
+def copied(pixels: Pictures, device: torch.device) -> Tensor:
     """The pixels as a tensor on a device, copied piece by piece: the host never holds all of them."""
     result = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
     step = max(1, PIECE // max(1, int(np.prod(pixels.shape[1:]))))
@@ -105,7 +110,7 @@ def copied(pixels: Pixels, device: torch.device) -> Tensor:
     return result
 
 
-def _require_gpu(pixels: Pixels, device: torch.device) -> None:
+def _require_gpu(pixels: Pictures, device: torch.device) -> None:
     if device.type != "cuda":
         raise FoldlineError(
             f"there is no GPU that could hold the pictures: this run is on '{device.type}'",
@@ -120,7 +125,7 @@ def _require_gpu(pixels: Pixels, device: torch.device) -> None:
         )
 
 
-def _in_memory(pixels: Pixels) -> Pixels:
+def _in_memory(pixels: Pictures) -> Pixels:
     free = free_memory()
     if free is not None and pixels.nbytes > free:
         raise FoldlineError(
@@ -146,5 +151,5 @@ def free_memory() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
 
 
-def _megabytes(pixels: Pixels) -> str:
+def _megabytes(pixels: Pictures) -> str:
     return f"{pixels.nbytes / 1e6:.0f} MB"
