@@ -17,6 +17,7 @@ HOURS ?= 9
 HIDDEN_ROWS ?=
 OWNER ?=
 FOLDS ?=
+SHARD ?=
 VIEWS ?=
 FAST ?=
 LIMIT ?=
@@ -148,8 +149,8 @@ train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not f
 lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss over growing rates
 	$(foldline) lr-find --comp $(COMP) --run $(RUN) $(set_args) --fold $(FOLD) --device $(DEVICE)
 
-predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score
-	$(foldline) predict $(run_args) --device $(DEVICE)
+predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score; SHARD=0/4 a share of the rows
+	$(foldline) predict $(run_args) --device $(DEVICE) $(if $(SHARD),--shard $(SHARD))
 
 ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)

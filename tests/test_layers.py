@@ -20,7 +20,7 @@ FLOORS = {
 WINGS = {
     "engine": [
         "machine losses extra_rows writers teller", "problem", "frozen", "infer starting_weights", "evaluate", "loop",
-        "finished",
+        "finished", "row_files",
         "predict_run onnx", "fold_job first_score", "forecast", "train_run bundle", "lr_find", "scale",
     ],
     "report": ["look", "run comparison", "live"],

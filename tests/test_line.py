@@ -61,7 +61,8 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     metas = [FoldMeta.read(project.fold(k) / "meta.json") for k in range(3)]
     for k in range(3):
         (project.fold(k) / "valid.parquet").unlink()
-    again = predict_run(project.layout, "tiny", "quick", run, metas, "cpu", lambda *_: None).oof
+    predict_run(project.layout, "tiny", "quick", run, metas, "cpu", project.root / "again")
+    again = read_parquet(project.root / "again" / "oof.parquet")
     assert project.run("predict") == 0
     stored = read_parquet(project.layout.run("tiny", "quick") / "oof.parquet").set_index("row_id")["prob_bright"]
     assert np.allclose(again.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-6)
@@ -70,7 +71,8 @@ def test_oof_comes_from_the_model_that_did_not_see_the_row(project: TinyProject)
     one.write_bytes(content[1])
     other.write_bytes(content[0])
     exchanged = [metas[k].changed(sha256=metas[1 - k].sha256) for k in range(2)]
-    swapped = predict_run(project.layout, "tiny", "quick", run, [*exchanged, metas[2]], "cpu", lambda *_: None).oof
+    predict_run(project.layout, "tiny", "quick", run, [*exchanged, metas[2]], "cpu", project.root / "swapped")
+    swapped = read_parquet(project.root / "swapped" / "oof.parquet")
     assert not np.allclose(swapped.set_index("row_id")["prob_bright"].loc[stored.index], stored, atol=1e-3)
 
 

@@ -57,6 +57,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "all",
         "help": "one fold, 0 to k - 1, or all; lr-find takes 0 for all (default: all)",
     },
+    "--shard": {
+        "metavar": "I/N",
+        "default": "",
+        "help": "a share of the rows, 0/N to N-1/N, for several processes; predict without it joins what they made",
+    },
     "--folds": {
         "group": ABOUT,
         "metavar": '"0 1"',

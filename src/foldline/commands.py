@@ -98,12 +98,17 @@ COMMANDS: dict[str, Stage] = {
     "predict": Stage(
         "out-of-fold and test predictions, and the CV score",
         ".composed:predict",
-        "--run --name --set --device",
+        "--run --name --set --device --shard",
         group="train",
         reads="oof/<comp>/<run>/fold_<k>/, pictures",
-        writes="oof/<comp>/<run>/: oof.parquet, test.parquet, cv.json; fold_<k>/test.parquet",
-        examples=(("predict --run baseline", "with the views of the run file"),),
-        result="the record cv.json: pooled score, interval, per fold, further metrics",
+        writes="oof/<comp>/<run>/: oof.parquet, test.parquet, cv.json; fold_<k>/test.parquet; or shards/<i>-of-<n>/",
+        more="Many rows can be shared out: `predict --shard 0/4` to `3/4`, each anywhere, then `predict`, which joins "
+        "them and predicts what lacks, to the same bytes.",
+        examples=(
+            ("predict --run baseline", "with the views of the run file"),
+            ("predict --shard 0/4", "the first quarter of the rows"),
+        ),
+        result="the record cv.json: pooled score, interval, per fold, further metrics; of a shard shard.json",
     ),
     "ensemble": Stage(
         "one or more runs become a submission and a report",

@@ -18,6 +18,7 @@ from foldline.core.rank import is_launched
 if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
     from foldline.core.records.entry import Entry
+    from foldline.core.records.shard import ShardRecord
 
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
@@ -33,10 +34,15 @@ def train(layout: Layout, comp: str, *, run: str, name: str, fold: int | None, *
     return found
 
 
-def predict(layout: Layout, comp: str, *, run: str, name: str, **options: Any) -> "Cv":
-    """The predictions, and what comes next."""
+def predict(layout: Layout, comp: str, *, run: str, name: str, shard: str, **options: Any) -> "Cv | ShardRecord":
+    """The predictions, or a share of them, and what comes next."""
     from foldline.stages.predict import predict as predicted
+    from foldline.stages.predict import predict_shard
 
+    if shard:
+        part = predict_shard(layout, comp, run, name=name, shard=shard, **options)
+        _say_next(f"make predict COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}, when all shards are there")
+        return part
     found = predicted(layout, comp, run, name=name, **options)
     _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
     return found

@@ -7,11 +7,10 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-import foldline.stages.predict
+import foldline.engine.predict_run
 from foldline.core.choices import Average
 from foldline.core.errors import FoldlineError
 from foldline.core.provenance import inputs_sha256
@@ -194,7 +193,7 @@ def test_scores_never_stand_beside_predictions_of_another_time(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(foldline.stages.predict, "write_predictions", killed)
+    monkeypatch.setattr(foldline.engine.predict_run, "write_mean", killed)
     ready.run("predict", "--run", "first")
     assert not (ready.layout.run("tiny", "first") / "cv.json").exists()
 
@@ -358,8 +357,8 @@ def test_folds_of_other_precisions_predict_in_their_own(ready: TinyProject) -> N
     _, run = resolve_run(ready.layout, "tiny", "first", "", [])
     metas = [FoldMeta.read(ready.fold(fold, "first") / "meta.json") for fold in range(3)]
     metas[0] = metas[0].changed(precision={"choice": "bf16"})
-    found: list[pd.DataFrame] = []
-    predict_run(ready.layout, "tiny", "first", run, metas, "cpu", lambda _, table: found.append(table))
+    predict_run(ready.layout, "tiny", "first", run, metas, "cpu", ready.root / "other")
+    found = [read_parquet(ready.root / "other" / f"fold_{fold}" / "test.parquet") for fold in range(3)]
     same = [
         np.allclose(
             table["prob_bright"], read_parquet(ready.fold(fold, "first") / "test.parquet")["prob_bright"], atol=1e-6

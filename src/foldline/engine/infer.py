@@ -1,8 +1,8 @@
 """Inference: every picture is decoded and normalised once, then seen by all models in all views."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import numpy as np
 import torch
@@ -57,28 +57,59 @@ def predict(
     Returns:
         [folds, rows, outputs] float32; computed in float64, batch by batch.
     """
-    activations = [activation] * len(folds) if isinstance(activation, str) else list(activation)
-    chosen = compiling or Compiling()
     given = (folds, pictures, rows, preprocessing, device)
-    found = _predicted(*given, precision, views, activations, batch_size, title, chosen)
-    if precision.choice == "fp16" and not np.isfinite(found).all():
-        say("warning: fp16 does not hold all numbers that these networks compute: they predict again, in fp32")
-        exact = replace(precision, choice="fp32")
-        found = _predicted(*given, exact, views, activations, batch_size, title, chosen)
-    return found
+    asked: Asked = {
+        "views": views, "activation": activation, "batch_size": batch_size, "title": title,
+        "compiling": compiling or Compiling(),
+    }  # fmt: skip
+    try:
+        return _together(len(rows), predict_batches(*given, precision, **asked))
+    except HalfPrecisionError as error:
+        say(f"warning: {error}: they predict again, in fp32")
+    return _together(len(rows), predict_batches(*given, replace(precision, choice="fp32"), **asked))
 
 
-def _predicted(
+class HalfPrecisionError(ArithmeticError):
+    """fp16 does not hold what networks compute that were trained in bf16."""
+
+
+class Asked(TypedDict):
+    """What `predict` and `predict_batches` are asked for alike."""
+
+    views: Sequence[str]
+    activation: str | Sequence[str]
+    batch_size: int
+    title: str
+    compiling: Compiling
+
+
+def _together(rows: int, batches: Iterator[tuple[slice, Predictions]]) -> Predictions:
+    """[folds, rows, outputs] of all batches."""
+    result: Predictions = np.empty(0, dtype=np.float32)
+    for place, prob in batches:
+        if not result.size:
+            result = np.empty((len(prob), rows, prob.shape[2]), dtype=np.float32)
+        result[:, place] = prob
+    return result
+
+
+@torch.inference_mode()
+def predict_batches(
     folds: Sequence[Sequence[nn.Module]], pictures: PictureStore, rows: "RowArrays", preprocessing: Preprocessing,
-    device: torch.device, precision: Precision, views: Sequence[str], activations: list[str], batch_size: int,
-    title: str, compiling: Compiling,
-) -> Predictions:  # fmt: skip
-    """`predict` in one number format."""
+    device: torch.device, precision: Precision, *, views: Sequence[str], activation: str | Sequence[str],
+    batch_size: int, title: str, compiling: Compiling,
+) -> Iterator[tuple[slice, Predictions]]:  # fmt: skip
+    """`predict`, batch by batch: the rows' places in order, and [folds, batch, outputs] float32.
+
+    Raises:
+        HalfPrecisionError: fp16 does not hold a number, where it is another one that a network was trained in.
+    """
     count = -(-len(rows) // batch_size)
+    activations = [activation] * len(folds) if isinstance(activation, str) else list(activation)
     forward = _Forward([model.eval() for own in folds for model in own], compiling, device, count)
     precision.prepare(device)
     normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
-    landing = _Landing(len(rows))
+    landing = _Landing(half=precision.choice == "fp16")
     with Progress() as progress:
         for images, place in progress.over(pictures.batches(rows.positions, batch_size), title, total=count):
             size = batch_size if compiling.wants_full_batches else len(images)
@@ -88,8 +119,8 @@ def _predicted(
             logits = logits.double() if device.type != "mps" else logits.float()
             parts = zip(torch.split(logits, [len(own) for own in folds]), activations, strict=True)
             prob = torch.stack([_mean(own, name, len(views)) for own, name in parts]).float()
-            landing.send(prob[:, : len(images)], place)
-    return landing.all()
+            yield from landing.send(prob[:, : len(images)], place)
+    yield from landing.land()
 
 
 def _mean(logits: Tensor, activation: str, views: int) -> Tensor:
@@ -102,34 +133,31 @@ class _Landing:
     """Predictions on their way to the host: a batch's are waited for when the next one was asked for, so that a GPU
     has work while the host makes pictures ready."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self.result: Predictions = np.empty(0, dtype=np.float32)
+    def __init__(self, *, half: bool) -> None:
+        self.half = half
         self.on_the_way: tuple[Tensor, slice, torch.cuda.Event | None] | None = None
 
-    def send(self, prob: Tensor, place: slice) -> None:
-        """[folds, batch, outputs] of some rows."""
+    def send(self, prob: Tensor, place: slice) -> Iterator[tuple[slice, Predictions]]:
+        """[folds, batch, outputs] of some rows; those before them have landed then."""
         event = torch.cuda.Event() if prob.is_cuda else None  # type: ignore[no-untyped-call]
         copy = prob.to("cpu", non_blocking=prob.is_cuda)
         if event is not None:
             event.record()
-        self._land()
+        yield from self.land()
         self.on_the_way = copy, place, event
 
-    def all(self) -> Predictions:
-        """[folds, rows, outputs]."""
-        self._land()
-        return self.result
-
-    def _land(self) -> None:
+    def land(self) -> Iterator[tuple[slice, Predictions]]:
+        """The rows that are on the way; raises as `predict_batches`."""
         if self.on_the_way is None:
             return
         copy, place, event = self.on_the_way
+        self.on_the_way = None
         if event is not None:
             event.synchronize()
-        if not self.result.size:
-            self.result = np.empty((len(copy), self.rows, copy.shape[2]), dtype=np.float32)
-        self.result[:, place] = copy.numpy()
+        prob: Predictions = copy.numpy()
+        if self.half and not np.isfinite(prob).all():
+            raise HalfPrecisionError("fp16 does not hold all numbers that these networks compute")
+        yield place, prob
 
 
 def filled(values: Tensor, size: int) -> Tensor:

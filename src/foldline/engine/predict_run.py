@@ -1,94 +1,197 @@
-"""Predicts with the folds of a run. Reads each fold's weights and `meta.json`, and the images; writes nothing."""
+"""Predicts with the folds of a run. Reads each fold's weights and `meta.json`, the images, and the parts that other
+processes made; writes `fold_k/test.parquet`, `test.parquet` and `oof.parquet`, or the files of one shard.
 
-from collections.abc import Callable
+Each fold's test rows go to its own file, batch by batch, and their mean is taken from these files: what is in memory
+does not grow with the rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Self
 
-import numpy as np
 import pandas as pd
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
-from foldline.core.predictions import predictions_table
+from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import say
 from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.tables import read_parquet, sha256_files
-from foldline.engine.finished.networks import FoldNetworks, load_models, preprocessing_of
-from foldline.engine.finished.oof import oof_part, oof_table, predict_frame, validation_rows
-from foldline.engine.infer import Predictions
+from foldline.core.shards import Shard
+from foldline.core.tables import scratch_folder, sha256_files
+from foldline.engine.finished.networks import FoldNetworks, at_once, load_models, preprocessing_of
+from foldline.engine.finished.oof import oof_columns, validation_rows
+from foldline.engine.infer import HalfPrecisionError, Predictions
 from foldline.engine.losses import Teacher, kind_of, require_distillable
 from foldline.engine.machine.compiling import Compiling
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.memory import room
 from foldline.engine.problem import Problem, open_problem
+from foldline.engine.row_files import Parts, RowFiles, part_name, write_interleaved, write_mean
 from foldline.images.store import free_memory
 
-SHARE = 0.25  # of the memory that is free: what predictions of all folds, or their networks on a GPU, may take of it
-
-WriteTest = Callable[[FoldMeta, pd.DataFrame], None]
+Networks = Callable[[], Sequence[FoldNetworks]]
+SHARE = 0.25  # of the memory that is free: what the networks of all folds may take of it
 
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The OOF table, the test table, the device in words, pictures that cannot be read, what compiling was worth."""
+    """The device in words, pictures that cannot be read, what compiling was worth, and what other processes made."""
 
-    oof: pd.DataFrame
-    test: pd.DataFrame
     device: str
     left_out: list[str]
     compiling: Compiling
+    parts: Parts
 
 
 def predict_run(
-    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str, write_test: WriteTest
-) -> RunPredictions:
+    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str, into: Path,
+    parts: Parts | None = None,
+) -> RunPredictions:  # fmt: skip
     """Predictions of the rows of the trained folds, and of the test rows by all of them.
 
-    All folds' networks see a picture one after the other where their predictions, and on a GPU they themselves, take
-    little of the free memory; else the folds go one by one, and the pictures are read once for each.
+    All folds' networks see a picture one after the other where they take little of the free memory; else the folds go
+    one by one, and the pictures are read once for each.
 
     Args:
         metas: the content of each trained fold's `meta.json`.
-        write_test: takes each fold's own test table as soon as it is there.
+        into: the folder of the files, as a rule the run's own; its `cv.json` goes when the first of them is there.
+        parts: of the rows, that other processes predicted; None: none.
     """
-    device = pick_device(device_name)
-    prepare_device(device, deterministic=run.train.deterministic)
-    problem, compiling = open_problem(layout, comp, run, device), Compiling(run.predict.compile)
-    rows, total = len(problem.folds.test), np.zeros((), dtype=np.float32)
-    oof = []
-    for some in _one_after_the_other(problem, name, metas):
-        loaded = [FoldNetworks.load(layout.fold(comp, name, meta.fold), meta, device) for meta in some]
-        oof += [_oof_part(problem, name, fold, compiling) for fold in loaded]
-        values = predict_frame(problem, loaded, problem.folds.test, "test rows", compiling)
-        for meta, own in zip(some, values, strict=True):
-            write_test(meta, _test_table(problem, own))
-            total = own.copy() if not total.ndim else np.add(total, own, out=total)
-        del loaded, values, own  # before the next fold's come
-    total /= np.float32(len(metas))
-    assert len(total) == rows
-    left_out = sorted(problem.cache.bad)
-    return RunPredictions(pd.concat(oof), _test_table(problem, total), describe(device), left_out, compiling)
+    work = _Work.open(layout, comp, name, run, metas, device_name)
+    problem, parts = work.problem, parts or Parts()
+    sources: dict[int, Iterator[Predictions]] = {}
+    files = [into / f"fold_{meta.fold}" / "test.parquet" for meta in metas]
+    with scratch_folder(into) as scratch:
+        for some in work.together():
+            networks = work.loader(some)
+            for meta in some:
+                path = scratch / f"fold_{meta.fold}" / "valid.parquet"
+                own = partial(_own, networks, meta)
+                sources[meta.fold] = work.stored(meta) or work.predicted(meta, own, path, parts)
+            (into / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
+            theirs = [file for file, meta in zip(files, metas, strict=True) if meta in some]
+            work.test_rows(problem.folds.test, theirs).write(networks, parts)
+        write_mean(problem, problem.folds.test, work.keep, files, into / "test.parquet")
+        rows = work.scored_rows()
+        write_interleaved(problem, rows, oof_columns(problem, rows), sources, into / "oof.parquet")
+    return work.done(parts)
 
 
-def _one_after_the_other(problem: Problem, name: str, metas: list[FoldMeta]) -> list[list[FoldMeta]]:
+def predict_shard(
+    layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str, into: Path, shard: Shard
+) -> RunPredictions:  # fmt: skip
+    """A share of what `predict_run` predicts, in files of the folder `into` that it takes as parts.
+
+    Raises:
+        FoldlineError: fp16 does not hold what the networks compute: all rows must then be predicted in fp32.
+    """
+    work = _Work.open(layout, comp, name, run, metas, device_name)
+    size = run.predict.batch_size
+    test = work.problem.folds.test
+    test = test.iloc[shard.rows(len(test), size)]
+    try:
+        for some in work.together():
+            networks = work.loader(some)
+            for meta in some:
+                if work.stored(meta) is None:
+                    rows = validation_rows(work.problem, meta.fold)
+                    path = into / part_name(Path(f"fold_{meta.fold}/valid.parquet"))
+                    part = work.valid_rows(rows.iloc[shard.rows(len(rows), size)], path, whole=False)
+                    part.write(partial(_own, networks, meta), Parts())
+            own = [into / part_name(Path(f"fold_{meta.fold}/test.parquet")) for meta in some]
+            work.test_rows(test, own, whole=False).write(networks, Parts())
+    except HalfPrecisionError as error:
+        next = f"make predict COMP={comp} RUN={name}, without SHARD: it predicts all rows in fp32"
+        raise FoldlineError(str(error), where=f"SHARD={shard.index}/{shard.of}", next=next) from error
+    return work.done(Parts())
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is predicted, and by what."""
+
+    problem: Problem
+    name: str
+    metas: list[FoldMeta]
+    compiling: Compiling
+
+    @classmethod
+    def open(cls, layout: Layout, comp: str, name: str, run: Run, metas: list[FoldMeta], device_name: str) -> Self:
+        device = pick_device(device_name)
+        prepare_device(device, deterministic=run.train.deterministic)
+        return cls(open_problem(layout, comp, run, device), name, metas, Compiling(run.predict.compile))
+
+    @property
+    def keep(self) -> list[str]:
+        """The columns of a test table beside the ids."""
+        return [column for column in ("entity",) if column in self.problem.folds.test.columns]
+
+    def folder(self, meta: FoldMeta) -> Path:
+        return self.problem.layout.fold(self.problem.comp, self.name, meta.fold)
+
+    def together(self) -> list[list[FoldMeta]]:
+        """The folds whose networks see a picture together, in order."""
+        groups = at_once([FoldNetworks(meta, [], self.problem.device) for meta in self.metas])
+        metas = [[fold.meta for fold in some] for some in groups]
+        return metas if len(metas) > 1 else _one_after_the_other(self.problem, self.folder, self.metas)
+
+    def loader(self, some: Sequence[FoldMeta]) -> Networks:
+        """Loads the folds when they are asked for, once."""
+        return cache(lambda: [FoldNetworks.load(self.folder(meta), meta, self.problem.device) for meta in some])
+
+    def test_rows(self, frame: pd.DataFrame, files: list[Path], *, whole: bool = True) -> RowFiles:
+        return RowFiles(self.problem, frame, self.keep, files, "test rows", self.compiling, whole)
+
+    def valid_rows(self, frame: pd.DataFrame, file: Path, *, whole: bool = True) -> RowFiles:
+        return RowFiles(self.problem, frame, [], [file], "validation rows", self.compiling, whole)
+
+    def stored(self, meta: FoldMeta) -> Iterator[Predictions] | None:
+        """What training wrote of the fold's validation rows, where its views are those of now."""
+        stored = self.folder(meta) / "valid.parquet"
+        if meta.views != self.problem.run.predict.views or not _is_whole(stored, meta):
+            return None
+        return _in_order(stored, validation_rows(self.problem, meta.fold), self.problem, meta)
+
+    def predicted(self, meta: FoldMeta, networks: Networks, path: Path, parts: Parts) -> Iterator[Predictions]:
+        """The fold's validation rows by its own networks, through a file."""
+        frame, folds = validation_rows(self.problem, meta.fold), self.problem.folds
+        there = {shard: folder for shard, folder in parts.folders.items() if (folder / part_name(path)).is_file()}
+        self.valid_rows(frame, path).write(networks, Parts(parts.shards, there))
+        return (values for _, values in PredictionBlocks(path, folds.task, folds.outputs, ids=frame["row_id"]))
+
+    def scored_rows(self) -> pd.DataFrame:
+        """The rows of the folds table that are predicted out of fold."""
+        frame = self.problem.folds.frame
+        return frame[frame["fold"].isin([meta.fold for meta in self.metas]).to_numpy() & self.problem.usable]
+
+    def done(self, parts: Parts) -> RunPredictions:
+        """What there is to say of it."""
+        return RunPredictions(describe(self.problem.device), sorted(self.problem.cache.bad), self.compiling, parts)
+
+
+def _own(networks: Networks, meta: FoldMeta) -> list[FoldNetworks]:
+    """Of the loaded folds the one that may see its validation rows."""
+    return [fold for fold in networks() if fold.meta.fold == meta.fold]
+
+
+def _one_after_the_other(
+    problem: Problem, folder: Callable[[FoldMeta], Path], metas: list[FoldMeta]
+) -> list[list[FoldMeta]]:
     """The folds whose networks predict the test rows together; says where they go one by one."""
-    rows, outputs, device = len(problem.folds.test), len(problem.folds.outputs), problem.device
-    needed = {"memory": len(metas) * rows * outputs * 4}
-    free = {"memory": free_memory() or needed["memory"] / SHARE}
-    if device.type == "cuda":
-        folders = [(problem.layout.fold(problem.comp, name, meta.fold), meta.weights) for meta in metas]
-        needed["GPU's memory"] = sum((folder / file).stat().st_size for folder, files in folders for file in files)
-        free["GPU's memory"] = room(device)
-    for what, size in needed.items():
-        if len(metas) > 1 and size > SHARE * free[what]:
-            say(
-                f"the folds predict one after the other: together they take {size / 2**30:.1f} GiB, and of the "
-                f"{free[what] / 2**30:.1f} GiB of {what} that are free they may have a quarter"
-            )
-            return [[meta] for meta in metas]
+    device = problem.device
+    needed = sum((folder(meta) / file).stat().st_size for meta in metas for file in meta.weights)
+    what, free = ("GPU's memory", room(device)) if device.type == "cuda" else ("memory", free_memory())
+    if len(metas) > 1 and free is not None and needed > SHARE * free:
+        say(
+            f"the folds predict one after the other: together they take {needed / 2**30:.1f} GiB, and of the "
+            f"{free / 2**30:.1f} GiB of {what} that are free they may have a quarter"
+        )
+        return [[meta] for meta in metas]
     return [metas]
 
 
@@ -129,28 +232,20 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     return meta
 
 
-def _test_table(problem: Problem, values: Predictions) -> pd.DataFrame:
-    folds = problem.folds
-    keep = [column for column in ("entity",) if column in folds.test.columns]
-    return predictions_table(folds.test, values, folds.task, folds.outputs, keep=keep)
-
-
-def _oof_part(problem: Problem, name: str, fold: FoldNetworks, compiling: Compiling) -> pd.DataFrame:
-    """The fold's validation rows by the fold's own model; what training wrote is taken when its views are the same."""
-    meta, folds = fold.meta, problem.folds
-    stored = problem.layout.fold(problem.comp, name, meta.fold) / "valid.parquet"
-    if meta.views != problem.run.predict.views or not _is_whole(stored, meta):
-        return oof_part(problem, fold, compiling)
-    frame, columns = validation_rows(problem, meta.fold), folds.task.prediction_columns(folds.outputs)
-    table = read_parquet(stored, required=("row_id", *columns)).set_index("row_id")
-    lacking = frame.loc[~frame["row_id"].isin(table.index), "row_id"].tolist()
+def _in_order(path: Path, frame: pd.DataFrame, problem: Problem, meta: FoldMeta) -> Iterator[Predictions]:
+    """A fold's stored predictions of these rows, in their order."""
+    blocks = PredictionBlocks(path, problem.folds.task, problem.folds.outputs)
+    if blocks.ids.tolist() == frame["row_id"].tolist():
+        return (values for _, values in blocks)
+    place = pd.Index(blocks.ids).get_indexer(pd.Index(frame["row_id"]))
+    lacking = frame.loc[place < 0, "row_id"].tolist()
     if lacking:
         raise FoldlineError(
             f"{meta.title} was trained without rows whose pictures can be read now: {first_few(lacking)}",
-            where=str(stored),
+            where=str(path),
             next=FoldMeta.made_by,
         )
-    return oof_table(problem, frame, table.loc[frame["row_id"].tolist(), columns].to_numpy(dtype=np.float32))
+    return iter([blocks.values()[place]])
 
 
 def _is_whole(path: Path, meta: FoldMeta) -> bool:

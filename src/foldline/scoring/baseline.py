@@ -43,7 +43,7 @@ def constant(truth: Array, task: Task, outputs: int) -> Array:
             row[block.columns] = np.bincount(part.astype(np.intp), minlength=places) / max(len(part), 1)
         else:
             row[block.columns] = part.mean(axis=0)
-    return np.tile(row, (len(truth), 1))
+    return np.broadcast_to(row, (len(truth), outputs))
 
 
 def baseline(name: str, truth: Array, scored: float | None, task: Task, outputs: int) -> Baseline:

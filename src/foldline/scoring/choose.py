@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Predicted, Task
 from foldline.scoring.decide import Decision, cross_fitted, decide, default_decision, fit_decision
 from foldline.scoring.metrics import metric_for, score
 
@@ -36,7 +36,7 @@ class Choice:
     asked: How
     default_score: float
     cross_fitted_score: float | None
-    answers: Array
+    answers: NDArray[Any]
 
     def record(self) -> dict[str, Any]:
         """The part of `cv.json` and of the ledger that tells it; an undefined score is null."""
@@ -45,7 +45,9 @@ class Choice:
         return {**asdict(self.decision), "used": self.used, "asked": self.asked, **known}
 
 
-def choose_decision(name: str, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task, asked: How) -> Choice:
+def choose_decision(
+    name: str, truth: Array, prob: Predicted, folds: NDArray[np.int64], task: Task, asked: How
+) -> Choice:
     """The decision for a metric that reads labels, or the numbers of labels.
 
     The fitted decision is compared by `cross_fitted` labels: on the rows that it was fitted on it always wins.
@@ -70,7 +72,7 @@ def choose_decision(name: str, truth: Array, prob: Array, folds: NDArray[np.int6
     return Choice(default, "default", asked, default_score, cross_fitted_score, prob)
 
 
-def as_predictions(labels: Array, task: Task, outputs: int) -> Array:
+def as_predictions(labels: Array, task: Task, outputs: int) -> NDArray[Any]:
     """Labels as predictions [rows, outputs] from which the default decision reads the same labels.
 
     >>> from foldline.core.task import TASKS
@@ -81,7 +83,9 @@ def as_predictions(labels: Array, task: Task, outputs: int) -> Array:
         return labels
     if not task.has_classes:
         return labels[:, None]
-    return np.asarray(np.eye(outputs)[labels.astype(np.int64)])
+    found = np.zeros((len(labels), outputs), dtype=np.float32)
+    found[np.arange(len(labels)), labels.astype(np.int64)] = 1
+    return found
 
 
 def stored_decision(record: dict[str, Any] | None) -> Decision | None:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.task import Task
+from foldline.core.task import Array, Predicted, Task
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import score_interval
-from foldline.scoring.metrics import metric_for, score
+from foldline.scoring.metrics import metric_for, score, score_by_part
 from foldline.scoring.metrics.for_task import target_metrics
 
 RESAMPLES, LEVEL = 1000, 0.95
@@ -22,6 +22,7 @@ def cross_validation(
     facts: Competition,
     outputs: Sequence[str],
     *,
+    prob: Predicted | None = None,
     metrics: Sequence[str] = (),
     decide: How | None = None,
 ) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def cross_validation(
     each row's decided without its own fold.
 
     Args:
-        oof: row_id, fold, the target columns, the prediction columns, and [group], [entity].
+        oof: row_id, fold, the target columns, and [group], [entity].
+        prob: [rows, outputs] its predictions; None: they are columns of `oof`.
         metrics: further metrics, beside those of the facts.
         decide: how the submission's labels are decided, where it holds labels and the metric reads them.
 
@@ -41,10 +43,8 @@ def cross_validation(
         The fields metric, direction, pooled, per_fold, mean, std (ddof = 1), interval, interval_method, level,
         resamples, metrics, rows, decision; an undefined score (one class in a fold) is null, and so is its interval.
     """
-    table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
+    table, truth, prob = _scored(oof, facts, outputs, prob)
     task = facts.task.of(outputs)
-    truth = task.truth(table, outputs, where="oof.parquet")
-    prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
     folds = table["fold"].to_numpy()
     clusters = table["group"].to_numpy() if "group" in table.columns else None
     metric = metric_for(facts.metric, task)
@@ -70,12 +70,24 @@ def cross_validation(
     }
 
 
-def pooled_score(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> float:
+def pooled_score(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str], prob: Predicted | None = None) -> float:
     """The competition's metric over all rows, labels by the default decision; nan where it is undefined."""
-    table = per_entity(oof, facts, outputs) if "entity" in oof.columns else oof
-    task = facts.task.of(outputs)
-    prob = table[task.prediction_columns(outputs)].to_numpy(dtype=np.float64)
-    return score(facts.metric, task.truth(table, outputs, where="oof.parquet"), prob, task=task)
+    _, truth, prob = _scored(oof, facts, outputs, prob)
+    return score(facts.metric, truth, prob, task=facts.task.of(outputs))
+
+
+def _scored(
+    oof: pd.DataFrame, facts: Competition, outputs: Sequence[str], prob: Predicted | None
+) -> tuple[pd.DataFrame, Array, Predicted]:
+    """What is scored, rows or entities: their table, truth and predictions."""
+    columns = facts.task.prediction_columns(outputs)
+    if "entity" in oof.columns:
+        if prob is not None:
+            oof = pd.concat([oof.reset_index(drop=True), pd.DataFrame(prob, columns=columns, copy=False)], axis=1)
+        oof, prob = per_entity(oof, facts, outputs), None
+    if prob is None:
+        prob = oof[columns].to_numpy()
+    return oof, facts.task.of(outputs).truth(oof, outputs, where="oof.parquet"), prob
 
 
 def metric_names(facts: Competition, further: Sequence[str] = ()) -> list[str]:
@@ -102,11 +114,10 @@ def _one_metric(
 ) -> dict[str, Any]:  # fmt: skip
     """One metric's scores: of `answers` where it reads what they are, else of the predictions."""
     metric = metric_for(name, task)
-    prob = answers if metric.input in reads else prob
-    per_fold = [score(metric, truth[folds == k], prob[folds == k], task=task) for k in np.unique(folds)]
+    pooled, per_fold = score_by_part(metric, truth, answers if metric.input in reads else prob, folds, task=task)
     return {
         "direction": metric.direction,
-        "pooled": _number(score(metric, truth, prob, task=task)),
+        "pooled": _number(pooled),
         "per_fold": [_number(value) for value in per_fold],
         "mean": _number(np.mean(per_fold)),
         "std": _number(np.std(per_fold, ddof=1)) if len(per_fold) > 1 else None,

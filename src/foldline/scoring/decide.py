@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Predicted, Task
 from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.forms import check_arrays
 from foldline.scoring.metrics.metric import Metric
@@ -38,7 +38,7 @@ class Decision:
     minimum: int = 0
 
 
-def decide(decision: Decision, prob: Array) -> Array:
+def decide(decision: Decision, prob: Predicted) -> Array:
     """The labels of predictions [rows, outputs]: [rows] class indices, or [rows, outputs] of 0 and 1 for thresholds.
 
     >>> decide(Decision("threshold", (0.3,)), np.array([[0.6, 0.4], [0.8, 0.2]])).tolist()
@@ -48,7 +48,7 @@ def decide(decision: Decision, prob: Array) -> Array:
     if decision.kind == "argmax":
         return np.asarray(prob.argmax(axis=1), dtype=np.float64)
     if decision.kind == "round":
-        return np.floor(prob[:, 0] + 0.5)
+        return np.floor(prob[:, 0].astype(np.float64) + 0.5)
     if decision.kind == "cuts":
         return np.searchsorted(numbers, expected_index(prob), side="right").astype(np.float64)
     if decision.kind == "threshold":
@@ -60,14 +60,14 @@ def decide(decision: Decision, prob: Array) -> Array:
     return labels
 
 
-def expected_index(prob: Array) -> Array:
+def expected_index(prob: Predicted) -> Array:
     """[rows] the expected class index of ordinal probabilities; a single column is a number already."""
     if prob.shape[1] == 1:
-        return prob[:, 0]
+        return prob[:, 0].astype(np.float64)
     return np.asarray(prob @ np.arange(prob.shape[1], dtype=np.float64))
 
 
-def top_k(prob: Array, k: int) -> NDArray[np.int64]:
+def top_k(prob: Predicted, k: int) -> NDArray[np.int64]:
     """[rows, min(k, outputs)] the most probable classes, best first; of equal ones the first class leads."""
     return np.argsort(-prob, axis=1, kind="stable")[:, :k].astype(np.int64)
 
@@ -77,7 +77,7 @@ def default_decision(task: Task, outputs: int) -> Decision:
     return Decision(task.decision, (0.5,) * outputs if task.decision == "thresholds" else ())
 
 
-def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> Decision:
+def fit_decision(name: str | Metric, truth: Array, prob: Predicted, task: Task) -> Decision:
     """The decision that scores best on these rows, never worse there than the default one.
 
     Binary: a threshold. Ordinal: cuts of the expected class index. Multi-label: a threshold for each output (exact
@@ -85,12 +85,12 @@ def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> D
     labels, get the default decision: for calibrated probabilities it is the best one already.
     Optimistic on the rows that it was fitted on: see `cross_fitted`.
     """
-    truth, prob = check_arrays(truth, prob)
     metric = metric_for(name, task)
     default = default_decision(task, prob.shape[1])
     fittable = task.fits(("two_classes", "ordered", "set", "numbers"))
     if metric.input != "label" or metric.name in ("accuracy", "error") or not fittable:
         return default
+    truth, prob = check_arrays(truth, prob)
     if not task.has_classes:
         truth = np.floor(truth.reshape(len(truth), -1)[:, 0] + 0.5)
     value = _value_of(metric, truth, prob)
@@ -102,7 +102,7 @@ def fit_decision(name: str | Metric, truth: Array, prob: Array, task: Task) -> D
     return _fit_cuts(truth, prob, value, default)
 
 
-def cross_fitted(name: str | Metric, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task) -> Array:
+def cross_fitted(name: str | Metric, truth: Array, prob: Predicted, folds: NDArray[np.int64], task: Task) -> Array:
     """Labels whose score is honest: each fold's rows are decided as fitted on the rows of the other folds.
 
     Args:
@@ -115,7 +115,7 @@ def cross_fitted(name: str | Metric, truth: Array, prob: Array, folds: NDArray[n
 
 
 def decisions_by_fold(
-    name: str | Metric, truth: Array, prob: Array, folds: NDArray[np.int64], task: Task
+    name: str | Metric, truth: Array, prob: Predicted, folds: NDArray[np.int64], task: Task
 ) -> dict[int, Decision]:
     """Each fold's decision, fitted on the rows of the others; there must be two folds."""
     parts = np.unique(folds).tolist()

@@ -4,6 +4,7 @@
 |---|---|
 | a share of rows (accuracy, top 5, error) | exact: Clopper and Pearson 1934 |
 | anything else | bootstrap: BCa (Efron 1987), its level widened for few rows (Hesterberg 2015) |
+| of 200,000 rows or more, or of more columns than can be copied | jackknife of 100 blocks: draws would say the same |
 | at or near its best or worst | also as far as errors that so few rows cannot exclude would take it |
 
 Where rows come in groups (patients, entities), whole groups are the unit of evidence: they are drawn, and a share's
@@ -11,25 +12,28 @@ rows count for as many as they are worth (Korn and Graubard 1998). How often it 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Task
-from foldline.scoring.metrics.forms import as_read_by
+from foldline.core.task import Array, Predicted, Task
+from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.metric import Metric
+from foldline.scoring.metrics.portions import by_part, is_large, read, row_parts
 
 Index = NDArray[np.int64]
 BLOCKS = 100  # parts that are left out in turn, for the acceleration: more change the third digit of it
 AT_BOUND = 0.02  # of the draws: from this share on the score counts as being near its bound
 SWAPS = 50  # times that wrong answers are dealt
+MANY = 200_000  # rows of which draws say no more than the jackknife
+ENOUGH = 10 * BLOCKS  # units of which a block holds several
 UNDEFINED = float("nan")
 
 
 class Interval(NamedTuple):
-    """Its two ends, nan where it is undefined, and how it was made: `exact`, `BCa`, or `BCa, at the bound`."""
+    """Its two ends, nan where it is undefined, and how it was made: exact, BCa, "BCa, at the bound", or jackknife."""
 
     low: float
     high: float
@@ -41,13 +45,16 @@ class Scorer(NamedTuple):
 
     Attributes:
         metric: what is computed.
-        truth, prediction: in the form that its function reads.
+        task: of the truth.
+        truth, prediction: in the form that its function reads; where there are `parts`, or where the metric is one of
+            counts over more columns than can be copied, as they are.
         parts: [rows] each row's part, where the metric is a mean over rows.
     """
 
     metric: Metric
+    task: Task
     truth: Array
-    prediction: Array
+    prediction: NDArray[Any]
     parts: Array | None
 
     def __call__(self, index: Index) -> float:
@@ -61,19 +68,35 @@ class Scorer(NamedTuple):
         """Whether each row's part is 0 or 1."""
         return self.parts is not None and bool(np.isin(self.parts, (0.0, 1.0)).all())
 
+    @property
+    def by_columns(self) -> bool:
+        """Whether columns are scored one after the other, so that no rows can be drawn."""
+        return self.metric.counts is not None and is_large(self.prediction)
+
+    def without_blocks(self, units: "_Units") -> tuple[float, Array]:
+        """The score of all rows, and [blocks] of all but each block's."""
+        block = _blocks(units, len(self.truth))
+        if self.by_columns:
+            return by_part(self.metric, self.truth, self.prediction, block, without=True)
+        index = np.arange(len(self.truth))
+        held_out = [self(index[block != k]) for k in range(int(block.max()) + 1)]
+        return self(index), np.array(held_out)
+
     def with_wrong(self, rows: Index, theirs: Index) -> float:
         """The score of all rows if `rows` had got the answers of the rows `theirs`."""
+        if self.parts is not None:
+            parts = self.parts.copy()
+            parts[rows] = row_parts(self.metric, self.truth[rows], self.prediction[theirs], self.task)
+            return float(parts.mean())
         prediction = self.prediction.copy()
         prediction[rows] = self.prediction[theirs]
-        if self.metric.rows is not None:
-            return float(self.metric.rows(self.truth, prediction).mean())
         return float(self.metric.function(self.truth, prediction))
 
 
 def score_interval(
     name: str | Metric,
     truth: Array,
-    prediction: Array,
+    prediction: Predicted,
     *,
     task: Task,
     clusters: "NDArray[np.generic] | None" = None,
@@ -99,10 +122,11 @@ def score_interval(
         return Interval(UNDEFINED, UNDEFINED, "undefined")
     if scorer.parts is not None and scorer.is_share:
         return Interval(*_share(scorer.parts, units, level), "exact")
-    index = np.arange(len(scorer.truth))
+    found, held_out = scorer.without_blocks(units)
+    if scorer.by_columns or (len(scorer.truth) >= MANY and len(units) >= ENOUGH):
+        low, high = np.clip(_jackknife(found, held_out, level), *scorer.metric.range)
+        return Interval(float(low), float(high), "jackknife")
     drawn = np.array([scorer(rows) for rows in _draws(units, resamples, seed)])
-    held_out = np.array([scorer(rows) for rows in _without_blocks(units, index)])
-    found = scorer(index)
     low, high = _bca(found, drawn, held_out, len(units), level)
     return _at_bound(scorer, found, drawn, Interval(low, high, "BCa"), units, level)
 
@@ -110,8 +134,8 @@ def score_interval(
 def paired_difference(
     name: str | Metric,
     truth: Array,
-    left: Array,
-    right: Array,
+    left: Predicted,
+    right: Predicted,
     *,
     task: Task,
     clusters: "NDArray[np.generic] | None" = None,
@@ -128,19 +152,25 @@ def paired_difference(
     rows = len(first.truth)
     if rows != len(second.truth):
         raise FoldlineError(f"{rows} and {len(second.truth)} predictions are not on the same rows")
-    units, everything = _units(rows, clusters), np.arange(rows)
-    difference = first(everything) - second(everything)
+    units = _units(rows, clusters)
+    (ours, our_held_out), (theirs, their_held_out) = (side.without_blocks(units) for side in (first, second))
+    difference, held_out = ours - theirs, our_held_out - their_held_out
     if len(units) < 2:
         return difference, UNDEFINED, UNDEFINED
+    if first.by_columns or (rows >= MANY and len(units) >= ENOUGH):
+        return difference, *_jackknife(difference, held_out, level)
     drawn = np.array([first(index) - second(index) for index in _draws(units, resamples, seed)])
-    held_out = np.array([first(index) - second(index) for index in _without_blocks(units, everything)])
     return difference, *_bca(difference, drawn, held_out, len(units), level)
 
 
-def _scorer(name: str | Metric, truth: Array, prediction: Array, task: Task) -> Scorer:
+def _scorer(name: str | Metric, truth: Array, prediction: Predicted, task: Task) -> Scorer:
     """Checks, decisions and ranks are made once; a metric that is a mean over rows is computed once as well."""
-    metric, truth, prediction = as_read_by(name, truth, prediction, task)
-    return Scorer(metric, truth, prediction, None if metric.rows is None else metric.rows(truth, prediction))
+    metric = metric_for(name, task)
+    if metric.rows is not None:
+        return Scorer(metric, task, truth, prediction, row_parts(metric, truth, prediction, task))
+    if metric.counts is None or not is_large(prediction):
+        metric, truth, prediction = read(metric, truth, prediction, task)
+    return Scorer(metric, task, truth, prediction, None)
 
 
 class _Units(NamedTuple):
@@ -176,14 +206,13 @@ def _draws(units: _Units, resamples: int, seed: int) -> Iterator[Index]:
         yield units.order[drawn] if single else units.rows(drawn)
 
 
-def _without_blocks(units: _Units, index: Index) -> Iterator[Index]:
-    """All rows but those of one block of units, for each of `BLOCKS` blocks (or of each unit, where they are fewer)."""
+def _blocks(units: _Units, rows: int) -> Index:
+    """[rows] which of `BLOCKS` blocks of units (or of fewer, where each is one unit) a row is of."""
     blocks = min(len(units), BLOCKS)
     dealt = np.random.default_rng(0).permutation(np.arange(len(units)) % blocks)
-    block = np.empty(len(index), dtype=np.int64)
+    block = np.empty(rows, dtype=np.int64)
     block[units.order] = np.repeat(dealt, units.size)
-    for k in range(blocks):
-        yield index[block != k]
+    return block
 
 
 def _ranges(start: Index, size: Index) -> Index:
@@ -252,6 +281,19 @@ def _bca(found: float, drawn: Array, held_out: Array, units: int, level: float) 
         widened = bias + moved / np.maximum(1 - acceleration * moved, 0.1)
     low, high = np.quantile(drawn, ndtr(widened))
     return float(low), float(high)
+
+
+def _jackknife(found: float, held_out: Array, level: float) -> tuple[float, float]:
+    """The interval by the spread of the scores without each block (Tukey 1958), at the level of a t distribution."""
+    from scipy.stats import t as student
+
+    held_out = held_out[np.isfinite(held_out)]
+    blocks = len(held_out)
+    if blocks < 2 or not np.isfinite(found):
+        return UNDEFINED, UNDEFINED
+    error = np.sqrt((blocks - 1) / blocks * ((held_out - held_out.mean()) ** 2).sum())
+    reach = float(student.ppf((1 + level) / 2, blocks - 1) * error)
+    return found - reach, found + reach
 
 
 def _acceleration(held_out: Array) -> float:

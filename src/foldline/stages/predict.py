@@ -1,25 +1,30 @@
 """Stage predict: K models, T views, one decode. Reads the folds' weights and `meta.json`; writes `oof.parquet`,
-`test.parquet` and `cv.json` into the run's folder.
+`test.parquet` and `cv.json` into the run's folder, or a share of the rows into `shards/<i>-of-<n>/` there.
 
 A row's OOF prediction comes from the one model that did not see it; a test row's is the mean of all.
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldline.core.competition import Competition, load_competition
+from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate
 from foldline.core.paths import Layout
-from foldline.core.predictions import write_predictions
+from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import result, say
 from foldline.core.provenance import pictures_sha256, require_current
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.shard import ShardRecord, parts_there
 from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, wanted_folds
-from foldline.core.tables import read_parquet, sha256_file, sha256_files
+from foldline.core.shards import Shard
+from foldline.core.tables import remove, sha256_file, sha256_files
+from foldline.core.task import Task
 from foldline.engine.writers.logged import log_cv
 from foldline.scoring.choose import in_digits
 from foldline.scoring.cv import cross_validation, metric_names
@@ -27,44 +32,130 @@ from foldline.scoring.diverged import Outcome, apart
 from foldline.scoring.metrics import metric_for
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from foldline.engine.predict_run import RunPredictions
 
 
 def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> Cv:
     """Predicts training rows (OOF) and test rows with the folds' models, unless that is done already; gives the score.
 
+    Shards that other processes predicted, of the same weights and rows, are taken and removed.
+
     Raises:
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
+    asked = _asked(layout, comp, run, name, overrides)
+    path = asked.folder / "cv.json"
+    cv = _current(layout, asked, path)
+    if cv is not None:
+        say(f"predictions of {comp}/{asked.name} are up to date")
+        remove(asked.folder / "shards")
+        return _score_again(layout, asked.run, path, cv, asked.facts, asked.metrics)
+    from foldline.engine.predict_run import predict_run
+    from foldline.engine.row_files import Parts
+
+    start = time.monotonic()
+    there = parts_there(asked.folder, asked.is_current)
+    if there:
+        of = next(iter(there)).of
+        say(f"shards: {len(there)} of {of} are taken, {of - len(there)} are predicted now")
+    elif (asked.folder / "shards").is_dir():
+        say("shards: none is whole and of these weights, rows and views: all rows are predicted now")
+    parts = Parts.of({shard: folder for shard, (folder, _) in there.items()})
+    predictions = predict_run(layout, comp, asked.name, asked.run, asked.metas, device, asked.folder, parts)
+    seconds = time.monotonic() - start + sum(record.seconds for _, record in there.values())
+    devices = dict.fromkeys([predictions.device, *(record.device for _, record in there.values())])
+    cv = _write(layout, asked, predictions, seconds, "; ".join(devices))
+    remove(asked.folder / "shards")
+    return cv
+
+
+def predict_shard(
+    layout: Layout, comp: str, run: str, *, shard: str, name: str = "", overrides: list[str], device: str = "auto"
+) -> ShardRecord:  # fmt: skip
+    """Predicts a share of the rows with all folds' models, unless that is done; `predict` takes it.
+
+    Args:
+        shard: `i/n`, counted from 0: contiguous rows in whole batches, so that `predict` writes the bytes that it
+            would write alone.
+
+    Raises:
+        FoldlineError: as `predict`; no such shard; all rows are predicted already.
+    """
+    which = Shard.parse(shard)
+    asked = _asked(layout, comp, run, name, overrides)
+    if _current(layout, asked, asked.folder / "cv.json") is not None:
+        raise FoldlineError(f"all rows of {comp}/{asked.name} are predicted already", where="SHARD")
+    folder = asked.folder / "shards" / which.name
+    there = ShardRecord.read_if_there(folder / "shard.json")
+    if there is not None and asked.is_current(there, folder):
+        say(f"shard {shard} of {comp}/{asked.name} is up to date")
+        return there
+    from foldline.engine.predict_run import predict_shard as predicted
+
+    start = time.monotonic()
+    (folder / "shard.json").unlink(missing_ok=True)
+    found = predicted(layout, comp, asked.name, asked.run, asked.metas, device, folder, which)
+    record = asked.shard_record(which).changed(
+        device=found.device, left_out=pictures_sha256(layout, comp, found.left_out),
+        seconds=round(time.monotonic() - start, 1),
+        files=sha256_files(folder, sorted(path.name for path in folder.glob("*.parquet"))),
+    )  # fmt: skip
+    record.write(folder / "shard.json")
+    result(f"shard {shard} of {comp}/{asked.name} is predicted: {layout.relative(folder)}", shard=shard)
+    return record
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A run whose folds are trained, and what its predictions are to be made of."""
+
+    layout: Layout
+    comp: str
+    name: str
+    run: Run
+    facts: Competition
+    folds: Folds
+    metrics: list[str]
+    metas: list[FoldMeta]
+    hashes: CvHashes
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.run(self.comp, self.name)
+
+    def is_current(self, record: ShardRecord, folder: Path) -> bool:
+        """Whether a shard is whole, and of what would be predicted now."""
+        same = record.is_of(self.shard_record(Shard(record.index, record.of)), folder)
+        return same and pictures_sha256(self.layout, self.comp, record.left_out) == record.left_out
+
+    def shard_record(self, shard: Shard) -> ShardRecord:
+        """What a shard that is made now says, but for what it is to find out."""
+        return ShardRecord(
+            comp=self.comp, run=self.name, index=shard.index, of=shard.of, sha256=self.hashes,
+            views=self.run.predict.views, batch_size=self.run.predict.batch_size, device="", seconds=0.0, files={},
+        )  # fmt: skip
+
+
+def _asked(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> _Asked:
     name, choices = resolve_run(layout, comp, run, name, overrides)
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     metrics = metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
-    path = layout.run(comp, name) / "cv.json"
     hashes = _hashes(metas, sha256_file(layout.test_rows(comp)))
-    fold_tests = [layout.fold(comp, name, meta.fold) / "test.parquet" for meta in metas]
-    together = [layout.run(comp, name) / file for file in ("oof.parquet", "test.parquet")]
-    whole = all(path.is_file() for path in [*fold_tests, *together])
-    cv = Cv.read_if_there(path) if whole else None
+    return _Asked(layout, comp, name, choices, facts, folds, metrics, metas, hashes)
+
+
+def _current(layout: Layout, asked: _Asked, path: Path) -> Cv | None:
+    """The record of the predictions, where all are there and of what is there now."""
+    fold_tests = [layout.fold(asked.comp, asked.name, meta.fold) / "test.parquet" for meta in asked.metas]
+    together = [asked.folder / file for file in ("oof.parquet", "test.parquet")]
+    cv = Cv.read_if_there(path) if all(file.is_file() for file in [*fold_tests, *together]) else None
     if cv and cv.files != sha256_files(path.parent, cv.files):
-        say(f"warning: predictions of {comp}/{name} are damaged, or not those of cv.json: they are made again")
-        cv = None
-    if cv and cv.sha256 == hashes and cv.views == choices.predict.views and has_same_pictures(layout, cv):
-        say(f"predictions of {comp}/{name} are up to date")
-        return _score_again(layout, choices, path, cv, facts, metrics)
-    from foldline.engine.predict_run import predict_run
-
-    def write_test(meta: FoldMeta, table: "pd.DataFrame") -> None:
-        path.unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
-        file = layout.fold(comp, name, meta.fold) / "test.parquet"
-        write_predictions(file, table, folds.task, folds.outputs, ids=folds.test["row_id"])
-
-    start = time.monotonic()
-    predictions = predict_run(layout, comp, name, choices, metas, device, write_test)
-    seconds = time.monotonic() - start
-    return _write(layout, comp, name, choices, facts, metrics, folds, metas, hashes, predictions, seconds)
+        title = f"{asked.comp}/{asked.name}"
+        say(f"warning: predictions of {title} are damaged, or not those of cv.json: they are made again")
+        return None
+    same = cv and cv.sha256 == asked.hashes and cv.views == asked.run.predict.views and has_same_pictures(layout, cv)
+    return cv if same else None
 
 
 def _meta(layout: Layout, comp: str, name: str, fold: int, run: Run, folds: Folds) -> FoldMeta:
@@ -89,38 +180,36 @@ def _score_again(layout: Layout, run: Run, path: Path, cv: Cv, facts: Competitio
     """Other metrics than those in `cv.json`: the OOF predictions that are there are scored anew."""
     if cv.metric == facts.metric and cv.metrics.keys() == set(metrics) and not any(map(is_own, metrics)):
         return cv
-    oof = read_parquet(path.with_name("oof.parquet"))
-    cv = cv.changed(**cross_validation(oof, facts, cv.outputs, metrics=metrics))
+    cv = cv.changed(**_scores(path.parent, facts, cv.task, cv.outputs, metrics))
     cv.write(path)
     _say_result(cv)
     log_cv(layout, cv.comp, cv.run, run, cv)
     return cv
 
 
-def _write(
-    layout: Layout, comp: str, name: str, run: Run, facts: Competition, metrics: list[str], folds: Folds,
-    metas: list[FoldMeta], hashes: CvHashes, predictions: "RunPredictions", seconds: float,
-) -> Cv:  # fmt: skip
-    """The files of all folds together; `cv.json` last, so that it stands for all of them."""
-    folder = layout.run(comp, name)
-    order = folds.frame["row_id"][folds.frame["row_id"].isin(predictions.oof["row_id"])]
-    oof = predictions.oof.set_index("row_id").loc[order].reset_index()
-    write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=order)
-    write_predictions(folder / "test.parquet", predictions.test, folds.task, folds.outputs, ids=folds.test["row_id"])
-    left_out = pictures_sha256(layout, comp, predictions.left_out)
+def _scores(folder: Path, facts: Competition, task: Task, outputs: list[str], metrics: list[str]) -> dict[str, Any]:
+    """What `cv.json` says of the folder's `oof.parquet`."""
+    oof = PredictionBlocks(folder / "oof.parquet", task, outputs)
+    return cross_validation(oof.rows(), facts, outputs, prob=oof.values(), metrics=metrics)
+
+
+def _write(layout: Layout, asked: _Asked, predictions: "RunPredictions", seconds: float, device: str) -> Cv:
+    """`cv.json`, last of the files, so that it stands for all of them."""
+    folder, metas, run = asked.folder, asked.metas, asked.run
+    left_out = pictures_sha256(layout, asked.comp, predictions.left_out)
     files = ["oof.parquet", "test.parquet", *(f"fold_{meta.fold}/test.parquet" for meta in metas)]
     cv = Cv(
-        comp=comp, run=name, task=folds.task, outputs=folds.outputs,
-        **cross_validation(oof, facts, folds.outputs, metrics=metrics),
-        views=run.predict.views, members=[], blend=None, sha256=hashes, optimistic=run.optimistic(),
-        below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, facts),
+        comp=asked.comp, run=asked.name, task=asked.folds.task, outputs=asked.folds.outputs,
+        **_scores(folder, asked.facts, asked.folds.task, asked.folds.outputs, asked.metrics),
+        views=run.predict.views, members=[], blend=None, sha256=asked.hashes, optimistic=run.optimistic(),
+        below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, asked.facts),
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
-        device=predictions.device, files=sha256_files(folder, files), **_compiled(predictions),
+        device=device, files=sha256_files(folder, files), **_compiled(predictions),
         **({"left_out": left_out} if left_out else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
     _say_result(cv)
-    log_cv(layout, comp, name, run, cv)
+    log_cv(layout, asked.comp, asked.name, run, cv)
     return cv
 
 

@@ -3,7 +3,7 @@
 Whatever predicts with finished networks does it here: the prediction stage, new pictures, an offline notebook.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,7 +18,7 @@ from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import sha256_json
-from foldline.engine.infer import Predictions, predict
+from foldline.engine.infer import Asked, Predictions, predict, predict_batches
 from foldline.engine.loop.checkpoint import State, load_state
 from foldline.engine.machine.compiling import Compiling
 from foldline.engine.machine.precision import Precision, has_bf16
@@ -80,20 +80,60 @@ def predict_rows(
     outputs = len(folds[0].meta.outputs)
     if not len(positions):
         return np.zeros((len(folds), 0, outputs), dtype=np.float32)
-    apart = folds[0].meta.metadata is not None or len({fold.precision.choice for fold in folds}) > 1
     parts = []
-    for some in [[fold] for fold in folds] if apart else [list(folds)]:
-        first, which = some[0], "all folds" if len(some) > 1 else f"fold {some[0].meta.fold}"
-        encoding = first.encoding
-        numbers = None if encoding is None else encoding.encode(pd.DataFrame() if table is None else table)
-        part = predict(
-            [fold.networks for fold in some], pictures, RowArrays(positions, np.empty(0), numbers),
-            preprocessing_of(first.meta), first.device, first.precision, views=views,
-            activation=[fold.meta.activation for fold in some], batch_size=batch_size, title=f"{title}, {which}",
-            compiling=compiling,
-        )  # fmt: skip
-        parts.append(part)
+    for some in at_once(folds):
+        given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling)
+        parts.append(predict(*given, some[0].precision, **asked))
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def at_once(folds: Sequence[FoldNetworks]) -> list[list[FoldNetworks]]:
+    """The folds that see a picture together: all, unless each has metadata or a number format of its own."""
+    apart = folds[0].meta.metadata is not None or len({fold.precision.choice for fold in folds}) > 1
+    return [[fold] for fold in folds] if apart else [list(folds)]
+
+
+def predict_some(
+    some: Sequence[FoldNetworks],
+    pictures: PictureStore,
+    positions: NDArray[np.int64],
+    table: pd.DataFrame | None,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    title: str,
+    compiling: Compiling | None = None,
+    exact: bool = False,
+) -> Iterator[tuple[slice, Predictions]]:
+    """`predict_rows` of folds that see a picture together (`at_once`), batch by batch.
+
+    Args:
+        exact: in fp32, whatever they were trained in.
+
+    Raises:
+        HalfPrecisionError: fp16 does not hold all numbers.
+    """
+    given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling)
+    precision = replace(some[0].precision, choice="fp32") if exact else some[0].precision
+    return predict_batches(*given, precision, **asked)
+
+
+Given = tuple[list[list[nn.Module]], PictureStore, RowArrays, Preprocessing, torch.device]
+
+
+def _asked(
+    some: Sequence[FoldNetworks], pictures: PictureStore, positions: NDArray[np.int64], table: pd.DataFrame | None,
+    views: Sequence[str], batch_size: int, title: str, compiling: Compiling | None,
+) -> tuple[Given, Asked]:  # fmt: skip
+    """What `engine.infer` takes, but for the number format."""
+    first, which = some[0], "all folds" if len(some) > 1 else f"fold {some[0].meta.fold}"
+    encoding = first.encoding
+    numbers = None if encoding is None else encoding.encode(pd.DataFrame() if table is None else table)
+    rows = RowArrays(positions, np.empty(0), numbers)
+    return ([fold.networks for fold in some], pictures, rows, preprocessing_of(first.meta), first.device), {
+        "views": views, "activation": [fold.meta.activation for fold in some], "batch_size": batch_size,
+        "title": f"{title}, {which}", "compiling": compiling or Compiling(),
+    }  # fmt: skip
 
 
 def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annotated[Predictions, "rows outputs"]:

@@ -35,7 +35,11 @@ def validation_rows(problem: Problem, fold: int) -> pd.DataFrame:
 def oof_table(problem: Problem, frame: pd.DataFrame, prob: Predictions) -> pd.DataFrame:
     """Validation rows with their predictions, as `oof.parquet` holds them."""
     folds = problem.folds
-    keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
-    return predictions_table(
-        frame, prob, folds.task, folds.outputs, keep=[*keep, *folds.task.target_columns(folds.outputs)]
-    )
+    return predictions_table(frame, prob, folds.task, folds.outputs, keep=oof_columns(problem, frame))
+
+
+def oof_columns(problem: Problem, frame: pd.DataFrame) -> list[str]:
+    """The columns of validation rows that `oof.parquet` holds beside ids and predictions."""
+    folds = problem.folds
+    known = [column for column in ("fold", "group", "entity") if column in frame.columns]
+    return [*known, *folds.task.target_columns(folds.outputs)]

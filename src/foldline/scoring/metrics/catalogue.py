@@ -145,12 +145,14 @@ _LIST = [
     _loss("brier", probability.brier_rows, "prob", *CLASSES, largest=1.0),
     Metric("gap", probability.global_average_precision, "max", "prob", ("class",)),
     Metric("probabilistic_f1", probability.probabilistic_f1, "max", "prob", BINARY),
-    Metric("auc", ranking.auc, "max", "rank", LABELS),
-    Metric("mean_column_auc", ranking.auc, "max", "rank", LABELS),
+    Metric("auc", ranking.auc, "max", "rank", LABELS, counts=ranking.auc_of_counts),
+    Metric("mean_column_auc", ranking.auc, "max", "rank", LABELS, counts=ranking.auc_of_counts),
     Metric("weighted_auc", ranking.weighted_auc, "max", "rank", BINARY),
     _parametrised("partial_auc@0.8"),
-    Metric("average_precision", ranking.average_precision, "max", "rank", LABELS),
-    Metric("mean_average_precision", ranking.average_precision, "max", "rank", LABELS),
+    *(
+        Metric(name, ranking.average_precision, "max", "rank", LABELS, counts=ranking.average_precision_of_counts)
+        for name in ("average_precision", "mean_average_precision")
+    ),
     _error("rmse", regression.rmse),
     _error("mean_column_rmse", regression.mean_column_rmse),
     _error("rmsle", regression.rmsle, above=-1.0),

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Task
+from foldline.core.task import Array, Predicted, Task
 from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.metric import Metric
 from foldline.scoring.metrics.ranking import order_codes
@@ -27,9 +27,15 @@ Place = int | slice
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
 
 
-def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
+def check_arrays(truth: Array, prediction: Predicted) -> tuple[Array, Array]:
     """Both as float64; raises FoldlineError unless they have equal numbers of rows, at least one, all finite."""
-    truth, prediction = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    true, predicted = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    require_sound(true, predicted)
+    return true, predicted
+
+
+def require_sound(truth: Array, prediction: Predicted) -> None:
+    """Raises FoldlineError unless they have equal numbers of rows, at least one, all finite."""
     if len(truth) == 0 or truth.size == 0 or prediction.size == 0:
         raise FoldlineError("there are no rows to score")
     if len(truth) != len(prediction):
@@ -38,10 +44,9 @@ def check_arrays(truth: Array, prediction: Array) -> tuple[Array, Array]:
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
             raise FoldlineError(f"{int(bad.sum())} {name} are not finite; the first is row {int(bad.argmax())}")
-    return truth, prediction
 
 
-def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task) -> tuple[Metric, Array, Array]:
+def as_read_by(name: str | Metric, truth: Array, prediction: Predicted, task: Task) -> tuple[Metric, Array, Array]:
     """The metric, and the arrays in the form that its function reads. Resampling rows keeps the form.
 
     Raises:
@@ -59,7 +64,7 @@ def as_read_by(name: str | Metric, truth: Array, prediction: Array, task: Task) 
     if task.ordered and truth.ndim == 1 and prediction.size == len(truth):
         prediction = _nearest(truth, prediction.reshape(-1), task)
     prediction = _two_columns(prediction) if truth.ndim == 1 else prediction
-    _check_classes(truth, prediction)
+    check_classes(truth, prediction)
     if metric.input == "rank":
         return metric, truth, order_codes(prediction)
     _check_probabilities(metric.name, prediction)
@@ -111,7 +116,8 @@ def _two_columns(prob: Array) -> Array:
     return np.concatenate([1 - column, column], axis=1) if column.shape[1] == 1 else prob
 
 
-def _check_classes(truth: Array, prediction: Array) -> None:
+def check_classes(truth: Array, prediction: Predicted) -> None:
+    """Raises FoldlineError unless the truth is of the predicted classes: indices, or a number for each output."""
     if truth.ndim == 2:
         if truth.shape != prediction.shape:
             raise FoldlineError(f"labels of shape {truth.shape} and predictions of {prediction.shape} do not match")

@@ -34,6 +34,8 @@ class Metric:
         kinds: the kinds of tasks for which it has a meaning (`Task.fits`).
         range: the smallest and the largest score; the best is the end that `direction` points to.
         rows: where the metric is a plain mean over rows: the function that gives each row's part.
+        counts: where it is a mean over columns of what positive and negative rows at each level of a score say
+            (`ranking.over_columns`): the function of these counts.
         parts: of a metric of several targets, each target's (`scoring.metrics.for_task`).
         above: what every true number must be above, else there is no score.
     """
@@ -45,6 +47,7 @@ class Metric:
     kinds: tuple[str, ...]
     range: tuple[float, float] = (0.0, 1.0)
     rows: Callable[[Array, Array], Array] | None = None
+    counts: Callable[[Array, Array], Array] | None = None
     parts: "tuple[Part, ...]" = ()
     above: float = -np.inf
 

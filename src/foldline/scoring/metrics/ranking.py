@@ -4,12 +4,15 @@ Scores come as dense ranks (`order_codes`): a metric of the order is the same fo
 replaces sorting, which makes a bootstrap of 1,000 resamples cheap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Annotated
 
 import numpy as np
 
 from foldline.core.task import Array
 from foldline.scoring.metrics.metric import Codes, Rows, Table, Truth, mean_defined
+
+Levels = Annotated[Array, "*parts levels"]
 
 
 def order_codes(scores: Table) -> Table:
@@ -32,14 +35,25 @@ def level_counts(truth: Rows, codes: Codes) -> tuple[Array, Array]:
     return positive[::-1].astype(np.float64), (everything - positive)[::-1].astype(np.float64)
 
 
+def auc_of_counts(positive: Levels, negative: Levels) -> Array:
+    """AUC of the rows at each level of a score, the highest first; nan where one class is missing."""
+    pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
+    below = negative.sum(axis=-1, keepdims=True) - np.cumsum(negative, axis=-1)
+    won = (positive * (below + negative / 2)).sum(axis=-1)
+    return np.asarray(np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan))
+
+
+def average_precision_of_counts(positive: Levels, negative: Levels) -> Array:
+    """Average precision of the rows at each level of a score, the highest first; nan where no row is positive."""
+    true, predicted = positive.sum(axis=-1), np.cumsum(positive + negative, axis=-1)
+    precision = np.cumsum(positive, axis=-1) / np.maximum(predicted, 1.0)
+    found = (positive * precision).sum(axis=-1)
+    return np.asarray(np.where(true > 0, found / np.where(true > 0, true, 1.0), np.nan))
+
+
 def binary_auc(truth: Rows, codes: Codes) -> float:
     """P(score of a positive > score of a negative) + half of the ties; nan where one class is missing."""
-    positive, negative = level_counts(truth, codes)
-    pairs = positive.sum() * negative.sum()
-    if pairs == 0:
-        return float("nan")
-    below = negative.sum() - np.cumsum(negative)
-    return float((positive * (below + negative / 2)).sum() / pairs)
+    return float(auc_of_counts(*level_counts(truth, codes)))
 
 
 def band_area(truth: Rows, codes: Codes, low: float, high: float) -> float:
@@ -65,12 +79,7 @@ def binary_average_precision(truth: Rows, codes: Codes) -> float:
 
     Source: scikit-learn `average_precision_score` (no interpolation).
     """
-    positive, negative = level_counts(truth, codes)
-    if positive.sum() == 0:
-        return float("nan")
-    predicted = np.cumsum(positive + negative)
-    precision = np.cumsum(positive) / np.maximum(predicted, 1.0)
-    return float((positive * precision).sum() / positive.sum())
+    return float(average_precision_of_counts(*level_counts(truth, codes)))
 
 
 def over_columns(metric: Callable[[Array, Codes], float], truth: Truth, codes: Table) -> float:
@@ -78,11 +87,16 @@ def over_columns(metric: Callable[[Array, Codes], float], truth: Truth, codes: T
 
     Class indices are taken as one class against the rest; of two classes only the last column counts.
     """
-    whole = codes.astype(np.int64)
-    if truth.ndim == 1 and codes.shape[1] == 2:
-        return metric(truth, whole[:, 1])
-    columns = truth.T if truth.ndim == 2 else (truth == index for index in range(codes.shape[1]))
-    return mean_defined([metric(column, whole[:, j]) for j, column in enumerate(columns)])
+    return mean_defined([metric(true, codes[:, j].astype(np.int64)) for j, true in columns_of(truth, codes.shape[1])])
+
+
+def columns_of(truth: Truth, outputs: int) -> Iterator[tuple[int, Rows]]:
+    """The columns that count, and which rows are positive in each."""
+    if truth.ndim == 1 and outputs == 2:
+        yield 1, truth
+        return
+    for j in range(outputs):
+        yield j, truth[:, j] if truth.ndim == 2 else (truth == j).astype(np.float64)
 
 
 def auc(truth: Truth, codes: Table) -> float:

@@ -1,0 +1,80 @@
+"""Rows shared out among processes give the bytes that one process gives, whatever of it is there."""
+
+from pathlib import Path
+
+import pytest
+
+from foldline.core.shards import Shard
+from foldline.core.tables import read_json, write_json
+from tiny import TinyProject
+
+VIEWS = "train.epochs=1 predict.views=[identity,vflip] predict.batch_size=5"
+NAMED = ("--run", "quick", "--name", "flipped", "--set", VIEWS)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 16, 17, 100])
+def test_shards_are_all_rows_in_whole_batches(rows: int) -> None:
+    for of in (1, 2, 7, 30):
+        parts = [Shard(i, of).rows(rows, 16) for i in range(of)]
+        assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+        assert all(part.start % 16 == 0 or part.start == rows for part in parts)
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "a/b", "1/0", "1/4/2"])
+def test_what_is_no_shard_is_refused(project: TinyProject, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if text:
+        assert project.run("predict", "--run", "quick", f"--shard={text}") == 2
+        assert "is no shard" in capsys.readouterr().err
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+
+def forget(folder: Path) -> None:
+    for path in [folder / "cv.json", folder / "oof.parquet", *folder.rglob("test.parquet")]:
+        path.unlink()
+
+
+def test_shards_and_what_lacks_are_joined_to_the_same_bytes(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.prepare()
+    folder = project.layout.run("tiny", "flipped")
+    assert project.run("train", *NAMED) == 0
+    assert project.run("predict", *NAMED) == 0
+    whole, cv = files_of(folder), read_json(folder / "cv.json")
+    assert len(whole) == 2 + 2 * 3
+    assert project.run("predict", *NAMED, "--shard", "0/3") == 2, "all is predicted already"
+    forget(folder)
+    for shard in ("0/3", "2/3", "0/2"):
+        assert project.run("predict", *NAMED, "--shard", shard) == 0
+    capsys.readouterr()
+    assert project.run("predict", *NAMED, "--shard", "2/3") == 0
+    assert "up to date" in capsys.readouterr().out
+    assert project.run("predict", *NAMED) == 0
+    assert "shards: 2 of 3 are taken, 1 are predicted now" in capsys.readouterr().out
+    assert files_of(folder) == whole, "and no shard is left"
+    assert {**read_json(folder / "cv.json"), "seconds": 0} == {**cv, "seconds": 0}
+
+
+def test_a_shard_that_is_damaged_or_of_something_else_is_not_taken(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.prepare()
+    folder = project.layout.run("tiny", "flipped")
+    assert project.run("train", *NAMED) == 0
+    for shard in ("0/2", "1/2"):
+        assert project.run("predict", *NAMED, "--shard", shard) == 0
+    part = folder / "shards" / "0-of-2" / "fold_1.test.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    record = read_json(folder / "shards" / "1-of-2" / "shard.json")
+    record["sha256"]["weights"][0] = "0" * 64
+    write_json(folder / "shards" / "1-of-2" / "shard.json", record)
+    capsys.readouterr()
+    assert project.run("predict", *NAMED) == 0
+    assert "none is whole and of these weights" in capsys.readouterr().out
+    whole = files_of(folder)
+    forget(folder)
+    assert project.run("predict", *NAMED) == 0
+    assert files_of(folder) == whole
