@@ -1,12 +1,16 @@
 """Blends and entities: what must hold for every entry of both dictionaries, and what each one is."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, Array, Task
-from foldline.scoring.blend import BLENDS, blend, rows_sum_to_one
+from foldline.core.task import TASKS, Array, Predicted, Task
+from foldline.scoring import blend as blending
+from foldline.scoring import entities
+from foldline.scoring.blend import BLENDS, blend, blended_blocks, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
 from scoring.by_shape import score
 from tasks import PLAIN
@@ -132,3 +136,44 @@ def test_labels_that_differ_inside_an_entity_are_refused() -> None:
         aggregate(frame, "entity", "mean", task=TASKS["regression"], outputs=[""], keep=["target"])
     with pytest.raises(FoldlineError, match="unknown aggregate"):
         aggregate(frame, "entity", "median", task=TASKS["regression"], outputs=[""])
+
+
+class InBlocks:
+    """A member whose rows come eleven at a time."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = values.astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[tuple[slice, Predicted]]:
+        return ((slice(i, min(i + 11, len(self))), self.values[i : i + 11]) for i in range(0, len(self), 11))
+
+    def some_columns(self, columns: slice) -> Predicted:
+        return self.values[:, columns]
+
+
+@every_blend
+@every_task
+def test_a_blend_in_blocks_is_that_of_all_rows(name: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blending, "RANKED", 3 * 30 + 1)  # a column of three members
+    members = [InBlocks(member(task, seed)) for seed in range(3)]
+    task = task.of([str(i) for i in range(members[0].values.shape[1])])
+    whole = blend(name, [one.values.astype(np.float64) for one in members], task)
+    found = np.full_like(whole, np.nan)
+    for place, values in blended_blocks(name, members, task):
+        found[place] = values
+    assert found == pytest.approx(whole, abs=1e-7 if name == "rank_mean" else 1e-15)
+
+
+@pytest.mark.parametrize("how", AGGREGATES)
+def test_entities_some_at_a_time_are_those_of_all(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, rng = TASKS["multiclass"], np.random.default_rng(0)
+    prob = member(task, 0, 300).astype(np.float32)
+    frame = pd.DataFrame(prob, columns=task.prediction_columns("abcd")).assign(entity=rng.integers(0, 90, 300))
+    whole = aggregate(frame, "entity", how, task=task, outputs="abcd")
+    monkeypatch.setattr(entities, "AT_A_TIME", 7 * 4)
+    found = aggregate(frame, "entity", how, task=task, outputs="abcd")
+    assert found["entity"].tolist() == whole["entity"].tolist()
+    assert np.allclose(found.iloc[:, 1:], whole.iloc[:, 1:], atol=1e-7)

@@ -106,12 +106,20 @@ class PredictionBlocks:
             found[place] = values
         return found
 
+    def some_columns(self, columns: slice) -> Values:
+        """[rows, columns] some predictions of all rows; they are not checked."""
+        found = self._read(*self.columns[columns]).to_numpy(dtype=np.float32)
+        return found if self._in_order else found[self._place()]
+
+    def _place(self) -> NDArray[np.intp]:
+        """[rows] where in the file each row is."""
+        return np.asarray(pd.Index(self._read("row_id")["row_id"]).get_indexer(pd.Index(self.ids)))
+
     def _sorted(self, step: int) -> Iterator[pd.DataFrame]:
         """A file in another order than is wanted, which nobody of ours writes, is read whole."""
-        table = read_parquet(self.path).set_index("row_id")
-        place = table.index.get_indexer(pd.Index(self.ids))
+        table, place = read_parquet(self.path), self._place()
         for start in range(0, max(len(place), 1), step):
-            yield table.iloc[place[start : start + step]].reset_index()
+            yield table.iloc[place[start : start + step]].reset_index(drop=True)
 
 
 def require_same_ids(there: "pd.Series[str]", ids: "pd.Series[str]", *, where: str) -> None:

@@ -1,13 +1,17 @@
 """Several members' predictions become one. Arrays [rows, outputs] in, one array [rows, outputs] out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.task import Array, Task, by_block
+from foldline.core.prediction_blocks import blocks_of
+from foldline.core.task import Array, Predicted, Task, by_block
 
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
+
+RANKED = 8_000_000  # numbers that are ranked together: 64 MB
 
 
 def mean(stack: Array, task: Task) -> Array:
@@ -75,6 +79,39 @@ def blend(name: str, members: Sequence[Array], task: Task) -> Array:
     if not members or len({np.shape(member) for member in members}) != 1:
         raise FoldlineError(f"members of shapes {[np.shape(member) for member in members]} cannot be blended")
     return by_block(BLENDS[name], task, np.stack(members).astype(np.float64))
+
+
+class Member(Protocol):
+    """A member's predictions, in blocks of rows or of columns (`core.prediction_blocks.PredictionBlocks`)."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+
+    def __iter__(self) -> Iterator[tuple[slice, Predicted]]:
+        """Each block's place and its predictions [rows, outputs]; the same places in all members."""
+
+    def some_columns(self, columns: slice) -> Predicted:
+        """[rows, columns] some columns of all rows."""
+
+
+def blended_blocks(name: str, members: Sequence[Member], task: Task) -> Iterator[tuple[slice, Predicted]]:
+    """`blend` of members that are too many to be in memory together: each block's place, and it blended.
+
+    Ranks are taken of some columns at a time; their mean is in memory once, as float32.
+    """
+    if name != "rank_mean":
+        for blocks in zip(*members, strict=True):
+            yield blocks[0][0], blend(name, [values.astype(np.float64) for _, values in blocks], task)
+        return
+    rows, outputs = len(members[0]), len(task.known)
+    found, step = np.empty((rows, outputs), dtype=np.float32), max(1, RANKED // max(1, rows * len(members)))
+    for block in task.blocks:
+        start, end, _ = block.columns.indices(outputs)
+        for first in range(start, end, end - start if block.task.two_classes else step):
+            some = slice(first, end if block.task.two_classes else min(first + step, end))
+            stack = np.stack([member.some_columns(some).astype(np.float64) for member in members])
+            found[:, some] = rank_mean(stack, block.task)
+    yield from ((place, found[place]) for place in blocks_of(rows, outputs))
 
 
 def rows_sum_to_one(name: str, task: Task, outputs: int) -> bool:

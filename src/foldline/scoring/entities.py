@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.task import Array, Task, by_block
+from foldline.core.task import Array, Predicted, Task, by_block
+from foldline.scoring.metrics.portions import AT_A_TIME
 
 Starts = NDArray[np.int64]
 
@@ -63,17 +64,28 @@ def aggregate(
     code, names = pd.factorize(frame[entity], sort=False)
     order = np.argsort(code, kind="stable")
     starts = np.searchsorted(code[order], np.arange(len(names))).astype(np.int64)
-    rows = frame[columns].to_numpy(dtype=np.float64)[order]
-    values = by_block(_combine, task.of(outputs), rows, starts=starts, how=how)
+    values = _combined(frame[columns].to_numpy(), order, starts, task.of(outputs), how)
     table = pd.DataFrame({entity: names})
     for column in keep:
         table[column] = _constant(frame, entity, column, order[starts])
-    return pd.concat([table, pd.DataFrame(values, columns=columns)], axis=1)
+    return pd.concat([table, pd.DataFrame(values, columns=columns, copy=False)], axis=1)
+
+
+def _combined(prob: Predicted, order: Starts, starts: Starts, task: Task, how: str) -> Predicted:
+    """[entities, outputs] of rows in the order of their entities, some entities after the other; float32 where they
+    are too many to be copied."""
+    entities, outputs = len(starts), prob.shape[1]
+    found = np.empty((entities, outputs), dtype=np.float64 if entities * outputs <= AT_A_TIME else np.float32)
+    ends, step, first = np.append(starts, len(prob)), max(1, AT_A_TIME // max(outputs, 1)), 0
+    while first < entities:
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + step, "right")) - 1)
+        rows = prob[order[ends[first] : ends[last]]].astype(np.float64)
+        found[first:last] = by_block(_combine, task, rows, starts=starts[first:last] - ends[first], how=how)
+        first = last
+    return found
 
 
 def _combine(values: Array, task: Task, starts: Starts, how: str) -> Array:
-    if len(starts) == 0:
-        return values
     if task.two_classes:
         positive = AGGREGATES[how](values[:, 1:], starts)
         return np.concatenate([1 - positive, positive], axis=1)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Block, Task
+from foldline.core.task import Array, Block, Predicted, Task
+from foldline.scoring.metrics.portions import portions_of
 
 FAR = 3.5  # robust deviations from which on a number is an outlier (Iglewicz and Hoaglin 1993)
 NORMAL = 0.6745  # the median absolute deviation of a standard normal
@@ -34,7 +35,7 @@ class Suspect:
     score: float
 
 
-def suspects(task: Task, truth: Array, predicted: Array, outputs: Sequence[str]) -> list[Suspect]:
+def suspects(task: Task, truth: Array, predicted: Predicted, outputs: Sequence[str]) -> list[Suspect]:
     """All labels that are suspected, the strongest first; of several targets each one's strongest in turn.
 
     Args:
@@ -49,7 +50,7 @@ def suspects(task: Task, truth: Array, predicted: Array, outputs: Sequence[str])
     return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _of_block(block: Block, truth: Array, predicted: Array, outputs: Sequence[str]) -> list[Suspect]:
+def _of_block(block: Block, truth: Array, predicted: Predicted, outputs: Sequence[str]) -> list[Suspect]:
     names, task = block.outputs(outputs), block.task
     if task.single_label:
         found = _classes(block.name, truth.astype(np.intp), predicted, names)
@@ -70,7 +71,7 @@ def _of_block(block: Block, truth: Array, predicted: Array, outputs: Sequence[st
     return sorted(found, key=lambda one: (-one.score, one.row))
 
 
-def confident_class(given: NDArray[np.intp], prob: Array) -> NDArray[np.intp]:
+def confident_class(given: NDArray[np.intp], prob: Predicted) -> NDArray[np.intp]:
     """[rows] the class that each row most probably is of, -1 where no class is likely enough to say so.
 
     A class is likely enough from that probability on which its own rows have on average, so a class that the model
@@ -89,17 +90,20 @@ def confident_class(given: NDArray[np.intp], prob: Array) -> NDArray[np.intp]:
     rows = np.bincount(given, minlength=classes)
     own = np.bincount(given, weights=prob[np.arange(len(given)), given], minlength=classes)
     enough = np.where(rows > 0, own / np.maximum(rows, 1), np.inf)
-    likely = np.where(prob >= enough - 1e-9, prob, -1.0)
-    return np.where(likely.max(axis=1) >= 0, likely.argmax(axis=1), -1)
+    found = np.empty(len(given), dtype=np.intp)
+    for some in portions_of(prob):
+        likely = np.where(prob[some] >= enough - 1e-9, prob[some], -1.0)
+        found[some] = np.where(likely.max(axis=1) >= 0, likely.argmax(axis=1), -1)
+    return found
 
 
-def _classes(target: str, given: NDArray[np.intp], prob: Array, names: Sequence[str]) -> list[Suspect]:
+def _classes(target: str, given: NDArray[np.intp], prob: Predicted, names: Sequence[str]) -> list[Suspect]:
     """Rows whose confident class is another one than the given, and more probable."""
     if not len(given):
         return []
     other = confident_class(given, prob)
     rows = np.arange(len(given))
-    lead = prob[rows, other] - prob[rows, given]
+    lead = prob[rows, other].astype(np.float64) - prob[rows, given].astype(np.float64)
     odd = np.flatnonzero((other >= 0) & (other != given) & (lead > 0))
     return [Suspect(int(i), target, names[given[i]], names[other[i]], float(lead[i])) for i in odd]
 
@@ -118,7 +122,7 @@ def deviations(error: Array) -> Array:
     return np.asarray(apart / spread) if spread > least else np.zeros(len(error))
 
 
-def _numbers(target: str, truth: Array, predicted: Array) -> list[Suspect]:
+def _numbers(target: str, truth: Array, predicted: Predicted) -> list[Suspect]:
     if not len(truth):
         return []
     far = np.abs(deviations(predicted - truth))
@@ -126,7 +130,7 @@ def _numbers(target: str, truth: Array, predicted: Array) -> list[Suspect]:
     return [Suspect(int(i), target, f"{truth[i]:g}", f"{predicted[i]:g}", float(far[i])) for i in odd]
 
 
-def _shares(target: str, truth: Array, predicted: Array, names: Sequence[str]) -> list[Suspect]:
+def _shares(target: str, truth: Array, predicted: Predicted, names: Sequence[str]) -> list[Suspect]:
     """Rows whose shares are unusually far from the predicted ones: half the sum of all differences."""
     if not len(truth):
         return []

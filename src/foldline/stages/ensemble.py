@@ -17,14 +17,15 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
-from foldline.core.predictions import predictions_table, read_predictions, write_predictions
+from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
+from foldline.core.predictions import read_predictions
 from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.run_folder import resolve_run
-from foldline.core.tables import read_parquet, sha256_file, sha256_files
-from foldline.scoring.blend import blend, rows_sum_to_one
+from foldline.core.tables import sha256_file, sha256_files
+from foldline.scoring.blend import blended_blocks, rows_sum_to_one
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
 from foldline.scoring.cv import cross_validation, pooled_score
 from foldline.submission.form import Form, open_form, sample_path
@@ -121,11 +122,8 @@ def _write_blend(
 ) -> Cv:  # fmt: skip
     """Writes the predictions of an ensemble; its record still has the scores of its first member."""
     folder, runs, members = layout.run(comp, name), list(records), list(records.values())
-    sums = rows_sum_to_one(how, folds.task, len(folds.outputs))
-    oof = _blend(layout, comp, runs, "oof.parquet", how, folds)
-    test = _blend(layout, comp, runs, "test.parquet", how, folds)
-    write_predictions(folder / "oof.parquet", oof, folds.task, folds.outputs, ids=oof["row_id"], sums=sums)
-    write_predictions(folder / "test.parquet", test, folds.task, folds.outputs, ids=folds.test["row_id"], sums=sums)
+    _blend(layout, comp, runs, folder / "oof.parquet", how, folds)
+    _blend(layout, comp, runs, folder / "test.parquet", how, folds, folds.test["row_id"])
     left_out = {image: digest for member in members for image, digest in member.left_out.items()}
     return members[0].model_copy(
         update={
@@ -155,13 +153,15 @@ def _write_scores(
 ) -> Cv:  # fmt: skip
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
     labels, folder = form.holds_labels, layout.run(comp, name)
-    oof, further = read_parquet(folder / "oof.parquet"), list(record.metrics)
+    blocks, further = PredictionBlocks(folder / "oof.parquet", folds.task, folds.outputs), list(record.metrics)
+    oof, prob = blocks.rows(), blocks.values()
     if not (labels or record.decision or record.metric != facts.metric or blended):
-        pooled = pooled_score(oof, facts, folds.outputs)
+        pooled = pooled_score(oof, facts, folds.outputs, prob)
         if np.isclose(pooled, np.nan if record.pooled is None else record.pooled, equal_nan=True):
             return record
         say(f"{name}: scored anew, {in_digits(pooled)}; cv.json said {in_digits(record.pooled)}")
-    scores = cross_validation(oof, facts, folds.outputs, metrics=further, decide=decide if labels else None)
+    how = decide if labels else None
+    scores = cross_validation(oof, facts, folds.outputs, prob=prob, metrics=further, decide=how)
     record = record.changed(**scores)
     record.write(folder / "cv.json")
     words = decision_in_words(record.decision, facts.metric) if record.decision else ""
@@ -175,15 +175,27 @@ def _by_default(record: Cv) -> str:
     return in_digits((record.decision or {}).get("default_score", record.pooled))
 
 
-def _blend(layout: Layout, comp: str, runs: list[str], file: str, how: str, folds: Folds) -> pd.DataFrame:
-    """The members' predictions, joined by id and blended; ids that a member lacks are an error."""
-    columns = folds.task.prediction_columns(folds.outputs)
-    first = read_parquet(layout.run(comp, runs[0]) / file, required=("row_id", *columns))
-    ids = first["row_id"]
-    tables = [read_predictions(layout.run(comp, run) / file, folds.task, folds.outputs, ids=ids) for run in runs]
-    values = blend(how, [table[columns].to_numpy(dtype="float64") for table in tables], folds.task)
-    keep = [name for name in first.columns if name not in ("row_id", *columns)]
-    return predictions_table(first, values, folds.task, folds.outputs, keep=keep)
+def _blend(
+    layout: Layout, comp: str, runs: list[str], path: Path, how: str, folds: Folds, ids: "pd.Series[str] | None" = None
+) -> None:  # fmt: skip
+    """Writes the members' predictions, joined by id and blended; ids that a member lacks are an error.
+
+    Args:
+        path: the ensemble's file; the members' have the same name.
+        ids: of its rows, in order; None: those of the first member.
+    """
+    outputs = folds.outputs
+
+    def opened(run: str) -> PredictionBlocks:
+        return PredictionBlocks(layout.run(comp, run) / path.name, folds.task, outputs, ids=ids)
+
+    first = opened(runs[0])
+    ids = first.ids
+    members, rows = [first, *map(opened, runs[1:])], first.rows()
+    sums = rows_sum_to_one(how, folds.task, len(outputs))
+    with PredictionWriter.open(path, folds.task, outputs, ids=ids, sums=sums) as writer:
+        for place, values in blended_blocks(how, members, folds.task):
+            writer.write(rows.iloc[place], values)
 
 
 def _write_submission(

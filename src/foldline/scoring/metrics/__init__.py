@@ -8,7 +8,7 @@ from foldline.scoring.metrics.catalogue import METRICS, metric_named
 from foldline.scoring.metrics.for_task import brief, metric_for
 from foldline.scoring.metrics.forms import as_read_by, decided, require_sound
 from foldline.scoring.metrics.metric import Metric
-from foldline.scoring.metrics.portions import by_part, is_large, portions, read, row_parts
+from foldline.scoring.metrics.portions import by_part, is_large, portions_of, read, row_parts
 
 __all__ = [
     "METRICS",
@@ -68,7 +68,7 @@ def per_class_accuracy(truth: Array, prediction: Predicted, *, task: Task) -> Ar
     """
     require_sound(truth, prediction)
     right = rows = np.zeros(())
-    for some in portions(prediction):
+    for some in portions_of(prediction):
         # The Brier score's form has every check, and two columns for two classes.
         _, true, prob = as_read_by("brier", truth[some], prediction[some], task)
         true, labels = decided(true, prob, task)

@@ -23,7 +23,7 @@ AT_A_TIME = 4_000_000  # numbers that are float64 together: 32 MB
 TABLE = 4_000_000  # counts that are looked at together
 
 
-def portions(prediction: Predicted) -> Iterator[slice]:
+def portions_of(prediction: Predicted) -> Iterator[slice]:
     """The rows in portions."""
     rows = len(prediction)
     step = max(1, AT_A_TIME * rows // max(prediction.size, 1))
@@ -42,7 +42,7 @@ def read(name: str | Metric, truth: Array, prediction: Predicted, task: Task) ->
     if not (small and is_large(prediction)):
         return as_read_by(metric, truth, prediction, task)
     require_sound(truth, prediction)
-    forms = [as_read_by(metric, truth[rows], prediction[rows], task)[1:] for rows in portions(prediction)]
+    forms = [as_read_by(metric, truth[rows], prediction[rows], task)[1:] for rows in portions_of(prediction)]
     return metric, np.concatenate([true for true, _ in forms]), np.concatenate([found for _, found in forms])
 
 
@@ -56,7 +56,9 @@ def row_parts(metric: Metric, truth: Array, prediction: Predicted, task: Task) -
     if not is_large(prediction):
         return metric.rows(*as_read_by(metric, truth, prediction, task)[1:])
     require_sound(truth, prediction)
-    parts = [metric.rows(*as_read_by(metric, truth[rows], prediction[rows], task)[1:]) for rows in portions(prediction)]
+    parts = [
+        metric.rows(*as_read_by(metric, truth[rows], prediction[rows], task)[1:]) for rows in portions_of(prediction)
+    ]
     return np.concatenate(parts)
 
 
