@@ -145,7 +145,7 @@ def write_mean(problem: Problem, frame: pd.DataFrame, keep: list[str], files: Se
 
 
 def write_interleaved(
-    problem: Problem, frame: pd.DataFrame, keep: list[str], sources: dict[int, Iterator[Predictions]], path: Path
+    problem: Problem, frame: pd.DataFrame, keep: list[str], sources: Mapping[int, Iterator[Predictions]], path: Path
 ) -> None:
     """Writes the rows in their order, each one's predictions from its fold's source, which has them in that order."""
     folds, step = problem.folds, block_rows(len(problem.folds.outputs))
