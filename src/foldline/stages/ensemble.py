@@ -18,7 +18,6 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
-from foldline.core.predictions import read_predictions
 from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
