@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import TASKS, Array, Predicted, Task
+from foldline.core.task import TASKS, Array, Task
 from foldline.scoring import blend as blending
 from foldline.scoring import entities
 from foldline.scoring.blend import BLENDS, blend, blended_blocks, rows_sum_to_one
 from foldline.scoring.entities import AGGREGATES, aggregate
+from foldline.scoring.metrics.metric import Predicted
 from scoring.by_shape import score
 from tasks import PLAIN
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
-Predicted = NDArray[np.floating[Any]]  # as float32 they take half the memory; formulas see float64
 Labels = Literal["class", "set", "shares", "numbers", "several"]
 BETWEEN = "="  # stands between a target and its class in the outputs of several targets
 

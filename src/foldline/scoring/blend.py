@@ -7,7 +7,8 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.prediction_blocks import blocks_of
-from foldline.core.task import Array, Predicted, Task, by_block
+from foldline.core.task import Array, Task, by_block
+from foldline.scoring.metrics.metric import Predicted
 
 SMALLEST = 1e-7  # about the resolution of float32 near 1: a member's exact 0 must not outvote all others
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.decide import Decision, cross_fitted, decide, default_decision, fit_decision
 from foldline.scoring.metrics import metric_for, score
+from foldline.scoring.metrics.metric import Predicted
 
 How = Literal["default", "fitted"]
 

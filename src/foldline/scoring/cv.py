@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.choose import How, choose_decision
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import score_interval
 from foldline.scoring.metrics import metric_for, score, score_by_part
 from foldline.scoring.metrics.for_task import target_metrics
+from foldline.scoring.metrics.metric import Predicted
 
 RESAMPLES, LEVEL = 1000, 0.95
 

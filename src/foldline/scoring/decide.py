@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.forms import check_arrays
-from foldline.scoring.metrics.metric import Metric
+from foldline.scoring.metrics.metric import Metric, Predicted
 
 CANDIDATES = 200  # thresholds tried for one number, at quantiles of the predictions
 NEVER = 2.0  # a threshold above every probability

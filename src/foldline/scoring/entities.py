@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError, first_few, unknown
-from foldline.core.task import Array, Predicted, Task, by_block
+from foldline.core.task import Array, Task, by_block
+from foldline.scoring.metrics.metric import Predicted
 from foldline.scoring.metrics.portions import AT_A_TIME
 
 Starts = NDArray[np.int64]

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
-from foldline.scoring.metrics.metric import Metric
+from foldline.scoring.metrics.metric import Metric, Predicted
 from foldline.scoring.metrics.portions import by_part, is_large, read, row_parts
 
 Index = NDArray[np.int64]

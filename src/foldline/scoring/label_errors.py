@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Block, Predicted, Task
+from foldline.core.task import Array, Block, Task
+from foldline.scoring.metrics.metric import Predicted
 from foldline.scoring.metrics.portions import portions_of
 
 FAR = 3.5  # robust deviations from which on a number is an outlier (Iglewicz and Hoaglin 1993)

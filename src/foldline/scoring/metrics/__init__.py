@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.catalogue import METRICS, metric_named
 from foldline.scoring.metrics.for_task import brief, metric_for
 from foldline.scoring.metrics.forms import as_read_by, decided, require_sound
-from foldline.scoring.metrics.metric import Metric
+from foldline.scoring.metrics.metric import Metric, Predicted
 from foldline.scoring.metrics.portions import by_part, is_large, portions_of, read, row_parts
 
 __all__ = [

@@ -18,9 +18,9 @@ from functools import partial
 import numpy as np
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
-from foldline.scoring.metrics.metric import Metric
+from foldline.scoring.metrics.metric import Metric, Predicted
 from foldline.scoring.metrics.ranking import order_codes
 
 Place = int | slice

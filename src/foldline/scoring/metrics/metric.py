@@ -6,13 +6,14 @@ would broadcast to a wrong score without a word, so tests hold every call agains
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array
 
+Predicted = NDArray[np.floating[Any]]  # as float32 they take half the memory; formulas see float64
 Rows = Annotated[Array, "rows"]
 Table = Annotated[Array, "rows outputs"]
 Truth = Annotated[Array, "rows | rows outputs"]  # class indices, or a number for each output

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from foldline.core.task import Array, Predicted, Task
+from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
 from foldline.scoring.metrics.forms import as_read_by, check_classes, require_sound
-from foldline.scoring.metrics.metric import Metric, mean_defined
+from foldline.scoring.metrics.metric import Metric, Predicted, mean_defined
 from foldline.scoring.metrics.ranking import columns_of
 
 AT_A_TIME = 4_000_000  # numbers that are float64 together: 32 MB
