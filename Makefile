@@ -30,6 +30,7 @@ KERNEL ?=
 FORCE ?=
 DEVICE ?= auto
 RANKS ?=
+JOBS ?= 1
 FILES ?=
 OUT ?=
 FORMAT ?= folder
@@ -62,6 +63,7 @@ tools := .tools/ready
 run := $(or $(NAME),$(RUN))
 name := $(if $(RUNS),$(or $(NAME),$(subst $(eval) ,+,$(strip $(RUNS)))),$(run))
 members := $(or $(RUNS),$(run))
+jobs := $(if $(filter-out 1,$(JOBS)),--jobs $(JOBS))
 set_args := $(if $(SET),--set "$(SET)")
 run_args := --comp $(COMP) --run $(RUN) $(if $(NAME),--name $(NAME)) $(set_args)
 
@@ -111,7 +113,7 @@ $(folds): | $(ready) $(manifest)
 	$(foldline) folds --comp $(COMP)
 
 oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
-	$(foldline) train $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
+	$(foldline) train $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE) $(jobs)
 	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
 
 $(submission): | $(predicted)
@@ -119,7 +121,7 @@ $(submission): | $(predicted)
 
 run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a table), LABEL=first-folder, YES=1 asks nothing
 	$(foldline) run $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) --run $(RUN) \
-	  $(if $(NAME),--name $(NAME)) $(set_args) $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes) --device $(DEVICE)
+	  $(if $(NAME),--name $(NAME)) $(set_args) $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes) --device $(DEVICE) $(jobs)
 
 init: $(ready) ## the facts of PICTURES=folder alone, or of input/COMP
 	$(foldline) init $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) \
@@ -143,8 +145,8 @@ explore: $(ready) | $(manifest) ## look before training: leaks, duplicates, shif
 train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0; RANKS=2: by two GPUs together
 	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
 
-train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished
-	$(foldline) train $(run_args) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
+train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished; JOBS=auto: a fold on each GPU at once
+	$(foldline) train $(run_args) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(jobs)
 
 lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss over growing rates
 	$(foldline) lr-find --comp $(COMP) --run $(RUN) $(set_args) --fold $(FOLD) --device $(DEVICE)

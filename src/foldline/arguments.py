@@ -111,6 +111,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "so many GPUs train each fold together, a process each (with --device cpu: processes on the CPU); the "
         "run and its batch_size mean the same (default: 1)",
     },
+    "--jobs": {
+        "metavar": "N",
+        "default": "1",
+        "help": "folds at once, each in a process of its own; auto: one a GPU, and one on a CPU (default: 1)",
+    },
     "--blend": {
         "choices": ["mean", "gmean", "rank_mean"],
         "default": "mean",
@@ -284,6 +289,12 @@ def require_text(key: str, text: str, *, file: bool) -> None:
         )
 
 
+def _jobs(text: str) -> int | str:
+    if text != "auto" and not re.fullmatch("[1-9][0-9]{0,2}", text):
+        raise FoldlineError(f"'{text[:50]}' is no number of folds at once", where="--jobs", next="give one, or auto")
+    return text if text == "auto" else int(text)
+
+
 def _amount(where: str, text: str) -> float | None:
     if text and (not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) <= 0):
         raise FoldlineError(f"'{text[:50]}' is no number above 0", where=where, next="give one such as 20")
@@ -307,6 +318,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "folds": _folds,
     "hidden_rows": _count,
     "hours": _hours,
+    "jobs": _jobs,
     "limit": partial(_amount, "--limit"),
     "lines": _lines,
     "memory": partial(_amount, "--memory"),

@@ -15,7 +15,7 @@ from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
 from foldline.core.printer import printer, printing
 from foldline.core.results import print_result, result_alone
-from foldline.core.stopping import signals
+from foldline.core.stopping import end_with_parent, signals
 from foldline.core.typed import as_typed
 from foldline.helping import read
 
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code (`command.EXIT_CODES`)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     with signals() as stop, ExitStack() as output:
+        end_with_parent()
         out = output.enter_context(result_alone()) if AS_JSON in words else None
         output.enter_context(printing(quiet="--quiet" in words, as_json=_asks_for_json(words)))
         cause: BaseException
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print_result(result, out)
             return 1 if isinstance(result, dict) and result.get("ready") is False else 0  # doctor's
         except FoldlineError as error:
-            cause, told, code = error, error, 2
+            cause, told, code = error, error, error.exit_code
         except (OSError, MemoryError) as error:
             cause, told, code = error, of_the_machine(error), 1
         except RuntimeError as error:

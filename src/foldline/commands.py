@@ -7,7 +7,7 @@ COMMANDS: dict[str, Stage] = {
     "run": Stage(
         "the whole line: from a folder of pictures, or a competition, to a report",
         ".composed:run",
-        "path --label --run --name --set --device --yes",
+        "path --label --run --name --set --device --jobs --yes",
         group="start",
         more="Looks at the folder or table, says what it understood, writes configs/<comp>/competition.yaml and "
         "configs/<comp>/<run>.yaml to read and edit, then trains, predicts and writes oof/<comp>/<run>/report.html. "
@@ -83,7 +83,7 @@ COMMANDS: dict[str, Stage] = {
     "train": Stage(
         "fine-tune one network a fold: all folds, or --fold 0",
         ".composed:train",
-        "--run --name --set --device --fold --ranks",
+        "--run --name --set --device --fold --ranks --jobs",
         group="train",
         reads="folds, pictures, configs/<comp>/<run>.yaml",
         writes="oof/<comp>/<run>/fold_<k>/: model.safetensors, meta.json, log.csv, steps.csv, validation predictions",
@@ -92,6 +92,7 @@ COMMANDS: dict[str, Stage] = {
             ("train --fold 0", "the first fold of the run `baseline`"),
             ('train --set "optim.lr=1e-4 train.epochs=8" --name slow', "all folds of a changed run, under a new name"),
             ("train --ranks 2", "each fold by two GPUs together (docs/scale.md)"),
+            ("train --jobs auto", "a fold on each GPU at once (docs/scale.md)"),
         ),
         result="the run, its folder, and of each trained fold the score on its validation rows, epochs and seconds",
     ),

@@ -112,7 +112,7 @@ def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) 
 
 def run(
     layout: Layout, comp: str | None, *, path: Path | None, run: str, name: str, overrides: list[str], label: str,
-    yes: bool, device: str,
+    yes: bool, device: str, jobs: int | str = 1,
 ) -> dict[str, Any]:  # fmt: skip
     """The whole line: what is not done yet of facts, files, folds, run file, training, predictions, submission, report.
 
@@ -139,7 +139,7 @@ def run(
         first_run(layout, comp, run, device=device)
     if path is not None and not yes and is_terminal():
         _ask_where_long(layout, comp, run, name, overrides, device)
-    trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device)
+    trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device, jobs=jobs)
     predicted(layout, comp, run, name=name, overrides=overrides, device=device)
     found = ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
     _finish(layout, comp, name or run)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from foldline.core import cores as cores_module
+from foldline.core.cores import usable_cores
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Augment, Sampling
 from foldline.images import workers as worker_module
@@ -24,7 +26,7 @@ from foldline.images.batches import TrainingBatch, TrainingRows
 from foldline.images.feed import Feed
 from foldline.images.pictures import AugmentedPictures
 from foldline.images.store import PictureStore, copied
-from foldline.images.workers import usable_cores, usable_workers, workers_for
+from foldline.images.workers import usable_workers, workers_for
 
 CPU = torch.device("cpu")
 KEY = (5, 2)
@@ -296,6 +298,6 @@ def test_cores_are_those_of_the_container(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, cores: int
 ) -> None:
     (tmp_path / "cpu.max").write_text(quota + "\n")
-    monkeypatch.setattr(worker_module, "CGROUP", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores_module, "CGROUP", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     assert usable_cores() == cores

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -280,14 +281,20 @@ def test_a_competition_without_facts_whose_download_was_stopped_is_still_kaggles
     assert yaml.safe_load(layout.competition_config("cats").read_text())["source"] == {"kind": "kaggle", "name": "cats"}
 
 
-def test_two_downloads_at_once_do_not_meet(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_downloads_at_once_do_not_meet(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def again(source: Source, place: Path) -> None:
         plant(place, {"t.csv": "id"})
-        with pytest.raises(FoldlineError, match="'toy' is being downloaded by another process"):
-            download(layout, "toy")
+        other.start()
+        other.join(1.5)
+        assert other.is_alive(), "it waits"
 
+    other = threading.Thread(target=download, args=(layout, "toy"))
     monkeypatch.setitem(SOURCES, "folder", again)
     download(layout, "toy")
+    other.join()
+    assert "'toy' is being downloaded by another process, number" in capsys.readouterr().out
     assert sorted(path.name for path in (layout.root / "input").iterdir()) == ["toy"]
 
 

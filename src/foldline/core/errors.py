@@ -18,7 +18,12 @@ class FoldlineError(Exception):
         what: what is wrong, in the user's words.
         where: the file, line, id or setting; empty when `what` says it already.
         next: the next command to type or setting to change; make's commands are said as they can be typed here.
+
+    Attributes:
+        exit_code: of the command that it ends.
     """
+
+    exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", next: str = "") -> None:
         super().__init__(what)

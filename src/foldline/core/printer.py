@@ -6,7 +6,6 @@ says what is being done where nothing else was said.
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 from foldline.core.clock import in_minutes
 from foldline.core.errors import FoldlineError
+from foldline.core.stopping import undisturbed
 from foldline.core.typed import as_typed
 
 GAP_SECONDS = 29.0  # looked at every second: a line at least every 30
@@ -163,19 +163,6 @@ def printer() -> Printer:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A thread that is started here gets no signals: they come to the main thread at once, as without it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
 def printing(*, quiet: bool = False, as_json: bool = False) -> Iterator[Printer]:
     """Another printer while the block runs, and a thread that says what is being done where nothing else is said."""
     made, over = Printer(quiet=quiet, as_json=as_json), threading.Event()
@@ -186,7 +173,7 @@ def printing(*, quiet: bool = False, as_json: bool = False) -> Iterator[Printer]
 
     thread = threading.Thread(target=watch, name="foldline-says", daemon=True)
     _in_use.append(made)
-    with _undisturbed():
+    with undisturbed():
         thread.start()
     try:
         yield made

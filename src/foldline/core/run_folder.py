@@ -1,11 +1,13 @@
 """A run's folder and what it was made from: the same command twice continues, another config is refused."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.processes import drop_dead_lock
+from foldline.core.processes import drop_dead_lock, in_turn
 from foldline.core.run import Run, differing_keys, load_run
 from foldline.core.tables import read_json, remove, sha256_json, write_json
 
@@ -88,10 +90,26 @@ def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
 
 
 def drop_disposable(fold_folder: Path) -> None:
-    """Removes what only a training that goes on needs: resume points, the newest predictions, a dead process's lock."""
+    """Removes what only a training that goes on needs: resume points, the newest predictions, where it
+    stood, a dead process's lock."""
     drop_dead_lock(fold_folder / ".lock")
-    for name in ("resume", "resume.before", "latest.parquet"):
+    for name in ("resume", "resume.before", "latest.parquet", "progress.json"):
         remove(fold_folder / name)
+
+
+@contextmanager
+def predictions_of(layout: Layout, comp: str, runs: Iterable[str], what: str) -> Iterator[None]:
+    """One process at a time reads or writes the predictions of these runs; a second one says who does, and waits.
+
+    Args:
+        what: is being done, for the second one's message.
+    """
+    with ExitStack() as held:
+        for run in sorted(set(runs)):  # all in one order, so that no two wait for one another
+            if not layout.run(comp, run).is_dir():
+                continue  # whoever needs it says that it is not there
+            held.enter_context(in_turn(layout.run(comp, run) / ".predictions.lock", what))
+        yield
 
 
 def wanted_folds(run: Run, k: int) -> list[int]:

@@ -4,12 +4,14 @@ The first signal raises KeyboardInterrupt at once, or, where something is to be 
 a flag. The second one ends the process without a word: files are whole at any moment.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+TIED = "FOLDLINE_TIED"  # in the environment of a process that is to end where its parent does
 _NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -93,3 +95,33 @@ def undivided() -> Iterator[None]:
         yield
     if stop.number != number and not stop.waits:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A thread that is started here gets no signals: they come to the main thread at once, as without it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Where a parent said so: ends this process as a signal does when its standard input ends, which the parent holds.
+
+    However the parent ends: a pipe is closed for it, on any system.
+    """
+    if not os.environ.pop(TIED, ""):
+        return
+
+    def watch() -> None:
+        while os.read(0, 1000):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with undisturbed():
+        threading.Thread(target=watch, name="foldline-parent", daemon=True).start()

@@ -11,7 +11,7 @@ from pathlib import Path
 _WITH_VALUE = (
     *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
-    *("RANKS", "SHARD"),
+    *("RANKS", "SHARD", "JOBS"),
 )
 _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))

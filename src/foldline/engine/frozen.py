@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from foldline.core.own_code import sha256
+from foldline.core.processes import in_turn
 from foldline.core.progress import Progress
 from foldline.core.records.seal import Seal
 from foldline.core.tables import atomic_path, save_array, sha256_json
@@ -41,17 +42,25 @@ def features_of(
 ) -> Features:
     """[views, images, features] float32, kept at `path` in the cache folder."""
     if Seal.of(path) is None:
-        positions = problem.cache.rows(images)
-        on_cpu = problem.device.type == "cpu"
-        body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
-        rows = len(positions)
-        batches = problem.pictures.batches(positions, FEATURE_BATCH)
-        with Progress() as progress:
-            watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-            features = frozen_features(body, watched, rows, views, preprocessing, problem.device)
-        with atomic_path(path) as temporary:
-            save_array(temporary, features)
-        Seal.put(path)
-        model.to("cpu")
+        with in_turn(path.with_name(f".{path.stem}.lock"), "frozen features are being made"):
+            if Seal.of(path) is None:
+                _make(problem, model, preprocessing, images, views, path)
     loaded: Features = np.load(path)
     return loaded
+
+
+def _make(
+    problem: Problem, model: nn.Module, preprocessing: Preprocessing, images: list[str], views: list[str], path: Path
+) -> None:
+    positions = problem.cache.rows(images)
+    on_cpu = problem.device.type == "cpu"
+    body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
+    rows = len(positions)
+    batches = problem.pictures.batches(positions, FEATURE_BATCH)
+    with Progress() as progress:
+        watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
+        features = frozen_features(body, watched, rows, views, preprocessing, problem.device)
+    with atomic_path(path) as temporary:
+        save_array(temporary, features)
+    Seal.put(path)
+    model.to("cpu")

@@ -18,7 +18,7 @@ from foldline.core.clock import FoldPlan, JobClock, in_minutes
 from foldline.core.printer import printer
 from foldline.core.processes import owner
 from foldline.core.progress import result, say
-from foldline.core.records.progress import RunProgress, State
+from foldline.core.records.progress import AT_WORK, RunProgress, State, forget, tell
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics import brief, metric_for, score
 
@@ -53,6 +53,7 @@ class Teller:
         self._written = self._looked = -float("inf")
         self._finished: dict[int, tuple[Array, Array]] = {}  # truth and predictions of folds that are done
         self._newest: tuple[Array, Array] | None = None  # of the fold's best epoch
+        self._place: Path | None = None  # the folder where this process says what another one shows
 
     # What happens
 
@@ -142,12 +143,18 @@ class Teller:
         return None if self.folder is None else self.folder / "pause"
 
     def forget_pause(self) -> None:
-        """A pause of a training before this one is over: whoever starts one wants it to train."""
+        """A pause of a training before this one is over: whoever starts one wants it to train. One that other processes
+        of the run heed just now is theirs."""
         path = self.pause_file
-        if path is not None and path.exists():
+        if path is not None and path.exists() and not self._others():
             with suppress(OSError):
                 path.unlink()
             say(f"{path.name}: the pause of an earlier training is over")
+
+    def _others(self) -> bool:
+        """Whether another process trains folds of this run."""
+        shown = None if self.folder is None else RunProgress.now(self.folder / "progress.json")
+        return shown is not None and shown.state in AT_WORK and shown.process != owner()
 
     def pause_asked(self) -> bool:
         """Whether somebody asked for a pause; looked up once a second."""
@@ -209,10 +216,19 @@ class Teller:
         }  # fmt: skip
 
     def write(self) -> None:
-        """Writes `progress.json`."""
+        """Writes `progress.json`, or this process's part of it."""
         self._written = self.now()
-        if self.folder is not None:
-            RunProgress(process=owner(), **self.fields()).show(self.folder / "progress.json")
+        if self.folder is None:
+            return
+        folds = [] if self.clock is None else self.clock.folds
+        fold = self.fold if self.fold is not None else folds[0] if folds else None
+        place = None if fold is None else self.folder / f"fold_{fold}"
+        if self._place not in (None, place):
+            forget(self._place)
+        self._place = place
+        tell(self.folder, RunProgress(process=owner(), **self.fields()), place)
+        if place is not None and self.state == "finished":
+            forget(place)
 
     def __enter__(self) -> "Teller":
         printer().facts = self.fields

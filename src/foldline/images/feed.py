@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foldline.core.cores import usable_cores
 from foldline.core.progress import say
 from foldline.core.rank import rank_here
 from foldline.images.ahead import ahead
@@ -25,7 +26,6 @@ from foldline.images.workers import (
     died,
     ended,
     pictures_per_second,
-    usable_cores,
     usable_workers,
     workers_for,
 )

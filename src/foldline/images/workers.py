@@ -1,7 +1,6 @@
 """Processes that make training pictures: the same ones for all epochs and folds of a command."""
 
 import math
-import os
 import re
 import shutil
 import signal
@@ -20,7 +19,6 @@ from foldline.core.progress import say
 from foldline.images.pictures import AugmentedPictures, Items
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-CGROUP = Path("/sys/fs/cgroup/cpu.max")
 PATIENCE_SECONDS = 600.0  # for one batch of a worker: then it hangs
 AHEAD = 2  # batches that each worker makes before they are asked for
 MOST_BY_ITSELF = 16  # processes that nobody asked for
@@ -170,13 +168,3 @@ def pictures_per_second(pictures: AugmentedPictures, items: Items, seconds: floa
         return made / (time.perf_counter() - begin)
     finally:
         cv2.setNumThreads(threads)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: by its affinity, and by the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if CGROUP.is_file():
-        quota, period = CGROUP.read_text().split()[:2]
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(cores, 1)

@@ -136,7 +136,7 @@ def _device() -> list[Finding]:
 def _processor() -> list[Finding]:
     import torch
 
-    from foldline.images.workers import usable_cores
+    from foldline.core.cores import usable_cores
 
     cores = usable_cores()
     threads = torch.get_num_threads()

@@ -17,7 +17,7 @@ from typing import Any
 from foldline.core.competition import Source, load_competition
 from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.paths import Layout, is_ours, shipped
-from foldline.core.processes import lock
+from foldline.core.processes import in_turn
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Fetched, Manifest, RawFile
 from foldline.core.schema import HEADS, write_schemas
@@ -42,7 +42,7 @@ def download(layout: Layout, comp: str) -> dict[str, Any]:
 
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
-            manifest are missing, `input/<comp>` holds files of unknown origin, or another process is at it.
+            manifest are missing, or `input/<comp>` holds files of unknown origin.
 
     Returns:
         The folder, its files and bytes, the facts, and whether these were written now.
@@ -52,7 +52,7 @@ def download(layout: Layout, comp: str) -> dict[str, Any]:
     place = layout.part(comp).with_suffix(".lock")
     begun = any(path.exists() for path in (place, layout.fetched(comp), layout.part(comp)))
     if begun or not is_downloaded(layout, comp, source):
-        with lock(place, f"'{comp}' is being downloaded"):
+        with in_turn(place, f"'{comp}' is being downloaded"):
             if not is_downloaded(layout, comp, source):
                 _get(layout, comp, source)
             _tidy(layout, comp)

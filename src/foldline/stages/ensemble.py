@@ -22,7 +22,7 @@ from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
-from foldline.core.run_folder import resolve_run
+from foldline.core.run_folder import predictions_of, resolve_run
 from foldline.core.tables import sha256_file, sha256_files
 from foldline.scoring.blend import blended_blocks, rows_sum_to_one
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
@@ -63,16 +63,29 @@ def ensemble(
     blended = len(runs) > 1
     alone = ("", []) if blended else (name, list(overrides))
     runs = [_current_name(layout, comp, run, *alone) for run in runs]
-    records = {run: current_cv(layout, comp, run, folds.sha256) for run in runs}
-    if not with_diverged:
-        refuse_diverged_runs(comp, records)
     name = name if blended and name else "+".join(runs)
     if blended and name in runs:
         raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
+    with predictions_of(layout, comp, [name, *runs], f"the submission of '{name}' is being made"):
+        return name, _make(layout, comp, name, runs, blend if blended else None, decide, facts, folds, with_diverged)
+
+
+def _make(
+    layout: Layout, comp: str, name: str, runs: list[str], blend: str | None, decide: How, facts: Competition,
+    folds: Folds, with_diverged: bool,
+) -> bool:  # fmt: skip
+    """The submission, unless it is there; gives whether it was written.
+
+    Args:
+        blend: None: there is one member, its own ensemble.
+    """
+    records = {run: current_cv(layout, comp, run, folds.sha256) for run in runs}
+    if not with_diverged:
+        refuse_diverged_runs(comp, records)
     hashes = {run: sha256_file(layout.run(comp, run) / "test.parquet") for run in runs}
     sample, form = sample_path(layout, comp, facts), open_form(layout, comp, facts, folds.outputs)
     made_from = {
-        "folds": folds.sha256, "members": hashes, "blend": blend if blended else None,
+        "folds": folds.sha256, "members": hashes, "blend": blend,
         "metric": facts.metric, "decide": decide,
         "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
         "sample": sha256_file(sample), "meaning": form.meaning,
@@ -80,16 +93,16 @@ def ensemble(
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
-        return name, False
+        return False
     record = records[runs[0]]
-    if blended:
+    if blend:
         record = _write_blend(layout, comp, name, records, blend, folds, hashes)
-    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=blended)
-    if blended:
+    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=bool(blend))
+    if blend:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
         say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
     _write_submission(layout, comp, name, record, facts, folds, form, made_from)
-    return name, True
+    return True
 
 
 def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> str:

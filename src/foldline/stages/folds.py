@@ -19,6 +19,7 @@ from foldline.core.csv_text import csv_text
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import edited, load_folds, read_folds_meta, shaping, way_to_new_folds
 from foldline.core.paths import Layout
+from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest
@@ -45,6 +46,12 @@ def folds(layout: Layout, comp: str) -> FoldsMeta:
             made; a row, label or image is broken or missing; the split fails its checks; the sample submission does
             not fit, or leaves open what its numbers mean.
     """
+    path = layout.folds(comp)
+    with in_turn(path.with_name(f".{path.stem}.lock"), f"the folds of '{comp}' are being made"):
+        return _folds(layout, comp)
+
+
+def _folds(layout: Layout, comp: str) -> FoldsMeta:
     facts = load_competition(layout, comp)
     if not Manifest.is_at(layout.manifest(comp)):
         where = layout.relative(layout.input(comp))

@@ -15,13 +15,14 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
+from foldline.core.processes import in_turn
 from foldline.core.progress import result, say
 from foldline.core.provenance import pictures_sha256, require_current
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.shard import ShardRecord, parts_there
 from foldline.core.run import Run
-from foldline.core.run_folder import resolve_run, wanted_folds
+from foldline.core.run_folder import predictions_of, resolve_run, wanted_folds
 from foldline.core.shards import Shard
 from foldline.core.tables import remove, sha256_file, sha256_files
 from foldline.core.task import Task
@@ -44,7 +45,12 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
     asked = _asked(layout, comp, run, name, overrides)
-    path = asked.folder / "cv.json"
+    with predictions_of(layout, comp, [asked.name], f"'{asked.name}' is being predicted"):
+        return _predict(layout, asked, device)
+
+
+def _predict(layout: Layout, asked: "_Asked", device: str) -> Cv:
+    comp, path = asked.comp, asked.folder / "cv.json"
     cv = _current(layout, asked, path)
     if cv is not None:
         say(f"predictions of {comp}/{asked.name} are up to date")
@@ -86,6 +92,12 @@ def predict_shard(
     if _current(layout, asked, asked.folder / "cv.json") is not None:
         raise FoldlineError(f"all rows of {comp}/{asked.name} are predicted already", where="SHARD")
     folder = asked.folder / "shards" / which.name
+    with in_turn(folder.with_name(f".{which.name}.lock"), f"shard {shard} of '{asked.name}' is being predicted"):
+        return _predict_shard(layout, asked, which, folder, shard, device)
+
+
+def _predict_shard(layout: Layout, asked: "_Asked", which: Shard, folder: Path, shard: str, device: str) -> ShardRecord:
+    comp = asked.comp
     there = ShardRecord.read_if_there(folder / "shard.json")
     if there is not None and asked.is_current(there, folder):
         say(f"shard {shard} of {comp}/{asked.name} is up to date")

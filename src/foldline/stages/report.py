@@ -7,6 +7,7 @@ from foldline.app.looked_rows import look_at
 from foldline.core import tables
 from foldline.core.paths import Layout
 from foldline.core.progress import result
+from foldline.core.run_folder import predictions_of
 from foldline.report.run import pictures, suspects
 from foldline.report.run.page import render
 from foldline.report.run.reported_run import read_run
@@ -21,6 +22,11 @@ def report(layout: Layout, comp: str, run: str) -> Path:
     Raises:
         FoldlineError: the run has no out-of-fold score yet, or one of its files is broken.
     """
+    with predictions_of(layout, comp, [run], f"the report of '{run}' is being written"):
+        return _write(layout, comp, run)
+
+
+def _write(layout: Layout, comp: str, run: str) -> Path:
     folder, read = layout.run(comp, run), read_run(layout, comp, run)
     if len(read.truth):
         read = replace(read, looks=look_at(read, pictures.worst_rows(read)))

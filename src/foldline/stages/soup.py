@@ -17,7 +17,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.run_folder import stored_run
+from foldline.core.run_folder import predictions_of, stored_run
 from foldline.core.tables import read_parquet
 from foldline.scoring.blend import blend
 from foldline.scoring.choose import in_digits
@@ -60,7 +60,10 @@ def soup(layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", devi
     require_one_start(finished, choices)
     chosen = pick_device(device)
     prepare_device(chosen)
-    cook(open_problem(layout, comp, choices[0], chosen), name, finished, choices[0])
+    layout.run(comp, name).mkdir(parents=True, exist_ok=True)
+    with predictions_of(layout, comp, [name], f"the soup '{name}' is being made"):
+        if not _is_current(layout, comp, name, metas):
+            cook(open_problem(layout, comp, choices[0], chosen), name, finished, choices[0])
     return name
 
 

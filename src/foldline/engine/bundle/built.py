@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from foldline.core.competition import Competition
+from foldline.core.cores import usable_cores
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import remove
@@ -18,7 +19,6 @@ from foldline.engine.bundle.trial import Trial, half_moves, resnet50_per_second,
 from foldline.engine.finished.copies import of_weights, write_run
 from foldline.engine.machine.device import prepare_device
 from foldline.engine.problem import open_problem
-from foldline.images.workers import usable_cores
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from foldline.core.cores import usable_cores
 from foldline.core.errors import FoldlineError, first_few
 from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.images.files.decode import Pixels
-from foldline.images.workers import usable_cores
 
 BadImages = Literal["skip", "stop"]
 Loaded = list[Pixels] | str  # a picture for each spec, or what is wrong with it

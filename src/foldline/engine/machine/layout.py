@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from foldline.core.own_code import is_own
+from foldline.core.processes import in_turn
 from foldline.core.progress import doing, say
 from foldline.core.tables import sha256_json, write_json
 from foldline.models.architecture import Architecture
@@ -34,8 +35,10 @@ def settled_layout(architecture: Architecture, device: torch.device, folder: Pat
     asked = {**asdict(architecture), "torch": torch.__version__}
     path = folder / f"layout-{sha256_json(asked)[:16]}.json"
     if not path.is_file():
-        with doing(f"'{architecture.name}': two steps are tried in a process of their own"):
-            write_json(path, {"channels_last": _survives(architecture)})
+        what = f"'{architecture.name}': two steps are tried in a process of their own"
+        with in_turn(path.with_name(f".{path.stem}.lock"), what), doing(what):
+            if not path.is_file():
+                write_json(path, {"channels_last": _survives(architecture)})
     if json.loads(path.read_text(encoding="utf-8"))["channels_last"]:
         return architecture
     say(f"note: '{architecture.name}' ends the process where channels are last: it is trained with them first")

@@ -4,12 +4,11 @@ Reads `progress.json`, `first_score.json`, `cv.json` and the folds' locks; write
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.processes import is_gone
+from foldline.core.processes import is_held
 from foldline.core.records.cv import Cv
 from foldline.core.records.first_score import FirstScore
 from foldline.core.records.progress import RunProgress
@@ -61,8 +60,7 @@ def standing(layout: Layout, comp: str, run: str, done: list[int], wanted: list[
         return Standing(now.state, _at_work(now, begun))
     locks = [path for fold in wanted if (path := layout.fold(comp, run, fold) / ".lock").is_file()]
     if locks:
-        held = [path for path in locks if not is_gone(path, _owner(path))]
-        return Standing("training", "Training.") if held else gone
+        return Standing("training", "Training.") if any(map(is_held, locks)) else gone
     if done or begun:
         left = [fold for fold in wanted if fold not in done]
         finished = f"Finished: {_folds(done)}. " if done else ""
@@ -90,13 +88,6 @@ def _sentence(words: str) -> str:
 
 def _folds(folds: list[int]) -> str:
     return f"fold{'s' if len(folds) > 1 else ''} {listing([str(fold) for fold in folds])}"
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").partition(" ")[0]
-    except OSError:  # the training has just ended
-        return ""
 
 
 def clock(layout: Layout, comp: str, run: str) -> dict[str, Any] | None:
