@@ -33,8 +33,10 @@ def make(root: Path, rows: int, classes: int) -> Layout:
         "source": {"kind": "folder", "name": "."}, "task": "binary" if classes == 2 else "multiclass",
         "metric": "auc" if classes == 2 else "log_loss", "classes": outputs,
         "train": {"file": "train.csv", "row_id": "id", "image": "{id}.png", "target": "label"},
-        "test": {"file": "sample_submission.csv", "row_id": "id", "image": "{id}.png"},
-        "submission": {"kind": "probability" if classes == 2 else "probabilities"},
+        "test": {"file": "test.csv", "row_id": "id", "image": "{id}.png", "target": "label"},
+        "submission": {
+            "kind": "probability" if classes == 2 else "probabilities", "sample": "sample_submission.csv",
+        },
     }  # fmt: skip
     config = layout.competition_config(COMP)
     config.parent.mkdir(parents=True)
@@ -54,6 +56,7 @@ def _write_folds(layout: Layout, facts: Competition, rows: int, outputs: list[st
     write_csv(layout.folds(COMP), pd.DataFrame(folds | {"fold": np.arange(rows) % K}))
     test = [f"test_{i:07d}" for i in range(rows)]
     write_csv(layout.test_rows(COMP), pd.DataFrame({"row_id": test, "image": [f"{i}.png" for i in test]}))
+    write_csv(layout.holdout_solution(COMP), pd.DataFrame({"row_id": test, "target": _labels(rows, outputs)}))
     FoldsMeta(
         comp=COMP, task=facts.task, k=K, seed=0, splitter="stratified", outputs=outputs, counts={}, rows=rows,
         test_rows=rows, sha256={"folds": sha256_file(layout.folds(COMP)), "test": sha256_file(layout.test_rows(COMP))},

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from foldline.core.task import TASKS, Task
+from foldline.core.task import CLASSES, TASKS, Task, hot_truth
 from foldline.report.look import palette
 from foldline.report.run import analysis
+from tasks import fitting
 
 RNG = np.random.default_rng(3)
 
@@ -84,3 +85,21 @@ def test_text_has_enough_contrast(palette: dict[str, str], role: str) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
     low, high = sorted([_luminance(palette[role]), _luminance(palette["paper"])])
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("task", fitting(CLASSES), ids=str)
+def test_some_rows_at_a_time_say_the_same(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = 2 if task.two_classes else 3
+    prob = RNG.dirichlet(np.ones(classes), 50).astype(np.float32)
+    truth = hot_truth(RNG.integers(0, classes, 50).astype(float), TASKS["multiclass"], classes).astype(np.float64)
+    truth = truth.argmax(axis=1).astype(np.float64) if task.single_label else truth
+    happened = RNG.random(50) < 0.5
+
+    def said() -> list[object]:
+        curve = analysis.reliability(prob[:, 0], happened)
+        return [*analysis.row_loss(task, truth, prob), *analysis.margin(task, prob), *curve.rows, *curve.observed]
+
+    whole = said()
+    monkeypatch.setattr(analysis, "AT_A_TIME", 7)
+    assert len(analysis.portions(50, 3)) == 25
+    assert said() == pytest.approx(whole, rel=1e-12)

@@ -96,5 +96,9 @@ def test_a_reader_sorts_enlarges_and_tries_thresholds(tmp_path: Path) -> None:
         assert float(browser.js(best).removeprefix("best: ")) <= by_f1  # who fears misses takes more for it
         browser.js(f"({set_to})('at', '0')")
         assert "20 of 20 found, 0 missed, 220 false alarms" in browser.text()
+        shown = "getComputedStyle(document.querySelector('.thresholds .dot')).display"
+        assert browser.js(shown) != "none"
+        browser.js("document.querySelector('.thresholds .dot').toggleAttribute('hidden', true)")
+        assert browser.js(shown) == "none"  # what is hidden in a picture is seen without a rule for it
         assert browser.errors == []
         assert [address for address in browser.asked if not address.startswith(("data:", "file:"))] == []

@@ -16,6 +16,7 @@ from foldline.core.tables import read_csv, write_csv
 from foldline.core.task import TASKS
 from foldline.scoring.entities import AGGREGATES, aggregate
 from foldline.stages.ensemble import ensemble
+from foldline.submission import form as form_module
 from foldline.submission import known
 from foldline.submission.form import Form
 from foldline.submission.known import draw
@@ -172,3 +173,14 @@ def test_the_message_and_the_ledger_say_how_many_rows_were_graded(
     assert ensemble(layout, "made", ["one"]) == ("one", True)
     assert "on the validation rows" in capsys.readouterr().out
     assert path.read_bytes() == drawn
+
+
+def test_more_numbers_than_a_block_holds_are_read_as_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about, outputs, ids = facts("multiclass", "log_loss"), ["x", "y", "z"], ["a", "b", "c"]
+    form = Form.open(empty_sample(ids, outputs), about, outputs)
+    write_csv(tmp_path / "s.csv", form.write(predictions(ids, about.task, outputs)))
+    few = form.read_file(tmp_path / "s.csv")[1]
+    monkeypatch.setattr(form_module, "CELLS", 8)
+    many = form.read_file(tmp_path / "s.csv")[1]
+    assert [few.dtype.name, many.dtype.name] == ["float64", "float32"]
+    assert np.abs(few - many).max() < 1e-7

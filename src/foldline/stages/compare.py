@@ -67,7 +67,7 @@ def _score_line(rival: Rival, folds: Sequence[int], rows: bool) -> list[str]:
         " to ".join(formats.score(end) for end in cv.interval),
         formats.spread(cv.mean, cv.std),
         *(formats.score(scores.get(k)) for k in folds),
-        *([formats.count(len(rival.oof))] if rows else []),
+        *([formats.count(rival.rows)] if rows else []),
         formats.duration(rival.cv.seconds.total),
     ]
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import Competition, RowFacts
-from foldline.core.csv_blocks import csv_blocks, csv_header, rows_at_a_time
+from foldline.core.csv_blocks import CELLS, csv_blocks, csv_header, rows_at_a_time
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, require_unique
@@ -24,6 +24,7 @@ from foldline.readers import class_names
 from foldline.readers.lines import shape_lines
 from foldline.readers.templates import fill
 from foldline.scoring.decide import Decision, default_decision
+from foldline.scoring.metrics.metric import Predicted
 from foldline.submission.doubts import remark, require_clear
 from foldline.submission.gate import Gate, check_header, check_ids, id_hint
 from foldline.submission.kind import Kind
@@ -211,17 +212,22 @@ class Form:
         order = pd.Index(lines.ids(frame)).get_indexer(pd.Index(lines.ids(self.sample)))
         return list(self.kind.ids), self.kind.read(frame.iloc[order].reset_index(drop=True))
 
-    def read_file(self, path: Path) -> tuple[list[str], Array]:
-        """As `read_back` of a CSV file that passed `check_file`, whose lines so are in the sample's order."""
+    def read_file(self, path: Path) -> tuple[list[str], Predicted]:
+        """As `read_back` of a CSV file that passed `check_file`, whose lines so are in the sample's order.
+
+        More numbers than a block holds are float32, as all predictions are: 200,000 x 1,000 of them take 0.8 GB.
+        """
         header = csv_header(path)
         if self.kind.lines.places:  # an entity's lines may stand anywhere
             needed = [*self.kind.lines.keys, *self.kind.columns]
             return self.read_back(pd.concat(list(csv_blocks(path, columns=needed)), ignore_index=True))
-        values: Array | None = None
+        values: Predicted | None = None
         blocks = csv_blocks(path, rows=rows_at_a_time(len(header)))
         for (start, part), frame in zip(self.parts, blocks, strict=True):
             read = part.kind.read(frame)
-            values = np.empty((len(self.sample), read.shape[1])) if values is None else values
+            if values is None:
+                large = len(self.sample) * read.shape[1] > CELLS
+                values = np.empty((len(self.sample), read.shape[1]), dtype=np.float32 if large else np.float64)
             values[start : start + len(read)] = read
         assert values is not None, "parts are never none"
         return list(self.kind.ids), values

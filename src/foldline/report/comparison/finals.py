@@ -201,7 +201,7 @@ class _Judge:
             self.form.check_file(path, self.layout.relative(path))
         except FoldlineError:
             return None
-        return self.form.read_file(path)[1]
+        return np.asarray(self.form.read_file(path)[1], dtype=np.float64)
 
 
 def _file_of(layout: Layout, entry: Entry) -> Path | None:

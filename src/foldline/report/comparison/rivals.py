@@ -6,6 +6,7 @@ Reads `configs/<comp>/competition.yaml`, `folds/<comp>.csv`; of each run `cv.jso
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
+from foldline.core.prediction_blocks import BLOCK, PredictionBlocks
 from foldline.core.progress import Progress
 from foldline.core.records.cv import Cv
 from foldline.core.records.same import differences, require_same
+from foldline.core.row_groups import read_groups
 from foldline.core.run_folder import stored_run
 from foldline.report.look import formats
 from foldline.scoring.cv import cross_validation
@@ -35,6 +38,8 @@ class Rival:
 
     Attributes:
         cv: its `cv.json`; the scores are by the metric of the facts as they are now.
+        path: its `oof.parquet`, which is read for each pair anew: no more than two are in memory.
+        rows: how many it has predicted.
         folds: the folds that it has predicted; `cv.per_fold` has one score for each.
         choices: its settings, defaults included; None for an ensemble.
         logs: the epochs of each fold, with the columns of LOG and, where it was logged, train_score: the metric on
@@ -43,7 +48,8 @@ class Rival:
 
     name: str
     cv: Cv
-    oof: pd.DataFrame
+    path: Path
+    rows: int
     folds: list[int]
     choices: Record | None = None
     logs: dict[int, pd.DataFrame] = field(default_factory=dict)
@@ -91,8 +97,8 @@ class Comparison:
     @property
     def partial(self) -> list[str]:
         """The runs that have fewer rows than another one."""
-        most = max(len(rival.oof) for rival in self.rivals)
-        return [rival.name for rival in self.rivals if len(rival.oof) < most]
+        most = max(rival.rows for rival in self.rivals)
+        return [rival.name for rival in self.rivals if rival.rows < most]
 
 
 def read_comparison(layout: Layout, comp: str, runs: Sequence[str] = (), against: str = "") -> Comparison:
@@ -151,14 +157,15 @@ def _read_rival(layout: Layout, comp: str, name: str, facts: Competition, folds:
     cv = Cv.read(folder / "cv.json", next=f"make predict COMP={comp} RUN={name}")
     require_same(cv, folds=folds.sha256, where=layout.relative(folder / "cv.json"))
     cv.require_files(folder)
-    columns = facts.task.prediction_columns(folds.outputs)
-    oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
+    path = folder / "oof.parquet"
+    blocks = PredictionBlocks(path, facts.task, folds.outputs)
+    tables.require_columns(pd.DataFrame(columns=blocks.beside), ["fold"], where=str(path))
     if cv.metric != facts.metric:
-        cv = cv.changed(**cross_validation(oof, facts, folds.outputs))
-    numbers = [int(k) for k in np.unique(oof["fold"])]
+        cv = cv.changed(**cross_validation(tables.read_parquet(path), facts, folds.outputs))
+    numbers = sorted({int(k) for part in read_groups(path, BLOCK, ["fold"]) for k in part["fold"].unique()})
     stored = None if cv.members else stored_run(layout, comp, name)
     choices = None if stored is None else stored.choices()
-    return Rival(name, cv, oof, numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
+    return Rival(name, cv, path, len(blocks), numbers, choices, _logs(layout, comp, name, numbers, facts.metric))
 
 
 def _logs(layout: Layout, comp: str, name: str, numbers: list[int], metric: str) -> dict[int, pd.DataFrame]:
@@ -181,7 +188,7 @@ def _in_order(rivals: list[Rival], facts: Competition) -> list[Rival]:
 
     def place(rival: Rival) -> tuple[int, float, str]:
         pooled = rival.cv.pooled
-        return -len(rival.oof), np.inf if pooled is None else sign * pooled, rival.name
+        return -rival.rows, np.inf if pooled is None else sign * pooled, rival.name
 
     return sorted(rivals, key=place)
 
@@ -190,10 +197,12 @@ def _pairs(rivals: list[Rival], references: list[str], facts: Competition, outpu
     named = {rival.name: rival for rival in rivals}
     wanted = [(run, named[reference]) for reference in references for run in rivals if run.name != reference]
     pairs: dict[str, list[Pair]] = {reference: [] for reference in references}
+    known = "", pd.DataFrame()  # the reference that was read last
     with Progress() as progress:
         for run, reference in progress.over(wanted, "comparing", total=len(wanted)):
             fitted = (run.cv.fitted, reference.cv.fitted)
-            difference = compare_runs(run.oof, reference.oof, facts, outputs, fitted=fitted)
+            known = known if known[0] == reference.name else (reference.name, tables.read_parquet(reference.path))
+            difference = compare_runs(tables.read_parquet(run.path), known[1], facts, outputs, fitted=fitted)
             pairs[reference.name].append(Pair(run.name, reference.name, difference, _seed_alone(run, reference)))
     return pairs
 

@@ -15,12 +15,19 @@ from foldline.scoring.metrics.classification import confusion_matrix
 from foldline.scoring.metrics.ranking import binary_auc, binary_average_precision, order_codes
 
 Indices = NDArray[np.intp]
+AT_A_TIME = 4_000_000  # numbers of which copies are made together
 EPSILON = 1e-7  # float32 probabilities: a zero is only "smaller than one in ten million"
 
 
 def true_class(task: Task, truth: Array) -> Indices:
     """[rows] the class index of each row; of soft labels, the class with the largest share."""
     return truth.astype(np.intp) if task.single_label else truth.argmax(axis=1)
+
+
+def portions(rows: int, outputs: int) -> list[slice]:
+    """All rows, some at a time: at least one portion."""
+    step = max(1, AT_A_TIME // max(outputs, 1))
+    return [slice(start, start + step) for start in range(0, max(rows, 1), step)]
 
 
 def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
@@ -39,6 +46,9 @@ def row_loss(task: Task, truth: Array, predicted: Floats) -> Array:
     if task.single_label:
         prob_true = predicted[np.arange(len(truth)), true_class(task, truth)]
         return np.asarray(0.0 - np.log(np.clip(prob_true, EPSILON, 1.0)), dtype=np.float64)
+    every = portions(*predicted.shape)
+    if len(every) > 1:
+        return np.concatenate([row_loss(task, truth[some], predicted[some]) for some in every])
     prob = np.clip(predicted, EPSILON, 1 - EPSILON)
     if task.soft:
         return np.asarray(-(truth * np.log(prob)).sum(axis=1))
@@ -55,6 +65,9 @@ def margin(task: Task, predicted: Floats) -> Array:
     if task.targets:
         parts = [margin(block.task, predicted[:, block.columns]) for block in task.blocks if block.task.has_classes]
         return np.asarray(np.mean(parts, axis=0))
+    every = portions(*predicted.shape)
+    if len(every) > 1:
+        return np.concatenate([margin(task, predicted[some]) for some in every])
     if task.label_sets:
         return np.asarray(np.abs(2 * predicted - 1).mean(axis=1), dtype=np.float64)
     top = np.partition(predicted, -2, axis=1)[:, -2:]
@@ -96,7 +109,7 @@ def class_counts(task: Task, truth: Array, predicted: Floats) -> dict[str, Array
     classes = predicted.shape[1]
     if task.label_sets:
         labels = predicted >= 0.5
-        rows, chosen, right = truth.sum(axis=0), labels.sum(axis=0), (labels * truth).sum(axis=0)
+        rows, chosen, right = truth.sum(axis=0), labels.sum(axis=0), (labels & (truth > 0.5)).sum(axis=0)
     else:
         true, top = true_class(task, truth), predicted.argmax(axis=1)
         rows, chosen = np.bincount(true, minlength=classes), np.bincount(top, minlength=classes)
@@ -158,12 +171,13 @@ def reliability(prob: Floats, happened: NDArray[np.bool_], bins: int = 10) -> Re
     >>> reliability(np.array([0.75, 0.75, 0.75, 0.75]), np.array([True, True, True, False])).error
     0.0
     """
-    bin_of = np.clip((prob * bins).astype(int), 0, bins - 1)
-    rows = np.bincount(bin_of, minlength=bins).astype(np.float64)
-    full = rows > 0
-    rows = rows[full]
-    predicted = np.bincount(bin_of, weights=prob, minlength=bins)[full] / rows
-    observed = np.bincount(bin_of, weights=happened, minlength=bins)[full] / rows
+    sums = np.zeros((3, bins))
+    for some in portions(len(prob), 1):
+        bin_of = np.clip((prob[some] * bins).astype(int), 0, bins - 1)
+        sums += [np.bincount(bin_of, weights=each, minlength=bins) for each in (None, prob[some], happened[some])]
+    full = sums[0] > 0
+    rows = sums[0, full]
+    predicted, observed = sums[1:, full] / rows
     z = 1.959964
     middle = (observed + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(observed * (1 - observed) / rows + z**2 / (4 * rows**2))

@@ -18,6 +18,7 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds, read_folds_meta
 from foldline.core.paths import Layout
+from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
 from foldline.core.records.first_score import FirstScore
@@ -30,7 +31,7 @@ from foldline.images.files.intensity import Intensity
 from foldline.report.look import formats
 from foldline.report.look.formats import metric_title
 from foldline.scoring.baseline import Baseline, baseline
-from foldline.scoring.cv import per_entity
+from foldline.scoring.label_errors import Suspect, suspects
 from foldline.scoring.metrics.for_task import reach
 
 Floats = NDArray[np.floating[Any]]
@@ -56,7 +57,8 @@ class ReportedRun:
 
     Attributes:
         truth: [rows] class indices for single-label tasks, else [rows, outputs]; see `Task.truth`.
-        predicted: [rows, outputs], probabilities or values, in the order of `oof`.
+        oof: `row_id`, `fold` and what else stands beside the predictions.
+        predicted: [rows, outputs] float32, probabilities or values, in the order of `oof`.
         images: [rows] the image path of each row below `input/<comp>`; empty where the folds file lost the row.
         rows_expected: the rows that the folds file has in the scored folds.
         metas, logs, steps: by fold number; empty for an ensemble. Cells of the tables are numbers, an empty one is NaN.
@@ -118,9 +120,16 @@ class ReportedRun:
     @cached_property
     def baseline(self) -> Baseline:
         """What an answer scores that never looks at a picture, on the rows (or entities) that are scored."""
-        table = per_entity(self.oof, self.facts, self.outputs) if "entity" in self.oof.columns else self.oof
+        table = self.oof.drop_duplicates("entity") if "entity" in self.oof.columns else self.oof
         truth = self.task.truth(table, self.outputs, where="oof.parquet")
         return baseline(self.cv.metric, truth, self.cv.pooled, self.task, len(self.outputs))
+
+    @cached_property
+    def suspects(self) -> list[Suspect]:
+        """The suspected labels, the strongest first; none where predictions are ranks, which say nothing of a row."""
+        if self.task.has_classes and not self.probabilities:
+            return []
+        return suspects(self.task, self.truth, self.predicted, self.outputs)
 
     @property
     def decimals(self) -> int:
@@ -167,10 +176,10 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
     cv.require_files(folder)
     stored, outputs = stored_run(layout, comp, run), cv.outputs
     task = cv.task.of(outputs)
-    columns = task.prediction_columns(outputs)
-    oof = tables.read_parquet(folder / "oof.parquet", required=["row_id", "fold", *columns])
-    folds = load_folds(layout, comp)
-    image_of = dict(zip(folds.frame["row_id"], folds.frame["image"], strict=True))
+    blocks = PredictionBlocks(folder / "oof.parquet", task, outputs)
+    tables.require_columns(pd.DataFrame(columns=blocks.beside), ["fold"], where=str(blocks.path))
+    oof, folds = blocks.rows(), load_folds(layout, comp)
+    image_of = folds.frame.set_index("row_id")["image"]
     numbers = _fold_numbers(oof)
     return ReportedRun(
         layout=layout,
@@ -183,10 +192,10 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         folds_meta=read_folds_meta(layout, comp),
         folds_sha256=folds.sha256,
         oof=oof,
-        images=[image_of.get(row_id, "") for row_id in oof["row_id"]],
+        images=image_of.reindex(oof["row_id"]).fillna("").tolist(),
         rows_expected=int(folds.frame["fold"].isin(numbers).sum()),
         truth=task.truth(oof, outputs, where=layout.relative(folder / "oof.parquet")),
-        predicted=oof[columns].to_numpy(),
+        predicted=blocks.values(),
         choices=None if stored is None else stored.choices(),
         metas=_metas(layout, comp, run, numbers),
         logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),

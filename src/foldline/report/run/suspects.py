@@ -6,37 +6,29 @@ Writes nothing; the stage writes the list beside the report.
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from foldline.report.look import formats
 from foldline.report.run import pictures
 from foldline.report.run.pictures import Card
 from foldline.report.run.reported_run import ReportedRun
-from foldline.scoring.label_errors import Suspect, suspects
+from foldline.scoring.label_errors import Suspect
 
 FILE = "suspects.csv"
 MOST_LINES, MOST_CARDS = 50, 12
 COLUMNS = ["row_id", "target", "given", "predicted", "score"]
 
 
-def found(run: ReportedRun) -> list[Suspect]:
-    """The suspected labels, the strongest first; none where the predictions are ranks, which say nothing of a row."""
-    if run.task.has_classes and not run.probabilities:
-        return []
-    return suspects(run.task, run.truth, run.predicted.astype(np.float64), run.outputs)
-
-
 def table(run: ReportedRun) -> pd.DataFrame:
     """All of them, for `suspects.csv`: row_id, target, given, predicted, score (`scoring.label_errors.Suspect`)."""
     ids = run.oof["row_id"].tolist()
-    lines = [(ids[one.row], one.target, one.given, one.predicted, f"{one.score:.4f}") for one in found(run)]
+    lines = [(ids[one.row], one.target, one.given, one.predicted, f"{one.score:.4f}") for one in run.suspects]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def shown(run: ReportedRun) -> dict[str, Any] | None:
     """The strongest, with pictures, and how many there are; None where nothing is suspected."""
-    every = found(run)
+    every = run.suspects
     if not every:
         return None
     ids = run.oof["row_id"].tolist()
