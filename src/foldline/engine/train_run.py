@@ -75,6 +75,8 @@ def train_folds(
             return
         together = f", {ranks.count} ranks together" if ranks.count > 1 else ""
         say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}{together}")
+        if ranks.count > 1 and device.type == "cpu" and device_name != "cpu":
+            say("warning: there is no GPU here: the ranks share the CPU, which one process uses faster")
         with ranks.machine_by_machine():
             problem = settled(open_problem(layout, comp, run, device))
         for fold in folds:

@@ -45,6 +45,11 @@ def train(
             next="leave one of them out",
         )  # fmt: skip
     rank = rank_here()
+    if rank.count > 1 and ranks not in (1, rank.count):
+        raise FoldlineError(
+            f"{rank.count} ranks were started from outside, and --ranks says {ranks}", where="--ranks",
+            next="leave it out under torchrun or srun",
+        )  # fmt: skip
     with speaking_as(rank):
         return _train(layout, Unit(comp, run, 0, name, tuple(overrides), device), fold, ranks, jobs, rank)
 
@@ -57,7 +62,8 @@ def _train(layout: Layout, asked: Unit, fold: int | None, ranks: int, jobs: int 
     wanted = wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds.sha256)]
     for k in sorted(set(wanted) - set(left)):
-        drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end
+        if rank.number == 0:
+            drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end
         if not is_launched():
             say(f"fold {k}: finished already, {layout.relative(layout.fold(comp, name, k))}")
     if left and ranks > 1 and rank.count == 1:

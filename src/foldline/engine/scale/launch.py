@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from foldline.core.cores import usable_cores
 from foldline.core.errors import FoldlineError
 from foldline.core.printer import printer
 from foldline.core.progress import say, waiting
@@ -44,8 +45,7 @@ def launch(command: Sequence[str], ranks: int) -> None:
 
 def _once(words: Sequence[str], ranks: int) -> list[dict[str, Any]]:
     """One start of the ranks; what ended them, nothing where they have done it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environ = {"OMP_NUM_THREADS": str(max(cores // ranks, 1)), **os.environ, OURS: str(ranks)}
+    environ = {"OMP_NUM_THREADS": str(max(usable_cores() // ranks, 1)), **os.environ, OURS: str(ranks)}
     with TemporaryDirectory(prefix="foldline-ranks-") as folder, later() as flag, waiting():
         report = Path(folder) / "failures.json"
         launcher = [
