@@ -5,6 +5,7 @@ How a file is cut into groups of rows depends on its columns alone: the same row
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -113,10 +114,13 @@ def read_groups(path: Path, rows: int, columns: Sequence[str] | None = None) -> 
     import pyarrow.parquet
 
     with parquet_errors(path), path.open("rb") as handle, pyarrow.parquet.ParquetFile(handle) as file:
+        names = None if columns is None else list(columns)
         waiting = file.schema_arrow.empty_table()
-        waiting = waiting.select(list(columns)) if columns is not None else waiting
+        waiting = waiting if names is None else waiting.select(names)
         given = 0
-        for batch in file.iter_batches(rows, columns=None if columns is None else list(columns)):
+        # a group after the other: the readers of all groups at once would keep what they have read
+        groups = (file.iter_batches(rows, row_groups=[i], columns=names) for i in range(file.num_row_groups))
+        for batch in chain.from_iterable(groups):
             waiting = pyarrow.concat_tables([waiting, pyarrow.Table.from_batches([batch])])
             while len(waiting) >= rows:
                 yield waiting.slice(0, rows).to_pandas(integer_object_nulls=True)

@@ -57,6 +57,10 @@ def score_by_part(
     if metric.counts is not None and is_large(prediction):
         pooled, parts = by_part(metric, truth, prediction, place)
         return pooled, parts.tolist()
+    if is_large(prediction):
+        metric, truth, prediction = read(metric, truth, prediction, task)
+        each = [float(metric.function(truth[part == number], prediction[part == number])) for number in numbers]
+        return float(metric.function(truth, prediction)), each
     pooled = score(metric, truth, prediction, task=task)
     return pooled, [score(metric, truth[part == k], prediction[part == k], task=task) for k in numbers]
 

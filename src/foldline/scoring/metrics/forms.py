@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
@@ -24,6 +25,7 @@ from foldline.scoring.metrics.metric import Metric, Predicted
 from foldline.scoring.metrics.ranking import order_codes
 
 Place = int | slice
+CHECKED = 4_000_000  # numbers that are looked at together
 ROUNDING = 1e-5  # float32 probabilities may leave [0, 1] by rounding
 
 
@@ -41,9 +43,15 @@ def require_sound(truth: Array, prediction: Predicted) -> None:
     if len(truth) != len(prediction):
         raise FoldlineError(f"{len(truth)} labels and {len(prediction)} predictions cannot be compared")
     for name, array in (("labels", truth), ("predictions", prediction)):
-        bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        step = max(1, CHECKED * len(array) // array.size)
+        bad = np.concatenate([_odd_rows(array[i : i + step]) for i in range(0, len(array), step)])
         if bad.any():
             raise FoldlineError(f"{int(bad.sum())} {name} are not finite; the first is row {int(bad.argmax())}")
+
+
+def _odd_rows(array: Predicted) -> NDArray[np.bool_]:
+    """[rows] whether a number of a row is not finite."""
+    return np.asarray(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
 
 
 def as_read_by(name: str | Metric, truth: Array, prediction: Predicted, task: Task) -> tuple[Metric, Array, Array]:
