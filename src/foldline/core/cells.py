@@ -92,18 +92,16 @@ def plain(text: str) -> str:
     return re.sub(r"\A([+-]?\d+)\.0+\Z", r"\1", text) if ".0" in text else text
 
 
-def is_plain(text: str) -> bool:
-    """Whether a name is its own `plain` spelling, as far as that is seen at once; most of a million are."""
-    return text.isascii() and ".0" not in text and text == text.strip()
-
-
 def plains(texts: Iterable[str]) -> list[str]:
     """`plain` of each.
 
     >>> plains([" cat", "100.0", "dog"])
     ['cat', '100', 'dog']
     """
-    return [text if is_plain(text) else plain(text) for text in texts]
+    return [
+        text if text.isascii() and ".0" not in text and text == text.strip() else plain(text)  # most of a million
+        for text in texts
+    ]
 
 
 def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
@@ -116,7 +114,10 @@ def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, st
         known: spellings that stay as they are; without one the plain spelling is used.
     """
     stay, every = set(known), list(dict.fromkeys([*known, *names]))
-    common = dict(zip(every, plains(every), strict=True))
+    plainly = plains(every)
+    if plainly == every:
+        return {}
+    common = dict(zip(every, plainly, strict=True))
     if len(set(common.values())) == len(common):  # the usual case, of a million ids too
         return {}
     families = defaultdict[str, list[str]](list)

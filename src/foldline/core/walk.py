@@ -67,6 +67,9 @@ def walk(root: Path) -> Walk:
         entries = list(os.scandir(folder))
         empty += [] if entries or not prefix else [prefix.rstrip("/")]
         for entry in entries:
+            if entry.is_file(follow_symlinks=False) and entry.name[0] != "." and not is_junk(entry.name):
+                files.append(prefix + entry.name)  # nearly all
+                continue
             reason = _reason(entry, above | {folder})
             if reason and (prefix or not entry.name.startswith(".")):
                 left_out[reason] += _count(entry)

@@ -82,7 +82,7 @@ def read_rows(
     long = with_target and not isinstance(rows.target, str) and rows.target is not None and rows.target.per is not None
     if rows.repeated == "stop" and not long:
         require_unique(ids, where=f"{where}: row_id of {', '.join(file_names(rows)) or rows.reader}")
-    if twins := spellings(ids):
+    if twins := spellings(ids.tolist()):
         say(f"warning: {where}: row_ids that differ in spelling alone, taken for different rows: {_pairs(twins)}")
     first = ~ids.duplicated()
     if rows.repeated == "first" and not (long or first.all()):

@@ -102,8 +102,9 @@ def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, w
         if name not in frame.columns or name not in test.columns:
             continue
         cells = (table[name].unique().tolist() for table in (frame, test))
-        one, other = ({*(every if name == "row_id" else plains(every))} for every in cells)
-        shared = sorted((one & other) - MISSING)
+        one, other = (every if name == "row_id" else plains(every) for every in cells)
+        tested = set(other) - MISSING
+        shared = sorted({cell for cell in one if cell in tested})
         text = f"{len(shared)} values of {name} are in both training and test rows: {first_few(shared)}"
         if shared and held_out:
             raise FoldlineError(text, where=where, next="this is a fault of the split: please report it")
@@ -250,8 +251,11 @@ def duplicate_findings(
     frame: pd.DataFrame, test: pd.DataFrame, targets: Sequence[str], hashes: Mapping[str, str]
 ) -> list[str]:
     """What byte-identical images tell: in two folds, with different labels, in training and test rows."""
-    rows = frame.assign(content=contents(frame["image"].tolist(), hashes))
-    repeated = rows[rows["content"].duplicated(keep=False)].groupby("content", sort=True)
+    held = contents(frame["image"].tolist(), hashes)
+    known = set(held)
+    twice = np.zeros(len(held), dtype=bool) if len(known) == len(held) else pd.Series(held).duplicated(keep=False)
+    same = [name for name, more in zip(held, twice, strict=True) if more]
+    repeated = frame[np.asarray(twice)].assign(content=same).groupby("content", sort=True)
     torn = repeated["fold"].nunique() > 1
     first_image = repeated["image"].first()
     findings = []
@@ -267,9 +271,8 @@ def duplicate_findings(
             f"warning: {int(disagree.sum())} images occur twice with different labels: "
             f"{first_few(first_image[disagree].tolist(), 3)}"
         )
-    known = set(rows["content"].tolist())
     images = test["image"].tolist()
-    both = [image for image, held in zip(images, contents(images, hashes), strict=True) if held in known]
+    both = [image for image, name in zip(images, contents(images, hashes), strict=True) if name in known]
     if both:
         findings.append(f"warning: {len(both)} test images are byte for byte training images: {first_few(both, 3)}")
     return findings

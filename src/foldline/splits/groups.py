@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -23,10 +24,11 @@ def connected(keys: Sequence[Sequence[str]]) -> Indices:
     rows = len(keys[0])
     left, right, nodes = [], [], rows
     for names in keys:
-        known, code = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
-        filled = np.array(names, dtype=object) != ""
+        cells = np.array(names, dtype=object)
+        code, known = pd.factorize(cells)
+        filled = cells != ""
         left.append(np.flatnonzero(filled))
-        right.append(nodes + code.reshape(-1)[filled])
+        right.append(nodes + code[filled])
         nodes += len(known)
     start, end = np.concatenate(left), np.concatenate(right)
     edges = coo_matrix((np.ones(len(start), dtype=np.int8), (start, end)), shape=(nodes, nodes))

@@ -138,10 +138,11 @@ def _with_groups(
             words = first_few([f"'{cell}'" for cell in cells[unknown].unique()])
             findings.append(f"{int(unknown.sum())} rows have no group ({words}): each stands alone")
             cells = cells.mask(unknown, "")
-        used = spellings(cells)
+        used = spellings(cells.tolist())
         if used:
             findings.append(f"{name}s of several spellings stay together: {spellings_in_words(cells, used)}")
-        keys.append(cells.map(lambda cell, used=used: used.get(cell, cell)).tolist())
+        names = cells.tolist()
+        keys.append([used.get(cell, cell) for cell in names] if used else names)
     if facts.folds.group_duplicates:
         same = pd.Series(contents(frame["image"].tolist(), hashes))
         keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix
 
 from foldline.core.cells import MISSING, sorted_texts
@@ -130,8 +131,12 @@ def group_units(rows: ToSplit) -> tuple[list[str], Indices]:
         raise FoldlineError(
             "this splitter needs groups", where="folds.splitter", next="set train.group, or splitter: auto"
         )
-    names, unit = np.unique(np.array(rows.groups, dtype=object).astype(str), return_inverse=True)
-    return names.tolist(), unit.reshape(-1).astype(np.int64)
+    unit, found = pd.factorize(np.array(rows.groups, dtype=object))
+    names = found.tolist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    place = np.empty(len(names), dtype=np.int64)
+    place[order] = np.arange(len(names))
+    return [names[i] for i in order], place[unit]
 
 
 def sum_by_unit(matrix: Sparse, unit: Indices, units: int) -> Sparse:

@@ -224,7 +224,8 @@ def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:
 
 def _require_images(index: FileIndex, frame: pd.DataFrame, what: str) -> None:
     root, listed = index.root, index.files
-    files = dict.fromkeys(file for image in frame["image"].tolist() for file in image.split("|"))
+    images = [image for image in frame["image"].tolist() if image not in listed]
+    files = dict.fromkeys(file for image in images for file in image.split("|"))
     unlisted = [file for file in files if file not in listed]  # hidden ones, which a reader wrote
     missing = [file or "(no name)" for file in unlisted if file == "" or not (root / file).is_file()]
     if missing:
