@@ -31,6 +31,11 @@ FORCE ?=
 DEVICE ?= auto
 RANKS ?=
 JOBS ?= 1
+ON ?=
+ADDRESS ?=
+GPUS ?=
+CPUS ?=
+SHARDS ?=
 FILES ?=
 OUT ?=
 FORMAT ?= folder
@@ -71,6 +76,9 @@ manifest := $(firstword $(wildcard input/$(COMP).manifest.json) input/$(COMP)/ma
 folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
+ray := $(if $(filter ray,$(ON)),.venv/extra-ray)
+on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(GPUS),--gpus $(GPUS)) $(if $(CPUS),--cpus $(CPUS)) \
+  $(if $(ON),$(if $(MEMORY),--memory $(MEMORY)))
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
 .PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
@@ -145,14 +153,14 @@ explore: $(ready) | $(manifest) ## look before training: leaks, duplicates, shif
 train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0; RANKS=2: by two GPUs together
 	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
 
-train-all: $(ready) | $(manifest) $(folds) ## fine-tune every fold that is not finished; JOBS=auto: a fold on each GPU at once
-	$(foldline) train $(run_args) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(jobs)
+train-all: $(ready) $(ray) | $(manifest) $(folds) ## fine-tune every fold that is not finished; JOBS=auto: a fold on each GPU at once; ON=ray: on a cluster, RUNS="a b" ADDRESS= GPUS= CPUS= MEMORY=
+	$(foldline) train $(run_args) $(if $(RUNS),--runs "$(RUNS)") --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(jobs) $(on_args)
 
 lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss over growing rates
 	$(foldline) lr-find --comp $(COMP) --run $(RUN) $(set_args) --fold $(FOLD) --device $(DEVICE)
 
-predict: $(ready) | $(manifest) $(folds) ## OOF and test predictions, and the CV score; SHARD=0/4 a share of the rows
-	$(foldline) predict $(run_args) --device $(DEVICE) $(if $(SHARD),--shard $(SHARD))
+predict: $(ready) $(ray) | $(manifest) $(folds) ## OOF and test predictions, and the CV score; SHARD=0/4 a share of the rows; ON=ray SHARDS= ADDRESS= on a cluster
+	$(foldline) predict $(run_args) --device $(DEVICE) $(if $(SHARD),--shard $(SHARD)) $(if $(SHARDS),--shards $(SHARDS)) $(on_args)
 
 ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
@@ -181,8 +189,8 @@ watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows tes
 compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
 	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
 
-search: .venv/extra-search | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name
-	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE)
+search: .venv/extra-search $(ray) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name; ON=ray
+	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE) $(on_args)
 
 offline: $(ready) ## do here what a bundle's notebook does at Kaggle: INPUTS=folder
 	$(foldline) offline --comp $(COMP) --name $(name) --inputs "$(INPUTS)" --device $(DEVICE)

@@ -13,7 +13,7 @@ import foldline
 HOUSE = Path(foldline.__file__).parent
 FLOORS = {
     "__main__": 12, "cli": 11, "completion": 10, "helping": 9, "commands": 8, "leaving": 7, "composed": 7,
-    "arguments": 7, "command": 6, "stages": 6, "app": 5, "engine": 4, "report": 4, "rehearsal": 4,
+    "arguments": 7, "values": 7, "command": 6, "stages": 6, "app": 5, "engine": 4, "report": 4, "rehearsal": 4,
     "models": 3, "submission": 3, "sources": 2, "readers": 2, "splits": 2, "images": 2, "scoring": 2, "core": 1,
 }  # fmt: skip
 # Inside a room, from the ground up; what is not named stands above all of these, in no order, and stages stand alone.
@@ -26,7 +26,7 @@ WINGS = {
     "report": ["look", "run comparison", "live"],
     "images": ["files"],
     "scoring": ["metrics"],
-    "stages": ["search_book"],
+    "stages": ["search_book", "search_trials", "search_on_ray"],
 }  # fmt: skip
 BY_NAME = re.compile(r"\btask (==|!=|in |not in )|\btask\.name (==|!=|(not )?in [(\[{'\"])")
 

@@ -1,9 +1,5 @@
-"""What the sub-commands take: each argument once, and how its text is read. Nothing heavy is imported here."""
+"""What the sub-commands take: each argument once (how its text is read: `values.py`). Nothing heavy is imported."""
 
-import re
-import shlex
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +58,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "",
         "help": "a share of the rows, 0/N to N-1/N, for several processes; predict without it joins what they made",
     },
+    "--shards": {
+        "metavar": "N",
+        "default": "",
+        "help": "on a cluster: into how many shares the rows go (default: as many as it can do at once)",
+    },
     "--folds": {
         "group": ABOUT,
         "metavar": '"0 1"',
@@ -115,6 +116,27 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "default": "1",
         "help": "folds at once, each in a process of its own; auto: one a GPU, and one on a CPU (default: 1)",
+    },
+    "--on": {
+        "choices": ["here", "ray"],
+        "default": "here",
+        "help": "ray: on a cluster, docs/scale.md; needs the extra `ray` (default: here)",
+    },
+    "--address": {
+        "metavar": "ADDRESS",
+        "default": "auto",
+        "help": "of the cluster: auto is the one that this machine belongs to, local this machine alone, else "
+        "ray://head:10001 (default: auto)",
+    },
+    "--gpus": {
+        "metavar": "N",
+        "default": "",
+        "help": "on a cluster: GPUs that a task takes (default: 1, without GPUs there 0)",
+    },
+    "--cpus": {
+        "metavar": "N",
+        "default": "",
+        "help": "on a cluster: cores that a task takes (default: its GPUs' share of a machine's, else a machine)",
     },
     "--blend": {
         "choices": ["mean", "gmean", "rank_mean"],
@@ -198,7 +220,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "",
         "help": "how long the notebook may take (default: the bundle's hours)",
     },
-    "--memory": {"metavar": "GB", "default": "", "help": "memory that it may take (default: 29, as on Kaggle)"},
+    "--memory": {
+        "metavar": "GB",
+        "default": "",
+        "help": "rehearse: memory that the notebook may take (default: 29, as on Kaggle); on a cluster: that a task "
+        "takes, which keeps tasks apart",
+    },
     "--lines": {
         "metavar": "N",
         "default": "",
@@ -234,49 +261,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 COMMON = "--root --quiet --log --debug"  # what every command takes
 
 
-def _fold(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise FoldlineError(f"'{text[:50]}' is no fold", where="FOLD", next="give a number such as 0, or all")
-    return int(text)
-
-
-def _ranks(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,3}", text):
-        raise FoldlineError(f"'{text[:50]}' is no number of ranks", where="--ranks", next="give one such as 2")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65_535:
-        raise FoldlineError(
-            f"'{text[:50]}' is no port", where="--port", next="give a number up to 65535; 0: a free one"
-        )
-    return int(text)
-
-
-def _folds(text: str) -> list[int]:
-    words = _words(text)
-    odd = [word for word in words if not re.fullmatch("[0-9]{1,9}", word)]
-    if odd:
-        raise FoldlineError(f"'{odd[0][:50]}' is no fold", where="--folds", next='give numbers such as "0 1 2"')
-    return [int(word) for word in words]
-
-
-def _hours(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) <= 0:
-        raise FoldlineError(f"'{text[:50]}' is no number of hours", where="--hours", next="give one such as 9 or 0.5")
-    return float(text)
-
-
-def _count(text: str) -> int | None:
-    digits = text.replace(",", "")
-    if digits and not re.fullmatch("[1-9][0-9]{0,8}", digits):
-        raise FoldlineError(f"'{text[:50]}' is no number of rows", where="--hidden-rows", next="give one such as 50000")
-    return int(digits) if digits else None
-
-
 def require_text(key: str, text: str, *, file: bool) -> None:
     """Raises FoldlineError for an argument that no file can hold; the name of a file may be any that the system has."""
     try:
@@ -287,44 +271,3 @@ def require_text(key: str, text: str, *, file: bool) -> None:
         raise FoldlineError(
             f"{text[:50]!r} is no text in UTF-8 of up to {LONGEST} letters", where=f"--{key}", next="write it anew"
         )
-
-
-def _jobs(text: str) -> int | str:
-    if text != "auto" and not re.fullmatch("[1-9][0-9]{0,2}", text):
-        raise FoldlineError(f"'{text[:50]}' is no number of folds at once", where="--jobs", next="give one, or auto")
-    return text if text == "auto" else int(text)
-
-
-def _amount(where: str, text: str) -> float | None:
-    if text and (not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) <= 0):
-        raise FoldlineError(f"'{text[:50]}' is no number above 0", where=where, next="give one such as 20")
-    return float(text) if text else None
-
-
-def _lines(text: str) -> int | None:
-    count = _amount("--lines", text)
-    return None if count is None else max(1, int(count))
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise FoldlineError(f"{error}: {text}", where="SET, RUNS, VIEWS", next="close the quotation mark") from error
-
-
-READ: dict[str, Callable[[str], Any]] = {
-    "fold": _fold,
-    "folds": _folds,
-    "hidden_rows": _count,
-    "hours": _hours,
-    "jobs": _jobs,
-    "limit": partial(_amount, "--limit"),
-    "lines": _lines,
-    "memory": partial(_amount, "--memory"),
-    "overrides": _words,
-    "port": _port,
-    "ranks": _ranks,
-    "runs": _words,
-    "views": _words,
-}

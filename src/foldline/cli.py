@@ -9,7 +9,6 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any, TextIO
 
-from foldline.arguments import READ
 from foldline.commands import COMMANDS
 from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
@@ -18,6 +17,7 @@ from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import end_with_parent, signals
 from foldline.core.typed import as_typed
 from foldline.helping import read
+from foldline.values import READ
 
 AS_JSON, DEBUG = "--json", "--debug"
 

@@ -83,7 +83,7 @@ COMMANDS: dict[str, Stage] = {
     "train": Stage(
         "fine-tune one network a fold: all folds, or --fold 0",
         ".composed:train",
-        "--run --name --set --device --fold --ranks --jobs",
+        "--run --name --set --device --fold --ranks --jobs --runs --on --address --gpus --cpus --memory",
         group="train",
         reads="folds, pictures, configs/<comp>/<run>.yaml",
         writes="oof/<comp>/<run>/fold_<k>/: model.safetensors, meta.json, log.csv, steps.csv, validation predictions",
@@ -93,13 +93,14 @@ COMMANDS: dict[str, Stage] = {
             ('train --set "optim.lr=1e-4 train.epochs=8" --name slow', "all folds of a changed run, under a new name"),
             ("train --ranks 2", "each fold by two GPUs together (docs/scale.md)"),
             ("train --jobs auto", "a fold on each GPU at once (docs/scale.md)"),
+            ('train --on ray --runs "a b"', "all folds of two runs on a cluster, docs/scale.md"),
         ),
         result="the run, its folder, and of each trained fold the score on its validation rows, epochs and seconds",
     ),
     "predict": Stage(
         "out-of-fold and test predictions, and the CV score",
         ".composed:predict",
-        "--run --name --set --device --shard",
+        "--run --name --set --device --shard --on --shards --address --gpus --cpus --memory",
         group="train",
         reads="oof/<comp>/<run>/fold_<k>/, pictures",
         writes="oof/<comp>/<run>/: oof.parquet, test.parquet, cv.json; fold_<k>/test.parquet; or shards/<i>-of-<n>/",
@@ -108,6 +109,7 @@ COMMANDS: dict[str, Stage] = {
         examples=(
             ("predict --run baseline", "with the views of the run file"),
             ("predict --shard 0/4", "the first quarter of the rows"),
+            ("predict --on ray", "shares of the rows on a cluster, docs/scale.md"),
         ),
         result="the record cv.json: pooled score, interval, per fold, further metrics; of a shard shard.json",
     ),
@@ -136,13 +138,16 @@ COMMANDS: dict[str, Stage] = {
     ),
     "search": Stage(
         "try settings; the winner becomes a run file",
-        "search:search",
-        "--search --device",
+        ".composed:search",
+        "--search --device --on --address --gpus --cpus --memory",
         group="train",
         reads="configs/<comp>/<search>.search.yaml (docs/runs.md), folds, pictures",
         writes="oof/<comp>/<search>/search.db, a run folder a trial, and configs/<comp>/<search>.yaml, the winner",
         more="Needs the extra `search`. Stopped and started again, it goes on.",
-        examples=(("search --search tune", "configs/<comp>/tune.search.yaml"),),
+        examples=(
+            ("search --search tune", "configs/<comp>/tune.search.yaml"),
+            ("search --search tune --on ray", "as many trials at once as a cluster has room for, docs/scale.md"),
+        ),
         result="the winner's run file",
     ),
     "watch": Stage(

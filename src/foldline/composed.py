@@ -24,25 +24,72 @@ LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
 
-def train(layout: Layout, comp: str, *, run: str, name: str, fold: int | None, **options: Any) -> Any:
-    """The folds, and what comes next."""
-    from foldline.stages.train import train as trained
+def train(
+    layout: Layout, comp: str, *, run: str, name: str, fold: int | None, runs: list[str], on: str, address: str,
+    cpus: float | None, gpus: float | None, memory: float | None, **options: Any,
+) -> Any:  # fmt: skip
+    """The folds, here or on a cluster, and what comes next."""
+    cluster = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
+    if on == "ray":
+        from foldline.stages.train_on_ray import train_on_ray
 
-    found = trained(layout, comp, run, fold=fold, name=name, **options)
+        if options.pop("jobs") != 1:
+            next = "leave it out: a cluster trains as many at once as it has room for"
+            raise FoldlineError("JOBS is about one machine", where="JOBS", next=next)
+        found: Any = train_on_ray(layout, comp, runs or [run], fold=fold, name=name, cluster=cluster, **options)
+    else:
+        from foldline.stages.train import train as trained
+
+        _require_here(cluster)
+        each = [trained(layout, comp, one, fold=fold, name=name, **options) for one in runs or [run]]
+        found = each if len(each) > 1 else each[0]
     if fold is None and not is_launched():
-        _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
+        which = f'RUNS="{" ".join(runs)}"' if len(runs) > 1 else f"RUN={shlex.quote(name or (runs or [run])[0])}"
+        _say_next(f"make ensemble COMP={shlex.quote(comp)} {which}")
     return found
 
 
-def predict(layout: Layout, comp: str, *, run: str, name: str, shard: str, **options: Any) -> "Cv | ShardRecord":
-    """The predictions, or a share of them, and what comes next."""
+def search(
+    layout: Layout, comp: str, *, name: str, on: str, address: str, cpus: float | None, gpus: float | None,
+    memory: float | None, device: str,
+) -> Path:  # fmt: skip
+    """The trials, here or on a cluster, and the winner's run file."""
+    from foldline.stages.search import search as searched
+
+    cluster = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
+    if on == "here":
+        _require_here(cluster)
+    return searched(layout, comp, name, device=device, on=on, cluster=cluster)
+
+
+def _require_here(cluster: dict[str, Any]) -> None:
+    """Raises FoldlineError for settings of a cluster where none is used."""
+    given = [f"--{key}" for key, value in cluster.items() if value not in (None, "auto")]
+    if given:
+        raise FoldlineError(f"{', '.join(given)}: these are about a cluster", next="add --on ray, or leave them out")
+
+
+def predict(
+    layout: Layout, comp: str, *, run: str, name: str, shard: str, shards: int | None, on: str, address: str,
+    cpus: float | None, gpus: float | None, memory: float | None, **options: Any,
+) -> "Cv | ShardRecord":  # fmt: skip
+    """The predictions, here or on a cluster, or a share of them, and what comes next."""
+    cluster = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
+    if on == "here":
+        _require_here({**cluster, "shards": shards})
+    elif shard:
+        raise FoldlineError("a cluster gets all shares of the rows", where="SHARD", next="SHARDS=n says how many")
+    from foldline.stages.predict import is_predicted, predict_shard
     from foldline.stages.predict import predict as predicted
-    from foldline.stages.predict import predict_shard
 
     if shard:
         part = predict_shard(layout, comp, run, name=name, shard=shard, **options)
         _say_next(f"make predict COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}, when all shards are there")
         return part
+    if on == "ray" and not is_predicted(layout, comp, run, name=name, overrides=options["overrides"]):
+        from foldline.stages.predict_on_ray import predict_shards
+
+        predict_shards(layout, comp, run, name=name, cluster=cluster, shards=shards, **options)
     found = predicted(layout, comp, run, name=name, **options)
     _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
     return found

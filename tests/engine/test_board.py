@@ -18,10 +18,10 @@ def test_all_units_in_one_display(capsys: pytest.CaptureFixture[str]) -> None:
         board.begin(UNITS[1])
         board.hear(UNITS[0], {"event": "line", "text": "warning: slow"})
         board.hear(UNITS[0], {"event": "progress", "job": {"epoch": 2, "epochs": 5, "seconds_left": 120.0}})
-        assert board.words() == "2 at work (baseline/0 epoch 2 of 5, 2.0 min left, baseline/1) · folds that ended"
+        assert board.words() == "2 at work (baseline/0 epoch 2 of 5, 2.0 min left, baseline/1) · ended"
         board.end(UNITS[0], "done")
         board.wait_again(UNITS[1], "its machine was lost")
-        assert board.words() == "0 at work · folds that ended"
+        assert board.words() == "0 at work · ended"
         board.end(UNITS[1], "failed", FoldlineError("a label is missing", next="mend it"))
         assert board.facts()["units"]["big-2/0"]["state"] == "finished before"
         board.say_end()
@@ -39,7 +39,7 @@ def test_what_was_stopped_ends_as_by_a_signal_and_several_failures_are_one() -> 
         with pytest.raises(KeyboardInterrupt):  # the other one never began
             board.require_done("again")
         board.end(UNITS[1], "failed", FoldlineError("too few rows"))
-        with pytest.raises(FoldlineError, match="2 of 2 folds failed: too few rows"):
+        with pytest.raises(FoldlineError, match="2 of 2 failed: too few rows"):
             board.require_done("again")
 
 

@@ -117,6 +117,12 @@ def _predict_shard(layout: Layout, asked: "_Asked", which: Shard, folder: Path, 
     return record
 
 
+def is_predicted(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str]) -> bool:
+    """Whether all rows are predicted, by the weights and of the rows that are there now; raises as `predict`."""
+    asked = _asked(layout, comp, run, name, overrides)
+    return _current(layout, asked, asked.folder / "cv.json") is not None
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A run whose folds are trained, and what its predictions are to be made of."""

@@ -1,8 +1,9 @@
-"""The book of a search: which settings were tried, what they scored, and which come next (Optuna, in SQLite).
+"""The book of a search: which settings were tried, what they scored, and which come next (Optuna).
 
-Reads and writes `oof/<comp>/<name>/search.db`. A search goes on where it was interrupted: a trial that was running
-is marked as failed, and its settings are tried again. What is drawn depends on the seed and the number of trials
-that are done, so an interruption does not change it.
+Reads and writes `oof/<comp>/<name>/search.db`, SQLite, or on a network disk `search.journal`: one process at a time,
+whoever trains the trials. A search goes on where it was interrupted: a trial that was running is marked as failed, and
+its settings are tried again. What is drawn depends on the seed and the number of trials that are done, so an
+interruption does not change it.
 
 Source: Akiba et al. 2019, doi:10.1145/3292500.3330701; its sampler is TPE, Bergstra et al. 2011.
 """
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from foldline.core.disks import shared_kind
 from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
 from foldline.core.run import differing_keys
 from foldline.core.search import Range, Search, number_type, range_value
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.pruners import BasePruner
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 Values = dict[str, Any]
@@ -81,11 +85,13 @@ class Book:
         self.study.enqueue_trial({key: _label(value) for key, value in values.items()}, user_attrs=marks)
 
     def ask(self) -> "tuple[Trial, Values]":
-        """The next trial and its settings."""
+        """The next trial and its settings; those under way beside it count as bad, so that it tries others."""
         from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
 
-        key = np.random.SeedSequence([self.search.seed, len(self.done())]).generate_state(1)[0]
-        self.study.sampler = TPESampler(seed=int(key))
+        beside = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        key = np.random.SeedSequence([self.search.seed, len(self.done()), *([beside] if beside else [])])
+        self.study.sampler = TPESampler(seed=int(key.generate_state(1)[0]), constant_liar=beside > 0)
         trial = self.study.ask()
         return trial, {key: _suggest(trial, key, choice) for key, choice in self.search.ranges.items()}
 
@@ -154,7 +160,7 @@ def open_book(
     path.parent.mkdir(parents=True, exist_ok=True)
     storage = None
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+        storage = _storage(path)
         way: Literal["maximize", "minimize"] = "maximize" if direction == "max" else "minimize"
         study = optuna.create_study(storage=storage, study_name=name, direction=way, load_if_exists=True)
         _require_same(study, made_from, path)
@@ -168,9 +174,28 @@ def open_book(
             "the search begins anew",
         ) from error
     finally:
-        if storage is not None:
+        if isinstance(storage, optuna.storages.RDBStorage):
             storage.remove_session()
             storage.engine.dispose()
+
+
+def _storage(path: Path) -> "BaseStorage":
+    """SQLite; on a disk that several machines share, where SQLite's locks do not hold, Optuna's journal.
+
+    Source: Optuna's documentation of `RDBStorage` and `JournalStorage`. A search that began in SQLite goes on in it.
+    """
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    kind = shared_kind(path)
+    if kind and not path.is_file():
+        return JournalStorage(JournalFileBackend(str(path.with_suffix(".journal"))))
+    if kind:
+        say(
+            f"warning: {path} is SQLite on a disk that machines share ({kind}), where its locks may not hold: let one "
+            "machine alone read and write it"
+        )
+    return RDBStorage(f"sqlite:///{path.resolve()}")
 
 
 def _require_same(study: "Study", made_from: Values, path: Path) -> None:

@@ -5,6 +5,7 @@ a table at the end.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,7 +14,7 @@ from foldline.core.clock import in_minutes
 from foldline.core.errors import FoldlineError
 from foldline.core.printer import printer
 from foldline.core.progress import Progress, say_table
-from foldline.engine.scale.unit import Unit
+from foldline.engine.scale.unit import Work
 
 SHOWN = 4  # units at work in a line of status, the others are counted
 OPEN, AT_WORK = "waits", "at work"
@@ -30,7 +31,7 @@ class Standing:
         error: why it failed.
     """
 
-    unit: Unit
+    unit: Work
     state: str = OPEN
     where: str = ""
     job: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Standing:
     @property
     def name(self) -> str:
         """Short, such as `baseline/0`."""
-        return f"{self.unit.name or self.unit.run}/{self.unit.fold}"
+        return self.unit.short
 
     def words(self) -> str:
         """Such as `baseline/0 epoch 2 of 5, 3 min left`."""
@@ -56,9 +57,9 @@ class Board:
         finished: those that were trained before, which nobody starts.
     """
 
-    def __init__(self, units: list[Unit], finished: list[Unit] | None = None) -> None:
-        self.standings = {unit: Standing(unit) for unit in units}
-        for unit in finished or []:
+    def __init__(self, units: Sequence[Work], finished: Sequence[Work] = ()) -> None:
+        self.standings: dict[Work, Standing] = {unit: Standing(unit) for unit in units}
+        for unit in finished:
             self.standings[unit].state = "finished before"
         self._stack = ExitStack()
         self._step: Any = None
@@ -74,21 +75,21 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, unit: Unit, where: str = "") -> None:
+    def begin(self, unit: Work, where: str = "") -> None:
         """A unit is at work, somewhere."""
         one = self.standings[unit]
         one.state, one.where = AT_WORK, where
         self._say(one, f"begins{f' on {where}' if where else ''}")
         self._show(one)
 
-    def wait_again(self, unit: Unit, why: str) -> None:
+    def wait_again(self, unit: Work, why: str) -> None:
         """A unit was interrupted by no one's wish, and is started again."""
         one = self.standings[unit]
         one.state = OPEN
         self._say(one, f"warning: {why}", "warning")
         self._show(one)
 
-    def hear(self, unit: Unit, event: dict[str, Any]) -> None:
+    def hear(self, unit: Work, event: dict[str, Any]) -> None:
         """What its process said: an event of `--log json`."""
         one = self.standings[unit]
         kind, text = event.get("event", "line"), str(event.get("text", ""))
@@ -98,7 +99,7 @@ class Board:
         elif kind != "stopped":
             self._say(one, text, "line" if kind == "result" else kind)
 
-    def end(self, unit: Unit, state: str, error: FoldlineError | None = None) -> None:
+    def end(self, unit: Work, state: str, error: FoldlineError | None = None) -> None:
         """A unit ended: `done`, `failed` or `stopped`."""
         one = self.standings[unit]
         one.state, one.error, one.job = state, error, {}
@@ -117,7 +118,7 @@ class Board:
         more = f" and {len(at_work) - SHOWN} more" if shown and len(at_work) > SHOWN else ""
         parts = [f"{len(at_work)} at work" + (f" ({shown}{more})" if shown else "")]
         parts += [f"{len(found)} {word}" for word in ("failed", "stopped") if (found := self.of(word))]
-        return f"{', '.join(parts)} · folds that ended"
+        return f"{', '.join(parts)} · ended"
 
     def facts(self) -> dict[str, Any]:
         """The same for a program."""
@@ -128,7 +129,7 @@ class Board:
         """The table of how each ended."""
         rows = [[one.name, one.state, one.where, "" if one.error is None else one.error.what[:80]]
                 for one in self.standings.values()]  # fmt: skip
-        say_table([["fold", "ended", "on", ""], *rows])
+        say_table([["", "ended", "on", ""], *rows])
 
     def require_done(self, next: str) -> None:
         """Raises FoldlineError where a unit failed, KeyboardInterrupt where one was stopped.
@@ -144,7 +145,7 @@ class Board:
             raise FoldlineError(f"{failed[0].name}: {error.what}", where=error.where, next=error.next or next)
         if failed:
             reasons = "; ".join(dict.fromkeys(one.error.what for one in failed if one.error is not None))
-            raise FoldlineError(f"{len(failed)} of {len(self.standings)} folds failed: {reasons}", next=next)
+            raise FoldlineError(f"{len(failed)} of {len(self.standings)} failed: {reasons}", next=next)
 
     def _ended(self) -> int:
         return sum(one.state not in (OPEN, AT_WORK) for one in self.standings.values())
@@ -152,7 +153,7 @@ class Board:
     def _say(self, one: Standing, text: str, event: str = "line") -> None:
         text = text.strip()
         before, text = ("warning: ", text[9:]) if text.startswith("warning: ") else ("", text)
-        printer().line(f"{before}{one.name}: {text}", event, run=one.unit.name or one.unit.run, fold=one.unit.fold)
+        printer().line(f"{before}{one.name}: {text}", event, **one.unit.about)
 
     def _show(self, one: Standing) -> None:
         """On a terminal a bar for each unit at work, in epochs."""
