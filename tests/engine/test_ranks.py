@@ -5,10 +5,10 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from foldline.core.errors import FoldlineError
 from foldline.core.rank import Rank
+from foldline.core.stopping import signals
 from foldline.core.tables import read_csv, read_json, read_parquet
 from foldline.engine.machine.ranks import Ranks as Told
 from foldline.engine.machine.ranks import device_of
@@ -156,21 +157,13 @@ def test_what_ranks_cannot_do_is_said_before_anything_takes_time(
     assert "next: " in ranks.said()[0]
 
 
-def started(project: TinyProject, name: str) -> Any:
-    """`foldline train --ranks 2` as a person starts it, once it has a resume point."""
+def test_the_launcher_says_which_rank_was_killed(project: TinyProject) -> None:
     settings = SETTINGS.replace("epochs=6", "epochs=60")
-    process = project.start("train", *words(name, settings), "--device", "cpu", "--ranks", "2")
-    resume, seen = project.fold(0, name) / "resume", set[int]()
-    while process.poll() is None and len(seen) < 2:
-        if resume.is_file():
-            seen.add(resume.stat().st_mtime_ns)
+    process = project.start("train", *words("launched", settings), "--device", "cpu", "--ranks", "2")
+    resume = project.fold(0, "launched") / "resume"
+    while process.poll() is None and not resume.is_file():
         time.sleep(0.005)
     assert process.poll() is None, process.communicate()
-    return process
-
-
-def test_the_launcher_says_which_rank_was_killed_and_stops_politely(project: TinyProject) -> None:
-    process = started(project, "launched")
     owner = (project.fold(0, "launched") / ".lock").read_text().partition(" ")[0]
     os.kill(int(owner.split(".")[1]), signal.SIGKILL)
     killed = time.monotonic()
@@ -180,14 +173,22 @@ def test_the_launcher_says_which_rank_was_killed_and_stops_politely(project: Tin
     assert time.monotonic() - killed < 40
     assert out.count("error:") == 1
     assert "Warning" not in out
-    process = started(project, "launched")
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "goes on in epoch" in out
-    assert out.count("stopped; what is finished is kept") == 1
-    assert "error" not in out
-    assert (project.fold(0, "launched") / "resume").is_file()
+
+
+def test_the_launcher_asks_all_ranks_to_end_and_waits_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+
+    def stop() -> None:
+        while len(list(tmp_path.glob("ready-*"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with signals() as asked:
+        threading.Thread(target=stop, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            launching.launch([sys.executable, "-m", "waits", str(tmp_path)], 2)
+    assert asked.exit_code == 143
+    assert {path.name for path in tmp_path.glob("asked-*")} == {"asked-0", "asked-1"}
 
 
 def test_the_launcher_starts_ranks_again_that_need_more_parts(
