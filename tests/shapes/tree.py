@@ -13,8 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 SIZE = 32  # px
 
@@ -76,10 +77,9 @@ class Tree:
 
     def parquet(self, name: str, key: str, rows: Mapping[str, NDArray[np.uint8]]) -> None:
         """A table with a line for each id and a column for each of its numbers."""
-        pixels = pd.DataFrame(np.stack(list(rows.values())))
-        pixels.columns = pixels.columns.astype(str)
-        path = self.root / name
-        pd.concat([pd.DataFrame({key: list(rows)}), pixels], axis=1).to_parquet(path, index=False)
+        pixels = np.stack(list(rows.values()), axis=1)
+        columns = {key: list(rows), **{str(place): values for place, values in enumerate(pixels)}}
+        parquet.write_table(pa.table(columns), self.root / name)
 
     def json(self, name: str, content: Any) -> None:
         self.write(name, json.dumps(content).encode())
