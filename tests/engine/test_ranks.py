@@ -205,6 +205,13 @@ def test_the_launcher_starts_ranks_again_that_need_more_parts(
         launching.launch([sys.executable, "-m", "foldline"], 2)
 
 
+def test_more_ranks_than_cores_are_refused_before_any_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "_once", None)
+    monkeypatch.setattr(launching, "usable_cores", lambda: 4)
+    with pytest.raises(FoldlineError, match="100 ranks, and 4 cores"):
+        launching.launch([sys.executable, "-m", "foldline"], 100)
+
+
 @pytest.mark.parametrize("pairs", [False, True])
 def test_shares_of_a_batch_have_each_row_once(pairs: bool) -> None:
     for rows, count in product(range(1, 24), (1, 2, 3, 5)):

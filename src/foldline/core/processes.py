@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -187,7 +188,7 @@ class _Found:
                 f"{path} is of process {number} on {rest.partition(' ')[0]}: a sign of life of it is waited for, at "
                 f"most {SILENT_SECONDS:.0f} s"
             )
-        return silent(path, path.with_name(f".clock.{owner()}.tmp"), patient=not self.locked)
+        return silent(path, path.with_name(f".clock{threading.get_ident()}.{owner()}.tmp"), patient=not self.locked)
 
 
 def _attempt(path: Path, content: str, dead: set[str]) -> _Found:

@@ -27,9 +27,15 @@ def launch(command: Sequence[str], ranks: int) -> None:
         command: the interpreter, and what it is given; each rank gets the same.
 
     Raises:
-        FoldlineError: what ended them, in the words of the rank where it began.
+        FoldlineError: there are fewer cores; what ended them, in the words of the rank where it began.
         KeyboardInterrupt: this process was asked to end; so did they, with a resume point where one was due.
     """
+    if ranks > max(usable_cores(), 2):
+        raise FoldlineError(
+            f"{ranks} ranks, and {usable_cores()} cores: each rank needs one, and a gigabyte of memory",
+            where="--ranks",
+            next="give as many as there are GPUs; without GPUs one process is faster",
+        )
     interpreter, module, *given = [*command, *_as_we_speak()]
     assert (interpreter, module) == (sys.executable, "-m")
     words = ["-m", "--", *given]  # else torchrun takes --run for an option of its own
