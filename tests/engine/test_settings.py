@@ -34,6 +34,7 @@ model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 | model.options.bn_eps=0.1
 | data.image_size=40
 | data.channels=3
+| data.cache_format=jpeg
 | data.grow_from=0.5
 | augment.recipe=light
 augment.recipe=light | augment.strength=2

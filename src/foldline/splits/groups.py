@@ -47,6 +47,8 @@ def joined_groups(ids: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str
     >>> joined_groups(["1", "2", "3"], [["", "1", ""]])
     ['row 1', '1', '3']
     """
+    if len(keys) == 1 and "" not in keys[0]:  # nothing is joined that has not one name
+        return list(keys[0])
     number = connected(keys).tolist()
     name_of: dict[int, str] = {}
     for names in keys:
