@@ -7,6 +7,7 @@ import pytest
 
 import scale
 from costs.kit import Cost, Measured
+from foldline.scoring import cv
 
 FOUND = Measured(
     "a", Cost("sorting", most_seconds=5.0), {1_000: [1.0, 3.0, 2.0], 10_000: [20.0]}, {1_000: [2**30], 10_000: [2**29]}
@@ -33,7 +34,8 @@ def test_the_page_gets_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", scale.COSTS)
-def test_every_stage_runs_with_few_rows(name: str, tmp_path: Path) -> None:
+def test_every_stage_runs_with_few_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv, "RESAMPLES", 20)  # of a thousand columns, with few rows
     module = import_module(f"costs.{name}")
     module.prepare(tmp_path, 60)
     module.run(tmp_path, 60)
