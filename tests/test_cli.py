@@ -14,6 +14,7 @@ from foldline.arguments import ARGUMENTS, COMMON
 from foldline.cli import main
 from foldline.command import EXIT_CODES, GROUPS
 from foldline.commands import COMMANDS
+from foldline.core.rank import OURS
 from foldline.helping import page, parser_of, read
 from tiny import FACTS, TinyProject
 
@@ -76,6 +77,7 @@ def test_the_top_help_lists_all_commands_and_exit_codes(capsys: pytest.CaptureFi
         (["search"], "required: --search"),
         (["report", "baseline"], "too many words: 'baseline'"),
         (["train", "--fold"], "expected one argument"),
+        (["train", "--jobs", "1000"], "next:  give one from 1 to 999, or auto"),
         (["folds", "--comp", "tyni"], "unknown competition 'tyni'"),
         (["status", "--comp", "tyni"], "did you mean 'tiny'?"),
         (["watch", "--json"], "unknown option '--json'"),
@@ -90,6 +92,21 @@ def test_what_is_mistyped_is_named(
     assert found in told
     assert told.startswith("error: ")
     assert len(told) < 700, "short"
+
+
+def test_a_rank_that_foldline_started_is_silent_from_the_start(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", OURS: "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert project.run("status") == 0
+        said.append(capsys.readouterr().out)
+    assert said[0]
+    assert not said[1], "rank 0 says that all are at work"
 
 
 def test_a_result_is_one_json_value_and_all_else_is_on_standard_error(

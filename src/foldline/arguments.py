@@ -55,8 +55,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--shard": {
         "metavar": "I/N",
-        "default": "",
-        "help": "a share of the rows, 0/N to N-1/N, for several processes; predict without it joins what they made",
+        "default": "all",
+        "help": "a share of the rows, 0/N to N-1/N, for several processes; predict without it joins what they made "
+        "(default: all)",
     },
     "--shards": {
         "metavar": "N",

@@ -13,6 +13,7 @@ from foldline.commands import COMMANDS
 from foldline.core.errors import FoldlineError, device_is_full, of_the_machine
 from foldline.core.paths import Layout
 from foldline.core.printer import printer, printing
+from foldline.core.rank import is_launched, rank_here
 from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import end_with_parent, signals
 from foldline.core.typed import as_typed
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with signals() as stop, ExitStack() as output:
         end_with_parent()
         out = output.enter_context(result_alone()) if AS_JSON in words else None
-        output.enter_context(printing(quiet="--quiet" in words, as_json=_asks_for_json(words)))
+        used = output.enter_context(printing(quiet="--quiet" in words, as_json=_asks_for_json(words)))
+        used.silent = is_launched() and rank_here().number > 0  # from the start: rank 0 says that all are at work
         cause: BaseException
         try:
             given = read(words)

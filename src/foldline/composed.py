@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foldline.core.records.cv import Cv
     from foldline.core.records.entry import Entry
     from foldline.core.records.shard import ShardRecord
+    from foldline.core.shards import Shard
 
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
@@ -70,7 +71,7 @@ def _require_here(cluster: dict[str, Any]) -> None:
 
 
 def predict(
-    layout: Layout, comp: str, *, run: str, name: str, shard: str, shards: int | None, on: str, address: str,
+    layout: Layout, comp: str, *, run: str, name: str, shard: "Shard | None", shards: int | None, on: str, address: str,
     cpus: float | None, gpus: float | None, memory: float | None, **options: Any,
 ) -> "Cv | ShardRecord":  # fmt: skip
     """The predictions, here or on a cluster, or a share of them, and what comes next."""
@@ -78,7 +79,7 @@ def predict(
     if on == "here":
         _require_here({**cluster, "shards": shards})
     elif shard:
-        raise FoldlineError("a cluster gets all shares of the rows", where="SHARD", next="SHARDS=n says how many")
+        raise FoldlineError("a cluster gets all shares of the rows", where="--shard", next="SHARDS=n says how many")
     from foldline.stages.predict import is_predicted, predict_shard
     from foldline.stages.predict import predict as predicted
 

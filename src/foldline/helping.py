@@ -59,8 +59,11 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours, in one form with all others."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises FoldlineError."""
-        raise FoldlineError(message, where=self.prog, next=f"{self.prog} --help")
+        """Raises FoldlineError; where a value lacks, or looks like an option (-1/3), it says which form it has."""
+        named = re.match(r"argument (--[\w-]+): expected one argument", message)
+        form = self._option_string_actions[named[1]].metavar if named else None
+        more = f"{named[1]} {form}; " if named and form else ""
+        raise FoldlineError(message, where=self.prog, next=f"{more}{self.prog} --help")
 
     @property
     def options(self) -> list[str]:

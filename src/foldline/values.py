@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from foldline.core.errors import FoldlineError
+from foldline.core.shards import Shard
 
 
 def _fold(text: str) -> int | None:
@@ -52,9 +53,14 @@ def _count(text: str) -> int | None:
     return int(digits) if digits else None
 
 
+def _shard(text: str) -> Shard | None:
+    return None if text == "all" else Shard.parse(text)
+
+
 def _jobs(text: str) -> int | str:
     if text != "auto" and not re.fullmatch("[1-9][0-9]{0,2}", text):
-        raise FoldlineError(f"'{text[:50]}' is no number of folds at once", where="--jobs", next="give one, or auto")
+        next = "give one from 1 to 999, or auto: a fold on each GPU"
+        raise FoldlineError(f"'{text[:50]}' is no number of folds at once", where="--jobs", next=next)
     return text if text == "auto" else int(text)
 
 
@@ -96,6 +102,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "port": _port,
     "ranks": _ranks,
     "runs": _words,
+    "shard": _shard,
     "shards": partial(_whole, "--shards"),
     "views": _words,
 }

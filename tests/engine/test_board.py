@@ -18,10 +18,12 @@ def test_all_units_in_one_display(capsys: pytest.CaptureFixture[str]) -> None:
         board.begin(UNITS[1])
         board.hear(UNITS[0], {"event": "line", "text": "warning: slow"})
         board.hear(UNITS[0], {"event": "progress", "job": {"epoch": 2, "epochs": 5, "seconds_left": 120.0}})
-        assert board.words() == "2 at work (baseline/0 epoch 2 of 5, 2.0 min left, baseline/1) · ended"
+        assert board.words() == "2 at work (baseline/0 epoch 2 of 5, 2.0 min left, baseline/1) · 1 of 3 folds done"
         board.end(UNITS[0], "done")
         board.wait_again(UNITS[1], "its machine was lost")
-        assert board.words() == "0 at work · ended"
+        assert board.words() == "0 at work · 2 of 3 folds done"
+        board.elsewhere(UNITS[1], "process 7 on gpu07")
+        assert board.words() == "0 at work, 1 at work elsewhere · 2 of 3 folds done"
         board.end(UNITS[1], "failed", FoldlineError("a label is missing", next="mend it"))
         assert board.facts()["units"]["big-2/0"]["state"] == "finished before"
         board.say_end()

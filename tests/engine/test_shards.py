@@ -20,11 +20,19 @@ def test_shards_are_all_rows_in_whole_batches(rows: int) -> None:
         assert all(part.start % 16 == 0 or part.start == rows for part in parts)
 
 
-@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "a/b", "1/0", "1/4/2"])
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "a/b", "1/0", "1/4/2", "0/" + "9" * 30])
 def test_what_is_no_shard_is_refused(project: TinyProject, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if text:
-        assert project.run("predict", "--run", "quick", f"--shard={text}") == 2
-        assert "is no shard" in capsys.readouterr().err
+    assert project.run("predict", "--run", "quick", f"--shard={text}") == 2
+    said = capsys.readouterr().err
+    assert "is no shard\n  where: --shard\n  next:  write i/n" in said
+    assert len(said) < 300
+
+
+def test_a_shard_that_looks_like_an_option_is_told_its_form(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("predict", "--shard", "-1/3") == 2
+    assert "next:  --shard I/N; foldline predict --help" in capsys.readouterr().err
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -45,8 +53,13 @@ def test_shards_and_what_lacks_are_joined_to_the_same_bytes(
     assert project.run("predict", *NAMED) == 0
     whole, cv = files_of(folder), read_json(folder / "cv.json")
     assert len(whole) == 2 + 2 * 3
-    assert project.run("predict", *NAMED, "--shard", "0/3") == 2, "all is predicted already"
+    capsys.readouterr()
+    assert project.run("predict", *NAMED, "--shard", "0/3") == 0
+    assert "shard 0/3: all rows of tiny/flipped are predicted already" in capsys.readouterr().out
     forget(folder)
+    assert project.run("predict", *NAMED, "--shard", "0/1000000000") == 2
+    assert "1000000000 shards, and 72 rows" in (said := capsys.readouterr().err)
+    assert "give at most 15 shards" in said
     for shard in ("0/3", "2/3", "0/2"):
         assert project.run("predict", *NAMED, "--shard", shard) == 0
     capsys.readouterr()

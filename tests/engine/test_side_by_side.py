@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,11 +19,13 @@ import pytest
 
 from foldline.core.cores import SHARE
 from foldline.core.paths import Layout
+from foldline.core.processes import lock
 from foldline.core.records.progress import RunProgress, forget, tell
 from foldline.core.run import Run
 from foldline.core.stopping import TIED, signals
+from foldline.core.tables import read_json
 from foldline.engine.scale import side_by_side
-from foldline.engine.scale.child import THREADS, environment
+from foldline.engine.scale.child import THREADS, Child, environment
 from foldline.engine.scale.devices import VISIBLE
 from foldline.engine.scale.sharing import WINDOW_SECONDS, Trial
 from foldline.engine.scale.side_by_side import FoldsFailedError, Pool, needs_a_trial, places_for
@@ -38,11 +43,16 @@ def test_the_same_bytes_as_one_after_another(project: TinyProject, capsys: pytes
         project.write_yaml(name, choices)
     project.prepare()
     assert project.run("train", "--run", "one") == 0
-    capsys.readouterr()
+    alone = capsys.readouterr().out
     assert project.run("train", "--run", "two", "--jobs", "2") == 0
     said = capsys.readouterr().out
     assert "two/0: begins" in said
     assert "trained tiny/two, 2 of 2 folds, 2 at once" in said
+    pooled = re.compile(r"[0-9.]+ \(validation rows so far, pooled\)")
+    assert pooled.findall(said) == pooled.findall(alone)[-1:], "once, at the end, and as one after another say it"
+    folds = [read_json(project.fold(fold, "two") / "meta.json")["score"] for fold in (0, 1)]
+    assert "two/0: done in" in said
+    assert all(f"; auc {score:.4f}\n" in said for score in folds)
     for name in ("one", "two"):
         assert project.run("predict", "--run", name) == 0
     for file in ("fold_0/model.safetensors", "fold_1/model.safetensors", "fold_0/valid.parquet", "oof.parquet"):
@@ -84,10 +94,13 @@ with signals():
                 time.sleep(0.5)
             elif one == "warns":
                 print("warning: the pictures are dark", flush=True)
+            elif one == "busy":
+                raise SystemExit(2)
             elif one == "lasts":
                 time.sleep(60)
             elif one == "fails":
-                print("error: the loss is no finite number", file=sys.stderr)
+                print("error: the loss is no finite number", file=sys.stderr, flush=True)
+                print("\\n".join(f"epoch {i}" for i in range(20)), flush=True)
                 raise SystemExit(3)
         (folder / "meta.json").write_text(Path(meta).read_text())
     except KeyboardInterrupt:
@@ -125,13 +138,72 @@ def test_a_fold_that_fails_ends_no_other(
     with pytest.raises(FoldsFailedError) as raised:
         pool.train()
     assert raised.value.exit_code == 3
-    assert raised.value.what.startswith("1 of 3 folds failed, 2 are finished\n    fold 1, exit code 3 after ")
-    assert "error: the loss is no finite number" in raised.value.what
+    assert raised.value.what.startswith("1 of 3 folds failed, 2 are finished\n    fold 1, the loss is no ")
+    assert "the loss is no finite number (exit code 3 after " in raised.value.what
+    assert "error: the loss is no finite number" not in raised.value.what, "its last lines are epochs alone"
+    assert "      epoch 19" in raised.value.what
     assert raised.value.where == str(tmp_path / "oof" / "tiny" / "quick" / "fold_1" / "train.out")
     said = capsys.readouterr().out
     assert said.count("the pictures are dark") == 1, "two folds say so alike"
     told = RunProgress.read(pool.folder / "progress.json")
     assert (told.state, told.folds_done, told.running) == ("failed", [0, 2], [])
+
+
+def test_a_fold_that_another_process_trains_is_waited_for_and_not_failed(
+    pool_of: Callable[..., Pool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fold 0 is held before it begins, fold 1 while its child makes ready; fold 2 is held and then given up."""
+    pool = pool_of(["fails", "prepares busy", "trains"], places=1, alone=False)
+    folders = [pool.folder / f"fold_{fold}" for fold in range(3)]
+
+    def other() -> None:
+        with ExitStack() as held:
+            for fold in (0, 2):
+                held.enter_context(lock(folders[fold] / ".lock", "is being trained"))
+            held_all.set()
+            while not (folders[1] / "began").is_file():
+                time.sleep(0.01)
+            held.enter_context(lock(folders[1] / ".lock", "is being trained"))
+            while len(pool.elsewhere) < 3:
+                time.sleep(0.01)
+            for folder in folders[:2]:
+                (folder / "meta.json").write_text(OLD_META.read_text())
+                (folder / "model.safetensors").write_text("")
+
+    held_all = threading.Event()
+    trains = threading.Thread(target=other)
+    trains.start()
+    assert held_all.wait(10)
+    pool.train()
+    trains.join(10)
+    assert not (folders[0] / "began").exists(), "no child was started"
+    assert ([unit.fold for unit in pool.theirs], [child.unit.fold for child in pool.done]) == ([0, 1], [2])
+    said = capsys.readouterr().out
+    for fold in range(3):
+        assert f"quick/{fold}: is trained by process {os.getpid()} on " in said
+    assert "warning: quick/2: the process that trained it has ended before the fold was finished" in said
+    assert "; by other processes: fold 0, 1" in said
+    assert "failed" not in said
+    assert RunProgress.read(pool.folder / "progress.json").folds_done == [0, 1, 2]
+
+
+def test_what_a_child_says_is_its_own_where_another_command_starts_one_of_the_same_fold(tmp_path: Path) -> None:
+    def started(word: str) -> Child:
+        says = f"import time; print('{word} 1', flush=True); input(); print('{word} 2'); input()"
+        unit = SimpleNamespace(command=lambda _: [sys.executable, "-c", says])
+        return Child(unit, tmp_path, tmp_path / "fold_0", dict(os.environ))  # type: ignore[arg-type]
+
+    one = started("first")
+    heard: list[str] = []
+    while heard != ["first 1"]:
+        heard += one.news()
+    other = started("second")
+    for child in (one, other):
+        child._process.communicate(b"\n\n")
+        child.wait()
+    assert (one.news(), one.last_lines().split()) == (["first 2"], ["first", "1", "first", "2"])
+    assert other.news() == ["second 1", "second 2"]
+    assert other.out.read_text() == "second 1\nsecond 2\n"
 
 
 def test_what_is_timed_is_timed_by_a_fold_that_is_alone(pool_of: Callable[..., Pool]) -> None:

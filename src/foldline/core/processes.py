@@ -163,6 +163,15 @@ def is_held(path: Path) -> bool:
         return False
 
 
+def holder(path: Path) -> str:
+    """Who holds a lock file, such as `process 4711 on gpu07`; empty: nobody, as far as that can be seen at once."""
+    with suppress(OSError):
+        name, _, rest = path.read_text(encoding="utf-8").partition(" ")
+        if is_held(path):
+            return f"process {_parts(name)[1]} on {rest.partition(' ')[0]}"
+    return ""
+
+
 @dataclass(frozen=True)
 class _Found:
     """What an attempt to take a lock found.

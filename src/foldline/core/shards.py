@@ -1,10 +1,13 @@
 """Which rows one of several processes predicts: contiguous, in whole batches, so that a batch holds the same rows as in
 one process, and its numbers the same bits."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
 from foldline.core.errors import FoldlineError
+
+_FORM = re.compile("([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, order=True)
@@ -24,12 +27,14 @@ class Shard:
         Raises:
             FoldlineError: the text is none.
         """
-        index, _, of = text.partition("/")
-        whole = index.isascii() and index.isdigit() and of.isascii() and of.isdigit()
-        if not whole or int(index) >= int(of):
+        found = _FORM.fullmatch(text)
+        if not found or int(found[1]) >= int(found[2]):
             next = "write i/n with i from 0 to n - 1: of four the first is 0/4, the last one 3/4"
-            raise FoldlineError(f"'{text}' is no shard", where="SHARD", next=next)
-        return cls(int(index), int(of))
+            raise FoldlineError(f"'{text[:50]}' is no shard", where="--shard", next=next)
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.of}"
 
     @property
     def name(self) -> str:

@@ -76,31 +76,46 @@ def _predict(layout: Layout, asked: "_Asked", device: str) -> Cv:
 
 
 def predict_shard(
-    layout: Layout, comp: str, run: str, *, shard: str, name: str = "", overrides: list[str], device: str = "auto"
-) -> ShardRecord:  # fmt: skip
-    """Predicts a share of the rows with all folds' models, unless that is done; `predict` takes it.
+    layout: Layout, comp: str, run: str, *, shard: Shard, name: str = "", overrides: list[str], device: str = "auto"
+) -> Cv | ShardRecord:  # fmt: skip
+    """Predicts a share of the rows with all folds' models, unless it or all rows are predicted; `predict` takes it.
 
     Args:
-        shard: `i/n`, counted from 0: contiguous rows in whole batches, so that `predict` writes the bytes that it
+        shard: contiguous rows in whole batches, so that `predict` writes the bytes that it
             would write alone.
 
+    Returns:
+        The shard's record; `cv.json` where all rows are predicted.
+
     Raises:
-        FoldlineError: as `predict`; no such shard; all rows are predicted already.
+        FoldlineError: as `predict`; there are more shards than rows.
     """
-    which = Shard.parse(shard)
     asked = _asked(layout, comp, run, name, overrides)
-    if _current(layout, asked, asked.folder / "cv.json") is not None:
-        raise FoldlineError(f"all rows of {comp}/{asked.name} are predicted already", where="SHARD")
-    folder = asked.folder / "shards" / which.name
-    with in_turn(folder.with_name(f".{which.name}.lock"), f"shard {shard} of '{asked.name}' is being predicted"):
-        return _predict_shard(layout, asked, which, folder, shard, device)
+    if (cv := _current(layout, asked, asked.folder / "cv.json")) is not None:
+        say(f"shard {shard}: all rows of {comp}/{asked.name} are predicted already")
+        return cv
+    _require_rows(shard, asked)
+    folder = asked.folder / "shards" / shard.name
+    with in_turn(folder.with_name(f".{shard.name}.lock"), f"shard {shard} of '{asked.name}' is being predicted"):
+        return _predict_shard(layout, asked, shard, folder, device)
 
 
-def _predict_shard(layout: Layout, asked: "_Asked", which: Shard, folder: Path, shard: str, device: str) -> ShardRecord:
+def _require_rows(shard: Shard, asked: "_Asked") -> None:
+    """Raises FoldlineError where there are more shards than rows: most would be empty."""
+    rows = max(len(asked.folds.frame), len(asked.folds.test))
+    if shard.of > rows:
+        batches = -(-rows // asked.run.predict.batch_size)
+        raise FoldlineError(
+            f"{shard.of} shards, and {rows} rows", where="--shard",
+            next=f"give at most {batches} shards: so many batches of predict.batch_size there are",
+        )  # fmt: skip
+
+
+def _predict_shard(layout: Layout, asked: "_Asked", which: Shard, folder: Path, device: str) -> ShardRecord:
     comp = asked.comp
     there = ShardRecord.read_if_there(folder / "shard.json")
     if there is not None and asked.is_current(there, folder):
-        say(f"shard {shard} of {comp}/{asked.name} is up to date")
+        say(f"shard {which} of {comp}/{asked.name} is up to date")
         return there
     from foldline.engine.predict_run import predict_shard as predicted
 
@@ -113,7 +128,7 @@ def _predict_shard(layout: Layout, asked: "_Asked", which: Shard, folder: Path, 
         files=sha256_files(folder, sorted(path.name for path in folder.glob("*.parquet"))),
     )  # fmt: skip
     record.write(folder / "shard.json")
-    result(f"shard {shard} of {comp}/{asked.name} is predicted: {layout.relative(folder)}", shard=shard)
+    result(f"shard {which} of {comp}/{asked.name} is predicted: {layout.relative(folder)}", shard=str(which))
     return record
 
 

@@ -5,11 +5,12 @@ is written last: a fold is finished when it is there.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
-from foldline.core.folds import load_folds
+from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.progress import say
@@ -18,6 +19,7 @@ from foldline.core.rank import Rank, is_launched, rank_here, speaking_as
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, known_fold, resolve_run, wanted_folds
+from foldline.engine.scale.pooled import pooled_now
 from foldline.engine.scale.side_by_side import Pool, needs_a_trial, places_for
 from foldline.engine.scale.unit import Unit
 from foldline.scoring.cv import metric_names
@@ -72,7 +74,8 @@ def _train(layout: Layout, asked: Unit, fold: int | None, ranks: int, jobs: int 
         unit = replace(asked, fold=left[0])
         launch(unit.command(layout.root, *([] if fold is not None else ["--fold", "all"])), ranks)
     elif left or rank.count > 1:
-        alone = rank.count > 1 or not _side_by_side(layout, [replace(asked, fold=k) for k in left], name, choices, jobs)
+        units = [replace(asked, fold=k) for k in left]
+        alone = rank.count > 1 or not _side_by_side(layout, units, name, choices, jobs, folds)
         if alone:
             from foldline.engine.train_run import train_folds
 
@@ -85,7 +88,9 @@ def _train(layout: Layout, asked: Unit, fold: int | None, ranks: int, jobs: int 
     return {"comp": comp, "run": name, "folder": layout.relative(layout.run(comp, name)), "folds": trained}
 
 
-def _side_by_side(layout: Layout, units: list[Unit], name: str, choices: Run, jobs: int | str) -> bool:
+def _side_by_side(
+    layout: Layout, units: list[Unit], name: str, choices: Run, jobs: int | str, folds: Folds
+) -> bool:  # fmt: skip
     """Trains folds side by side, where more than one is wanted at once and there is room; gives whether it did."""
     places, trial = places_for(jobs, units[0].device, len(units))
     if len(places) < 2:
@@ -95,5 +100,6 @@ def _side_by_side(layout: Layout, units: list[Unit], name: str, choices: Run, jo
     on_gpu = bool(places[0])
     alone = needs_a_trial(layout, units[0].comp, name, choices, on_gpu=on_gpu)
     units = [replace(unit, device="cuda") for unit in units] if on_gpu else units
-    Pool(layout, units, places, alone=alone, trial=trial).train()
+    pooled = partial(pooled_now, layout, units[0].comp, name, folds)
+    Pool(layout, units, places, alone=alone, trial=trial, pooled=pooled).train()
     return True

@@ -17,7 +17,8 @@ from foldline.core.progress import Progress, say_table
 from foldline.engine.scale.unit import Work
 
 SHOWN = 4  # units at work in a line of status, the others are counted
-OPEN, AT_WORK = "waits", "at work"
+OPEN, AT_WORK, ELSEWHERE = "waits", "at work", "at work elsewhere"
+DONE = ("done", "finished before", "trained elsewhere")
 
 
 @dataclass(eq=False)
@@ -25,7 +26,8 @@ class Standing:
     """Where one unit stands.
 
     Attributes:
-        state: `waits`, `at work`, or how it ended: `done`, `finished before`, `failed`, `stopped`.
+        state: `waits`, `at work`, `at work elsewhere` (in a process that is not this command's), or how it ended:
+            `done`, `finished before`, `trained elsewhere`, `failed`, `stopped`.
         where: the device or machine that it has.
         job: the clock of its training, as `progress.json` has it.
         error: why it failed.
@@ -66,7 +68,8 @@ class Board:
 
     def __enter__(self) -> Self:
         self._progress = self._stack.enter_context(Progress())
-        total = len(self.standings)
+        counted = self._progress.bars is not None or printer().as_json  # else the words say it
+        total = len(self.standings) if counted else None
         self._step = self._stack.enter_context(self._progress.activity(self.words, total, self._ended()))
         printer().facts = self.facts
         self._stack.callback(setattr, printer(), "facts", None)
@@ -80,6 +83,13 @@ class Board:
         one = self.standings[unit]
         one.state, one.where = AT_WORK, where
         self._say(one, f"begins{f' on {where}' if where else ''}")
+        self._show(one)
+
+    def elsewhere(self, unit: Work, who: str) -> None:
+        """Another process is at work on a unit."""
+        one = self.standings[unit]
+        one.state, one.job = ELSEWHERE, {}
+        self._say(one, f"is trained by {who}, not by this command")
         self._show(one)
 
     def wait_again(self, unit: Work, why: str) -> None:
@@ -99,11 +109,16 @@ class Board:
         elif kind != "stopped":
             self._say(one, text, "line" if kind == "result" else kind)
 
-    def end(self, unit: Work, state: str, error: FoldlineError | None = None) -> None:
-        """A unit ended: `done`, `failed` or `stopped`."""
+    def end(self, unit: Work, state: str, error: FoldlineError | None = None, more: str = "") -> None:
+        """A unit ended: `done`, `trained elsewhere`, `failed` or `stopped`.
+
+        Args:
+            more: what came out, in words.
+        """
         one = self.standings[unit]
         one.state, one.error, one.job = state, error, {}
-        self._say(one, state if error is None else f"warning: failed: {error}", "line" if error is None else "warning")
+        text = f"{state}{more}" if error is None else f"warning: failed: {error}"
+        self._say(one, text, "line" if error is None else "warning")
         self._show(one)
         self._step()
 
@@ -112,13 +127,14 @@ class Board:
         return [one for one in self.standings.values() if one.state == state]
 
     def words(self) -> str:
-        """Where all stand, such as `2 at work (baseline/0 epoch 2 of 5, baseline/1), 1 waits · folds`."""
+        """Where all stand, such as `2 at work (baseline/0 epoch 2 of 5, baseline/1) · 1 of 4 folds done`."""
         at_work = self.of(AT_WORK)
         shown = ", ".join(one.words() for one in at_work[:SHOWN]) if self._progress.bars is None else ""
         more = f" and {len(at_work) - SHOWN} more" if shown and len(at_work) > SHOWN else ""
         parts = [f"{len(at_work)} at work" + (f" ({shown}{more})" if shown else "")]
-        parts += [f"{len(found)} {word}" for word in ("failed", "stopped") if (found := self.of(word))]
-        return f"{', '.join(parts)} · ended"
+        parts += [f"{len(found)} {word}" for word in (ELSEWHERE, "failed", "stopped") if (found := self.of(word))]
+        done, many = sum(one.state in DONE for one in self.standings.values()), next(iter(self.standings)).many
+        return f"{', '.join(parts)} · {done} of {len(self.standings)} {many} done"
 
     def facts(self) -> dict[str, Any]:
         """The same for a program."""
@@ -148,7 +164,7 @@ class Board:
             raise FoldlineError(f"{len(failed)} of {len(self.standings)} failed: {reasons}", next=next)
 
     def _ended(self) -> int:
-        return sum(one.state not in (OPEN, AT_WORK) for one in self.standings.values())
+        return sum(one.state not in (OPEN, AT_WORK, ELSEWHERE) for one in self.standings.values())
 
     def _say(self, one: Standing, text: str, event: str = "line") -> None:
         text = text.strip()

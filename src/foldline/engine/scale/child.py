@@ -4,18 +4,21 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 from foldline.core.clock import in_minutes
 from foldline.core.cores import SHARE
 from foldline.core.records.progress import AT_WORK, RunProgress
 from foldline.core.stopping import TIED
+from foldline.core.tables import temporary_name
 from foldline.engine.scale.devices import VISIBLE
 from foldline.engine.scale.unit import Unit
 
 THREADS = "OMP_NUM_THREADS"
 OUT = "train.out"
 LAST_LINES = 12
+ERROR = "error: "
 
 
 def environment(gpu: str, share: int, cores: int) -> dict[str, str]:
@@ -48,11 +51,17 @@ class Child:
         self.started, self.ended = time.monotonic(), 0.0
         self.out = folder / OUT
         folder.mkdir(parents=True, exist_ok=True)
-        with self.out.open("wb") as out:
+        new = temporary_name(self.out)  # a file of its own: a child of another command may still write to the old one
+        with new.open("wb") as out:
+            self._said = new.open("rb", buffering=0)
+            new.replace(self.out)
             self._process = subprocess.Popen(  # noqa: S603
                 unit.command(root), stdin=subprocess.PIPE, stdout=out, stderr=out, env=told, start_new_session=True
             )
-        self._read = 0
+        self._rest = b""
+        self._unheard: list[str] = []
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._error = ""
         self.has_trained = False
 
     @property
@@ -62,11 +71,11 @@ class Child:
 
     @property
     def why(self) -> str:
-        """How it failed."""
+        """How it failed: its own words, where it said some."""
         code = self.code or 0
-        return (
-            f"exit code {code}" if code < 128 else f"ended by signal {code - 128}"
-        ) + f" after {in_minutes(self.seconds)}"
+        how = f"exit code {code}" if code < 128 else f"ended by signal {code - 128}"
+        how += f" after {in_minutes(self.seconds)}"
+        return f"{self._error} ({how})" if self._error else how
 
     @property
     def code(self) -> int | None:
@@ -84,16 +93,24 @@ class Child:
 
     def news(self) -> list[str]:
         """The whole lines that it has said since this was asked before."""
-        with self.out.open("rb") as out:
-            out.seek(self._read)
-            whole = out.read().rpartition(b"\n")[0]
-        self._read += len(whole) + (1 if whole else 0)
-        return whole.decode(errors="replace").splitlines()
+        if not self._said.closed:
+            self._hear()
+        found, self._unheard = self._unheard, []
+        return found
+
+    def _hear(self) -> None:
+        """Takes in what it has said, up to the last whole line; all of it, where it has ended."""
+        text = self._rest + self._said.read()
+        whole, _, self._rest = (text, b"", b"") if self.ended else text.rpartition(b"\n")
+        lines = whole.decode(errors="replace").splitlines()
+        for line in lines:
+            self._error = line.removeprefix(ERROR) if line.startswith(ERROR) else self._error
+        self._unheard += lines
+        self._last += lines
 
     def last_lines(self) -> str:
         """What it said last."""
-        lines = self.out.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-        return "\n".join(f"      {line}" for line in lines[-LAST_LINES:])
+        return "\n".join(f"      {line}" for line in self._last)
 
     def stop(self) -> None:
         """Asks it to end: it writes a resume point first."""
@@ -101,8 +118,11 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
-        """Waits for its end, and closes the pipe."""
+        """Waits for its end, takes in its last words, and closes the pipe."""
         self._process.wait()
         self.ended = self.ended or time.monotonic()
+        if not self._said.closed:
+            self._hear()
+            self._said.close()
         if self._process.stdin is not None:
             self._process.stdin.close()

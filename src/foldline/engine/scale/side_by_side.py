@@ -7,13 +7,15 @@ settles by timing is settled by a child that is alone, so that all folds are tra
 
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from foldline.core.clock import in_minutes
 from foldline.core.cores import usable_cores
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.processes import owner
+from foldline.core.processes import BusyError, holder, owner
 from foldline.core.progress import WARNING, result, say
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.progress import RunProgress, State, tell
@@ -24,10 +26,12 @@ from foldline.engine.scale.child import Child, environment
 from foldline.engine.scale.devices import gpus_for, memory_share
 from foldline.engine.scale.sharing import Trial
 from foldline.engine.scale.unit import Unit
+from foldline.scoring.metrics import brief
 
 MOST_ON_ONE = 4  # folds on one GPU that nobody asked for
 LOOK_SECONDS, WRITE_SECONDS = 0.2, 2.0
 FIRST_SCORE = "first score: "
+BUSY = BusyError.exit_code  # as of all mistakes: whether it was this one, the lock tells
 
 
 class FoldsFailedError(FoldlineError):
@@ -66,18 +70,21 @@ def needs_a_trial(layout: Layout, comp: str, name: str, run: Run, *, on_gpu: boo
 
 
 class Pool:
-    """Trains folds with some children at once; one that fails does not end the others.
+    """Trains folds with some children at once; one that fails does not end the others. Those that other processes train
+    are waited for, at the end.
 
     Args:
         units: of one run, in the order in which they begin.
         places: a GPU for each child at once, empty where none is handed out; so many children at most.
         alone: the first one is alone until it trains.
         trial: decides how many of the places are used; None: all.
+        pooled: the score over the validation rows of all folds that are there.
     """
 
     def __init__(
-        self, layout: Layout, units: list[Unit], places: list[str], *, alone: bool = True, trial: Trial | None = None
-    ) -> None:
+        self, layout: Layout, units: list[Unit], places: list[str], *, alone: bool = True, trial: Trial | None = None,
+        pooled: Callable[[], float | None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.layout, self.waiting, self.places, self.alone, self.trial = layout, list(units), places, alone, trial
         self.units, self.comp, self.name = units, units[0].comp, units[0].name or units[0].run
         self.folder, self.board = layout.run(self.comp, self.name), Board(units)
@@ -85,6 +92,9 @@ class Pool:
         self.running: list[Child] = []
         self.done: list[Child] = []
         self.failed: list[Child] = []
+        self.pooled = pooled
+        self.elsewhere: list[Unit] = []  # that other processes train now
+        self.theirs: list[Unit] = []  # that other processes have finished
         self.stands: dict[int, RunProgress] = {}
         self.begun, self._started, self._written = time.monotonic(), datetime.now(UTC), -math.inf
         self._said: set[str] = set()
@@ -110,9 +120,9 @@ class Pool:
         self._finish()
 
     def _loop(self, stop: Stop) -> None:
-        while (self.waiting or self.running) and not stop.asked:
+        while (self.waiting or self.running or self.elsewhere) and not stop.asked:
             while self.waiting and len(self.running) < self._room():
-                self._start(self.waiting.pop(0))
+                self._begin(self.waiting.pop(0))
             for child in list(self.running):
                 self._pass_on(child)
                 if child.code is not None:
@@ -121,13 +131,43 @@ class Pool:
                 self._look()
             time.sleep(LOOK_SECONDS)
 
+    def _fold(self, unit: Unit) -> Path:
+        return self.layout.fold(self.comp, self.name, unit.fold)
+
+    def _begin(self, unit: Unit) -> None:
+        """Starts a child, unless another process trains the fold."""
+        who = holder(self._fold(unit) / ".lock")
+        if who:
+            self._leave(unit, who)
+        else:
+            self._start(unit)
+
+    def _leave(self, unit: Unit, who: str) -> None:
+        """Leaves a fold to the process that trains it."""
+        self.elsewhere.append(unit)
+        self.board.elsewhere(unit, who)
+
+    def _look_elsewhere(self) -> None:
+        """Looks whether the folds that other processes train are finished; one that was given up is trained here."""
+        for unit in list(self.elsewhere):
+            held = holder(self._fold(unit) / ".lock")  # before the files: they are written while it is held
+            if is_there(self._fold(unit)):
+                self.theirs.append(unit)
+                self.board.end(unit, "trained elsewhere")
+            elif not held:
+                self.waiting.append(unit)
+                self.board.wait_again(unit, "the process that trained it has ended before the fold was finished")
+            else:
+                continue
+            self.elsewhere.remove(unit)
+
     def _start(self, unit: Unit) -> None:
         """Starts a child where most room is."""
         used = [child.gpu for child in self.running]
         gpu = min(self.places, key=lambda one: used.count(one) / self.places.count(one))
         self._write(self._state())  # so that it sees who tells for all
         told = environment(gpu, self.share, usable_cores())
-        self.running.append(Child(unit, self.layout.root, self.layout.fold(self.comp, self.name, unit.fold), told, gpu))
+        self.running.append(Child(unit, self.layout.root, self._fold(unit), told, gpu))
         self.board.begin(unit, f"GPU {gpu}" if gpu else "")
 
     def _room(self) -> int:
@@ -141,11 +181,11 @@ class Pool:
         return bool(self.done) or any(child.has_trained for child in [*self.running, *self.failed])
 
     def _pass_on(self, child: Child) -> None:
-        """Says a child's warnings and results; what several say alike, once. All of it is in its own file."""
+        """Says a child's warnings and first score; what several say alike, once. All of it is in its own file."""
         for line in child.news():
             text = line.strip()
             kind = FIRST_SCORE if text.startswith(FIRST_SCORE) else text  # its seconds are each one's own
-            if text.startswith((WARNING, FIRST_SCORE, "trained ")) and kind not in self._said:
+            if text.startswith((WARNING, FIRST_SCORE)) and kind not in self._said:
                 self._said.add(kind)
                 event = "warning" if text.startswith(WARNING) else "line"
                 self.board.hear(child.unit, {"event": event, "text": text})
@@ -158,13 +198,22 @@ class Pool:
         self.stands.pop(child.unit.fold, None)
         if child.code == 0:
             self.done.append(child)
-            self.board.end(child.unit, "done")
+            meta = FoldMeta.read_if_there(child.folder / "meta.json")
+            more = "" if meta is None or meta.score is None else f"; {brief(meta.metric)} {meta.score:.4f}"
+            self.board.end(child.unit, "done", more=f" in {in_minutes(child.seconds)}{more}")
+        elif child.code == BUSY and (who := self._who_else(child)):
+            self._leave(child.unit, who)
         else:
             self.failed.append(child)
             self.board.end(child.unit, "failed", FoldlineError(child.why, where=str(child.out)))
 
+    def _who_else(self, child: Child) -> str:
+        """Who took a child's fold while it made ready; empty: nobody."""
+        return holder(child.folder / ".lock") or ("another process" if is_there(child.folder) else "")
+
     def _look(self) -> None:
         """Looks where the folds stand, and tells it."""
+        self._look_elsewhere()
         found = {child.unit.fold: child.stands() for child in self.running}
         self.stands = {fold: one for fold, one in found.items() if one is not None}
         for child in self.running:
@@ -174,7 +223,8 @@ class Pool:
             training = {fold: one for fold, one in self.stands.items() if one.state == "training"}
             places = {fold: max(one.epoch - 1, 0) * one.steps + one.step for fold, one in training.items()}
             self.trial.see(places, time.monotonic(), lambda: memory_share(self.places[0]))
-        self._write(self._state())
+        waits = bool(self.elsewhere) and not (self.running or self.waiting)
+        self._write(self._state(), "waits for folds that other processes train" if waits else "")
 
     def _state(self) -> State:
         states = {one.state for one in self.stands.values()}
@@ -192,20 +242,33 @@ class Pool:
         """Says what came out; raises where something failed."""
         metas = [FoldMeta.read(child.folder / "meta.json") for child in self.done]
         metas.sort(key=lambda meta: meta.fold)
-        words = f"trained {self.comp}/{self.name}, {len(metas)} of {len(self.units)} folds, {self.share} at once, in "
-        words += in_minutes(time.monotonic() - self.begun)
         if not self.failed:
             self._write("finished")
-            scores = ", ".join("none" if meta.score is None else f"{meta.score:.4f}" for meta in metas)
-            result(f"{words}; {metas[0].metric} of the folds {scores}", folds=[meta.fold for meta in metas])
+            self._say_result(metas)
             return
         told = "\n".join(f"    fold {child.unit.fold}, {child.why}:\n{child.last_lines()}" for child in self.failed)
-        what = f"{len(self.failed)} of {len(self.units)} folds failed, {len(metas)} are finished"
+        finished = len(metas) + len(self.theirs)
+        what = f"{len(self.failed)} of {len(self.units)} folds failed, {finished} are finished"
         self._write("failed", what)
         raise FoldsFailedError(
             f"{what}\n{told}", where=", ".join(str(child.out) for child in self.failed),
             next="mend that; the same command trains what is left", exit_code=self.failed[0].code or 1,
         )  # fmt: skip
+
+    def _say_result(self, metas: list[FoldMeta]) -> None:
+        """What was trained, and the scores: of each fold, and over the rows of all that are there."""
+        words = f"trained {self.comp}/{self.name}, {len(metas)} of {len(self.units)} folds, {self.share} at once, in "
+        words += in_minutes(time.monotonic() - self.begun)
+        if self.theirs:
+            folds = ", ".join(str(unit.fold) for unit in self.theirs)
+            words += f"; by other processes: fold {folds}"
+        score = self.pooled()
+        if metas:
+            scores = ", ".join("none" if meta.score is None else f"{meta.score:.4f}" for meta in metas)
+            words += f"; {brief(metas[0].metric)} of the folds {scores}"
+        if score is not None:
+            words += f"; {score:.4f} (validation rows so far, pooled)"
+        result(words, folds=[meta.fold for meta in metas], score=score)
 
     def _left(self) -> float | None:
         """Seconds that are left; None where nothing tells yet."""
@@ -223,12 +286,17 @@ class Pool:
         ends = None if left is None else (now + timedelta(seconds=left)).isoformat(timespec="seconds")
         mine = RunProgress(
             process=owner(), state=state, what=what, folds=[unit.fold for unit in self.units],
-            folds_done=sorted(child.unit.fold for child in self.done),
+            folds_done=sorted(unit.fold for unit in [*(child.unit for child in self.done), *self.theirs]),
             seconds_done=round(time.monotonic() - self.begun, 1), seconds_left=None if left is None else round(left, 1),
             ends=ends, started=self._started.isoformat(timespec="seconds"),
             updated=now.isoformat(timespec="milliseconds"),
         )  # fmt: skip
         tell(self.folder, mine, None)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a fold is finished."""
+    return all((folder / file).is_file() for file in ("meta.json", "model.safetensors"))
 
 
 def seconds_left(lefts: list[float], waiting: int, typical: float, at_once: int) -> float:

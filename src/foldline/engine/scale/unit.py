@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Unit:
         comp, run, name, overrides: as `foldline train` takes them.
         device: as `--device` takes it.
     """
+
+    many: ClassVar[str] = "folds"
 
     comp: str
     run: str
@@ -62,6 +64,8 @@ class ShardUnit:
         index, of: which one, counted from 0, of how many.
         comp, run, name, overrides: as `foldline predict` takes them.
     """
+
+    many: ClassVar[str] = "shares of the rows"
 
     comp: str
     run: str
