@@ -198,6 +198,8 @@ def test_what_a_child_says_is_its_own_where_another_command_starts_one_of_the_sa
     while heard != ["first 1"]:
         heard += one.news()
     other = started("second")
+    while not other.out.stat().st_size:
+        time.sleep(0.01)
     for child in (one, other):
         child._process.communicate(b"\n\n")
         child.wait()
