@@ -77,7 +77,7 @@ folds := folds/$(COMP).csv
 predicted := $(members:%=oof/$(COMP)/%/cv.json)
 submission := submissions/$(COMP)/$(name).csv
 ray := $(if $(filter ray,$(ON)),.venv/extra-ray)
-on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(GPUS),--gpus $(GPUS)) $(if $(CPUS),--cpus $(CPUS)) \
+on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address "$(ADDRESS)") $(if $(GPUS),--gpus $(GPUS)) $(if $(CPUS),--cpus $(CPUS)) \
   $(if $(ON),$(if $(MEMORY),--memory $(MEMORY)))
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
@@ -120,9 +120,9 @@ $(manifest): | $(ready)
 $(folds): | $(ready) $(manifest)
 	$(foldline) folds --comp $(COMP)
 
-oof/$(COMP)/%/cv.json: | $(ready) $(manifest) $(folds)
-	$(foldline) train $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE) $(jobs)
-	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE)
+oof/$(COMP)/%/cv.json: | $(ready) $(ray) $(manifest) $(folds)
+	$(foldline) train $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(jobs) $(on_args)
+	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE) $(if $(SHARDS),--shards $(SHARDS)) $(on_args)
 
 $(submission): | $(predicted)
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
@@ -150,8 +150,8 @@ folds: $(ready) | $(manifest) ## split the training rows: folds/COMP.csv
 explore: $(ready) | $(manifest) ## look before training: leaks, duplicates, shifts: oof/COMP/explore.html; FAST=1, FEATURES=1
 	$(foldline) explore --comp $(COMP) --run $(RUN) $(set_args) $(if $(FAST),--fast) $(if $(FEATURES),--features) --device $(DEVICE)
 
-train: $(ready) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0; RANKS=2: by two GPUs together
-	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS))
+train: $(ready) $(ray) | $(manifest) $(folds) ## fine-tune one fold: FOLD=0; RANKS=2: by two GPUs together
+	$(foldline) train $(run_args) --fold $(FOLD) --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(on_args)
 
 train-all: $(ready) $(ray) | $(manifest) $(folds) ## fine-tune every fold that is not finished; JOBS=auto: a fold on each GPU at once; ON=ray: on a cluster, RUNS="a b" ADDRESS= GPUS= CPUS= MEMORY=
 	$(foldline) train $(run_args) $(if $(RUNS),--runs "$(RUNS)") --device $(DEVICE) $(if $(RANKS),--ranks $(RANKS)) $(jobs) $(on_args)

@@ -134,6 +134,15 @@ def test_of_two_that_take_over_a_dead_ones_lock_one_gets_it(tmp_path: Path, monk
     assert not path.exists()
 
 
+@pytest.mark.parametrize("rubbish", [b"rubbish", b"\0" * 100, b"a.b.c d e f"])
+def test_what_is_no_owners_name_holds_nothing(tmp_path: Path, rubbish: bytes, system: str) -> None:
+    path = tmp_path / ".lock"
+    path.write_bytes(rubbish)
+    with lock(path, "it is made"):
+        assert path.read_bytes() != rubbish
+    assert not path.exists()
+
+
 def test_without_locks_of_the_system_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".lock"
     monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks here")))

@@ -17,6 +17,7 @@ from foldline.core import disks
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
+from foldline.engine.scale.cluster.connect import connected
 from foldline.engine.scale.cluster.needs import Needs, usual_needs
 from foldline.engine.scale.cluster.parcel import DamagedError, Piece, packed, unpack
 from foldline.engine.scale.cluster.tied import tied_command
@@ -121,3 +122,13 @@ def test_the_pages_clusters_are_what_ray_reads() -> None:
     assert len(found) == 2
     for text in found:
         jsonschema.validate(yaml.safe_load(text), schema)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_nobody_at_an_address_is_said_at_once(address: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    begin = time.monotonic()
+    with pytest.raises(FoldlineError, match="no cluster answers") as caught, connected(address):
+        pass
+    assert caught.value.where == f"--address {address}"
+    assert time.monotonic() - begin < 20

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from foldline.core.processes import lock
 from foldline.core.shards import Shard
 from foldline.core.tables import read_json, write_json
 from tiny import TinyProject
@@ -65,8 +66,12 @@ def test_shards_and_what_lacks_are_joined_to_the_same_bytes(
     capsys.readouterr()
     assert project.run("predict", *NAMED, "--shard", "2/3") == 0
     assert "up to date" in capsys.readouterr().out
-    assert project.run("predict", *NAMED) == 0
-    assert "shards: 2 of 3 are taken, 1 are predicted now" in capsys.readouterr().out
+    with lock(folder / "shards" / ".1-of-3.lock", "shard 1/3 is being predicted"):
+        process = project.start("predict", *NAMED)
+        assert process.stdout is not None
+        assert any("shard 1/3 is being predicted" in line for line in process.stdout), "it waits for what is at work"
+    assert "shards: 2 of 3 are taken, 1 are predicted now" in process.communicate(timeout=120)[0]
+    assert process.returncode == 0
     assert files_of(folder) == whole, "and no shard is left"
     assert {**read_json(folder / "cv.json"), "seconds": 0} == {**cv, "seconds": 0}
 

@@ -215,8 +215,10 @@ def _attempt(path: Path, content: str, dead: set[str]) -> _Found:
                 continue
             if not is_new:
                 now = _owner_in(handle)
-                own = _parts(now.partition(" ")[0])[0] == _place()
-                is_dead = now in dead or (own and is_gone(path, now.partition(" ")[0]))
+                name = now.partition(" ")[0]
+                own = _parts(name)[0] == _place()
+                nobody = system != "refused" and not _parts(name)[0]  # no owner's name: a cut write, another program's
+                is_dead = now in dead or nobody or (own and is_gone(path, name))
                 if system == "refused" and now and is_dead:  # the children of a process that was killed
                     _unlink(path, handle)
                     continue

@@ -5,6 +5,7 @@ A row's OOF prediction comes from the one model that did not see it; a test row'
 """
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,14 +40,20 @@ if TYPE_CHECKING:
 def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: list[str], device: str = "auto") -> Cv:
     """Predicts training rows (OOF) and test rows with the folds' models, unless that is done already; gives the score.
 
-    Shards that other processes predicted, of the same weights and rows, are taken and removed.
+    Shards that other processes predicted, of the same weights and rows, are taken and removed; those that are being
+    predicted are waited for.
 
     Raises:
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
     asked = _asked(layout, comp, run, name, overrides)
     with predictions_of(layout, comp, [asked.name], f"'{asked.name}' is being predicted"):
-        return _predict(layout, asked, device)
+        with ExitStack() as held:
+            for path in sorted((asked.folder / "shards").glob(".*.lock")):
+                held.enter_context(in_turn(path, f"shards of '{asked.name}' are being joined"))
+            cv = _predict(layout, asked, device)
+        remove(asked.folder / "shards")  # none begins without the lock of the predictions
+    return cv
 
 
 def _predict(layout: Layout, asked: "_Asked", device: str) -> Cv:
@@ -54,7 +61,6 @@ def _predict(layout: Layout, asked: "_Asked", device: str) -> Cv:
     cv = _current(layout, asked, path)
     if cv is not None:
         say(f"predictions of {comp}/{asked.name} are up to date")
-        remove(asked.folder / "shards")
         return _score_again(layout, asked.run, path, cv, asked.facts, asked.metrics)
     from foldline.engine.predict_run import predict_run
     from foldline.engine.row_files import Parts
@@ -70,9 +76,7 @@ def _predict(layout: Layout, asked: "_Asked", device: str) -> Cv:
     predictions = predict_run(layout, comp, asked.name, asked.run, asked.metas, device, asked.folder, parts)
     seconds = time.monotonic() - start + sum(record.seconds for _, record in there.values())
     devices = dict.fromkeys([predictions.device, *(record.device for _, record in there.values())])
-    cv = _write(layout, asked, predictions, seconds, "; ".join(devices))
-    remove(asked.folder / "shards")
-    return cv
+    return _write(layout, asked, predictions, seconds, "; ".join(devices))
 
 
 def predict_shard(
@@ -91,12 +95,14 @@ def predict_shard(
         FoldlineError: as `predict`; there are more shards than rows.
     """
     asked = _asked(layout, comp, run, name, overrides)
-    if (cv := _current(layout, asked, asked.folder / "cv.json")) is not None:
-        say(f"shard {shard}: all rows of {comp}/{asked.name} are predicted already")
-        return cv
     _require_rows(shard, asked)
-    folder = asked.folder / "shards" / shard.name
-    with in_turn(folder.with_name(f".{shard.name}.lock"), f"shard {shard} of '{asked.name}' is being predicted"):
+    folder, busy = asked.folder / "shards" / shard.name, f"shard {shard} of '{asked.name}' is being predicted"
+    with ExitStack() as held:
+        with predictions_of(layout, comp, [asked.name], f"shard {shard} of '{asked.name}' begins"):
+            if (cv := _current(layout, asked, asked.folder / "cv.json")) is not None:
+                say(f"shard {shard}: all rows of {comp}/{asked.name} are predicted already")
+                return cv
+            held.enter_context(in_turn(folder.with_name(f".{shard.name}.lock"), busy))
         return _predict_shard(layout, asked, shard, folder, device)
 
 

@@ -3,14 +3,17 @@
 import logging
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 
+KNOCK_SECONDS = 10.0  # in which a head must answer
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}  # it shall not call home
 
 
@@ -30,6 +33,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own, and those of what it imports
+            _knock(address)
             ray.init(
                 address, include_dashboard=False if address == "local" else None,
                 log_to_driver=False, logging_level=logging.ERROR, configure_logging=True,
@@ -53,6 +57,13 @@ def connected(address: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at a head's address: Ray itself tries for minutes."""
+    head = urlsplit(address if "://" in address else f"//{address}")
+    if head.hostname and head.port:
+        socket.create_connection((head.hostname, head.port), timeout=KNOCK_SECONDS).close()
 
 
 def _quieten() -> None:
