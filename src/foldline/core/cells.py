@@ -98,10 +98,19 @@ def plains(texts: Iterable[str]) -> list[str]:
     >>> plains([" cat", "100.0", "dog"])
     ['cat', '100', 'dog']
     """
+    texts = list(texts)
+    if _are_plain(texts):
+        return texts
     return [
         text if text.isascii() and ".0" not in text and text == text.strip() else plain(text)  # most of a million
         for text in texts
     ]
+
+
+def _are_plain(texts: list[str]) -> bool:
+    """Whether a look at all of them together shows that each is plain: none is empty or has a blank in it."""
+    joined = "\n".join(texts)
+    return joined.isascii() and ".0" not in joined and joined.split() == texts
 
 
 def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
@@ -113,12 +122,15 @@ def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, st
     Args:
         known: spellings that stay as they are; without one the plain spelling is used.
     """
-    stay, every = set(known), list(dict.fromkeys([*known, *names]))
+    every = [*known, *names]
+    if _are_plain(every):  # the usual case, of a million ids too
+        return {}
+    stay, every = set(known), list(dict.fromkeys(every))
     plainly = plains(every)
     if plainly == every:
         return {}
     common = dict(zip(every, plainly, strict=True))
-    if len(set(common.values())) == len(common):  # the usual case, of a million ids too
+    if len(set(common.values())) == len(common):
         return {}
     families = defaultdict[str, list[str]](list)
     for name, shared in common.items():

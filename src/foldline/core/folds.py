@@ -117,8 +117,8 @@ def require_sound(frame: pd.DataFrame, k: int, *, where: str) -> None:
     if empty:
         raise FoldlineError(f"fold {first_few(empty)} has no rows", where=where, next="choose fewer folds")
     if "group" in frame.columns:
-        per_group = frame.groupby("group", sort=True)["fold"].nunique()
-        torn = per_group.index[per_group > 1].tolist()
+        homes = frame[["group", "fold"]].drop_duplicates()["group"]
+        torn = sorted(set(homes[homes.duplicated()]))
         if torn:
             raise FoldlineError(
                 f"{len(torn)} groups are in two folds: {first_few(torn)}",

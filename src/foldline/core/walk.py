@@ -5,7 +5,6 @@ pictures, hidden files, and links that lead nowhere or back to a folder above.
 """
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from foldline.core.errors import first_few
 from foldline.core.progress import say
 
 # Synology, QNAP, Windows, macOS: thumbnails, recycle bins and settings of folders.
-JUNK = re.compile(
-    r"__macosx|@eadir|@recycle|#recycle|\$recycle\.bin|system volume information|lost\+found"
-    r"|(eh)?thumbs\.db|desktop\.ini|icon\r",
-    re.IGNORECASE,
-)
+JUNK = {
+    "__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+}  # fmt: skip
 NOWHERE, BACK, HIDDEN = "links that lead nowhere", "links to a folder above", "hidden files"
 
 
@@ -55,7 +53,7 @@ def is_junk(name: str) -> bool:
     >>> is_junk("__MACOSX"), is_junk("._0.jpg"), is_junk("thumbs")
     (True, True, False)
     """
-    return name.startswith("._") or JUNK.fullmatch(name) is not None
+    return name.startswith("._") or name.lower() in JUNK
 
 
 def walk(root: Path) -> Walk:

@@ -162,6 +162,8 @@ def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[s
     files: list[str] = []
     unclear: list[str] = []
     listed = index.files
+    if all(map(listed.__contains__, wanted)):  # nearly always, and there may be millions
+        return list(wanted)
     for path in wanted:
         if path in listed:
             files.append(path)

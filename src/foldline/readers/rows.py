@@ -119,10 +119,17 @@ def _image_templates(lines: pd.DataFrame, rows: RowFacts, where: str) -> "list[p
             next=f"name a column or a template such as train/{{id}}.png; columns: {first_few(list(lines.columns), 20)}",
         )
     paths = [fill(lines, template, where=f"{where}: image") for template in templates]
-    rooted = [path for column in paths for path in column.tolist() if path.strip().startswith("/")]
+    slashed = [path for column in paths for path in column[column.str.contains(r"^[^!-~]*/")].tolist()]
+    rooted = [path for path in slashed if path.strip().startswith("/")]
     if rooted:
         say(f"{where}: {len(rooted)} image paths begin with a slash, which is left out: {first_few(rooted, 2)}")
-    return [column.map(clean_path) for column in paths]
+    return [_cleaned(column) for column in paths]
+
+
+def _cleaned(paths: "pd.Series[str]") -> "pd.Series[str]":
+    """`clean_path` of each: asked for those alone that begin or end oddly, or hold a backslash."""
+    odd = paths.str.contains(r"^[^!-~]|^[./]|[^!-~]$|\\").astype(bool)
+    return paths.mask(odd, paths[odd].map(clean_path)) if odd.any() else paths
 
 
 def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":

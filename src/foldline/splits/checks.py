@@ -91,7 +91,7 @@ def _units_per_class(frame: pd.DataFrame, truth: Floats, task: Task, classes: in
     held = class_matrix(truth, task, classes).tocoo()
     held_rows, held_columns = held.row[held.data > 0], held.col[held.data > 0]
     unit = pd.factorize(frame["group"] if "group" in frame.columns else frame["row_id"])[0].astype(np.int64)
-    pairs = np.unique(unit[held_rows] * classes + held_columns)
+    pairs = pd.unique(unit[held_rows] * classes + held_columns)
     return np.bincount(pairs % classes, minlength=classes)
 
 
@@ -209,7 +209,7 @@ def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
     if "group" not in frame.columns:
         return []
     sizes = frame["group"].value_counts()
-    rows = {str(name): int(count) for name, count in sizes.items()}
+    rows: dict[str, int] = dict(zip(sizes.index.tolist(), sizes.tolist(), strict=True))
     findings = [f"{len(sizes)} groups; the largest has {sizes.iloc[0]} rows"]
     twins = [_counted(names, rows) for names in alike_but_for_case(rows)]
     if twins:
@@ -254,7 +254,7 @@ def duplicate_findings(
     held = contents(frame["image"].tolist(), hashes)
     known = set(held)
     twice = np.zeros(len(held), dtype=bool) if len(known) == len(held) else pd.Series(held).duplicated(keep=False)
-    same = [name for name, more in zip(held, twice, strict=True) if more]
+    same = [held[row] for row in np.flatnonzero(twice).tolist()]
     repeated = frame[np.asarray(twice)].assign(content=same).groupby("content", sort=True)
     torn = repeated["fold"].nunique() > 1
     first_image = repeated["image"].first()
