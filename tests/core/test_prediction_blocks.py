@@ -118,3 +118,12 @@ def test_a_damaged_file_is_refused_in_words(tmp_path: Path, seed: int) -> None:
     )
     with suppress(FoldlineError):
         assert PredictionBlocks(tmp_path / "a.parquet", TASK, OUTPUTS).values().shape[1] == 3
+
+
+def test_some_columns_come_in_the_wanted_order(tmp_path: Path) -> None:
+    frame, values = made(20)
+    write(tmp_path / "x.parquet", frame, values, [20])
+    turned = frame["row_id"][::-1].reset_index(drop=True)
+    for ids, expected in ((None, values), (frame["row_id"], values), (turned, values[::-1])):
+        blocks = PredictionBlocks(tmp_path / "x.parquet", TASK, OUTPUTS, ids=ids)
+        assert np.array_equal(blocks.some_columns(slice(1, 3)), expected[:, 1:])

@@ -13,7 +13,8 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.readers import read_rows
-from foldline.readers.files import tables_of
+from foldline.readers import rows as rows_module
+from foldline.readers.files import clean_path, tables_of
 from foldline.readers.templates import Pattern, fill, match
 from readers.layouts import bson, facts, plant, png
 
@@ -409,3 +410,17 @@ def test_lines_and_columns_that_a_table_swallows_are_said(root: Path, capsys: py
     frame = rows(root, {"separator": "||", "metadata": ["v", "v.1"]})
     assert frame[["v", "v.1"]].to_numpy().tolist() == [["1", "2"], ["", ""]], "cells that a short line lacks are empty"
     assert capsys.readouterr().out == ""
+
+
+ODD_PATHS = [
+    "./a.png", "/a.png", ".//a.png", " a.png", "a.png ", "a.png\u00a0", "\u3000a.png", "b\\a.png", "\ta.png", "a.png\n",
+    "\u00e9.png", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_PATHS)
+def test_every_path_is_cleaned_where_few_are_not_clean(odd: str) -> None:
+    paths = pd.Series(["x/y.png", odd, "z.png"], index=["r2", "r1", "r1"], dtype="str")
+    found = rows_module._cleaned(paths)
+    assert found.tolist() == [clean_path(path) for path in paths]
+    assert found.index.tolist() == paths.index.tolist()

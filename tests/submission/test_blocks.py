@@ -48,6 +48,24 @@ def test_every_kind_is_the_same_line_by_line(case: str, tmp_path: Path) -> None:
     assert np.array_equal(values, wanted)
 
 
+@pytest.mark.usefixtures("_a_line_a_block")
+def test_what_lies_on_the_disk_passes_the_gate_or_the_former_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, about, outputs, values, _ = CASES["one probability"]
+    form = Form.open(table(text, tmp_path), about, outputs)
+    ids = list(form.kind.lines.entities)
+    source = InMemory(predictions(ids, about.task, outputs, values), form.kind.task.prediction_columns(outputs))
+    path = tmp_path / "submission.csv"
+    path.write_text("the former one")
+    blocks = [frame.assign(**{frame.columns[-1]: "7"}) for frame in form.blocks(source, None)]
+    monkeypatch.setattr(Form, "blocks", lambda *_: iter(blocks))
+    with pytest.raises(FoldlineError, match="outside 0 to 1"):
+        write_submission(path, form, source, None, where="s.csv")
+    assert path.read_text() == "the former one"
+    assert [one.name for one in tmp_path.glob("*submission.csv*")] == ["submission.csv"]
+
+
 GOOD = "id,label\na,0.5\nb,0.25\nc,1.0\n"
 
 

@@ -50,16 +50,12 @@ def csv_blocks(
     with csv_refusals(path):
         reader = pd.read_csv(path, **options)
     with reader:
-        some = False
         while True:
             with csv_refusals(path):
                 block: pd.DataFrame | None = next(reader, None)
             if block is None:
                 break
-            some = True
             yield block.reset_index(drop=True)
-    if not some:
-        yield empty[wanted]
 
 
 def _first_lines(path: Path) -> "pd.DataFrame":

@@ -112,6 +112,11 @@ def predictions_of(layout: Layout, comp: str, runs: Iterable[str], what: str) ->
         yield
 
 
+def is_whole(fold: Path) -> bool:
+    """Whether a fold's folder holds a finished training, of whatever it was made."""
+    return all((fold / file).is_file() for file in ("meta.json", "model.safetensors"))
+
+
 def wanted_folds(run: Run, k: int) -> list[int]:
     """The folds that make the run complete: `train.folds`, or all; raises FoldlineError for one that is not there."""
     return sorted({known_fold(fold, k, where="train.folds") for fold in run.train.folds}) or list(range(k))

@@ -106,8 +106,8 @@ def predict_shard(
             own = [into / part_name(Path(f"fold_{meta.fold}/test.parquet")) for meta in some]
             work.test_rows(test, own, whole=False).write(networks, Parts())
     except HalfPrecisionError as error:
-        next = f"make predict COMP={comp} RUN={name}, without SHARD: it predicts all rows in fp32"
-        raise FoldlineError(str(error), where=f"SHARD={shard.index}/{shard.of}", next=next) from error
+        next = f"make predict COMP={comp} RUN={name}, which predicts all rows in fp32"
+        raise FoldlineError(str(error), where=f"--shard {shard}", next=next) from error
     return work.done(Parts())
 
 

@@ -24,7 +24,7 @@ from foldline.core.progress import doing, say
 from foldline.core.rank import ONE, Rank
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.run import Run
-from foldline.core.run_folder import drop_disposable, run_sha256, write_run
+from foldline.core.run_folder import drop_disposable, is_whole, run_sha256, write_run
 from foldline.core.tables import read_parquet, sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
@@ -126,8 +126,7 @@ def _held(problem: Problem, name: str, fold: int, ranks: Ranks) -> Iterator[bool
     folder = problem.layout.fold(problem.comp, name, fold)
     busy = f"fold {fold} of run '{name}' is being trained"
     with lock(folder / ".lock", busy) if ranks.first else nullcontext():
-        files = [folder / file for file in ("meta.json", "model.safetensors")]
-        yield ranks.told(lambda: all(file.is_file() for file in files))
+        yield ranks.told(lambda: is_whole(folder))
 
 
 def _planned(problem: Problem, folds: list[int], ranks: Ranks) -> Forecast | None:

@@ -24,7 +24,7 @@ class ShardRecord(Record):
         files: the sha256 of its files, by their names.
     """
 
-    made_by: ClassVar[str] = "make predict SHARD=i/n writes it anew"
+    made_by: ClassVar[str] = "make predict SHARD=0/4 (or whichever it is) writes it anew"
 
     comp: str
     run: str

@@ -20,6 +20,7 @@ from foldline.core.progress import WARNING, result, say
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.progress import RunProgress, State, tell
 from foldline.core.run import Run
+from foldline.core.run_folder import is_whole
 from foldline.core.stopping import Stop, later
 from foldline.engine.scale.board import Board
 from foldline.engine.scale.child import Child, environment
@@ -151,7 +152,7 @@ class Pool:
         """Looks whether the folds that other processes train are finished; one that was given up is trained here."""
         for unit in list(self.elsewhere):
             held = holder(self._fold(unit) / ".lock")  # before the files: they are written while it is held
-            if is_there(self._fold(unit)):
+            if is_whole(self._fold(unit)):
                 self.theirs.append(unit)
                 self.board.end(unit, "trained elsewhere")
             elif not held:
@@ -209,7 +210,7 @@ class Pool:
 
     def _who_else(self, child: Child) -> str:
         """Who took a child's fold while it made ready; empty: nobody."""
-        return holder(child.folder / ".lock") or ("another process" if is_there(child.folder) else "")
+        return holder(child.folder / ".lock") or ("another process" if is_whole(child.folder) else "")
 
     def _look(self) -> None:
         """Looks where the folds stand, and tells it."""
@@ -292,11 +293,6 @@ class Pool:
             updated=now.isoformat(timespec="milliseconds"),
         )  # fmt: skip
         tell(self.folder, mine, None)
-
-
-def is_there(folder: Path) -> bool:
-    """Whether a fold is finished."""
-    return all((folder / file).is_file() for file in ("meta.json", "model.safetensors"))
 
 
 def seconds_left(lefts: list[float], waiting: int, typical: float, at_once: int) -> float:
