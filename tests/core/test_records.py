@@ -12,7 +12,7 @@ from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.folds_meta import FoldsMeta
-from foldline.core.records.manifest import Manifest
+from foldline.core.records.manifest import Manifest, RawFile, RawHashes
 from foldline.core.records.precision import StoredPrecision
 from foldline.core.records.record import Record
 from foldline.core.records.same import require_same
@@ -140,3 +140,19 @@ def test_changed_predictions_and_submissions_are_refused(tmp_path: Path) -> None
     with pytest.raises(FoldlineError, match="damaged"):
         cv.require_files(tmp_path)
     Cv.model_validate(old("cv")).require_files(tmp_path)  # earlier versions kept no hash
+
+
+def test_files_that_differ_are_told_from_files_that_do_not_with_or_without_their_paths(tmp_path: Path) -> None:
+    path, hashes = tmp_path / "manifest.json", ["a" * 64, "b" * 64, "c" * 64]
+    for third, differ in ((hashes[2], True), (hashes[0], False)):
+        content = [*hashes[:2], third]
+        files = [RawFile(path=f'{i} "sha256": "{hashes[0]}".png', bytes=1, sha256=content[i]) for i in range(3)]
+        Manifest(comp="x", source={}, files=files).write(path)
+        for text in (path.read_text(), json.dumps(json.loads(path.read_text()))):  # as foldline writes it, and not
+            path.write_text(text)
+            known = RawHashes(path)
+            assert known.all_differ() is differ
+            assert dict(known) == {file.path: file.sha256 for file in files}
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(FoldlineError, match="make download again"):
+        RawHashes(path).all_differ()

@@ -17,6 +17,7 @@ from foldline.core.tables import (
     read_csv,
     read_json,
     read_parquet,
+    require_unique,
     save_array,
     write_csv,
     write_json,
@@ -127,3 +128,17 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mod
         ("a.txt", mode),
         ("b.safetensors", mode),
     ]
+
+
+@pytest.mark.parametrize(("ids", "said"), [
+    (["a", "b", "c"], ""), (["c", "a", "b"], ""), (["a", "b", "b"], "1 ids occur more than once: b"),
+    (["b", "a", "b"], "1 ids occur more than once: b"), (["", "a"], "1 rows have an empty id"), ([], ""),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [str, object])
+def test_an_id_that_stands_twice_is_named_in_order_or_not(ids: list[str], said: str, kind: type) -> None:
+    cells = pd.Series(ids, dtype=kind)
+    if not said:
+        require_unique(cells, where="rows")
+        return
+    with pytest.raises(FoldlineError, match=said):
+        require_unique(cells, where="rows")

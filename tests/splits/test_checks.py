@@ -150,6 +150,17 @@ def test_byte_identical_images_are_reported() -> None:
     )
 
 
+def test_an_image_that_two_rows_name_is_reported_though_no_two_files_are_alike() -> None:
+    frame = sound()
+    hashes = {image: f"hash of {image}" for image in frame["image"]}
+    assert not [line for line in check(frame, hashes=hashes) if "byte for byte" in line]
+    one, other = frame.index[frame["fold"] == 0][0], frame.index[frame["fold"] == 1][0]
+    frame.loc[one, "image"] = frame.loc[other, "image"]
+    assert any("1 images occur byte for byte in two folds" in line for line in check(frame, hashes=hashes))
+    test = pd.DataFrame({"row_id": ["t"], "image": [frame.loc[other, "image"]]})
+    assert any("1 test images are byte for byte" in line for line in check(frame, test, hashes=hashes))
+
+
 def test_a_group_that_is_most_of_a_fold_is_reported() -> None:
     frame = sound(groups=True)
     frame.loc[frame["fold"] == 2, "group"] = "big"

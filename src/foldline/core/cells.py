@@ -145,6 +145,8 @@ def spellings(names: Iterable[str], known: Collection[str] = ()) -> dict[str, st
 
 def spellings_in_words(cells: "pd.Series[str]", used: Mapping[str, str]) -> str:
     """Such as `'cat ' -> 'cat' (3 rows)`; empty where no cell is spelled otherwise."""
+    if not used:
+        return ""
     counts = Counter(cells[cells.isin(list(used))].tolist())
     return first_few([f"{_visible(name)} -> '{used[name]}' ({count} rows)" for name, count in counts.most_common()])
 

@@ -65,8 +65,9 @@ def walk(root: Path) -> Walk:
         entries = list(os.scandir(folder))
         empty += [] if entries or not prefix else [prefix.rstrip("/")]
         for entry in entries:
-            if entry.is_file(follow_symlinks=False) and entry.name[0] != "." and not is_junk(entry.name):
-                files.append(prefix + entry.name)  # nearly all
+            name = entry.name
+            if name[0] != "." and name.lower() not in JUNK and entry.is_file(follow_symlinks=False):
+                files.append(prefix + name)  # nearly all
                 continue
             reason = _reason(entry, above | {folder})
             if reason and (prefix or not entry.name.startswith(".")):

@@ -90,8 +90,10 @@ def _missing(root: Path, path: Path) -> FoldlineError:
 def list_files(root: Path) -> list[str]:
     """All files below `root` as paths with `/`, hidden ones, junk and the manifest left out, sorted."""
     manifest = manifest_of(root)
-    own = manifest.relative_to(root).as_posix() if manifest.is_relative_to(root) else None
-    return [path for path in walk(root).files if path != own]
+    own, files = manifest.relative_to(root).as_posix() if manifest.is_relative_to(root) else None, walk(root).files
+    if own in files:
+        files.remove(own)
+    return files
 
 
 @dataclass
@@ -162,7 +164,7 @@ def resolve_images(index: FileIndex, wanted: list[str], *, where: str) -> list[s
     files: list[str] = []
     unclear: list[str] = []
     listed = index.files
-    if all(map(listed.__contains__, wanted)):  # nearly always, and there may be millions
+    if listed.issuperset(wanted):  # nearly always, and there may be millions
         return list(wanted)
     for path in wanted:
         if path in listed:

@@ -6,6 +6,7 @@ raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, targ
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from foldline.core.cells import spellings
@@ -73,25 +74,26 @@ def read_rows(
     if rows.pixels is not None:
         lines = write_pixels(lines, root, rows, rows.pixels, where=f"{where}: pixels")
     if LINE not in lines.columns:
-        lines = lines.assign(**{LINE: [str(number) for number in range(1, len(lines) + 1)]})
+        lines = lines.assign(**{LINE: np.arange(1, len(lines) + 1)}).astype({LINE: str})
     lines = shape_lines(lines, root, rows, where=where)
     images = _image_templates(lines, rows, where)
     if "image" not in lines.columns:
         lines = lines.assign(image=images[0])
     ids = fill(lines, rows.row_id, where=f"{where}: row_id") if rows.row_id else images[0]
     long = with_target and not isinstance(rows.target, str) and rows.target is not None and rows.target.per is not None
-    if rows.repeated == "stop" and not long:
+    once = rows.repeated == "stop" and not long
+    if once:
         require_unique(ids, where=f"{where}: row_id of {', '.join(file_names(rows)) or rows.reader}")
     if twins := spellings(ids.tolist()):
         say(f"warning: {where}: row_ids that differ in spelling alone, taken for different rows: {_pairs(twins)}")
-    first = ~ids.duplicated()
+    first = pd.Series(True, index=ids.index) if once else ~ids.duplicated()
     if rows.repeated == "first" and not (long or first.all()):
         say(f"{where}: {int((~first).sum())} of {len(ids)} lines repeat a row_id; the first of each counts")
     result = pd.DataFrame(
         {"row_id": ids[first], "image": _resolve(index or FileIndex(root), [s[first] for s in images], where)}
     )
     if with_target:
-        targets = make_targets(lines, ids, root, rows, facts, where=where)
+        targets = make_targets(lines, ids, first, root, rows, facts, where=where)
         if not targets.index.equals(pd.Index(result["row_id"])):
             known = set(targets.index)  # without those that missing_targets drops
             result = result[[name in known for name in result["row_id"].tolist()]]
@@ -135,7 +137,9 @@ def _cleaned(paths: "pd.Series[str]") -> "pd.Series[str]":
 def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "pd.Series[str]":
     """The image cell of each row: its files joined by `|`, or "" where one is missing."""
     wanted = [path for column in images for path in column.tolist()]
-    bad = [path for path in wanted if (".." in path and ".." in path.split("/")) or STACK in path]
+    together = "\n".join(wanted)
+    odd = wanted if ".." in together or STACK in together else []  # of a million paths none is looked at by itself
+    bad = [path for path in odd if (".." in path and ".." in path.split("/")) or STACK in path]
     if bad:
         raise FoldlineError(
             f"{len(bad)} image paths leave the folder or hold '{STACK}': {first_few(bad)}",

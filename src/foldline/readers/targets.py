@@ -20,13 +20,15 @@ TRUE, FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
 
 
 def make_targets(
-    lines: pd.DataFrame, ids: "pd.Series[str]", root: Path, rows: RowFacts, facts: Competition, *, where: str
-) -> pd.DataFrame:
+    lines: pd.DataFrame, ids: "pd.Series[str]", first: "pd.Series[bool]", root: Path, rows: RowFacts,
+    facts: Competition, *, where: str,
+) -> pd.DataFrame:  # fmt: skip
     """The label columns, one line for each row_id (the index).
 
     Args:
         lines: the raw table.
         ids: the row_id of each line; lines of one row_id are one row.
+        first: whether a line is the first of its row.
         root: `input/<comp>`, for a file of class names.
         rows: holds the target's facts.
         facts: task and classes.
@@ -34,12 +36,11 @@ def make_targets(
     """
     target = rows.target if isinstance(rows.target, Target) else Target(column=rows.target)
     if facts.task.targets:
-        return _several(lines, ids, target, rows, facts, where)
+        return _several(lines, ids, first, target, rows, facts, where)
     names = _names(root, target, rows.encoding, where)
     if target.per is not None:
         wide = _pivot(lines, ids, target, names, rows, facts, where)
         return _from_columns(wide, list(wide.columns), rows, facts, where)
-    first = ~ids.duplicated()
     if target.columns is not None:
         wide = pd.DataFrame({names.get(c, c): fill(lines, c, where=f"{where}: target") for c in target.columns})
         return _from_columns(wide[first].set_index(ids[first]), list(wide.columns), rows, facts, where)
@@ -64,8 +65,9 @@ def make_targets(
 
 
 def _several(
-    lines: pd.DataFrame, ids: "pd.Series[str]", target: Target, rows: RowFacts, facts: Competition, where: str
-) -> pd.DataFrame:
+    lines: pd.DataFrame, ids: "pd.Series[str]", first: "pd.Series[bool]", target: Target, rows: RowFacts,
+    facts: Competition, where: str,
+) -> pd.DataFrame:  # fmt: skip
     """`target_<name>` for each of several targets, from the columns of these names or those that the facts name."""
     targets = dict(facts.task.targets)
     columns = target.columns or list(targets)
@@ -74,7 +76,6 @@ def _several(
             f"several targets are read from a column each: target.columns, in the order {first_few(list(targets), 20)}",
             where=where,
         )
-    first = ~ids.duplicated()
     cells = {f"target_{name}": fill(lines, column, where=f"{where}: target")
              for name, column in zip(targets, columns, strict=True)}  # fmt: skip
     named = {f"target_{name}" for name, part in targets.items() if part.has_classes}

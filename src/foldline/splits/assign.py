@@ -10,6 +10,8 @@ Measured on random tables: labels at least as even as those of iterative-stratif
 StratifiedGroupKFold in a seventh of its time (43,000 groups), and never an empty fold.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
@@ -19,6 +21,8 @@ from foldline.splits.strata import Floats, Sparse
 
 SHAKE = 0.3  # how far the seed may change the order of units; it costs no evenness, and without it seeds change little
 DIGITS = 9  # scores are compared after rounding: the last bits of a sum differ between processors
+
+FEW = 60  # numbers of a unit, folds x strata: fewer are looked at sooner one by one than as an array
 
 
 def assign(units: Sparse, sizes: Floats, share: Floats, ranks: Indices, *, exact: bool = False) -> Indices:
@@ -39,10 +43,13 @@ def assign(units: Sparse, sizes: Floats, share: Floats, ranks: Indices, *, exact
     room = exact_sizes(share, len(sizes)) if exact else np.ones(len(share), dtype=np.int64)
     excess = -np.outer(total, share)  # [strata + 1, folds]: what each fold has above its wish
     hardness = np.asarray(held.multiply(held) @ weight).reshape(-1).round(DIGITS)
-    fold_of = np.empty(len(sizes), dtype=np.int64)
     shaken = hardness * (1 - SHAKE * ranks / len(ranks))
+    order = np.lexsort((ranks, -shaken)).tolist()
+    if held.nnz * len(share) < FEW * len(sizes):
+        return _by_small_units(held, weight, share, room, excess, order, exact=exact)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
     ends, weighted, half = held.indptr.tolist(), (held.data * weight[held.indices])[:, None], held.data[:, None] / 2
-    for unit in np.lexsort((ranks, -shaken)).tolist():
+    for unit in order:
         part = slice(ends[unit], ends[unit + 1])
         columns = held.indices[part]
         rows = excess[columns]
@@ -52,6 +59,33 @@ def assign(units: Sparse, sizes: Floats, share: Floats, ranks: Indices, *, exact
         excess[columns, fold] = rows[:, fold] + held.data[part]
         room[fold] -= exact
         fold_of[unit] = fold
+    return fold_of
+
+
+def _by_small_units(
+    held: Sparse, weight: Floats, share: Floats, room: Indices, excess: Floats, order: list[int], *, exact: bool
+) -> Indices:
+    """The loop of `assign`, number by number: for units that hold little it is the faster one, with the same bits."""
+    shares, free, left = share.tolist(), room.tolist(), excess.tolist()
+    ends, data, scale = held.indptr.tolist(), held.data.tolist(), 10.0**DIGITS
+    column, weighted = held.indices.tolist(), (held.data * weight[held.indices]).tolist()
+    fold_of = np.empty(len(order), dtype=np.int64)
+    for unit in order:
+        cells = [(left[column[i]], data[i] / 2, weighted[i], data[i]) for i in range(ends[unit], ends[unit + 1])]
+        best, lowest = 0, math.inf
+        for fold, part in enumerate(shares):
+            if exact and free[fold] <= 0:
+                continue
+            growth = 0.0
+            for row, half, factor, _ in cells:
+                growth += (row[fold] + half) * factor
+            score = round(growth / part * scale) / scale
+            if score < lowest:
+                best, lowest = fold, score
+        for row, _, _, amount in cells:
+            row[best] += amount
+        free[best] -= exact
+        fold_of[unit] = best
     return fold_of
 
 

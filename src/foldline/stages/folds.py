@@ -25,7 +25,7 @@ from foldline.core.paths import Layout
 from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
-from foldline.core.records.manifest import Manifest
+from foldline.core.records.manifest import Manifest, RawHashes
 from foldline.core.run import differing_keys
 from foldline.core.tables import read_csv, sha256_file, write_text
 from foldline.readers import find_outputs, read_rows
@@ -218,7 +218,7 @@ def _make(layout: Layout, comp: str, facts: Competition) -> "Plan":
         test,
         facts,
         outputs,
-        hashes=Manifest.hashes_at(layout.manifest(comp)),
+        hashes=RawHashes(layout.manifest(comp)),
         find_duplicates=partial(_find_duplicates, root),
         where=layout.relative(layout.folds(comp)),
     )
@@ -240,7 +240,10 @@ def _find_duplicates(root: Path, frame: pd.DataFrame) -> list[str]:
 
 def _require_images(index: FileIndex, frame: pd.DataFrame, what: str) -> None:
     root, listed = index.root, index.files
-    images = [image for image in frame["image"].tolist() if image not in listed]
+    named = frame["image"].tolist()
+    if listed.issuperset(named):  # nearly always, and there may be millions
+        return
+    images = [image for image in named if image not in listed]
     files = dict.fromkeys(file for image in images for file in image.split("|"))
     unlisted = [file for file in files if file not in listed]  # hidden ones, which a reader wrote
     missing = [file or "(no name)" for file in unlisted if file == "" or not (root / file).is_file()]
