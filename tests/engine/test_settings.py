@@ -34,6 +34,14 @@ model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 | model.options.bn_eps=0.1
 | data.image_size=40
 | data.channels=3
+| data.fit=letterbox
+| data.fit=pad
+| data.fit=crop
+| data.interpolation=bicubic
+| data.interpolation=weights
+| data.crop_fraction=0.8
+| data.crop_fraction=weights
+| data.foreground=threshold
 | data.cache_format=jpeg
 | data.grow_from=0.5
 | augment.recipe=light

@@ -11,7 +11,7 @@ from foldline.app.neighbours import Neighbours
 from foldline.app.opened import OOF, TEST, OpenRun
 from foldline.app.rows import PAGE, Sort, chosen, pages, same_classes
 from foldline.core.errors import FoldlineError
-from foldline.engine.finished.pictures import Source
+from foldline.engine.finished.pictures import Source, heat_on_picture
 from foldline.engine.finished.reading import in_chunks
 from foldline.report.look import formats
 from foldline.report.look.templates import environment
@@ -110,6 +110,7 @@ class Desk:
                 folds = run.first.fold_networks(None if own not in run.first.folds else [own])
                 found = where_it_looked(folds, chunk.pixels[spec][0], output, is_class=views.is_class(run, output))
             pixels = views.picture(answer.files, spec.intensity)
+            heat = heat_on_picture(found.heat, answer.files, spec)
         except FoldlineError as error:
             return self.note(error.what, warm=True)
         name = formats.printable(run.task.known[output], 60) or "a larger value"
@@ -122,7 +123,7 @@ class Desk:
             f"Bright: what speaks for “{name}” in the eyes of {whose} (Grad-CAM, one view, {height} x {width} places). "
             "It is scaled to its own maximum: it says where, not how much."
         )
-        about = {"plain": views.large(pixels), "heat": views.overlay(pixels, found.heat), "caption": caption}
+        about = {"plain": views.large(pixels), "heat": views.overlay(pixels, heat), "caption": caption}
         return str(self._macros.looked(about))
 
     def nearest(self, answer: Answer) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _is_class(run: ReportedRun, output: int) -> bool:
 def _computed(run: ReportedRun, wanted: dict[int, int], seconds: float) -> dict[int, HeatMap]:
     from foldline.app.looking import where_it_looked
     from foldline.engine.finished.model import load
-    from foldline.engine.finished.pictures import Source
+    from foldline.engine.finished.pictures import Source, heat_on_picture
     from foldline.engine.finished.reading import in_chunks
 
     end = time.monotonic() + seconds
@@ -103,7 +103,8 @@ def _computed(run: ReportedRun, wanted: dict[int, int], seconds: float) -> dict[
         (fold,) = member.fold_networks([folds[row]])
         trained = replace(fold, networks=fold.networks[:1])  # without the start, where that is kept beside it
         looked = where_it_looked([trained], chunk.pixels[spec][0], output, is_class=_is_class(run, output))
-        heat[row] = _small(looked.heat)
+        files = [root / file for file in run.images[row].split("|")]
+        heat[row] = _small(heat_on_picture(looked.heat, files, spec))
     return heat
 
 

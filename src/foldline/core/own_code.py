@@ -25,7 +25,8 @@ from foldline.core.tables import atomic_path
 
 IN_METRIC = re.compile(r"[^\s()*]+:\w+(?=\()")  # a function of one's own in a metric of several targets
 KEPT = "code"  # the folder inside a fold's
-SETTINGS = ("model.name", "augment.recipe", "sampling.function", "loss.name")  # what trained weights depend on
+# what trained weights depend on
+SETTINGS = ("model.name", "augment.recipe", "sampling.function", "loss.name", "data.foreground")
 WRITE = "write file.py:name (the file in configs/<comp>/ or in the project folder), or module:name"
 
 

@@ -9,10 +9,9 @@ from foldline.core.choices import MOVED, Average, Clip, Compile, Head, LogTo, Mi
 from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
-from foldline.core.yaml_models import Off, Seed, Side, Strict, apply_overrides, load_yaml
+from foldline.core.run_data import Data
+from foldline.core.yaml_models import Off, Seed, Strict, apply_overrides, load_yaml
 
-Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
-Workers = Annotated[int, Field(ge=0, le=1024)]
 Times = Annotated[float, Field(gt=0, le=1000)]
 Weight = Annotated[float, Field(ge=0, le=MANY)]
 
@@ -44,52 +43,6 @@ class Model(Strict):
             shown = name[owner.end() :] if owner else "resnet18 (weights: {name: file, options: {file: ...}})"
             raise ValueError(f"timm's names stand alone here: name: {shown}")
         return name
-
-
-class Data(Strict):
-    """What the network sees."""
-
-    image_size: Shown | tuple[Shown, Shown] = Field(224, description="side in px, or [height, width]")
-    channels: int = Field(3, ge=1, le=1024, description="channels of one file: 1 gray, 3 colour, or as many as it has")
-    intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
-        "auto",
-        description="how numbers become 8 bits: full: the type's range (fractions: 0 to 1); minmax, percentile: each "
-        "picture's own (0.5 to 99.5 %); auto: 8 bits as they are, a DICOM's own window, whole numbers by the first of "
-        "8, 12, 16 bits that holds the picture, all else by minmax",
-    )
-    bad_images: Literal["stop", "skip"] = Field(
-        "stop",
-        description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
-    )
-    workers: Workers | Literal["auto"] = Field(
-        "auto",
-        description="processes that augment; the result is the same for any number. auto: none on a CPU, else by the "
-        "cores and by how many pictures one process makes",
-    )
-    cache: Literal["auto", "disk", "memory", "gpu"] = Field(
-        "auto",
-        description="where decoded pictures lie: disk: a memory map; memory: read at the start; gpu: it gathers "
-        "them by itself; auto: gpu where training takes them as they are and they fit into 30 % of its free "
-        "memory, else disk",
-    )
-    cache_format: Literal["raw", "jpeg"] = Field(
-        "raw",
-        description="how decoded pictures are kept: raw: as they are; jpeg: of quality 95, a tenth to a third of the "
-        "space, other pixels, decoded anew whenever they are read; for 1 or 3 channels",
-    )
-    grow_from: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="progressive resizing: the first epoch's side as a share of image_size; it grows to the full size "
-        "over the first three quarters of the epochs",
-    )
-
-    @property
-    def height_width(self) -> tuple[int, int]:
-        """[height, width] in px."""
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
 
 
 class Augment(Strict):

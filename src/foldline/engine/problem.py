@@ -22,6 +22,7 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.records.framing import Framing
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
@@ -39,6 +40,7 @@ from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import require_known
+from foldline.models.framing import framing_of
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
@@ -106,6 +108,11 @@ class Problem:
     def usable(self) -> NDArray[np.bool_]:
         """[training rows] whether a row's picture could be decoded."""
         return np.array([image not in self.cache.bad for image in self.folds.frame["image"]])
+
+    @property
+    def framing(self) -> Framing:
+        """What of the pictures is seen, and how it gets the size."""
+        return framing_of(self.located)
 
     @cached_property
     def located(self) -> Run:
@@ -239,6 +246,7 @@ def open_problem(
     cache = pictures(
         layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
         intensity=run.data.intensity, bad_images=run.data.bad_images, form=run.data.cache_format,
+        framing=framing_of(located(layout, comp, run)),
     )  # fmt: skip
     return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
 

@@ -23,6 +23,7 @@ from foldline.core.processes import lock
 from foldline.core.progress import doing, say
 from foldline.core.rank import ONE, Rank
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
+from foldline.core.records.framing import AS_USUAL
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, is_whole, run_sha256, write_run
 from foldline.core.tables import read_parquet, sha256_files, write_parquet
@@ -45,6 +46,7 @@ from foldline.engine.writers.catalogue import wanted_writers
 from foldline.engine.writers.logged import mirrored
 from foldline.engine.writers.mirror import Mirror
 from foldline.models.backbone import build
+from foldline.models.framing import framing_of
 from foldline.scoring.diverged import ran_away
 from foldline.scoring.metrics import metric_for
 
@@ -264,6 +266,7 @@ def _meta(
         architecture=asdict(problem.architecture) | {"name": run.model.name},
         height_width=run.data.height_width, channels=problem.architecture.channels,
         **asdict(start.preprocessing), intensity=run.data.intensity,
+        **({} if problem.framing == AS_USUAL else {"framing": framing_of(run)}),
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members),
         files=sha256_files(job.folder, ["valid.parquet"]), seed=run.seed,
         versions=versions(), device=job.precision.device, commit=commit_of(problem.layout.root),

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ import numpy as np
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress, say
+from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.core.records.seal import Seal
 from foldline.core.tables import atomic_path
-from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes, resize
+from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes
+from foldline.images.framing import framed
 from foldline.images.shards import RAW, as_jpeg, write_jpegs
 
 THREADS_ONLY = (
@@ -36,7 +38,7 @@ LARGE = 1e9  # bytes, from here on what a cache takes is said before it is made
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """What a cache holds: which pictures, at which size, how brought to 8 bits, and in which form."""
+    """What a cache holds: which pictures, at which size, how brought to it and to 8 bits, and in which form."""
 
     images: tuple[str, ...]
     height: int
@@ -44,6 +46,7 @@ class CacheSpec:
     channels: int  # of the whole picture, all its files together
     intensity: Intensity = "auto"
     jpeg: bool = False
+    framing: Framing = AS_USUAL
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,8 +99,9 @@ def _by_threads(part: Part, of_many: str = "") -> None:
     with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         names = part.spec.images
         pieces = (names[start : start + AHEAD] for start in range(0, len(names), AHEAD))
-        loaded = (found for piece in pieces for found in pool.map(lambda name: _one(part, name), piece))
-        _write(part, progress.over(loaded, title, total=len(names)))
+        whole = list[str]()
+        loaded = (found for piece in pieces for found in pool.map(lambda name: _one(part, name, whole), piece))
+        _write(part, progress.over(loaded, title, total=len(names)), whole)
 
 
 def _by_processes(parts: Sequence[Part], processes: int) -> list[Part]:
@@ -140,16 +144,21 @@ def _end_after(parent: Any) -> None:
 
 def _alone(part: Part) -> None:
     """One shard by one thread."""
-    _write(part, (_one(part, name) for name in part.spec.images))
+    whole = list[str]()
+    _write(part, (_one(part, name, whole) for name in part.spec.images), whole)
 
 
-def _one(part: Part, name: str) -> Pixels | bytes | str:
-    """A picture in the form of the shard, or what is wrong with it."""
-    picture = load(part.root, name, part.spec, part.hashes)
+def _one(part: Part, name: str, whole: list[str]) -> Pixels | bytes | str:
+    """A picture in the form of the shard, or what is wrong with it.
+
+    Args:
+        whole: gets its name where no foreground was found in it.
+    """
+    picture = load(part.root, name, part.spec, part.hashes, whole.append)
     return picture if isinstance(picture, str) or not part.spec.jpeg else as_jpeg(picture)
 
 
-def _write(part: Part, loaded: Iterator[Pixels | bytes | str]) -> None:
+def _write(part: Part, loaded: Iterator[Pixels | bytes | str], whole: Sequence[str]) -> None:
     """Writes a shard and its seal; bad pictures are black."""
     names, bad = part.spec.images, dict[str, str]()
     with atomic_path(part.path) as temporary:
@@ -172,11 +181,17 @@ def _write(part: Part, loaded: Iterator[Pixels | bytes | str]) -> None:
                 pixels[i] = picture
             pixels.flush()
             del pixels
-    Seal.put(part.path, bad=bad)
+    Seal.put(part.path, bad=bad, **({"whole": len(whole)} if whole else {}))
 
 
-def load(root: Path, name: str, spec: CacheSpec, hashes: Mapping[str, str]) -> Pixels | str:
-    """[height, width, channels] the resized picture, or what is wrong with it."""
+def load(
+    root: Path, name: str, spec: CacheSpec, hashes: Mapping[str, str], on_whole: Callable[[str], None] | None = None
+) -> Pixels | str:
+    """[height, width, channels] the picture as the network sees it, or what is wrong with it.
+
+    Args:
+        on_whole: called with its name where no foreground was found in it.
+    """
     files = name.split("|")
     try:
         parts = [
@@ -184,7 +199,10 @@ def load(root: Path, name: str, spec: CacheSpec, hashes: Mapping[str, str]) -> P
         ]
     except BadImageError as error:
         return str(error)
-    return np.concatenate([resize(part, spec.height, spec.width) for part in parts], axis=2)
+    picture, whole = framed(parts, spec.height, spec.width, spec.framing)
+    if whole and on_whole is not None:
+        on_whole(name)
+    return picture
 
 
 def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensity) -> Pixels:
@@ -227,6 +245,6 @@ def _require_space(parts: Sequence[Part], done: int) -> None:
 def _jpeg_share(parts: Sequence[Part]) -> float:
     """The bytes of JPEGs by those of decoded pictures, by a few pictures of all parts; a tenth is added."""
     names = [(part, name) for part in parts for name in part.spec.images]
-    found = [_one(part, name) for part, name in names[:: -(-len(names) // TRIED)]]
+    found = [_one(part, name, []) for part, name in names[:: -(-len(names) // TRIED)]]
     sizes = [len(one) for one in found if isinstance(one, bytes)]
     return 1.1 * float(np.mean(sizes)) / float(np.prod(parts[0].spec.shape)) if sizes else 1.0

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core import own_code
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
 from foldline.core.processes import in_turn
 from foldline.core.progress import say
+from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.seal import Seal
 from foldline.core.tables import content_key, write_csv
@@ -57,6 +59,7 @@ def open_cache(
     intensity: Intensity = "auto",
     bad_images: str = "stop",
     form: str = "raw",
+    framing: Framing = AS_USUAL,
 ) -> ImageCache:
     """The cache for `images`; builds it when it is not there.
 
@@ -69,11 +72,12 @@ def open_cache(
         intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`.
         bad_images: "stop" raises with the list of all bad files; "skip" leaves them black and lists them in `bad`.
         form: "raw" bytes, or "jpeg": a tenth to a third of the space, other pixels, decoded when they are read.
+        framing: what of the pictures is seen, and how it gets the size.
 
     Raises:
         FoldlineError: bad pictures; too little space; channels that JPEG does not have.
     """
-    spec = spec_of(images, height_width, channels, intensity, form)
+    spec = spec_of(images, height_width, channels, intensity, form, framing)
     hashes = hashes_of(root)
     key = _key(root, spec, hashes)
     parts = _parts(folder, key, spec)
@@ -83,7 +87,9 @@ def open_cache(
             made = [Part(root, path, some, _hashes_of(some, hashes)) for path, some in left.items()]
             if made:
                 build(made, done=len(parts) - len(made))
-    bad = {name: why for path in parts for name, why in Seal.read(path.with_suffix(".json")).bad.items()}
+    seals = [Seal.read(path.with_suffix(".json")) for path in parts]
+    bad = {name: why for seal in seals for name, why in seal.bad.items()}
+    _remark_whole(sum(seal.whole for seal in seals), spec)
     _report_bad(bad, bad_images, folder / "bad_images.csv")
     return ImageCache(key, _opened(parts, spec), {name: i for i, name in enumerate(spec.images)}, bad)
 
@@ -122,6 +128,7 @@ def spec_of(
     channels: int,
     intensity: Intensity = "auto",
     form: str = "raw",
+    framing: Framing = AS_USUAL,
 ) -> CacheSpec:
     """What a cache of these pictures holds; see `open_cache`."""
     together = channels * _files_per_image(images)
@@ -131,7 +138,7 @@ def spec_of(
             where="data.cache_format: jpeg",
             next="use data.cache_format=raw",
         )
-    return CacheSpec(tuple(sorted(set(images))), *height_width, together, intensity, form == "jpeg")
+    return CacheSpec(tuple(sorted(set(images))), *height_width, together, intensity, form == "jpeg", framing)
 
 
 def hashes_of(root: Path) -> dict[str, str]:
@@ -158,6 +165,7 @@ def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
     """The sha256 of all that the pictures are made of, as JSON that is never in memory as a whole."""
     settings: list[object] = [VERSION, spec.height, spec.width, spec.channels]
     settings += ([] if spec.intensity == "auto" else [spec.intensity]) + ([f"jpeg {JPEG_QUALITY}"] if spec.jpeg else [])
+    settings += [] if spec.framing == AS_USUAL else [_framing_key(spec.framing)]
     hasher, before = hashlib.sha256(f"{_json(settings)[:-1]},[".encode()), ""
     for start in range(0, len(spec.images), KEYED):
         names = spec.images[start : start + KEYED]
@@ -171,6 +179,22 @@ def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
         before = ","
     hasher.update(b"]]")
     return hasher.hexdigest()[:16]
+
+
+def _framing_key(framing: Framing) -> dict[str, object]:
+    """What of it is not as usual, and the source of the user's own function."""
+    source = own_code.sha256(framing.foreground) if own_code.is_own(framing.foreground) else ""
+    if source:  # the file may lie elsewhere: its content and the function's name make the pictures
+        framing = framing.model_copy(update={"foreground": f"{source}:{framing.foreground.rpartition(':')[2]}"})
+    return framing.model_dump(exclude_defaults=True)
+
+
+def _remark_whole(count: int, spec: CacheSpec) -> None:
+    if count:
+        say(
+            f"note: {count} of {len(spec.images)} pictures have no foreground and stay whole (data.foreground: "
+            f"{spec.framing.foreground})"
+        )
 
 
 def _json(content: Sequence[object]) -> str:

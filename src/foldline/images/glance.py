@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.images.building import load
 from foldline.images.cache import ImageCache, hashes_of, is_built, open_cache, spec_of
 from foldline.images.files.decode import Intensity
@@ -36,13 +37,15 @@ class Glance:
         intensity: Intensity = "auto",
         bad_images: str = "stop",
         form: str = "raw",
+        framing: Framing = AS_USUAL,
     ) -> ImageCache:
         """As `open_cache`, but no picture is called bad: one that cannot be read is black here."""
-        spec = spec_of(images, height_width, channels, intensity, form)
+        spec = spec_of(images, height_width, channels, intensity, form, framing)
         if is_built(root, folder, spec):
             return open_cache(
-                root, folder, images, height_width, channels, intensity=intensity, bad_images=bad_images, form=form
-            )
+                root, folder, images, height_width, channels,
+                intensity=intensity, bad_images=bad_images, form=form, framing=framing,
+            )  # fmt: skip
         hashes = hashes_of(root)
         chosen = spec.images[:: -(-len(spec.images) // LOOKED_AT)]
         start = time.perf_counter()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from foldline.core.records.framing import Framing
     from foldline.engine.finished.folder import FinishedRun
     from foldline.models.metadata import Column
 
@@ -100,14 +101,15 @@ def _rows(layout: Layout, comp: str, run: "FinishedRun") -> _Checked:
     """Some training rows, spread evenly, whose pictures can be read."""
     import numpy as np
 
-    from foldline.engine.finished.pictures import Source, Spec
+    from foldline.engine.finished.networks import spec_of
+    from foldline.engine.finished.pictures import Source
     from foldline.engine.finished.reading import in_chunks
 
-    frame, first = load_folds(layout, comp).frame, run.first
+    frame = load_folds(layout, comp).frame
     some = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, PICTURES).astype(int))].reset_index(drop=True)
     folder = layout.input(comp)
     sources = [Source.of_row(folder, name) for name in some["image"]]
-    spec = Spec(*first.height_width, first.channels, first.intensity)
+    spec = spec_of(*run.trained[0].folds[0])
     chunks = list(in_chunks(sources, [spec], len(sources), "skip"))
     problems = [problem for chunk in chunks for problem in chunk.problems]
     good = [place for place, problem in enumerate(problems) if not problem]
@@ -180,7 +182,7 @@ def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str])
         "height": first.height_width[0],
         "width": first.height_width[1],
         "channels": {1: "gray", 3: "RGB"}.get(first.channels, first.channels),
-        "resize": "before the graph: OpenCV's INTER_AREA where the picture shrinks, INTER_CUBIC where it grows",
+        "resize": _resizing(first.framing),
         "intensity": first.intensity,
         "views": {own.name: views or own.views for own in run.trained},
         "metric": first.metric,
@@ -194,6 +196,13 @@ def _properties(layout: Layout, comp: str, run: "FinishedRun", views: list[str])
         "licence_of_data": facts.licence,
     }
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+
+
+def _resizing(framing: "Framing") -> str:
+    """How a picture becomes one of the graph's."""
+    usual = "OpenCV's INTER_AREA where the picture shrinks, INTER_CUBIC where it grows"
+    how = framing.in_words()
+    return f"before the graph: {usual if framing.interpolation == 'auto' else ''}{'; ' if how else ''}{how}"
 
 
 def _input_of(column: "Column") -> dict[str, Any]:

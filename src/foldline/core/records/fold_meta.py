@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 from foldline.core.errors import first_few
+from foldline.core.records.framing import Framing
 from foldline.core.records.record import Part, Record
 from foldline.core.task import TaskField
 
@@ -73,6 +74,7 @@ class FoldMeta(Record):
         channels: of its pictures.
         mean: subtracted from pixels in [0, 1], for each channel; then they are divided by `std`.
         intensity: how its pictures become 8 bits.
+        framing: what of them it sees, and how that gets the size; of an earlier version: all of it, squashed.
         metadata: how metadata become numbers (`models.metadata.Encoding`); None: it reads none.
         weights: its files of weights; predictions are their mean.
         rounded_from: the hash of its weights before they were rounded to half precision; empty: they were not.
@@ -114,6 +116,7 @@ class FoldMeta(Record):
     std: list[float]
     interpolation: str
     intensity: Literal["auto", "full", "minmax", "percentile"] = "auto"
+    framing: Framing = Framing()
     metadata: list[dict[str, Any]] | None = None
     sha256: FoldHashes
     weights: list[str]

@@ -15,7 +15,7 @@ class Seal(Record):
 
     Attributes:
         sha256: of its content; stamp: its size and time then (a file with another stamp is hashed anew).
-        bad: pictures that cannot be read, and why.
+        bad: pictures that cannot be read, and why; whole: how many have no foreground that was looked for.
     """
 
     made_by: ClassVar[str] = "delete it: it is made again"
@@ -23,6 +23,7 @@ class Seal(Record):
     sha256: str
     stamp: str
     bad: dict[str, str] = {}
+    whole: int = 0
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -44,7 +45,7 @@ class Seal(Record):
         return seal
 
     @classmethod
-    def put(cls, path: Path, **further: dict[str, str]) -> Self:
+    def put(cls, path: Path, **further: dict[str, str] | int) -> Self:
         """Writes the seal of a file that is whole."""
         seal = cls.model_validate({"sha256": sha256_file(path), "stamp": file_stamp(path), **further})
         seal.write(path.with_suffix(".json"))

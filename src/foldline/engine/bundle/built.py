@@ -80,7 +80,7 @@ def plan_of(built: list[Built], rows: int, gpu: str, device: torch.device) -> Pl
             speed = speed_there(speed, resnet50, gpu, mixed=choice == "fp16" and device.type == "cpu")
         numbers = tuple(meta.fold for meta in one.member.folds.values())
         loads.append(Load(one.member.run, numbers, tuple(one.member.views), speed))
-        size = (*first.height_width, first.channels, first.intensity)
+        size = (*first.height_width, first.channels, first.intensity, first.framing)
         decoding[size] = 1 / one.trial.decoded_per_second
     cores = usable_cores() if gpu == "none" else CORES
     return Plan(rows, tuple(loads), cores / sum(decoding.values()))

@@ -17,8 +17,8 @@ from foldline.core.competition import Competition
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array
 from foldline.engine.finished.copies import LARGEST_LOSS
-from foldline.engine.finished.networks import FoldNetworks, predict_rows, ready
-from foldline.engine.finished.pictures import Source, Spec, load_picture
+from foldline.engine.finished.networks import FoldNetworks, predict_rows, ready, spec_of
+from foldline.engine.finished.pictures import Source, load_picture
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem
 from foldline.models.architecture import Architecture
@@ -100,13 +100,13 @@ def try_member(
             rates.append(len(networks) * len(own) / (time.perf_counter() - start))
             for half, value in zip((False, True), values, strict=True):
                 found[half][view][own] = value
-    decoded = _decoded_per_second(problem, next(iter(folds.values())), frame["image"].tolist())
+    decoded = _decoded_per_second(problem, *next(iter(folds.items())), frame["image"].tolist())
     return Trial(found[False], found[True], float(np.median(rates)), decoded)
 
 
-def _decoded_per_second(problem: Problem, meta: FoldMeta, images: list[str]) -> float:
+def _decoded_per_second(problem: Problem, folder: Path, meta: FoldMeta, images: list[str]) -> float:
     """Pictures that one core reads from their files at the run's size, as the notebook does."""
-    root, spec = problem.layout.input(problem.comp), Spec(*meta.height_width, meta.channels, meta.intensity)
+    root, spec = problem.layout.input(problem.comp), spec_of(folder, meta)
     names = images[:: max(1, len(images) // DECODED)]
     start = time.perf_counter()
     for name in names:

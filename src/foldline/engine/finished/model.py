@@ -20,7 +20,7 @@ from foldline.engine.finished.embed import pooled_features
 from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.metadata import Metadata, metadata_table
-from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows, preprocessing_of
+from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows, preprocessing_of, spec_of
 from foldline.engine.finished.pictures import Picture, Source, Spec, sources_of
 from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
@@ -58,9 +58,8 @@ class Member:
 
     @property
     def spec(self) -> Spec:
-        """What its pictures are: size, channels, how numbers become 8 bits."""
-        first = self.metas[0]
-        return Spec(*first.height_width, first.channels, first.intensity)
+        """What its pictures are: size, channels, how numbers become 8 bits, what of them is seen."""
+        return spec_of(self._folders[0], self.metas[0])
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -18,6 +18,7 @@ from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.tables import sha256_json
+from foldline.engine.finished.pictures import Spec
 from foldline.engine.infer import Asked, Predictions, predict, predict_batches
 from foldline.engine.loop.checkpoint import State, load_state
 from foldline.engine.machine.compiling import Compiling
@@ -197,6 +198,13 @@ def precision_of(meta: FoldMeta, device: torch.device) -> Precision:
     if choice == "bf16" and device.type == "cuda" and not has_bf16():
         choice = "fp16"
     return Precision(choice, meta.device, {})
+
+
+def spec_of(folder: Path, meta: FoldMeta) -> Spec:
+    """What the fold's networks want their pictures to be; of the user's own code that which is kept in the folder."""
+    own = own_code.kept(folder, meta.framing.foreground, meta.sha256.code)
+    framing = meta.framing.model_copy(update={"foreground": own})
+    return Spec(*meta.height_width, meta.channels, meta.intensity, framing)
 
 
 def preprocessing_of(meta: FoldMeta) -> Preprocessing:

@@ -3,7 +3,7 @@
 Reads the files; writes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +15,10 @@ from PIL import Image, ImageOps
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import say
+from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.core.walk import walk
-from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode, of_values, resize
+from foldline.images.files.decode import BadImageError, Intensity, Pixels, decode, of_values
+from foldline.images.framing import framed, on_picture
 from foldline.readers.templates import IMAGE_SUFFIXES
 
 Picture = str | Path | Sequence[str | Path] | NDArray[Any] | Image.Image
@@ -44,6 +46,7 @@ class Spec:
     width: int
     channels: int
     intensity: Intensity
+    framing: Framing = AS_USUAL
 
 
 def sources_of(pictures: "Picture | Iterable[Picture]") -> list[Source]:
@@ -115,8 +118,14 @@ def _is_picture(path: Path) -> bool:
         return bool(picture_kind(handle.read(HEAD)))
 
 
-def load_picture(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":
-    """[height, width, channels] uint8 for each spec, or what is wrong with it; stacked files are resized one by one."""
+def load_picture(
+    source: Source, specs: Sequence[Spec], on_whole: Callable[[str], None] | None = None
+) -> "list[Pixels] | str":
+    """[height, width, channels] uint8 for each spec, or what is wrong with it.
+
+    Args:
+        on_whole: called with its name where no foreground was found in it.
+    """
     decoded: dict[tuple[int, Intensity], list[Pixels]] = {}
     result = []
     try:
@@ -124,11 +133,30 @@ def load_picture(source: Source, specs: Sequence[Spec]) -> "list[Pixels] | str":
             kind = (spec.channels, spec.intensity)
             if kind not in decoded:
                 decoded[kind] = _decoded(source.content, *kind)
-            parts = [resize(part, spec.height, spec.width) for part in decoded[kind]]
-            result.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+            picture, whole = framed(decoded[kind], spec.height, spec.width, spec.framing)
+            result.append(picture)
+            if whole and on_whole is not None:
+                on_whole(source.name)
     except BadImageError as error:
         return str(error)
     return result
+
+
+def heat_on_picture(heat: NDArray[np.float32], files: Sequence[Path], spec: Spec) -> NDArray[np.float32]:
+    """A heat map of what a network saw of a picture, as a map of the whole picture.
+
+    Args:
+        heat: [height, width] of the network's picture; it is given back where the network sees all of it, squashed.
+
+    Raises:
+        FoldlineError: the picture cannot be read.
+    """
+    if spec.framing.model_copy(update={"interpolation": AS_USUAL.interpolation}) == AS_USUAL:
+        return heat
+    try:
+        return on_picture(heat, _decoded(tuple(files), spec.channels, spec.intensity), spec.framing)
+    except BadImageError as error:
+        raise FoldlineError(str(error)) from error
 
 
 def _decoded(

@@ -15,6 +15,7 @@ import numpy as np
 
 from foldline.core.cores import usable_cores
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.progress import say
 from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.images.files.decode import Pixels
 
@@ -54,6 +55,7 @@ class PictureReader:
         self._pool = ThreadPoolExecutor(usable_cores())
         self._waiting: deque[Future[Loaded]] = deque()
         self._seconds, self._done, self._lock = 0.0, 0, Lock()
+        self._whole = list[str]()
 
     @property
     def seconds_each(self) -> float:
@@ -65,8 +67,10 @@ class PictureReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Does not wait for pictures that nobody takes any more."""
+        """Does not wait for pictures that nobody takes any more; says how many have no foreground."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._whole:
+            say(f"note: {len({*self._whole})} pictures have no foreground and stay whole: {first_few([*self._whole])}")
 
     def take(self, count: int) -> Chunk:
         """The next pictures, as many as there still are."""
@@ -97,7 +101,7 @@ class PictureReader:
         """The picture for each spec, or what is wrong with it: whatever a decoder raises is a bad picture."""
         start = time.monotonic()
         try:
-            return load_picture(source, self.specs)
+            return load_picture(source, self.specs, self._whole.append)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         finally:

@@ -71,8 +71,8 @@ def _alike(meta: FoldMeta) -> dict[str, object]:
     kept = {key: value for key, value in meta.architecture.items() if "drop" not in key and key != "channels_last"}
     return {
         "architecture": kept, "size": list(meta.height_width), "channels": meta.channels, "intensity": meta.intensity,
-        "mean": meta.mean, "std": meta.std, "activation": meta.activation, "metadata": meta.metadata,
-        "code": meta.sha256.code, "folds": meta.sha256.folds,
+        "framing": meta.framing, "mean": meta.mean, "std": meta.std, "activation": meta.activation,
+        "metadata": meta.metadata, "code": meta.sha256.code, "folds": meta.sha256.folds,
     }  # fmt: skip
 
 

@@ -183,10 +183,13 @@ def _require_one_input(run: FinishedRun) -> None:
             where=str(run.folder),
             next="blend by mean or gmean (make ensemble BLEND=mean)",
         )
-    wanted = {own.name: (*own.first.height_width, own.first.channels, own.first.intensity) for own in run.trained}
+    wanted = {
+        own.name: (*own.first.height_width, own.first.channels, own.first.intensity, own.first.framing.in_words())
+        for own in run.trained
+    }
     if len(set(wanted.values())) > 1:
         raise FoldlineError(
-            f"the members want other pictures (height, width, channels, intensity): {wanted}",
+            f"the members want other pictures (height, width, channels, intensity, what is seen): {wanted}",
             where=str(run.folder),
             next="export each member by itself: a graph takes pictures of one size, and resizing is no part of it",
         )

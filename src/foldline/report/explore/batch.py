@@ -7,7 +7,9 @@ import numpy as np
 from foldline.core.errors import FoldlineError
 from foldline.core.own_code import located
 from foldline.images.augment import Augmenter
-from foldline.images.files.decode import BadImageError, Pixels, decode, resize
+from foldline.images.files.decode import BadImageError, Pixels, decode
+from foldline.images.framing import framed
+from foldline.models.framing import framing_of
 from foldline.report.explore.explored import Explored
 from foldline.report.explore.thumbs import Thumb, of_pixels
 from foldline.report.look import formats
@@ -54,16 +56,18 @@ def _line(augmenter: Augmenter, row: int, pixels: Pixels, seed: int, explored: E
 def _pictures(explored: Explored) -> list[tuple[int, Pixels]]:
     """(row, its picture at the run's size), of a few rows drawn at random."""
     looks, data = explored.train_looks, explored.run.data
+    framing = framing_of(located(explored.layout, explored.comp, explored.run))
     rows = [int(row) for row in np.random.default_rng(1).permutation(looks.rows[looks.whole])]
     found: list[tuple[int, Pixels]] = []
     for row in rows[: 4 * ROWS]:
         files = str(explored.frame["image"].iloc[row]).split("|")
         paths = [explored.layout.input(explored.comp) / file for file in files]
         try:
-            parts = [resize(decode(path, data.channels, data.intensity), *data.height_width) for path in paths]
+            parts = [decode(path, data.channels, data.intensity) for path in paths]
+            picture, _ = framed(parts, *data.height_width, framing)
         except (BadImageError, FoldlineError):
             continue
-        found.append((row, np.concatenate(parts, axis=2)))
+        found.append((row, picture))
         if len(found) == ROWS:
             break
     return found

@@ -226,7 +226,8 @@ def _shape(explored: Explored) -> Change | None:
         return None
     text = (
         f"{formats.share(result.stretched)} of the pictures change their width / height by more than a quarter; its "
-        f"median is {formats.score(result.aspect, 2)}. This size has about as many pixels, and keeps the shape."
+        f"median is {formats.score(result.aspect, 2)}. "
+        "This size has about as many pixels, and keeps the shape; data.fit keeps it in a square (docs/runs.md)."
     )
     lines = f"data:\n  image_size: [{new[0]}, {new[1]}] # height, width"
     return Change("image-size", "The run's image size squeezes the pictures", text, lines, _run(explored))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
-from foldline.core.run import Data
+from foldline.core.run_data import Data
 from foldline.images.files.decode import (
     BadImageError,
     Intensity,

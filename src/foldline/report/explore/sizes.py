@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foldline.core.own_code import located
+from foldline.models.framing import framing_of
 from foldline.report.explore.explored import Explored
 from foldline.report.explore.looks import COLOUR
 from foldline.report.explore.thumbs import Thumb, of_pixels, thumb
@@ -32,6 +34,12 @@ FILES = {
     "files": "Files a row",
 }
 MOST_VALUES = 5
+FITS = {
+    "squash": "whole",
+    "letterbox": "whole, between gray bars",
+    "pad": "whole, mirrored at its border",
+    "crop": "the middle of it",
+}
 
 
 @dataclass(frozen=True)
@@ -141,24 +149,32 @@ def resized(explored: Explored) -> Resized:
     aspect = (known["width"] / known["height"]).to_numpy()
     change = aspect / (width / height)
     change = np.maximum(change, 1 / change)
-    grown, stretched = float((scale > 1.05).mean()), float((change > STRETCHED).mean())
+    grown, other = float((scale > 1.05).mean()), float((change > STRETCHED).mean())
+    fit = explored.run.data.fit
+    stretched = other if fit == "squash" else 0.0
     middle = float(np.median(scale))
     becomes = "as large as it is" if abs(middle - 1) < 0.05 else f"{formats.score(1 / middle, 1)} times smaller a side"
     becomes = f"{formats.score(middle, 1)} times larger a side" if middle >= 1.05 else becomes
-    words = [f"The {name} reads every picture at {width} x {height} px, whole: the median picture becomes {becomes}."]
+    words = [
+        f"The {name} reads every picture at {width} x {height} px, {FITS[fit]}: the median picture becomes {becomes}."
+    ]
     if grown:
         words.append(f"{formats.share(grown)} of the pictures are enlarged, which adds no detail.")
     if stretched:
         words.append(
-            f"{formats.share(stretched)} change their shape by more than a quarter; crops do not: see the pair."
+            f"{formats.share(stretched)} change shape by more than a quarter; data.fit can keep it: see the pair."
+        )
+    elif other:
+        words.append(
+            f"{formats.share(other)} have another shape by more than a quarter, which they keep: see the pair."
         )
     worst = int(known.index[int(change.argmax())])
-    return Resized(words, grown, stretched, float(np.median(aspect)), _pair(explored, worst) if stretched else [])
+    return Resized(words, grown, stretched, float(np.median(aspect)), _pair(explored, worst) if other else [])
 
 
 def _pair(explored: Explored, row: int) -> list[Thumb]:
     """A picture as it is, and as the network sees it."""
-    from foldline.images.files.decode import resize
+    from foldline.images.framing import framed
     from foldline.report.explore.looks import shown
 
     root, data = explored.layout.input(explored.comp), explored.run.data
@@ -167,7 +183,8 @@ def _pair(explored: Explored, row: int) -> list[Thumb]:
     if pixels is None:
         return []
     height, width = data.height_width
-    as_read = resize(pixels, height, width)
+    framing = framing_of(located(explored.layout, explored.comp, explored.run))
+    as_read, _ = framed([pixels], height, width, framing)
     before = thumb(root, explored.frame, row, data.intensity, f"{pixels.shape[1]} x {pixels.shape[0]} px")
     return [before, of_pixels(as_read, before.name, f"as the run reads it, {width} x {height} px")]
 
