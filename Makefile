@@ -11,6 +11,7 @@ BLEND ?= mean
 AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
+ACTION ?=
 WITH_DIVERGED ?=
 GPU ?= t4
 HOURS ?= 9
@@ -81,7 +82,7 @@ on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address "$(ADDRESS)") $(if $
   $(if $(ON),$(if $(MEMORY),--memory $(MEMORY)))
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
+.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare clean-labels search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -188,6 +189,9 @@ watch: $(ready) ## follow a run in the browser while it trains; TEST=1 shows tes
 
 compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (default: all), AGAINST=run
 	$(foldline) compare --comp $(COMP) --runs "$(RUNS)" --against "$(AGAINST)"
+
+clean-labels: $(ready) | $(predicted) ## labels that are probably wrong: a page, and configs/COMP/labels.csv to fill in; ACTION=exclude or relabel trains by itself
+	$(foldline) clean $(run_args) $(if $(ACTION),--action $(ACTION)) --device $(DEVICE)
 
 search: .venv/extra-search $(ray) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name; ON=ray
 	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE) $(on_args)

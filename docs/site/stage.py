@@ -17,7 +17,7 @@ MORE = ("CONTRIBUTING.md", "CHANGELOG.md", "EXPERIMENTS.md", "SECURITY.md", "AGE
 CONTENTS = {
     "Begin": ["docs/install", "docs/tutorials/own-pictures", "docs/tutorials/kaggle", "docs/tutorials/medical"],
     "Use": [
-        "docs/add-a-competition", "docs/explore", "docs/runs", "docs/own-code", "docs/finished-models",
+        "docs/add-a-competition", "docs/explore", "docs/runs", "docs/labels", "docs/own-code", "docs/finished-models",
         "docs/code-competitions", "docs/recipes", "docs/gpu", "docs/scale", "AGENTS",
     ],
     "Look up": [

@@ -150,6 +150,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "how labels are decided: fitted on the OOF predictions where that is better by cross-fitting, or "
         "always the default, largest probability or 0.5 (default: fitted)",
     },
+    "--action": {
+        "choices": ["ask", "exclude", "relabel"],
+        "default": "ask",
+        "help": "what is done about suspected labels: ask writes a file to fill in; exclude and relabel train a run "
+        "that does so by itself (default: ask)",
+    },
     "--with-diverged": {"action": "store_true", "help": "also take runs of which a fold's training diverged"},
     "--views": {
         "metavar": '"A B"',

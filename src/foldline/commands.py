@@ -184,6 +184,21 @@ COMMANDS: dict[str, Stage] = {
         ),
         result="the page, the runs' scores, and every pair's difference with its interval",
     ),
+    "clean": Stage(
+        "labels that are probably wrong: look, leave out, relabel",
+        ".composed:clean",
+        "--run --name --set --action --device",
+        group="look",
+        reads="oof/<comp>/<run>/, the folds, pictures",
+        writes="oof/<comp>/<run>/clean.html; configs/<comp>/labels.csv, in which what you decided stays as it is",
+        more="With --action the run is trained again without each fold, then as <run>-exclude or <run>-relabel, where "
+        "each fold leaves out what networks that saw none of its rows suspect; and compared (docs/labels.md).",
+        examples=(
+            ("clean --run baseline", "look at the page, fill in labels.csv, train with train.labels=file"),
+            ("clean --run baseline --action exclude", "by itself, and only what is safe for the score"),
+        ),
+        result="the page, the file, what is suspected and decided; with --action the paired difference of the two runs",
+    ),
     "score": Stage(
         "grade a submission on held-out labels",
         "score:score_submission",

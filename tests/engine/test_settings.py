@@ -93,6 +93,9 @@ schedule.name=plateau optim.lr=1e-9 train.epochs=4 | schedule.options.patience=1
 train.probe.c=0.1 | train.probe.c=10
 train.probe.c=0.1 | train.probe.views=[identity,hflip]
 | train.batch_norm=frozen
+| train.without=[1] train.folds=[0,2]
+| train.labels.name=file
+train.labels.name=file | train.labels.options.file=other.csv
 | train.freeze=[conv_stem]
 | train.unfreeze=0.9
 train.freeze=[classifier] | train.unfreeze=0.9
@@ -124,6 +127,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     train: dict[str, Any] = {**FACTS["train"], "metadata": ["age", "site"]}
     project.write_yaml("competition", {**FACTS, "train": train})
     project.prepare()
+    rows = read_csv(project.layout.folds("tiny"))
+    ids = rows.loc[rows["fold"] != "0", "row_id"].tolist()
+    for name, left_out in (("labels", ids[:4]), ("other", ids[4:8])):
+        lines = [f"{row},exclude" for row in left_out]
+        (project.root / "configs" / "tiny" / f"{name}.csv").write_text("\n".join(["row_id,action", *lines]) + "\n")
     return project
 
 

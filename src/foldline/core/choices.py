@@ -131,6 +131,30 @@ class Teacher(Choice):
     )
 
 
+_BY = {
+    "run": Option("", description="a run; its networks that saw no row of the fold say what is suspected", needed=True),
+    "least": Option(0.0, 0, MANY, "labels that are suspected this strongly (the score of suspects.csv)"),
+}
+
+
+class Labels(Choice):
+    """Which labels training takes; the score is always by the given ones."""
+
+    what = "labels"
+    known: ClassVar = {
+        "given": {},
+        "file": {"file": Option("labels.csv", description="in configs/<comp>/, written by `make clean-labels`")},
+        "exclude": _BY,
+        "relabel": _BY,
+    }
+
+    name: str = Field(
+        "given",
+        description="the labels that training takes; validation always takes the given ones. given; file: as a person "
+        "decided in labels.csv; exclude: without rows that are suspected; relabel: suspected ones as predicted",
+    )
+
+
 class Clip(Choice):
     """How large gradients may be."""
 

@@ -15,8 +15,8 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.run_folder import run_sha256
-from foldline.core.tables import sha256_file
+from foldline.core.run_folder import nested_run, run_sha256
+from foldline.core.tables import sha256_file, sha256_json
 
 LEFT_OUT = "data.bad_images: "
 
@@ -39,11 +39,24 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iter
         meta = FoldMeta.read_if_there(layout.fold(comp, name, fold) / "meta.json") if name else None
         if meta is not None:
             hashes[f"{setting}: {name}"] = meta.sha256.weights
-    hashes |= own_code.run_sha256(layout, comp, run)
+    hashes |= own_code.run_sha256(layout, comp, run) | _labels_sha256(layout, comp, run, fold)
     if run.train.select == "best":
         metric = load_competition(layout, comp).metric
         hashes |= {f"metric: {metric.rpartition('/')[2]}": digest} if (digest := own_code.sha256(metric)) else {}
     return hashes | {LEFT_OUT + image: digest for image, digest in pictures_sha256(layout, comp, left_out).items()}
+
+
+def _labels_sha256(layout: Layout, comp: str, run: Run, fold: int) -> dict[str, str]:
+    """What decides about labels (`train.labels`): a person's file, or networks that saw no row of the fold."""
+    name, options = run.train.labels.name, run.train.labels.options
+    if name == "file":
+        path = layout.competition_config(comp).parent / options["file"]
+        return {f"train.labels: {options['file']}": sha256_file(path)} if path.is_file() else {}
+    if name == "given":
+        return {}
+    paths = sorted(layout.run(comp, nested_run(options["run"], fold)).glob("fold_*/meta.json"))
+    weights = {path.parent.name: FoldMeta.read(path).sha256.weights for path in paths}
+    return {f"train.labels: {options['run']}": sha256_json(weights)} if weights else {}
 
 
 def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from foldline.core.choices import MOVED, Average, Clip, Compile, Head, LogTo, Mix, Pseudo, Schedule, Teacher, Weights
+from foldline.core.choices import (
+    MOVED,
+    Average,
+    Clip,
+    Compile,
+    Head,
+    Labels,
+    LogTo,
+    Mix,
+    Pseudo,
+    Schedule,
+    Teacher,
+    Weights,
+)
 from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
@@ -160,6 +173,12 @@ class Train(Off):
         default_factory=list,
         description="the folds that are trained, for a fixed split or a quick look; empty: all. OOF is of their rows",
     )
+    without: list[Annotated[int, Field(ge=0, le=999)]] = Field(
+        default_factory=list,
+        description="folds whose rows are neither trained nor validated on: what the others' networks say is safe for "
+        "these; needs train.folds",
+    )
+    labels: Labels = Field(default_factory=Labels)
     epochs: int = Field(5, ge=0, le=MANY, description="0 keeps the probe")
     batch_size: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = Field(
         32,
@@ -210,6 +229,8 @@ class Train(Off):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.without and (not self.folds or set(self.without) & set(self.folds)):
+            raise ValueError("without needs folds: the others, which are trained")
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: best")
         if self.average.name == "swa" and self.select == "best":
@@ -257,6 +278,16 @@ class Run(Strict):
         "configs/<comp>/ or the project folder",
     )
     seed: Seed = Field(0, description="the seed of everything random in training")
+
+    @model_validator(mode="after")
+    def _without_others(self) -> Self:
+        others = self.extra.pseudo.name, self.loss.teacher.name, self.model.weights.options.get("run", "")
+        if self.train.without and any(others):
+            raise ValueError(
+                "train.without keeps rows from the networks, and those of the run that extra.pseudo, loss.teacher or "
+                "model.weights names saw them: leave that out"
+            )
+        return self
 
     def choices(self) -> dict[str, Any]:
         """All choices as a JSON value, defaults included: what is hashed and written to the run's folder."""

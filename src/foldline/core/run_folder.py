@@ -119,7 +119,19 @@ def is_whole(fold: Path) -> bool:
 
 def wanted_folds(run: Run, k: int) -> list[int]:
     """The folds that make the run complete: `train.folds`, or all; raises FoldlineError for one that is not there."""
+    for fold in run.train.without:
+        known_fold(fold, k, where="train.without")
     return sorted({known_fold(fold, k, where="train.folds") for fold in run.train.folds}) or list(range(k))
+
+
+def nested_run(run: str, fold: int) -> str:
+    """The name of a run as `run`, of which no network saw a row of the fold (`core.nested`)."""
+    return f"{run}-without-{fold}"
+
+
+def nested_settings(fold: int, k: int) -> list[str]:
+    """What that run's settings are besides the run's own."""
+    return [f"train.without=[{fold}]", f"train.folds=[{','.join(str(other) for other in range(k) if other != fold)}]"]
 
 
 def known_fold(fold: int, k: int, *, where: str = "FOLD") -> int:

@@ -12,7 +12,7 @@ _WITH_VALUE = (
     *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
     *("ON", "ADDRESS", "GPUS", "CPUS", "SHARDS"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
-    *("RANKS", "SHARD", "JOBS"),
+    *("RANKS", "SHARD", "JOBS", "ACTION"),
 )
 _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
@@ -20,8 +20,9 @@ PLACED = {"FILE", "FILES", "FORMAT", "PICTURES"}
 TARGETS = (
     *("download", "folds", "train", "train-all", "lr-find", "predict", "predict-files", "export", "soup", "ensemble"),
     *("score", "report", "app", "watch", "compare", "search", "submit", "kernel", "rehearse", "offline", "choose"),
-    *("ledger", "check", "run", "init", "explore", "doctor"),
+    *("ledger", "check", "run", "init", "explore", "doctor", "clean-labels"),
 )
+_RENAMED = {"train-all": "train", "clean-labels": "clean"}  # make knows two kinds of some
 _VALUE = r"""(?:<[^>]*>|"[^"]*"|'[^']*'|[^\s,;:()"'<>]+)+"""
 _SETTING = re.compile(rf"\b(?P<key>{'|'.join([*OPTIONS, *FLAGS, *PLACED])})=(?P<value>{_VALUE})")
 _TARGET = "|".join(sorted(TARGETS, key=len, reverse=True))  # train-all before train
@@ -61,7 +62,7 @@ def _command(found: "re.Match[str]") -> str:
     target, rest = found["target"], found["rest"]
     if target == "ensemble" and "COMP=" in rest and "RUNS=" not in rest:
         target = "run"
-    return f"foldline {'train' if target == 'train-all' else target}{rest}"
+    return f"foldline {_RENAMED.get(target, target)}{rest}"
 
 
 def _setting(found: "re.Match[str]") -> str:

@@ -49,7 +49,10 @@ def first_score(
         say("no first score: the network's logits are more than its classifier says of the frozen features")
         return
     k = problem.folds.k
-    scored = range(k) if k * _fit_seconds(start.features, len(problem.folds.outputs)) <= PATIENCE_SECONDS else folds
+    own = bool(problem.run.train.labels.options.get("run", ""))  # labels of each fold, maybe not of one not asked for
+    seconds = k * _fit_seconds(start.features, len(problem.folds.outputs))
+    scored = range(k) if not own and seconds <= PATIENCE_SECONDS else folds
+    scored = range(k) if not own and seconds <= PATIENCE_SECONDS else folds
     scored = [fold for fold in scored if len(problem.own(fold, train=True)) and len(problem.own(fold, train=False))]
     with doing("the first score: a linear head for each fold, and the interval"):
         table = probe_oof(problem, start, scored)
@@ -89,6 +92,7 @@ def sampled(problem: Problem, view_s: float) -> Problem | None:
         problem,
         folds=replace(problem.folds, frame=frame, sha256=sha256_json([problem.folds.sha256, count])),
         truth=problem.truth[chosen],
+        sample_of=(problem, chosen),
         run=problem.run.model_copy(update={"train": train}),
     )
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from foldline.core.errors import FoldlineError
+from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.run import usual_batch
 from foldline.core.run_folder import run_sha256
@@ -36,7 +37,9 @@ def make_job(
     on_epoch: Callable[[int, int, float], None] | None = None,
 ) -> FoldJob:
     """What fitting the fold needs, in fp32 until the precision is chosen."""
-    run, train = problem.run, problem.train_rows(fold)
+    run, train, words = problem.run, problem.train_rows(fold), problem.labels_of(fold).words
+    if words:
+        say(f"  fold {fold}: {words} (train.labels: {run.train.labels.name})")
     objective = problem.objective_of(fold, train.truth)
     made_from = {
         "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
@@ -65,16 +68,16 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
     for train, what in ((True, "to train on"), (False, "of its own")):
         if not len(problem.own(fold, train=train)):
             raise FoldlineError(
-                f"fold {fold} has no rows {what}: none of their pictures could be decoded",
-                where="data.bad_images: skip",
-                next="mend these pictures, or make other folds",
+                f"fold {fold} has no rows {what}: their pictures cannot be decoded, or settings leave them out",
+                where="data.bad_images: skip, train.without, train.labels",
+                next="mend these pictures, leave out fewer rows, or make other folds",
             )
     if run.extra.pseudo.name:
         require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
     if run.loss.teacher.name:
         teacher_meta(problem, fold)
     _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
-    truth = problem.truth[problem.own(fold, train=True)]
+    truth = problem.labels_of(fold).truth[problem.own(fold, train=True)]
     rows = rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
     if ranks is not None and ranks.count > 1:
         _require_ranks(problem, min(usual_batch(run.train.batch_size), rows), ranks)

@@ -30,6 +30,7 @@ from foldline.engine.losses import Objective, Teacher, as_logits, build_objectiv
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.teller import Teller
+from foldline.engine.training_labels import TrainingLabels, training_labels
 from foldline.engine.writers.mirror import Mirror
 from foldline.images.augment import Augmenter
 from foldline.images.batches import Share
@@ -85,6 +86,7 @@ class Problem:
     encoding: Encoding | None  # of all rows: it says how many numbers there are
     device: torch.device
     channels_last: bool = True  # the layout of pictures in memory, see `engine.machine.layout`
+    sample_of: "tuple[Problem, NDArray[np.int64]] | None" = None  # the problem of which these are some rows, and which
 
     @cached_property
     def augmenter(self) -> Augmenter:
@@ -142,7 +144,7 @@ class Problem:
             truth: of all rows that it trains on, whose classes are counted; None: the competition's alone, whose
                 numbers' mean and deviation are the scale.
         """
-        labels = self.truth[self.own(fold, train=True)]
+        labels = self.labels_of(fold).truth[self.own(fold, train=True)]
         return self._objective(labels if truth is None else truth, labels)
 
     def _objective(self, truth: NDArray[np.float64], labels: NDArray[np.float64] | None) -> Objective:
@@ -172,11 +174,29 @@ class Problem:
     def own(self, fold: int, *, train: bool) -> NDArray[np.int64]:
         """The competition's rows that fold `fold` trains on, or is validated on, without those of bad pictures."""
         inside = self.folds.frame["fold"].to_numpy() == fold
-        return np.flatnonzero((~inside if train else inside) & self.usable)
+        return np.flatnonzero((self.outside(fold) & self.labels_of(fold).kept if train else inside) & self.usable)
+
+    def outside(self, fold: int) -> NDArray[np.bool_]:
+        """[rows] whether fold `fold` may train on a row: that of another fold, but for `train.without`."""
+        return ~np.isin(self.folds.frame["fold"].to_numpy(), [fold, *self.run.train.without])
+
+    @cached_property
+    def _labels(self) -> dict[int, TrainingLabels]:
+        return {}
+
+    def labels_of(self, fold: int) -> TrainingLabels:
+        """The labels that the fold's training takes (`train.labels`)."""
+        if fold not in self._labels:
+            if self.sample_of is not None:
+                whole, rows = self.sample_of
+                self._labels[fold] = whole.labels_of(fold).part(rows)
+            else:
+                self._labels[fold] = training_labels(self.layout, self.comp, self.run, self.folds, self.truth, fold)
+        return self._labels[fold]
 
     def encoding_of(self, fold: int) -> Encoding | None:
         """How metadata become numbers in this fold, by the rows of the other folds alone."""
-        others = self.folds.frame[self.folds.frame["fold"] != fold]
+        others = self.folds.frame[self.outside(fold)]
         return None if self.encoding is None else self.encoding.fitted_on(others)
 
     def valid_rows(self, fold: int, encoding: Encoding | None) -> RowArrays:
@@ -185,7 +205,7 @@ class Problem:
 
     def train_rows(self, fold: int) -> RowArrays:
         """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
-        parts, encoding = [self.folds.frame.iloc[self.own(fold, train=True)]], self.encoding_of(fold)
+        parts, encoding = [self.labels_of(fold).frame.iloc[self.own(fold, train=True)]], self.encoding_of(fold)
         if len(self.extra):
             parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
         if self.run.extra.pseudo.name:

@@ -97,7 +97,8 @@ class StartingWeights:
         assert self.features is not None
         if fold not in self.heads:
             rows = problem.own(fold, train=True)
-            truth = as_logits(problem.truth[rows], folds.task, problem.objective_of(fold).activation, INVERTED)
+            truth = problem.labels_of(fold).truth[rows]
+            truth = as_logits(truth, folds.task, problem.objective_of(fold).activation, INVERTED)
             parts = folds.frame["fold"].to_numpy()[rows]
             head = fit_head(self.features[:, rows], truth, folds.task, len(folds.outputs), probe.c, parts)
             if head.poor.any():

@@ -256,6 +256,7 @@ def _meta(
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     taken = start.taken.get(job.fold, start.taken.get(None))
     loss, nothing = fitted.log[selected]["valid_loss"], nothing_loss(job)
+    excluded, relabelled = problem.labels_of(job.fold).counts(problem.folds.frame, problem.outside(job.fold))
     hashes = FoldHashes(
         folds=problem.folds.sha256, run=run_sha256(run), pretrained=start.sha256, weights=weights_sha256(members),
         inputs=job.made_from["inputs"], code=code,
@@ -279,7 +280,8 @@ def _meta(
         views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
         loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
-        rows_train=len(job.train), rows_valid=len(job.valid), **({} if taken is None else {"taken": taken}),
+        rows_train=len(job.train), rows_valid=len(job.valid), rows_excluded=excluded, rows_relabelled=relabelled,
+        **({} if taken is None else {"taken": taken}),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from foldline.core import own_code
+from foldline.core import label_file, own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.csv_text import csv_text
 from foldline.core.errors import FoldlineError, first_few
@@ -71,7 +71,7 @@ def _folds(layout: Layout, comp: str) -> FoldsMeta:
         meta = read_folds_meta(layout, comp)
         say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
         said = _rehearse_submission(layout, comp, facts, meta.outputs, load_folds(layout, comp).frame)
-        _say_findings([*meta.checks, *said])
+        _say_findings([*meta.checks, *said, *_decided_labels(layout, comp, meta.outputs)])
         return meta
     with _uncollected():
         plan = _make(layout, comp, facts)
@@ -90,7 +90,7 @@ def _folds(layout: Layout, comp: str) -> FoldsMeta:
     meta.write(layout.folds_meta(comp))
     write_text(paths["folds"], texts["folds"])
     say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
-    _say_findings([*plan.findings, *said])
+    _say_findings([*plan.findings, *said, *_decided_labels(layout, comp, plan.outputs)])
     return meta
 
 
@@ -121,6 +121,17 @@ def _rehearse_submission(
     form, test = open_form(layout, comp, facts, outputs), read_csv(layout.test_rows(comp))
     form.require_ids(test["entity" if "entity" in test.columns else "row_id"])
     return said + [f"a submission: {line}" for line in rehearse(form, rows, layout.relative(path))]
+
+
+def _decided_labels(layout: Layout, comp: str, outputs: list[str]) -> list[str]:
+    """What a person decided about labels, checked; folds and scores are of all rows and their given labels."""
+    path = layout.competition_config(comp).with_name(label_file.FILE)
+    if not path.is_file():
+        return []
+    folds, where = load_folds(layout, comp), layout.relative(path)
+    decided = label_file.read_labels(path, folds.frame, folds.task, outputs, where=where)
+    still = f"; {decided.open} lines are not decided" if decided.open else ""
+    return [f"{where}: {decided.in_words()}, by runs with train.labels: file{still}"]
 
 
 def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:

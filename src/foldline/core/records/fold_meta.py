@@ -98,6 +98,8 @@ class FoldMeta(Record):
         diverged: why its training is not to be trusted (`scoring.diverged`); empty: it is.
         taken: what of the weights that it started from fitted; None: random, or of an earlier version.
         rows_train: rows that it was trained on; rows_valid: its validation rows.
+        rows_excluded: that it might have been trained on, but for their labels (`train.labels`); rows_relabelled: that
+            it was trained on with another label than the given one.
     """
 
     made_by: ClassVar[str] = "delete this fold's folder and train it again"
@@ -148,6 +150,8 @@ class FoldMeta(Record):
     taken: TakenWeights | None = None
     rows_train: int
     rows_valid: int
+    rows_excluded: int = 0
+    rows_relabelled: int = 0
 
     @property
     def title(self) -> str:

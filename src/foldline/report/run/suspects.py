@@ -47,13 +47,13 @@ def shown(run: ReportedRun) -> dict[str, Any] | None:
         "total": len(every),
         "rows": rows,
         "share": rows / max(len(run.truth), 1),
-        "cards": [_card(run, one) for one in every[:MOST_CARDS]],
+        "cards": [card(run, one) for one in every[:MOST_CARDS]],
         "file": run.layout.relative(run.layout.run(run.comp, run.run) / FILE),
         "by_number": not any(part.has_classes for part in run.task.parts),
     }
 
 
-def _card(run: ReportedRun, one: Suspect) -> Card:
+def card(run: ReportedRun, one: Suspect) -> Card:
     """The row's card, with what is suspected instead of all that is predicted."""
     before = f"{formats.printable(one.target, 24)} " if one.target else ""
     given, predicted = (formats.printable(text, 40) for text in (one.given, one.predicted))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foldline.core.paths import Layout
 from foldline.core.run import Run
-from foldline.core.run_folder import drop_disposable
+from foldline.core.run_folder import drop_disposable, nested_run
 from foldline.engine.scale.cluster.parcel import LAST, Piece
 
 OF_RUN = ("run.json", "precision.json", "first_score.json")  # in a run's folder: what the first fold settles for all
@@ -114,6 +114,10 @@ class FoldTrip(Trip):
         """Of other runs, and files that the choices name (`core.provenance.inputs_sha256` has the same list)."""
         layout, choices = self.layout, self.choices
         yield from (layout.root / name for name in choices.extra.rows)
+        if by := choices.train.labels.options.get("run", ""):
+            nested = layout.run(self.comp, nested_run(by, self.fold))
+            yield from (nested / "run.json", nested / "cv.json")
+            yield from (path for name in ("meta.json", "valid.parquet") for path in nested.glob(f"fold_*/{name}"))
         weights = choices.model.weights
         if weights.name == "file":
             yield layout.root / weights.options["file"]

@@ -1,0 +1,111 @@
+"""`configs/<comp>/labels.csv`: which labels training leaves out or replaces, as a person decided it.
+
+`make clean-labels` proposes lines, a person fills the column `action`; whoever trains reads it. Validation never does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.tables import read_csv
+from foldline.core.task import Task
+
+FILE = "labels.csv"
+ACTIONS = ("exclude", "relabel", "keep")
+COLUMNS = ["row_id", "target", "given", "predicted", "score", "action", "label"]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What training does with labels.
+
+    Attributes:
+        excluded: ids of rows that are not trained on.
+        labels: (row_id, column of the rows table) -> the label in place of the given one.
+        open: how many lines nobody has decided yet.
+    """
+
+    excluded: frozenset[str]
+    labels: dict[tuple[str, str], str]
+    open: int = 0
+
+    def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows table with these labels; ids that it does not have are passed over."""
+        if not self.labels:
+            return frame
+        new: dict[str, dict[str, str]] = {}
+        for (row, column), label in self.labels.items():
+            new.setdefault(column, {})[row] = label
+        ids = frame["row_id"]
+        return frame.assign(**{name: ids.map(of).fillna(frame[name]) for name, of in new.items()})
+
+    def in_words(self) -> str:
+        """How many, for a person."""
+        rows = len({row for row, _ in self.labels} - self.excluded)
+        return f"{len(self.excluded)} rows are left out of training, {rows} are trained on with another label"
+
+
+def label_column(task: Task, outputs: Sequence[str], target: str) -> str:
+    """The column of the rows table that holds the label of a target: a name, or empty where there is only one.
+
+    Raises:
+        FoldlineError: there is no such target, or no word can say its label (shares).
+    """
+    columns = task.target_columns(outputs)
+    column = f"target_{target}" if target else "target"
+    if task.soft or column not in columns:
+        names = ", ".join(name.removeprefix("target").removeprefix("_") or "(empty)" for name in columns)
+        what = "shares of classes cannot be relabelled" if task.soft else f"there is no target '{target}'"
+        raise FoldlineError(what, next="exclude these rows" if task.soft else f"the column target takes: {names}")
+    return column
+
+
+def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[str], *, where: str) -> Decided:
+    """The decisions of a file, checked against the rows.
+
+    Raises:
+        FoldlineError: no such file, an id that no row has, a line twice, an action that is none, a relabel without a
+            label or with one that is no label, a label that is not the given one any more.
+    """
+    if not path.is_file():
+        raise FoldlineError("there is no such file", where=where, next="make clean-labels writes one to fill in")
+    table = read_csv(path, required=("row_id", "action")).fillna("")
+    for name in set(COLUMNS) - set(table.columns):
+        table[name] = ""
+    _refuse(table, table.duplicated(["row_id", "target"]), "stand in more than one line", where)
+    _refuse(table, ~table["row_id"].isin(frame["row_id"]), "are no training rows", where)
+    table["action"] = table["action"].str.strip().str.lower()
+    odd = ~table["action"].isin(["", *ACTIONS])
+    _refuse(table, odd, f"have an action that is none of {', '.join(ACTIONS)} (empty: not decided)", where)
+    again = table[table["action"] == "relabel"]
+    _refuse(again, again["label"] == "", "shall be relabelled and have no label", where)
+    _require_given(table[table["action"].isin(["exclude", "relabel"])], frame, task, outputs, where)
+    labels = {
+        (row, label_column(task, outputs, target)): label
+        for row, target, label in again[["row_id", "target", "label"]].itertuples(index=False)
+    }
+    excluded = frozenset(table.loc[table["action"] == "exclude", "row_id"])
+    decided = Decided(excluded, labels, int((table["action"] == "").sum()))
+    changed = frame[frame["row_id"].isin({row for row, _ in labels})]
+    task.truth(decided.labelled(changed), outputs, where=where)
+    return decided
+
+
+def _require_given(table: pd.DataFrame, frame: pd.DataFrame, task: Task, outputs: Sequence[str], where: str) -> None:
+    """Raises FoldlineError where a class was decided about that is not the row's label any more."""
+    classes = {f"target_{block.name}" if block.name else "target" for block in task.blocks if block.task.single_label}
+    said = table[table["given"] != ""]
+    for target, lines in said.groupby("target"):
+        column = label_column(task, outputs, str(target)) if not task.soft else ""
+        if column in classes:
+            now = frame.set_index("row_id")[column].reindex(lines["row_id"]).to_numpy()
+            _refuse(lines, lines["given"].to_numpy() != now, "have another label now than the one decided about", where)
+
+
+def _refuse(table: pd.DataFrame, bad: "pd.Series[bool]", what: str, where: str) -> None:
+    if len(table) and bad.any():
+        ids = table.loc[bad, "row_id"].tolist()
+        raise FoldlineError(f"{len(ids)} rows {what}: {first_few(ids)}", where=where, next="mend these lines")

@@ -1,0 +1,48 @@
+"""Stage clean: labels that a run's out-of-fold predictions contradict, for a person to decide.
+
+Reads the run's folder, its folds and pictures; writes `oof/<comp>/<run>/clean.html`, and `configs/<comp>/labels.csv`,
+in which nothing that a person decided is ever changed.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from foldline.core import tables
+from foldline.core.folds import load_folds
+from foldline.core.label_file import FILE, read_labels
+from foldline.core.paths import Layout
+from foldline.core.progress import result, say
+from foldline.core.run_folder import predictions_of
+from foldline.report.run.cleaning import filled_in, page
+from foldline.report.run.reported_run import read_run
+
+
+def clean(layout: Layout, comp: str, run: str) -> dict[str, Any]:
+    """Writes the page and the file of suspected labels.
+
+    Returns:
+        The paths, and how many labels are suspected and decided.
+
+    Raises:
+        FoldlineError: the run has no out-of-fold score yet; a line of labels.csv is wrong.
+    """
+    path, folds = layout.competition_config(comp).with_name(FILE), load_folds(layout, comp)
+    where = layout.relative(path)
+    if path.is_file():
+        read_labels(path, folds.frame, folds.task, folds.outputs, where=where)
+    with predictions_of(layout, comp, [run], f"the suspected labels of '{run}' are being listed"):
+        read = read_run(layout, comp, run)
+    before = tables.read_csv(path) if path.is_file() else None
+    lines = filled_in(read, before)
+    if before is None or not lines.equals(before.fillna("")):
+        tables.write_csv(path, lines)
+    html = layout.run(comp, run) / "clean.html"
+    tables.write_text(html, page(read, lines, where))
+    decided = int((lines["action"].str.strip() != "").sum())
+    say(f"{len(read.suspects)} labels of {len(read.truth)} rows are suspected, {decided} are decided: {where}")
+    result(f"page: {layout.relative(html)}", page=str(html))
+    strongest = [asdict(one) | {"row": str(read.oof["row_id"].iloc[one.row])} for one in read.suspects[:50]]
+    return {
+        "page": layout.relative(html), "file": where, "suspected": len(read.suspects), "decided": decided,
+        "strongest": strongest,
+    }  # fmt: skip
