@@ -17,7 +17,7 @@ from torch import Tensor
 
 from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
@@ -29,6 +29,7 @@ from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
+from foldline.engine.refused import require_metadata, require_one_head
 from foldline.engine.teller import Teller
 from foldline.engine.training_labels import TrainingLabels, training_labels
 from foldline.engine.writers.mirror import Mirror
@@ -250,7 +251,7 @@ def open_problem(
     if run.train.probe is not None:
         require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
     require_mixable(run.augment.mix, facts.task)
-    _require_one_head(run)
+    require_one_head(run)
     if not is_own(run.model.name):
         require_known(run.model.name)
     folds = load_folds(layout, comp)
@@ -261,7 +262,7 @@ def open_problem(
     if run.model.metadata:
         encoding = fit_encoding(folds.frame, run.model.metadata)
         encoding.encode(folds.test)  # a column that only the training rows have is refused here
-        _require_metadata(encoding, extra)
+        require_metadata(encoding, extra)
     images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
     cache = pictures(
         layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
@@ -269,32 +270,6 @@ def open_problem(
         framing=framing_of(located(layout, comp, run)),
     )  # fmt: skip
     return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
-
-
-def _require_metadata(encoding: Encoding, extra: pd.DataFrame) -> None:
-    """Raises FoldlineError where further rows lack a column that the network sees, or hold a word for a number."""
-    lacking = [name for name in encoding.names if name not in extra.columns]
-    if len(extra) and lacking:
-        raise FoldlineError(
-            f"the further rows have no column {first_few(lacking)}, which model.metadata names",
-            where="extra.rows",
-            next="add it to these files (cells may be empty), or take it out of model.metadata",
-        )
-    if len(extra):
-        encoding.encode(extra)
-
-
-def _require_one_head(run: Run) -> None:
-    """Raises FoldlineError for settings of the head that exclude one another."""
-    arcface = run.model.head.name == "arcface"
-    if arcface != (run.loss.name == "arcface"):
-        raise FoldlineError("the head 'arcface' and the loss 'arcface' need one another", where="model.head, loss.name")
-    if run.train.probe is not None and (arcface or run.model.metadata):
-        raise FoldlineError(
-            "a probe is a linear head on the picture's features: it starts neither arcface nor a head with metadata",
-            where="train.probe",
-            next="leave train.probe out",
-        )
 
 
 @dataclass(frozen=True)
