@@ -82,7 +82,7 @@ on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address "$(ADDRESS)") $(if $
   $(if $(ON),$(if $(MEMORY),--memory $(MEMORY)))
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble score report app watch compare clean-labels search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
+.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble blend score report app watch compare clean-labels search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -163,8 +163,11 @@ lr-find: $(ready) | $(manifest) $(folds) ## suggest a learning rate: the loss ov
 predict: $(ready) $(ray) | $(manifest) $(folds) ## OOF and test predictions, and the CV score; SHARD=0/4 a share of the rows; ON=ray SHARDS= ADDRESS= on a cluster
 	$(foldline) predict $(run_args) --device $(DEVICE) $(if $(SHARD),--shard $(SHARD)) $(if $(SHARDS),--shards $(SHARDS)) $(on_args)
 
-ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs, DECIDE=default fits no labels
+ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs (BLEND=weights fits how), DECIDE=default fits no labels
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
+
+blend: $(ready) | $(if $(RUNS),$(predicted)) ## all ways to blend RUNS="a b c" (default: all runs), each scored on rows that it was not fitted on
+	$(foldline) blend --comp $(COMP) $(if $(RUNS),--runs "$(RUNS)") $(if $(WITH_DIVERGED),--with-diverged)
 
 score: $(ready) | $(submission) ## grade the submission on the held-out labels
 	$(foldline) score --comp $(COMP) --run $(RUN) --name $(name)

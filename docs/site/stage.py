@@ -18,7 +18,7 @@ CONTENTS = {
     "Begin": ["docs/install", "docs/tutorials/own-pictures", "docs/tutorials/kaggle", "docs/tutorials/medical"],
     "Use": [
         "docs/add-a-competition", "docs/explore", "docs/runs", "docs/labels", "docs/own-code", "docs/finished-models",
-        "docs/code-competitions", "docs/recipes", "docs/gpu", "docs/scale", "AGENTS",
+        "docs/blends", "docs/code-competitions", "docs/recipes", "docs/gpu", "docs/scale", "AGENTS",
     ],
     "Look up": [
         "docs/commands", "docs/troubleshooting", "docs/glossary",

@@ -140,9 +140,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "on a cluster: cores that a task takes (default: its GPUs' share of a machine's, else a machine)",
     },
     "--blend": {
-        "choices": ["mean", "gmean", "rank_mean"],
+        "choices": [
+            "mean",
+            "gmean",
+            "rank_mean",
+            "weights",
+            "class_weights",
+            "hill_climb",
+            "stack",
+            "stack_lightgbm",
+        ],
         "default": "mean",
-        "help": "how predictions are joined: the mean, the geometric mean, or the mean of ranks (default: mean)",
+        "metavar": "HOW",
+        "help": "how predictions are joined: mean, gmean, rank_mean; or fitted to OOF, scored on rows that were "
+        "blended without their fold: weights, class_weights, hill_climb, stack, stack_lightgbm (docs/blends.md; "
+        "default: mean)",
     },
     "--decide": {
         "default": "fitted",

@@ -123,8 +123,24 @@ COMMANDS: dict[str, Stage] = {
         examples=(
             ("ensemble", "the run `baseline` alone"),
             ('ensemble --runs "baseline resnet18" --name both', "the mean of two runs, as a run of its own"),
+            ('ensemble --runs "a b c" --blend weights', "weights fitted to OOF, scored on other folds"),
         ),
         result="the submission's ledger entry, cv.json of what was submitted, and the paths",
+    ),
+    "blend": Stage(
+        "all ways to blend runs, scored on rows they were not fitted on",
+        "blend:blend",
+        "--runs --with-diverged",
+        group="train",
+        reads="oof.parquet and cv.json of each run",
+        writes="oof/<comp>/blend.json",
+        more="Mean, ranks, weights, hill climbing, stacks; how alike the runs err; which run adds nothing; one command "
+        "to go on with: docs/blends.md.",
+        examples=(
+            ("blend", "all trained runs that are predicted on these folds"),
+            ('blend --runs "a b c"', "three runs"),
+        ),
+        result="the record blend.json: each way's nested and fitted score, intervals, differences, weights",
     ),
     "soup": Stage(
         "average the weights of runs within each fold: one network a fold",

@@ -102,7 +102,7 @@ def fill(parser: argparse.ArgumentParser, name: str, stage: Stage, width: int) -
         if word == "--json":
             options["help"] = f"print the result as one JSON value: {stage.result}"
         if word.startswith("-") and "choices" in ARGUMENTS[word]:
-            options["metavar"] = "|".join(ARGUMENTS[word]["choices"])
+            options.setdefault("metavar", "|".join(ARGUMENTS[word]["choices"]))
         groups[home].add_argument(word, **{**options, "help": options["help"].replace("%", "%%")})
     groups[EVERYWHERE].add_argument("-h", "--help", action="help", help="show this")
 

@@ -28,6 +28,7 @@ from foldline.engine.bundle.worth import Worth
 from foldline.engine.finished.copies import write_run
 from foldline.engine.finished.networks import weights_sha256
 from foldline.models.weights import read_state
+from foldline.scoring.blender import Blender
 from old_records import old
 
 PLAN = Plan(
@@ -82,7 +83,16 @@ def made_worth(rng: np.random.Generator, folds: int = 4) -> Worth:
         {"source": {"kind": "folder", "name": "x"}, "task": "binary", "classes": ["no", "yes"], "metric": "auc",
          "train": {"target": "target"}, "holdout": {"fraction": 0.2}}, where="",
     )  # fmt: skip
-    return Worth(facts, ["no", "yes"], "mean", oof, {"good": good, "bad": bad}, oof, trials, tests)
+    return Worth(
+        facts,
+        ["no", "yes"],
+        Blender("mean", TASKS["binary"].of(["no", "yes"])),
+        oof,
+        {"good": good, "bad": bad},
+        oof,
+        trials,
+        tests,
+    )
 
 
 def test_what_members_views_and_folds_are_worth() -> None:

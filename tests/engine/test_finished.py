@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     project = TinyProject(tmp_path_factory.mktemp("finished"), rows=48)
     project.write_yaml("competition", {**FACTS, "metric": "f1", "metrics": []})
     project.blend_two(CHOICES)
+    assert project.run("ensemble", "--runs", "quick small", "--name", "weighted", "--blend", "stack") == 0
     return project
 
 
@@ -45,7 +46,7 @@ def rows(project: TinyProject) -> list[Path]:
     return [project.layout.input("tiny") / image for image in test["image"]]
 
 
-@pytest.mark.parametrize("run", ["quick", "both"])
+@pytest.mark.parametrize("run", ["quick", "both", "weighted"])
 def test_files_are_predicted_as_the_prediction_stage_does(
     project: TinyProject, run: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

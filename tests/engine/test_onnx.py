@@ -55,8 +55,12 @@ def a_run(name: str, folds: Sequence[FoldNetworks]) -> FinishedRun:
     return FinishedRun(Path(name), name, None, tuple((Path(name), fold.meta) for fold in folds))
 
 
-def an_ensemble(blend: str, *members: FinishedRun) -> FinishedRun:
-    known: dict[str, Any] = {"blend": blend}
+def an_ensemble(blend: str, *members: FinishedRun, weights: "list[Any] | None" = None) -> FinishedRun:
+    known: dict[str, Any] = {"blend": blend, "blend_fit": None}
+    if weights is not None:
+        own = [{"weights": weights}]
+        fit = {"members": [member.name for member in members], "whole": own, "by_fold": {}, "rows": [1, 1], "to": ""}
+        known["blend_fit"] = fit
     return FinishedRun(Path("both"), "both", Cv.model_construct(**known), members=members)
 
 
@@ -87,6 +91,32 @@ def test_an_ensemble_with_metadata_heads_and_views_is_one_graph() -> None:
     run = an_ensemble("gmean", a_run("a", first), a_run("b", second))
     made = exported(run, {"a": first, "b": second}, views=["identity", "hflip", "rot90", "crop_center"])
     assert made.difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("blend", "weights"), [("weights", [0.2, 0.8]), ("class_weights", [[0.2, 1.0, 0.5], [0.8, 0.0, 0.5]])]
+)
+def test_fitted_weights_are_part_of_the_graph(blend: str, weights: list[Any]) -> None:
+    outputs, task = ["a", "b", "c"], TASKS["multiclass"]
+    one, other = (
+        [a_fold(0, random_network("cifar_cnn", 3, seed, options={"width": 4}), outputs, task, "softmax")]
+        for seed in (0, 1)
+    )
+    run = an_ensemble(blend, a_run("a", one), a_run("b", other), weights=weights)
+    if blend == "class_weights":
+        assert exported(run, {"a": one, "b": other}).difference < 1e-5
+    graph, x = graph_of(run, {"a": one, "b": other}, []), torch.from_numpy(pixels())
+    alone = {own.name: graph_of(own, {"a": one, "b": other}, [])(x).detach().double().numpy() for own in run.members}
+    assert np.allclose(graph(x).detach().double().numpy(), run.combine(alone), atol=1e-6)
+    mean = graph_of(an_ensemble("mean", *run.members), {"a": one, "b": other}, [])(x).detach().double().numpy()
+    assert not np.allclose(run.combine(alone), mean, atol=1e-4)
+
+
+def test_a_stack_is_no_graph() -> None:
+    folds = [a_fold(0, nn.Identity(), ["no", "yes"], TASKS["binary"], "softmax")]
+    run = an_ensemble("stack", a_run("a", folds), a_run("b", folds), weights=[1])
+    with pytest.raises(FoldlineError, match="blended by stack, which is no mean"):
+        graph_of(run, {}, [])
 
 
 def test_starts_that_all_folds_share_stand_in_the_file_once() -> None:

@@ -83,6 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     project.blend_two(CHOICES)
     for run in ("quick", "small"):
         assert project.run("ensemble", "--run", run) == 0
+    assert project.run("ensemble", "--runs", "quick small", "--name", "weighted", "--blend", "class_weights") == 0
     return project
 
 
@@ -92,7 +93,10 @@ def bundles(home: TinyProject, tmp_path_factory: pytest.TempPathFactory) -> dict
     root = tmp_path_factory.mktemp("bundles")
     paths = {
         "quick": write_bundle(home.layout, "tiny", ["quick"], root / "quick"),
-        "both": write_bundle(home.layout, "tiny", ["quick", "small"], root / "both", ensemble="both"),
+        **{
+            name: write_bundle(home.layout, "tiny", ["quick", "small"], root / name, ensemble=name)
+            for name in ("both", "weighted")
+        },
     }
     read_only(root)
     return paths
@@ -114,7 +118,7 @@ def tree(root: Path) -> list[tuple[str, int]]:
     return sorted((path.relative_to(root).as_posix(), path.stat().st_mtime_ns) for path in root.rglob("*"))
 
 
-@pytest.mark.parametrize("name", ["quick", "both"])
+@pytest.mark.parametrize("name", ["quick", "both", "weighted"])
 def test_it_writes_what_home_wrote_of_the_same_rows(
     kaggle: Kaggle, home: TinyProject, bundles: dict[str, Path], name: str
 ) -> None:
@@ -160,21 +164,25 @@ def test_rows_that_the_sample_does_not_ask_for_are_left_out(kaggle: Kaggle) -> N
     assert (report.rows, report.rows_not_asked, report.lines) == (15, 5, 15)
 
 
-def test_a_rehearsal_gives_the_oof_predictions(kaggle: Kaggle, home: TinyProject) -> None:
-    """Each training row by the fold that did not see it; the others by all folds."""
+@pytest.mark.parametrize("name", ["both", "weighted"])
+def test_a_rehearsal_gives_the_oof_predictions(
+    kaggle: Kaggle, home: TinyProject, bundles: dict[str, Path], name: str
+) -> None:
+    """Each training row by the fold that did not see it, and weights fitted without it; the others by all folds."""
+    kaggle.bundle = bundles[name]
     train = read_csv(kaggle.folder / "train.csv")
     test = read_csv(kaggle.folder / "test.csv")
     asked = pd.concat([train[["id", "age", "patient"]], test])
     write_csv(kaggle.folder / "test.csv", asked)
     write_csv(kaggle.folder / "sample_submission.csv", asked[["id"]].assign(label="0"))
-    oof = read_parquet(home.layout.run("tiny", "both") / "oof.parquet").set_index("row_id")
+    oof = read_parquet(home.layout.run("tiny", name) / "oof.parquet").set_index("row_id")
     rehearsal = kaggle.out.with_name("rehearsal.csv")
     write_csv(rehearsal, oof.reset_index()[["row_id", "fold"]])
     report = kaggle.run(rehearsal=rehearsal)
     assert report.rehearsed == 44
     answers = kaggle.answers()
     assert np.allclose(answers[oof.index], oof["prob_bright"], atol=1e-6)
-    usual = read_csv(home.layout.submission("tiny", "both")).set_index("id")["label"].astype(float)
+    usual = read_csv(home.layout.submission("tiny", name)).set_index("id")["label"].astype(float)
     assert np.allclose(answers[usual.index], usual, atol=1e-6)
 
 

@@ -18,7 +18,19 @@ _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
 PLACED = {"FILE", "FILES", "FORMAT", "PICTURES"}
 TARGETS = (
-    *("download", "folds", "train", "train-all", "lr-find", "predict", "predict-files", "export", "soup", "ensemble"),
+    *(
+        "download",
+        "folds",
+        "train",
+        "train-all",
+        "lr-find",
+        "predict",
+        "predict-files",
+        "export",
+        "soup",
+        "ensemble",
+        "blend",
+    ),
     *("score", "report", "app", "watch", "compare", "search", "submit", "kernel", "rehearse", "offline", "choose"),
     *("ledger", "check", "run", "init", "explore", "doctor", "clean-labels"),
 )

@@ -72,6 +72,19 @@ def aggregate(
     return pd.concat([table, pd.DataFrame(values, columns=columns, copy=False)], axis=1)
 
 
+def joined(prob: Predicted, units: Starts, task: Task, how: str) -> Predicted:
+    """[entities, outputs] of predictions [rows, outputs], in the order of the entities' numbers.
+
+    Args:
+        units: [rows] the number of each row's entity.
+        task: its outputs known.
+        how: an entry of AGGREGATES.
+    """
+    order = np.argsort(units, kind="stable")
+    _, starts = np.unique(units[order], return_index=True)
+    return _combined(prob, order, starts.astype(np.int64), task, how)
+
+
 def _combined(prob: Predicted, order: Starts, starts: Starts, task: Task, how: str) -> Predicted:
     """[entities, outputs] of rows in the order of their entities, some entities after the other; float32 where they
     are too many to be copied."""

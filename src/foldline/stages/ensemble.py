@@ -24,9 +24,12 @@ from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.run_folder import predictions_of, resolve_run
 from foldline.core.tables import sha256_file, sha256_files
-from foldline.scoring.blend import blended_blocks, rows_sum_to_one
+from foldline.scoring.blender import Blender
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
 from foldline.scoring.cv import cross_validation, pooled_score
+from foldline.scoring.fitted.catalogue import FITTED
+from foldline.scoring.fitted.choose import chosen_fit, fit_in_words
+from foldline.scoring.fitted.runs import read_oof
 from foldline.submission.form import Form, open_form, sample_path
 from foldline.submission.known import validation_rows
 from foldline.submission.meaning import require_same_meaning
@@ -44,7 +47,7 @@ def ensemble(
         runs: the members; one is its own ensemble.
         name: the ensemble's name, default: the members' names joined by `+`; of one member: the name that it was
             trained under.
-        blend: an entry of `scoring.blend.BLENDS`.
+        blend: an entry of `scoring.blend.BLENDS` or `scoring.fitted.catalogue.FITTED`.
         overrides: the settings that the one member was trained with.
         decide: how labels are decided where the submission holds them: fitted on the OOF predictions, where that is
             better by cross-fitting, or always the default (largest probability, 0.5).
@@ -96,7 +99,7 @@ def _make(
         return False
     record = records[runs[0]]
     if blend:
-        record = _write_blend(layout, comp, name, records, blend, folds, hashes)
+        record = _write_blend(layout, comp, name, records, blend, facts, folds, hashes)
     record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=bool(blend))
     if blend:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
@@ -130,12 +133,14 @@ def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dic
 
 
 def _write_blend(
-    layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, folds: Folds, hashes: dict[str, str]
+    layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, facts: Competition, folds: Folds,
+    hashes: dict[str, str],
 ) -> Cv:  # fmt: skip
     """Writes the predictions of an ensemble; its record still has the scores of its first member."""
     folder, runs, members = layout.run(comp, name), list(records), list(records.values())
-    _blend(layout, comp, runs, folder / "oof.parquet", how, folds)
-    _blend(layout, comp, runs, folder / "test.parquet", how, folds, folds.test["row_id"])
+    blender, fitted = _fitted(layout, comp, runs, how, facts, folds)
+    _blend(layout, comp, runs, folder / "oof.parquet", blender, folds)
+    _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
     left_out = {image: digest for member in members for image, digest in member.left_out.items()}
     return members[0].model_copy(
         update={
@@ -143,7 +148,8 @@ def _write_blend(
             "metrics": {metric: scores for member in members for metric, scores in member.metrics.items()},
             "views": sorted({view for member in members for view in member.views}),
             "members": runs,
-            "blend": how,
+            "blend": blender.name,
+            **fitted,
             "sha256": CvHashes(folds=folds.sha256, run=None, members=hashes),
             "optimistic": sorted({reason for member in members for reason in member.optimistic}),
             "below_probe": [],
@@ -157,6 +163,20 @@ def _write_blend(
         }
         | ({"left_out": left_out} if left_out else {})
     )
+
+
+def _fitted(
+    layout: Layout, comp: str, runs: list[str], how: str, facts: Competition, folds: Folds
+) -> tuple[Blender, dict[str, Any]]:  # fmt: skip
+    """How the runs are blended, fitted where that is asked for, and what `cv.json` says of the fit."""
+    if how not in FITTED:
+        return Blender(how, folds.task.of(folds.outputs)), {}
+    oof = read_oof({run: layout.run(comp, run) for run in runs}, facts, folds.outputs)
+    found = chosen_fit(how, oof)
+    for line in fit_in_words(found, facts.metric):
+        say(line)
+    assert found.blender.fit is not None
+    return found.blender, {"blend_fit": found.blender.fit.record(), "blend_scores": found.scores}
 
 
 def _write_scores(
@@ -188,9 +208,12 @@ def _by_default(record: Cv) -> str:
 
 
 def _blend(
-    layout: Layout, comp: str, runs: list[str], path: Path, how: str, folds: Folds, ids: "pd.Series[str] | None" = None
+    layout: Layout, comp: str, runs: list[str], path: Path, blender: Blender, folds: Folds,
+    ids: "pd.Series[str] | None" = None,
 ) -> None:  # fmt: skip
     """Writes the members' predictions, joined by id and blended; ids that a member lacks are an error.
+
+    Rows of folds (OOF) are blended by what was fitted without their fold.
 
     Args:
         path: the ensemble's file; the members' have the same name.
@@ -203,10 +226,10 @@ def _blend(
 
     first = opened(runs[0])
     ids = first.ids
-    members, rows = [first, *map(opened, runs[1:])], first.rows()
-    sums = rows_sum_to_one(how, folds.task, len(outputs))
-    with PredictionWriter.open(path, folds.task, outputs, ids=ids, sums=sums) as writer:
-        for place, values in blended_blocks(how, members, folds.task):
+    members, rows = {runs[0]: first, **{run: opened(run) for run in runs[1:]}}, first.rows()
+    fold_of = rows["fold"].to_numpy() if path.name == "oof.parquet" else None
+    with PredictionWriter.open(path, folds.task, outputs, ids=ids, sums=blender.sums_to_one) as writer:
+        for place, values in blender.blocks(members, fold_of):
             writer.write(rows.iloc[place], values)
 
 

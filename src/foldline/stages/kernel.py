@@ -199,7 +199,7 @@ def _write_dataset(
         ],
         blend=chosen.how, decision=chosen.cv.decision, prior=dict(zip(rows.outputs, prior.tolist(), strict=True)),
         limit_seconds=hours * 3600 * (1 - MARGIN), half=all(one.half for one in built), sample=sample,
-        files=sha256_files(folder, files),
+        files=sha256_files(folder, files), **({"blend_fit": chosen.cv.blend_fit} if chosen.cv.blend_fit else {}),
     ).write(folder / "bundle.json")  # fmt: skip
     _say_sizes(folder)
     return built

@@ -186,8 +186,8 @@ def _finish(work: _Work, out: Path, sample: str) -> OfflineReport:
         found = only_priors(work.bundle, dict.fromkeys(ids, NO_TIME))
         if hidden is not None:
             reasons = np.full(len(hidden.rows), NO_TIME, dtype=object) if passes is None else passes.reasons
-            members = [] if passes is None else passes.members
-            found = answers(hidden, members, reasons, work.bundle, work.facts, ids)
+            members, fold_of = ([], None) if passes is None else (passes.members, passes.fold_of)
+            found = answers(hidden, members, reasons, work.bundle, work.facts, ids, fold_of=fold_of)
         lines = len(_write(work, found, out))
     report = _report(work, found, lines, sample)
     report.write(out.with_name(REPORT))

@@ -35,7 +35,7 @@ class Bundle(Record):
         comp: the competition's name in foldline; slug: on Kaggle, empty where it is none of theirs.
         name: of the bundle, and of its submission.
         members: the runs, best first: where the time does not reach, the last ones are left out first.
-        blend: how the members are blended (`scoring.blend.BLENDS`).
+        blend: how the members are blended (`scoring.blender.ALL_NAMES`); blend_fit: of a fitted blend its weights.
         decision: how labels are decided (`scoring.choose.Choice.record`); None where none are submitted.
         prior: of each output, the mean over the training rows: what a row gets whose picture cannot be read, and that
             the clock left no time for. Classes that exclude each other sum to 1.
@@ -56,6 +56,7 @@ class Bundle(Record):
     metric: str
     members: list[BundleMember] = Field(min_length=1)
     blend: str = "mean"
+    blend_fit: dict[str, Any] | None = None
     decision: dict[str, Any] | None = None
     prior: dict[str, float]
     limit_seconds: float = KAGGLE_SECONDS

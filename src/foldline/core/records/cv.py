@@ -70,6 +70,9 @@ class Cv(Record):
         views: of each picture, over which predictions are averaged.
         members: the runs of an ensemble, else empty.
         blend: how they are blended.
+        blend_fit: of a fitted blend: its weights (`scoring.blender.Fit.record`); None: nothing was fitted.
+        blend_scores: of a fitted blend, labels by the default decision: `nested`, of rows blended by what was fitted
+            without their fold, as `pooled` is; `fitted`, by what was fitted on them, too good; `mean`, of the mean.
         optimistic: reasons why the score is.
         diverged: the folds whose training is not to be trusted, and why: `fold 2: ...`; of an ensemble its members'.
         below_probe: folds that fine-tuning made worse than their start.
@@ -102,6 +105,8 @@ class Cv(Record):
     views: list[str]
     members: list[str]
     blend: str | None
+    blend_fit: dict[str, Any] | None = None
+    blend_scores: dict[str, float | None] = {}
     sha256: CvHashes
     optimistic: list[str]
     below_probe: list[int]

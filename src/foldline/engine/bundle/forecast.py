@@ -100,4 +100,4 @@ def worth_of(
         ]
         tests[own.run] = np.stack([table[columns].to_numpy(dtype=np.float64) for table in of_folds])
     trials = {one.member.run: one.trial for one in built}
-    return Worth(facts, folds.outputs, chosen.how, oof, members, built[0].tried, trials, tests)
+    return Worth(facts, folds.outputs, chosen.blender, oof, members, built[0].tried, trials, tests)

@@ -12,6 +12,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
 from foldline.core.tables import sha256_file
+from foldline.scoring.blender import Blender
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Chosen:
         """How the members are blended."""
         return self.cv.blend or "mean"
 
+    @property
+    def blender(self) -> Blender:
+        """How the members become one."""
+        return Blender.of(self.how, self.cv.blend_fit, self.cv.task.of(self.cv.outputs))
+
 
 def choose(
     layout: Layout,
@@ -76,6 +82,7 @@ def choose(
             no such fold or view.
     """
     cv = current_cv(layout, comp, name, folds_sha256)
+    _refuse_stack(layout, cv)
     records = {run: current_cv(layout, comp, run, folds_sha256) for run in cv.members} or {name: cv}
     for run, record in records.items():
         if record.members:
@@ -96,6 +103,16 @@ def choose(
     members = [_member(layout, comp, record, folds_sha256, k, only_folds, only_views) for record in records.values()]
     members.sort(key=lambda member: _worth(member.cv), reverse=True)
     return Chosen(name, cv, members)
+
+
+def _refuse_stack(layout: Layout, cv: Cv) -> None:
+    """Raises FoldlineError where the blend has no meaning without one of its members."""
+    if cv.members and Blender.of(cv.blend or "mean", cv.blend_fit, cv.task.of(cv.outputs)).needs_all:
+        raise FoldlineError(
+            f"the ensemble '{cv.run}' is blended by {cv.blend}, and a notebook may have to leave members out for time",
+            where=layout.relative(layout.run(cv.comp, cv.run)),
+            next=f'make ensemble COMP={cv.comp} RUNS="{" ".join(cv.members)}" NAME={cv.run} BLEND=weights',
+        )
 
 
 def _member(

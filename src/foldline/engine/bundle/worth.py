@@ -14,7 +14,8 @@ from foldline.core.competition import Competition
 from foldline.core.task import Array, Task, by_block
 from foldline.engine.bundle.budget import Plan
 from foldline.engine.bundle.trial import Trial, score_of
-from foldline.scoring.blend import SMALLEST, blend
+from foldline.scoring.blend import SMALLEST
+from foldline.scoring.blender import Blender
 from foldline.scoring.metrics import metric_for
 from foldline.scoring.paired import compare_runs
 
@@ -26,7 +27,7 @@ class Worth:
     """What the score loses between two plans.
 
     Attributes:
-        how: members are blended.
+        blender: how members are blended.
         oof: the rows with their labels; members: [rows, outputs] of each run, in their order.
         tried: the rows of the trial with their labels; trials: of each run.
         tests: [folds, test rows, outputs] of each run, in the order of its folds.
@@ -34,7 +35,7 @@ class Worth:
 
     facts: Competition
     outputs: list[str]
-    how: str
+    blender: Blender
     oof: pd.DataFrame
     members: Mapping[str, Array]
     tried: pd.DataFrame
@@ -83,8 +84,7 @@ class Worth:
         return sign * score_of(values, rows, self.facts, self.outputs)
 
     def _blend(self, values: Mapping[str, Array], runs: Sequence[str]) -> Array:
-        some = [values[run] for run in runs]
-        return blend(self.how, some, self._task) if len(some) > 1 else some[0]
+        return self.blender({run: values[run] for run in runs}) if len(runs) > 1 else values[runs[0]]
 
     def _of_views(self, plan: Plan) -> Array:
         means = {

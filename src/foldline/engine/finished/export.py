@@ -90,7 +90,7 @@ def _combined(run: FinishedRun, oof: dict[str, pd.DataFrame]) -> pd.DataFrame:
         for own in run.trained
     }
     table = first.copy()
-    table[columns] = run.combine(values).astype(np.float32)
+    table[columns] = run.combine(values, first["fold"].to_numpy()).astype(np.float32)
     return table
 
 

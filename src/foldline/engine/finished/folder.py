@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array, Task
-from foldline.scoring.blend import blend
+from foldline.scoring.blender import Blender
 
 FEWEST_RANKED = 2  # pictures that have ranks among one another
 
@@ -62,8 +65,16 @@ class FinishedRun:
         """How the members are blended."""
         return (self.cv.blend if self.cv is not None else None) or "mean"
 
-    def combine(self, predictions: Mapping[str, Array]) -> Array:
+    @property
+    def blender(self) -> Blender:
+        """How the members become one."""
+        return Blender.of(self.how, None if self.cv is None else self.cv.blend_fit, self.task)
+
+    def combine(self, predictions: Mapping[str, Array], rows_of: NDArray[np.int64] | None = None) -> Array:
         """[rows, outputs] of the predictions of the trained runs, by their names.
+
+        Args:
+            rows_of: [rows] the fold of each row whose label is known; a fitted blend takes what it fitted without it.
 
         Raises:
             FoldlineError: ranks are blended, and there is one row.
@@ -76,7 +87,7 @@ class FinishedRun:
                 where=str(self.folder),
                 next="give several pictures, or blend by mean or gmean (make ensemble BLEND=mean)",
             )
-        return blend(self.how, [member.combine(predictions) for member in self.members], self.task)
+        return self.blender({member.name: member.combine(predictions, rows_of) for member in self.members}, rows_of)
 
 
 def read_finished(folder: Path) -> FinishedRun:

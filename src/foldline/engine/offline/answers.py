@@ -14,7 +14,7 @@ from foldline.core.predictions import predictions_table
 from foldline.core.records.bundle import Bundle
 from foldline.core.task import Array, Task
 from foldline.engine.offline.hidden import Hidden
-from foldline.scoring.blend import blend
+from foldline.scoring.blender import Blender
 from foldline.scoring.entities import aggregate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def only_priors(bundle: Bundle, reasons: Mapping[str, str]) -> Answers:
 
 def answers(
     hidden: Hidden, members: Sequence["OfflineMember"], reasons: NDArray[np.object_], bundle: Bundle,
-    facts: Competition, ids: Sequence[str],
+    facts: Competition, ids: Sequence[str], *, fold_of: NDArray[np.int64] | None = None,
 ) -> Answers:  # fmt: skip
     """The members' blend, aggregated. What no network saw, or has no row, gets the training prior.
 
@@ -67,13 +67,14 @@ def answers(
     Args:
         reasons: [rows] why a row was not predicted; empty: it was.
         ids: what the sample asks for.
+        fold_of: [rows] of a rehearsal the fold of each row, below 0 where it has none; None: no row has one.
     """
     task, outputs = bundle.task.of(bundle.outputs), bundle.outputs
     done = np.array([reason == "" for reason in reasons], dtype=bool)
     first = hidden.rows.assign(reason=reasons).drop_duplicates(hidden.key).set_index(hidden.key)["reason"].to_dict()
     if not done.any():
         return only_priors(bundle, {name: first.get(name, NO_ROW) for name in ids})
-    values, neutral = _blended(members, done, bundle, task)
+    values, neutral = _blended(members, done, bundle, task, fold_of)
     keep = [] if hidden.key == "row_id" else [hidden.key]
     table = predictions_table(hidden.rows[done], values[done], task, outputs, keep=keep)
     if keep:
@@ -85,7 +86,8 @@ def answers(
 
 
 def _blended(
-    members: Sequence["OfflineMember"], done: NDArray[np.bool_], bundle: Bundle, task: Task
+    members: Sequence["OfflineMember"], done: NDArray[np.bool_], bundle: Bundle, task: Task,
+    fold_of: NDArray[np.int64] | None,
 ) -> tuple[Array, Array]:  # fmt: skip
     """[rows, outputs] the blend of the rows that are done, and [outputs] what it makes of the prior.
 
@@ -98,16 +100,19 @@ def _blended(
     values, neutral = np.zeros((len(done), len(bundle.outputs))), _prior(bundle)
     for kind in np.unique(which[done], axis=0):
         rows = done & (which == kind).all(axis=1)
-        own = [member.values[rows] for member, there in zip(used, kind, strict=True) if there]
-        values[rows] = _blend(own, bundle, task)
-        with_prior = [np.vstack([part, _prior(bundle)]) for part in own]
+        own = {member.run: member.values[rows] for member, there in zip(used, kind, strict=True) if there}
+        values[rows] = _blend(own, bundle, task, None if fold_of is None else fold_of[rows])
+        with_prior = {run: np.vstack([part, _prior(bundle)]) for run, part in own.items()}
         neutral = _blend(with_prior, bundle, task)[-1]  # of ranks: the place of the prior among them
     return values, neutral
 
 
-def _blend(own: Sequence[NDArray[np.floating[Any]]], bundle: Bundle, task: Task) -> Array:
-    values = [part.astype(np.float64) for part in own]
-    return blend(bundle.blend, values, task) if len(bundle.members) > 1 else values[0]
+def _blend(
+    own: Mapping[str, NDArray[np.floating[Any]]], bundle: Bundle, task: Task, fold_of: NDArray[np.int64] | None = None
+) -> Array:  # fmt: skip
+    if len(bundle.members) > 1:
+        return Blender.of(bundle.blend, bundle.blend_fit, task)(own, fold_of)
+    return next(iter(own.values())).astype(np.float64)
 
 
 def _with_priors(table: pd.DataFrame, bundle: Bundle, reasons: Mapping[str, str], prior: Array) -> Answers:

@@ -20,6 +20,7 @@ from foldline.images.views import all_views
 from foldline.models.metadata import Column, Encoding
 from foldline.models.together import Together
 from foldline.scoring.blend import SMALLEST
+from foldline.scoring.blender import Blender
 
 Pictures = Annotated[Tensor, "pictures height width channels"]
 Outputs = Annotated[Tensor, "pictures outputs"]
@@ -123,19 +124,28 @@ def _encode(cells: Tensor, column: Column) -> Tensor:
 class BlendGraph(nn.Module):
     """Runs or ensembles whose predictions are blended as `scoring.blend` does."""
 
-    def __init__(self, members: Sequence[nn.Module], how: str, task: Task) -> None:
+    def __init__(self, members: Sequence[nn.Module], blender: Blender) -> None:
         super().__init__()
-        self.members, self.task, self.how = nn.ModuleList(members), task, how
+        self.members, self.task, self.how = nn.ModuleList(members), blender.task, blender.name
+        self.weights = [torch.tensor(own["weights"]) for own in (blender.fit.whole if blender.fit is not None else [])]
 
     def forward(self, pictures: Pictures, metadata: Cells | None = None) -> Outputs:
         """uint8 pictures -> predictions."""
         stack = torch.stack([member(pictures, metadata) for member in self.members])
+        if self.weights:
+            parts = zip(self.task.blocks, self.weights, strict=True)
+            return torch.cat([_weighted(stack[..., block.columns], block.task, own) for block, own in parts], dim=-1)
         blend = _mean if self.how == "mean" else _gmean
         return torch.cat([blend(stack[..., block.columns], block.task) for block in self.task.blocks], dim=-1)
 
 
 def _mean(stack: Tensor, task: Task) -> Tensor:
     return _shares(stack.mean(0), task)
+
+
+def _weighted(stack: Tensor, task: Task, weights: Tensor) -> Tensor:
+    """As `scoring.fitted.weights.weighted`: weights [members] or [members, outputs]."""
+    return _shares((weights.view(len(stack), 1, -1) * stack).sum(0), task)
 
 
 def _gmean(stack: Tensor, task: Task) -> Tensor:
@@ -173,15 +183,16 @@ def _graph(
     if not run.members:
         return RunGraph(folds[run.name], views or run.views, columns)
     members = [_graph(member, folds, views, columns) for member in run.members]
-    return BlendGraph(members, run.how, run.task)
+    return BlendGraph(members, run.blender)
 
 
 def _require_one_input(run: FinishedRun) -> None:
-    if run.members and run.how not in ("mean", "gmean"):
+    if run.members and (run.how == "rank_mean" or run.blender.needs_all):
+        why = "which looks at all rows: a graph sees a picture alone" if run.how == "rank_mean" else "which is no mean"
         raise FoldlineError(
-            f"the ensemble '{run.name}' is blended by {run.how}, which looks at all rows: a graph sees a picture alone",
+            f"the ensemble '{run.name}' is blended by {run.how}, {why}",
             where=str(run.folder),
-            next="blend by mean or gmean (make ensemble BLEND=mean)",
+            next="blend by mean, gmean or weights (make ensemble BLEND=mean)",
         )
     wanted = {
         own.name: (*own.first.height_width, own.first.channels, own.first.intensity, own.first.framing.in_words())

@@ -7,9 +7,13 @@ import numpy as np
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.choose import decision_in_words
+from foldline.scoring.fitted.catalogue import FITTED
 from foldline.scoring.metrics import metric_for
 
-BLENDS = {"mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks"}
+BLENDS = {
+    "mean": "mean", "gmean": "geometric mean", "rank_mean": "mean of the ranks",
+    **{name: way.words for name, way in FITTED.items()},
+}  # fmt: skip
 
 
 def lede(run: ReportedRun) -> str:
@@ -20,8 +24,19 @@ def lede(run: ReportedRun) -> str:
     if run.cv.members:
         how = BLENDS.get(run.cv.blend or "", run.cv.blend or "blend")
         same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
-        return f"The {how} of {len(run.cv.members)} runs, scored on {rows} rows in {same}.{together}"
+        return f"The {how} of {len(run.cv.members)} runs, scored on {rows} rows in {same}.{_fitted(run)}{together}"
     return f"{_models(run)}{together}"
+
+
+def _fitted(run: ReportedRun) -> str:
+    """That a fitted blend's score is nested, and what it would be on the rows that it was fitted on."""
+    if run.cv.blend_fit is None:
+        return ""
+    fitted, mean = (formats.score(run.cv.blend_scores.get(key)) for key in ("fitted", "mean"))
+    return (
+        f" Each row is blended by what was fitted without its fold; on the rows that it was fitted on the blend scores "
+        f"{fitted}, the plain mean {mean}."
+    )
 
 
 def _models(run: ReportedRun) -> str:

@@ -1,0 +1,165 @@
+"""Blends that are fitted, as files: `make blend`, and an ensemble whose score is of rows blended without their fold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldline.core.errors import FoldlineError
+from foldline.core.records.blend import BlendStudy
+from foldline.core.records.cv import Cv
+from foldline.core.tables import read_parquet, write_parquet
+from foldline.core.task import Array
+from foldline.engine.bundle.members import _refuse_stack
+from foldline.engine.finished.folder import FinishedRun
+from foldline.report.run.facts import lede
+from foldline.report.run.reported_run import read_run
+from foldline.scoring.blender import Blender
+from foldline.scoring.fitted.catalogue import FITTED
+from stages.test_ensemble import Predict, clueless, write_run
+from tiny import RUN, TinyProject
+
+
+def seeing(spread: float) -> Predict:
+    def predict(truth: Array, rng: np.random.Generator) -> Array:
+        positive = 1 / (1 + np.exp(-3 * (truth - 0.5) - spread * rng.normal(size=len(truth))))
+        return np.stack([1 - positive, positive], axis=1)
+
+    return predict
+
+
+MEMBERS: dict[str, Predict] = {"one": seeing(1.4), "two": seeing(1.5), "noise": clueless}
+
+
+@pytest.fixture
+def three(project: TinyProject) -> TinyProject:
+    project.prepare()
+    for seed, (name, predict) in enumerate(MEMBERS.items()):
+        project.write_yaml(name, RUN)
+        write_run(project, name, predict, seed)
+    return project
+
+
+def cv_of(project: TinyProject, name: str) -> Cv:
+    return Cv.read(project.layout.run("tiny", name) / "cv.json")
+
+
+def oof_of(project: TinyProject, name: str, file: str = "oof") -> Array:
+    table = read_parquet(project.layout.run("tiny", name) / f"{file}.parquet")
+    return table[["prob_dark", "prob_bright"]].to_numpy(dtype=np.float64)
+
+
+def blend_of(cv: Cv) -> Blender:
+    return Blender.of(cv.blend or "", cv.blend_fit, cv.task.of(cv.outputs))
+
+
+@pytest.mark.parametrize("name", [way for way in FITTED if way != "class_weights"])
+def test_the_score_is_nested(three: TinyProject, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """OOF rows by what was fitted without their fold, test rows by what was fitted on all; cv.json says both."""
+    assert three.run("ensemble", "--runs", "one two noise", "--name", name, "--blend", name) == 0
+    said = capsys.readouterr().out
+    assert "nested (each row by a fit without its fold)" in said
+    cv = cv_of(three, name)
+    assert (cv.blend, cv.members) == (name, ["one", "two", "noise"])
+    assert cv.pooled == pytest.approx(cv.blend_scores["nested"], abs=1e-6)
+    blender = blend_of(cv)
+    folds = read_parquet(three.layout.run("tiny", name) / "oof.parquet")["fold"].to_numpy()
+    members = {run: oof_of(three, run) for run in MEMBERS}
+    assert oof_of(three, name) == pytest.approx(blender(members, folds), abs=1e-6)
+    if name != "hill_climb":  # a bag of few members may be the same without a fold
+        assert not np.allclose(oof_of(three, name), blender(members), atol=1e-5)
+    tests = {run: oof_of(three, run, "test") for run in MEMBERS}
+    assert oof_of(three, name, "test") == pytest.approx(blender(tests), abs=1e-6)
+    capsys.readouterr()
+    assert three.run("ensemble", "--runs", "one two noise", "--name", name, "--blend", name) == 0
+    assert "up to date" in capsys.readouterr().out
+    words = lede(read_run(three.layout, "tiny", name))
+    assert "Each row is blended by what was fitted without its fold" in words
+
+
+def test_class_weights_that_are_no_better_are_not_used(three: TinyProject) -> None:
+    assert three.run("ensemble", "--runs", "one two noise", "--name", "each", "--blend", "class_weights") == 0
+    cv = cv_of(three, "each")
+    assert cv.blend in ("weights", "class_weights")
+    other = Cv.read(three.layout.run("tiny", "each") / "cv.json")
+    assert three.run("ensemble", "--runs", "one two noise", "--name", "common", "--blend", "weights") == 0
+    common = cv_of(three, "common").blend_scores["nested"]
+    assert other.blend_scores["nested"] is not None
+    assert common is not None
+    assert (cv.blend == "class_weights") == (other.blend_scores["nested"] > common)
+
+
+def test_a_mean_says_nothing_of_a_fit(three: TinyProject) -> None:
+    assert three.run("ensemble", "--runs", "one two", "--name", "plain") == 0
+    content = (three.layout.run("tiny", "plain") / "cv.json").read_text()
+    assert "blend_fit" not in content
+    assert "blend_scores" not in content
+
+
+def test_an_ensemble_of_ensembles_is_one_blend_of_another(three: TinyProject) -> None:
+    assert three.run("ensemble", "--runs", "one noise", "--name", "inner", "--blend", "weights") == 0
+    assert three.run("ensemble", "--runs", "inner two", "--name", "outer", "--blend", "weights") == 0
+    folds = read_parquet(three.layout.run("tiny", "outer") / "oof.parquet")["fold"].to_numpy()
+    finished = {run: FinishedRun(Path(run), run, cv_of(three, run)) for run in ("one", "two", "noise")}
+    inner = FinishedRun(Path("inner"), "inner", cv_of(three, "inner"), members=(finished["one"], finished["noise"]))
+    task = inner.cv.task.of(inner.cv.outputs) if inner.cv else None
+    assert task is not None
+    own = blend_of(cv_of(three, "inner"))({run: oof_of(three, run) for run in ("one", "noise")}, folds)
+    both = blend_of(cv_of(three, "outer"))({"inner": own, "two": oof_of(three, "two")}, folds)
+    assert oof_of(three, "outer") == pytest.approx(both, abs=1e-6)
+
+
+def test_blend_compares_all_ways(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert three.run("ensemble", "--runs", "one two", "--name", "plain") == 0
+    capsys.readouterr()
+    assert three.run("blend") == 0
+    said = capsys.readouterr().out
+    study = BlendStudy.read(three.layout.run("tiny", "blend.json"))
+    assert "left out: plain (an ensemble of one, two)" in said
+    assert {way.name for way in study.ways} | set(study.left_out) >= set(FITTED) | {"mean", "gmean"}
+    assert list(study.runs) == ["noise", "one", "two"]
+    assert study.without[0].run == "noise" or study.best != "mean"
+    assert "correlation of errors" in said
+    assert "as fitted" in said
+    assert study.command in said
+    assert three.run(*study.command.split()[1:2], "--runs", "one two", "--name", "proposed") == 0
+    for way in study.ways:
+        assert way.interval[0] is not None
+        assert way.interval[0] <= (way.nested or 0) <= (way.interval[1] or 0)
+        assert (way.fitted is None) == (way.name in ("mean", "gmean", "rank_mean"))
+
+
+def test_two_runs_with_a_useless_one(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    assert three.run("blend", "--runs", "one two") == 0
+    study = BlendStudy.read(three.layout.run("tiny", "blend.json"))
+    assert study.without == []
+    assert 'RUNS="one two"' in study.command
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"), [("one", "a blend is of two runs or more"), ("one one", "named twice"), ("one gone", "gone")]
+)
+def test_what_cannot_be_compared(
+    three: TinyProject, runs: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    assert three.run("blend", "--runs", runs) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_runs_of_a_single_fold_cannot_be_fitted(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        path = three.layout.run("tiny", name) / "oof.parquet"
+        table = read_parquet(path)
+        write_parquet(path, table[table["fold"] == 0].reset_index(drop=True))
+    assert three.run("blend", "--runs", "one two") == 2
+    assert "a single fold" in capsys.readouterr().err
+    assert three.run("ensemble", "--runs", "one two", "--name", "x", "--blend", "weights") == 2
+    assert "predicted a single one" in capsys.readouterr().err
+
+
+def test_a_notebook_takes_weights_and_no_stack(three: TinyProject) -> None:
+    for name in ("weights", "stack"):
+        assert three.run("ensemble", "--runs", "one two noise", "--name", name, "--blend", name) == 0
+    _refuse_stack(three.layout, cv_of(three, "weights"))
+    with pytest.raises(FoldlineError, match="may have to leave members out"):
+        _refuse_stack(three.layout, cv_of(three, "stack"))
