@@ -393,6 +393,53 @@ def test_intensity(intensity: Intensity, dtype: Any, numbers: list[float], expec
 NOTHING = np.array([[np.nan, np.inf, -np.inf]] * 3)
 
 
+CUT = np.dstack([RGB, np.linspace(0, 255, 30).round().astype(np.uint8)[None].repeat(20, axis=0)])
+
+
+def over_white(picture: Image.Image) -> NDArray[np.uint8]:
+    """By Pillow."""
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    white.alpha_composite(picture.convert("RGBA"))
+    return np.asarray(white.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["rgba", "gray and alpha", "palette", "webp", "opaque"])
+def test_on_white_shows_no_colour_that_lies_under_alpha(kind: str) -> None:
+    picture = Image.fromarray(CUT)
+    if kind == "gray and alpha":
+        picture = picture.convert("LA")
+    elif kind == "palette":
+        picture = Image.fromarray(
+            np.where(CUT[:, :, 3:] < 128, [[[0, 0, 0, 0]]], [[[200, 50, 10, 255]]]).astype(np.uint8)
+        )
+        picture = picture.quantize(4)
+    elif kind == "opaque":
+        picture = picture.convert("RGB")
+    stream = BytesIO()
+    picture.save(
+        stream,
+        "webp" if kind == "webp" else "png",
+        **({"lossless": True, "exact": True} if kind == "webp" else {}),
+    )
+    shown = decode_bytes(stream.getvalue(), 3, "on_white")
+    assert np.abs(shown.astype(int) - over_white(picture)).max() <= 1
+    assert (shown[:, 0] == 255).all() == (kind != "opaque")
+    gray = decode_bytes(stream.getvalue(), 1, "on_white")
+    assert (gray[:, 0] == 255).all() == (kind != "opaque")
+
+
+def test_on_white_takes_16_bits_and_turns_as_exif_says() -> None:
+    deep = np.dstack([DEEP, np.where(np.arange(30) < 15, 0, 65535)[None].repeat(20, axis=0)]).astype(np.uint16)
+    shown = decode_bytes(encoded(deep, ".png"), 3, "on_white")
+    assert (shown[:, :15] == 255).all()
+    assert np.abs(shown[:, 15:].astype(int) - DEEP[:, 15:] / 257).max() <= 1
+    exif = Image.Exif()
+    exif[274] = 6
+    stream = BytesIO()
+    Image.fromarray(CUT).save(stream, "png", exif=exif)
+    assert decode_bytes(stream.getvalue(), 3, "on_white").shape == (30, 20, 3)
+
+
 @pytest.mark.parametrize("how", ["auto", "full", "minmax", "percentile"])
 def test_a_picture_without_a_finite_number_is_none(how: Intensity) -> None:
     for content in (npy(NOTHING), npy(NOTHING.astype(np.float16)), tif(NOTHING.astype(np.float32))):

@@ -11,6 +11,7 @@ from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.run import load_run
 from foldline.core.tables import read_csv
+from foldline.images.files.decode import decode
 from foldline.sources import PLACED, SOURCES
 from foldline.stages.download import download
 from foldline.stages.folds import folds
@@ -33,7 +34,7 @@ def test_rows_classes_and_labels(comp: str, tmp_path: Path) -> None:
     assert folds.outputs == recipe.classes
     assert (len(folds.frame), len(folds.test)) == (recipe.train, recipe.test)
     assert set(folds.frame["target"]) == set(recipe.classes)
-    assert set(folds.test.columns) == {"row_id", "image"}, "no label may be among the test rows"
+    assert set(folds.test.columns) - {"group"} == {"row_id", "image"}, "no label may be among the test rows"
     assert set(folds.frame["row_id"]).isdisjoint(folds.test["row_id"])
     assert set(folds.frame["image"]).isdisjoint(folds.test["image"])
     solution = read_csv(layout.holdout_solution(comp))
@@ -51,7 +52,7 @@ def test_the_committed_files_are_valid(comp: str) -> None:
     assert runs == RECIPES[comp].runs
     for name in runs:
         run = load_run(ROOT, comp, name, [])
-        assert run.train.probe is None
+        assert run.train.probe is None or run.model.weights.name == "pypi"
         assert all(fold < facts.folds.k for fold in run.train.folds)
         assert (CONFIGS / comp / f"{name}.yaml").read_text().startswith("# make "), "the command comes first"
 
@@ -92,6 +93,24 @@ def test_cifar_rows_come_from_all_batches(tmp_path: Path) -> None:
     assert folds.frame["row_id"].tolist() == [f"train_{i:05d}" for i in range(50)]
     assert folds.frame.groupby(["target", "fold"]).size().to_numpy().tolist() == [1] * 50
     assert read_csv(layout.holdout_solution("cifar10"))["target"].tolist()[:3] == ["airplane", "automobile", "bird"]
+
+
+def test_stamps_are_labelled_by_their_first_folder_and_keep_twins_together(tmp_path: Path) -> None:
+    layout = prepared(tmp_path, "stamps")
+    read = load_folds(layout, "stamps")
+    labels = {**dict(zip(read.frame["image"], read.frame["target"], strict=True))}
+    assert all(image.split("/")[0] == label for image, label in labels.items())
+    assert {image.count("/") for image in labels} == {1, 2, 3}, "folders of every depth"
+    assert all(image.endswith(".png") for image in labels)
+    twins = read.frame[read.frame["image"].str.endswith("/twin.png")]
+    assert len(set(twins["fold"])) <= 1, "one picture in two subjects' folders"
+
+
+def test_stamps_are_seen_on_white(tmp_path: Path) -> None:
+    layout = prepared(tmp_path, "stamps")
+    run, image = load_run(layout, "stamps", "baseline", []), layout.input("stamps") / "animals" / "an0.png"
+    assert (decode(image, 3, run.data.intensity)[12:] == 255).all()
+    assert (decode(image, 3)[12:] != 255).any()
 
 
 def test_pepe_is_split_300_100_100(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ RUNS = [
     Small("simpsons", "baseline"),
     Small("pepe", "baseline", ["data.image_size=64", "model.options.hidden=16"]),
     Small("pepe", "no-batch-norm", ["data.image_size=64", "model.options.hidden=16"]),
+    Small("stamps", "baseline", [OFFLINE, "train.probe=null", "train.keep_start=false", "data.image_size=32"]),
     Small("dere", "baseline", ["data.image_size=32"]),
     Small("dere", "resnet", [OFFLINE, "data.image_size=32"]),
 ]

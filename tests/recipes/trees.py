@@ -40,6 +40,7 @@ SIMPSONS = {
 }
 SIMPSONS_TEST = ["abraham_grampa_simpson", "bart_simpson", "homer_simpson", "moe_szyslak"]
 DERE = ["dandere", "deredere", "kuudere", "tsundere", "yandere"]
+STAMPS = {"animals": 18, "food": 12, "symbols": 20, "naturalforces": 3}  # and two more of the first two
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -115,6 +116,25 @@ def write_classes(root: Path, names: Sequence[str], each: int) -> None:
             write_picture(root / name / f"{i:04d}{('.png', '.jpg', '.jpeg')[i % 3]}", label, i)
 
 
+def write_stamps(root: Path) -> None:
+    """Nested folders, transparent pictures whose colour is the alpha alone, sounds and texts beside them, one picture
+    under two labels, one name in two folders; few pictures of the last class."""
+    for label, name in enumerate(STAMPS):
+        for i in range(STAMPS[name]):
+            ground = noise(label, i, 24)
+            cut = np.dstack([ground, np.where(np.arange(24) < 12 + i, 255, 0).repeat(24).reshape(24, 24)])
+            inner = ("", "birds/", "birds/cartoon/")[i % 3]
+            path = root / name / f"{inner}{name[:2]}{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), cut.astype(np.uint8))
+            path.with_suffix(".txt").write_text("A stamp.\nde.utf8=Ein Stempel.")
+            path.with_name(f"{path.stem}_desc.ogg").write_bytes(b"OggS")
+            path.with_suffix(".svg").write_text("<svg/>")
+    for name in list(STAMPS)[:2]:
+        for picture, number in (("twin", 99), ("same", 100 + len(name))):
+            write_picture(root / name / f"{picture}.png", 5, number)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One recipe's data in small.
@@ -144,6 +164,7 @@ RECIPES = {
     "pepe": Recipe(
         lambda root: write_classes(root, ["other", "pepe"], 20), ["other", "pepe"], 32, 8, ["baseline", "no-batch-norm"]
     ),
+    "stamps": Recipe(write_stamps, sorted(STAMPS), 45, 12, ["baseline"]),
     "dere": Recipe(lambda root: write_classes(root, DERE, 10), DERE, 40, 10, ["baseline", "resnet"]),
 }
 

@@ -1,8 +1,8 @@
 """What a run chooses of its pictures: their size, what of them the network sees, and where they are kept."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from foldline.core.records.framing import Fit, Interpolation
 from foldline.core.yaml_models import Side, Strict
@@ -38,11 +38,12 @@ class Data(Strict):
         "or None",
     )
     channels: int = Field(3, ge=1, le=1024, description="channels of one file: 1 gray, 3 colour, or as many as it has")
-    intensity: Literal["auto", "full", "minmax", "percentile"] = Field(
+    intensity: Literal["auto", "full", "minmax", "percentile", "on_white"] = Field(
         "auto",
         description="how numbers become 8 bits: full: the type's range (fractions: 0 to 1); minmax, percentile: each "
         "picture's own (0.5 to 99.5 %); auto: 8 bits as they are, a DICOM's own window, whole numbers by the first of "
-        "8, 12, 16 bits that holds the picture, all else by minmax",
+        "8, 12, 16 bits that holds the picture, all else by minmax; on_white: as auto, and what is transparent in a "
+        "png or webp is laid over white (else alpha is left out, and what lies under it is seen)",
     )
     bad_images: Literal["stop", "skip"] = Field(
         "stop",
@@ -78,6 +79,12 @@ class Data(Strict):
         if name not in ("none", "threshold") and ":" not in name:
             raise ValueError("is none, threshold, or a function of your own, file.py:name")
         return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.intensity == "on_white" and self.channels not in (1, 3):
+            raise ValueError("intensity: on_white makes 1 or 3 channels; other counts are the file's own, alpha too")
+        return self
 
     @property
     def height_width(self) -> tuple[int, int]:

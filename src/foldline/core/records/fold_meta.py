@@ -117,7 +117,7 @@ class FoldMeta(Record):
     mean: list[float]
     std: list[float]
     interpolation: str
-    intensity: Literal["auto", "full", "minmax", "percentile"] = "auto"
+    intensity: Literal["auto", "full", "minmax", "percentile", "on_white"] = "auto"
     framing: Framing = Framing()
     metadata: list[dict[str, Any]] | None = None
     sha256: FoldHashes

@@ -12,7 +12,7 @@ import numpy as np
 from foldline.images.files.arrays import read_bands, read_npy, tif_is_gray, tif_is_gray_from_white, tif_needs_tifffile
 from foldline.images.files.dicom import read_dicom
 from foldline.images.files.header import ORIENTATION, BadImageError, Header, read_header, require_size, tif_tags
-from foldline.images.files.intensity import Intensity, Pixels, Values, require_finite, to_bytes
+from foldline.images.files.intensity import Intensity, Pixels, Values, over_white, require_finite, to_bytes
 
 __all__ = [
     "BadImageError",
@@ -26,6 +26,7 @@ __all__ = [
     "resize",
 ]
 
+_LAID = ("png", "webp")  # kinds whose alpha is laid over white, where that is asked for
 _AS_STORED = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # gray or BGR of any depth, without alpha, EXIF rotation applied
 
 
@@ -36,7 +37,8 @@ def decode(path: Path, channels: int, intensity: Intensity = "auto") -> Pixels:
         path: a file of the kinds above; what it is, is seen in its content.
         channels: 1 for gray, 3 for RGB: gray and colour are converted, alpha is dropped. Any other number must be the
             file's own (4: RGB and alpha).
-        intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`.
+        intensity: how numbers of more than 8 bits become uint8, see `intensity.to_bytes`; `on_white`: what is
+            transparent in a png or webp is white.
 
     Returns:
         [height, width, channels] uint8.
@@ -91,8 +93,9 @@ def content_of(path: Path) -> bytes:
 def _read(content: bytes, header: Header, channels: int, intensity: Intensity) -> tuple[Pixels, bool]:
     """([height, width, the file's channels] uint8, whether the last of them is alpha)."""
     if header.kind == "dicom":
-        return read_dicom(content, intensity), False
-    values, has_alpha = _values(content, header, channels)
+        return read_dicom(content, "auto" if intensity == "on_white" else intensity), False
+    laid = intensity == "on_white" and header.kind in _LAID
+    values, has_alpha = _with_alpha(content) if laid else _values(content, header, channels)
     pixels, has_alpha = _scaled(values, channels, intensity, has_alpha=has_alpha)
     from_white = header.kind == "tif" and tif_is_gray_from_white(header)
     return (np.uint8(255) - pixels if from_white else pixels), has_alpha
@@ -102,7 +105,7 @@ def _scaled(values: Values, channels: int, intensity: Intensity, *, has_alpha: b
     """The numbers as uint8, without an alpha that is not asked for; and whether the last channel still is alpha."""
     require_size(values.shape[0], values.shape[1])
     if has_alpha and channels in (1, 3):  # before the range of intensities is looked for
-        values, has_alpha = values[:, :, :-1], False
+        values, has_alpha = over_white(values) if intensity == "on_white" else values[:, :, :-1], False
     require_finite(values)
     return to_bytes(values, intensity), has_alpha
 
@@ -124,6 +127,12 @@ def _values(content: bytes, header: Header, channels: int) -> tuple[Values, bool
     if header.kind in ("png", "webp") and _keeps_alpha(header, channels):
         values = _turned(content, values)
     return values, values.shape[2] == 4
+
+
+def _with_alpha(content: bytes) -> tuple[Values, bool]:
+    """Like `_values`, with the alpha that the file has."""
+    values = _opencv(content, cv2.IMREAD_UNCHANGED)
+    return _turned(content, values), values.shape[2] == 4
 
 
 def _keeps_alpha(header: Header, channels: int) -> bool:

@@ -9,7 +9,7 @@ from foldline.images.files.header import BadImageError
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[Any]
-Intensity = Literal["auto", "full", "minmax", "percentile"]
+Intensity = Literal["auto", "full", "minmax", "percentile", "on_white"]
 
 PERCENTILES = (0.5, 99.5)
 CONTAINERS = (255, 4095, 65535)  # whole numbers of 8, 12 or 16 bits, whatever the type that they are stored in
@@ -24,6 +24,7 @@ def to_bytes(values: Values, intensity: Intensity, full: tuple[float, float] | N
     - `auto`: uint8 stays as it is. Whole numbers: 0 to 255, 4095 or 65535, the first that holds the picture, because
       12 bits stored in 16 would be nearly black by the type's range; `minmax` where there are larger or negative ones.
       Fractions: `minmax`.
+    - `on_white`: as `auto`; what it does to alpha is done before (`over_white`).
 
     NaN and minus infinity become 0, infinity 255; they have no part in a picture's own range.
 
@@ -40,12 +41,28 @@ def to_bytes(values: Values, intensity: Intensity, full: tuple[float, float] | N
     >>> to_bytes(np.array([[[0.0], [0.5], [np.nan], [2.0]]]), "full").ravel().tolist()
     [0, 128, 0, 255]
     """
+    intensity = "auto" if intensity == "on_white" else intensity
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint8 and intensity in ("auto", "full") and full in (None, (0, 255)):
         return values
     low, high = _range(values, intensity, full)
     return scale(values, low, high)
+
+
+def over_white(values: Values) -> Values:
+    """[height, width, channels] of a picture whose last channel is alpha, not premultiplied, laid over white.
+
+    White and opaque are the largest number of a whole type, and 1 of fractions; the type stays.
+
+    >>> over_white(np.array([[[0, 0, 0, 255], [0, 0, 0, 0], [255, 0, 0, 51]]], dtype=np.uint8)).tolist()
+    [[[0, 0, 0], [255, 255, 255], [255, 204, 204]]]
+    """
+    whole = np.issubdtype(values.dtype, np.integer)
+    white = float(np.iinfo(values.dtype).max) if whole else 1.0
+    share = values[:, :, -1:].astype(np.float64) / white
+    laid = values[:, :, :-1] * share + white * (1 - share)
+    return (np.rint(laid) if whole else laid).astype(values.dtype)
 
 
 def require_finite(values: Values) -> None:
