@@ -8,7 +8,7 @@ import torch
 from foldline.engine.finished.networks import ready
 from foldline.engine.infer import predict
 from foldline.engine.machine.compiling import Compiling
-from foldline.engine.problem import RowArrays
+from foldline.engine.row_arrays import RowArrays
 from foldline.images.views import VIEWS
 from gpu import inside
 from gpu.bare import bare_predictions

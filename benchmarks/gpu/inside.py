@@ -18,12 +18,13 @@ from foldline.core.records.precision import StoredPrecision
 from foldline.core.run import load_run
 from foldline.core.tables import read_csv
 from foldline.engine.fold_job import make_job, settled
-from foldline.engine.loop.fit import fit_fold, training_rows
+from foldline.engine.loop.fit import fit_fold
 from foldline.engine.loop.settle import settle
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.machine.precision import DTYPES
 from foldline.engine.problem import FoldJob, Problem, open_problem
+from foldline.engine.row_parts import training_rows
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from gpu.kit import Setting
 from gpu.project import COMP, RUN

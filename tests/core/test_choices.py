@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from foldline.core.choices import MOVED, Average, Clip, Head, Labels, Mix, Schedule, Weights
+from foldline.core.choices import MOVED, Average, Clip, Entity, Head, Labels, Mix, Schedule, Weights
 from foldline.core.errors import FoldlineError
 from foldline.core.options import Choice
 from foldline.core.reference import settings_table
@@ -20,7 +20,7 @@ from foldline.models.heads import CLASSIFIERS, MultiDropout
 
 CHOICES: dict[str, type[Choice]] = {
     "schedule": Schedule, "model.head": Head, "model.weights": Weights, "augment.mix": Mix,
-    "train.average": Average, "optim.clip": Clip, "train.labels": Labels,
+    "train.average": Average, "optim.clip": Clip, "train.labels": Labels, "model.entity": Entity,
 }  # fmt: skip
 
 

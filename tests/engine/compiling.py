@@ -20,7 +20,7 @@ from foldline.engine.infer import predict
 from foldline.engine.machine import compiling as compiling_module
 from foldline.engine.machine.compiling import Compilable, Compiling, compiled, settle_compile
 from foldline.engine.machine.precision import Precision
-from foldline.engine.problem import RowArrays
+from foldline.engine.row_arrays import RowArrays
 from foldline.images.store import PictureStore
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.fusing import fold_frozen

@@ -12,7 +12,7 @@ from foldline.core.tables import read_csv, read_parquet
 from foldline.engine import predict_run
 from foldline.engine.infer import predict
 from foldline.engine.machine.precision import Precision
-from foldline.engine.problem import RowArrays
+from foldline.engine.row_arrays import RowArrays
 from foldline.engine.starting_weights import StartingWeights
 from foldline.images.store import PictureStore
 from foldline.models.architecture import Preprocessing

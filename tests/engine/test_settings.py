@@ -30,6 +30,16 @@ model.head.name=multi_dropout | model.head.options.samples=2
 | model.head.name=arcface loss.name=arcface
 model.head.name=arcface loss.name=arcface | model.head.options.scale=10
 model.head.name=arcface loss.name=arcface | model.head.options.centers=3
+| model.entity.name=mean model.entity.options.by=case
+model.entity.name=mean model.entity.options.by=case | model.entity.name=gem
+model.entity.name=mean model.entity.options.by=case | model.entity.options.pictures=1
+model.entity.name=mean model.entity.options.by=case | model.entity.options.per_picture=all
+model.entity.name=mean model.entity.options.by=case | model.entity.options.by=group model.entity.options.per_picture=all
+model.entity.name=attention model.entity.options.by=case | model.entity.options.units=16
+model.entity.name=transformer model.entity.options.by=case | model.entity.options.heads=2
+model.entity.name=transformer model.entity.options.by=case | model.entity.options.dropout=0.3
+model.entity.name=gru model.entity.options.by=case | model.entity.options.layers=2
+| data.neighbours=1
 | model.metadata=[age,site]
 | model.options.bn_eps=0.1
 | data.image_size=40
@@ -123,8 +133,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     table = project.root / "raw" / "train.csv"
     lines = table.read_text().splitlines()
     more = [f"{line},{20 + i % 50},{['arm', 'leg', 'head'][i % 3]}" for i, line in enumerate(lines[1:])]
-    table.write_text("\n".join([lines[0] + ",age,site", *more]) + "\n")
-    train: dict[str, Any] = {**FACTS["train"], "metadata": ["age", "site"]}
+    more = [f"{line},{'-'.join(line.split(',')[1:3])}" for line in more]  # the pictures of a patient with one label
+    table.write_text("\n".join([lines[0] + ",age,site,case", *more]) + "\n")
+    train: dict[str, Any] = {**FACTS["train"], "order": "id", "metadata": ["age", "site", "case"]}
     project.write_yaml("competition", {**FACTS, "train": train})
     project.prepare()
     rows = read_csv(project.layout.folds("tiny"))

@@ -97,6 +97,7 @@ def open_run(layout: Layout, comp: str, name: str, *, device: str = "auto", test
         )
     reported, model = read_run(layout, comp, name), load(folder, device=device)
     _refuse_metadata(model)
+    _refuse_entities(model)
     rows = {OOF: _oof_rows(reported, model), TEST: _test_rows(layout, comp, name, model, test=test)}
     manifest = Manifest.read_if_there(layout.manifest(comp))
     hashes = {} if manifest is None else manifest.hashes
@@ -112,6 +113,17 @@ def _refuse_metadata(model: Model) -> None:
             where="model.metadata",
             next="open a run without metadata; foldline predict-files takes a table of them (--metadata)",
         )
+
+
+def _refuse_entities(model: Model) -> None:
+    for member in model.members:
+        if member.metas[0].sees_entities or member.metas[0].neighbours:
+            raise FoldlineError(
+                f"the networks of '{member.run}' see several pictures of an entity together, and the app shows them one "
+                "by one",
+                where="model.entity, data.neighbours",
+                next="open a run of single pictures; make report shows this one's answers",
+            )
 
 
 def _oof_rows(run: ReportedRun, model: Model) -> Rows:

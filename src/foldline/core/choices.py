@@ -74,6 +74,43 @@ class Head(Choice):
     )
 
 
+_STACK = {
+    "pictures": Option(0, 0, MANY, "so many of each entity's pictures a step, spread over all of them; 0: all"),
+    "by": Option("entity", description="the column of the rows that names the entity: entity, group or metadata"),
+    "per_picture": Option(
+        "", description="targets answered picture by picture beside or instead of the entity's: all, or their names"
+    ),
+}
+_UNITS = Option(128, 1, 4096, "the width of the hidden layer")
+
+
+class Entity(Choice):
+    """How several pictures become one answer."""
+
+    what = "head over an entity's pictures"
+    known: ClassVar = {
+        "none": {},
+        "mean": _STACK,
+        "max": _STACK,
+        "gem": _STACK,
+        "attention": {**_STACK, "units": _UNITS},
+        "transformer": {
+            **_STACK,
+            "units": _UNITS,
+            "layers": Option(1, 1, 24, "how many"),
+            "heads": Option(4, 1, 64, "of attention; they divide units"),
+            "dropout": Option(0.1, 0, 0.99, "inside the layers"),
+        },
+        "gru": {**_STACK, "units": _UNITS, "layers": Option(1, 1, 24, "how many, in both directions")},
+    }
+
+    name: str = Field(
+        "none",
+        description="none: each row by itself; mean, max, gem of the pictures' features; attention: gated, learnt; "
+        "transformer, gru: over the ordered pictures, then attention (docs: several pictures, one answer)",
+    )
+
+
 _MIXING = {
     "probability": Option(1.0, 0, 1, "the share of batches that are mixed"),
     "off_epochs": Option(0, 0, MANY, "the last epochs, in which nothing is mixed"),

@@ -172,6 +172,9 @@ class RowFacts(Strict):
     )
     group: str | None = Field(None, description="a column or a template; rows of one group share a fold")
     entity: str | None = Field(None, description="a column or a template: what one line of the submission is about")
+    order: str | None = Field(
+        None, description="a column or a template: the place of a picture among its entity's, as a slice's number"
+    )
     metadata: list[str] = Field(default_factory=list, description="columns that ride along")
 
 

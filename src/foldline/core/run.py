@@ -10,6 +10,7 @@ from foldline.core.choices import (
     Average,
     Clip,
     Compile,
+    Entity,
     Head,
     Labels,
     LogTo,
@@ -40,6 +41,7 @@ class Model(Strict):
         "default", description="how a feature map becomes one vector; default: as the network was made"
     )
     head: Head = Field(default_factory=Head)
+    entity: Entity = Field(default_factory=Entity)
     metadata: list[str] = Field(
         default_factory=list,
         description="columns of `train.metadata` that the head sees beside the picture; numbers are standardised, "
@@ -314,19 +316,3 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     content = apply_overrides(load_yaml(path), overrides)
     where = layout.relative(path) + (f" with {' '.join(overrides)}" if overrides else "")
     return Run.parse(content, where=where)
-
-
-def differing_keys(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys in which two nested mappings differ, with both values.
-
-    >>> differing_keys({"optim": {"lr": 1}}, {"optim": {"lr": 2}})
-    ['optim.lr: 1 -> 2']
-    """
-    lines = []
-    for key in sorted(left.keys() | right.keys()):
-        a, b = left.get(key), right.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += differing_keys(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {a} -> {b}")
-    return lines

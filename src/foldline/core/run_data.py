@@ -38,6 +38,13 @@ class Data(Strict):
         "or None",
     )
     channels: int = Field(3, ge=1, le=1024, description="channels of one file: 1 gray, 3 colour, or as many as it has")
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="so many pictures before and after each one, by the facts' `order`, are stacked as its channels; at "
+        "the ends of an entity the last one is repeated",
+    )
     intensity: Literal["auto", "full", "minmax", "percentile", "on_white"] = Field(
         "auto",
         description="how numbers become 8 bits: full: the type's range (fractions: 0 to 1); minmax, percentile: each "

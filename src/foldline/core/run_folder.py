@@ -5,10 +5,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.processes import drop_dead_lock, in_turn
-from foldline.core.run import Run, differing_keys, load_run
+from foldline.core.run import Run, load_run
 from foldline.core.tables import read_json, remove, sha256_json, write_json
 
 

@@ -39,6 +39,8 @@ def frozen_both(
     probe = run.train.probe
     if run.model.weights.name == "run" or probe is None:
         raise FoldlineError("each fold starts from other weights", where="model.weights")
+    if run.data.neighbours:
+        raise FoldlineError("pictures are looked at one by one here, and the run stacks them", where="data.neighbours")
     run = run.model_copy(update={"data": run.data.model_copy(update={"bad_images": "skip"})})
     device = pick_device(device_name)
     prepare_device(device, deterministic=run.train.deterministic)

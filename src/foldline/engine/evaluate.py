@@ -9,6 +9,7 @@ from foldline.engine.infer import predict
 from foldline.engine.losses import activate
 from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob, target_tensor
+from foldline.engine.row_parts import own_part, put_together
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 
@@ -52,14 +53,14 @@ def _judged(job: FoldJob, logits: Array) -> tuple[dict[str, float | None], Array
 
 def _logits(job: FoldJob, model: nn.Module) -> Array:
     """[rows, logits] of the validation rows by the network; each rank predicts some of them."""
-    rows = job.valid.part(job.ranks.part(len(job.valid)))
+    rows = own_part(job.valid, job.ranks)
     if not len(rows):
-        return job.ranks.gathered(np.empty((0, job.objective.logits)))
+        return put_together(job.valid, job.ranks, np.empty((0, job.objective.logits)))
     predicted = predict(
         [[model]], job.feed.store, rows, job.preprocessing, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )  # fmt: skip
-    return job.ranks.gathered(predicted[0].astype(np.float64))
+    return put_together(job.valid, job.ranks, predicted[0].astype(np.float64))
 
 
 def _start_logits(job: FoldJob) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.run import usual_batch
 from foldline.core.run_folder import run_sha256
+from foldline.engine.entities import stacks_of
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import kind_of
 from foldline.engine.machine.layout import settled_layout
@@ -40,7 +41,7 @@ def make_job(
     run, train, words = problem.run, problem.train_rows(fold), problem.labels_of(fold).words
     if words:
         say(f"  fold {fold}: {words} (train.labels: {run.train.labels.name})")
-    objective = problem.objective_of(fold, train.truth)
+    objective = problem.objective_of(fold, train.truth_of_units)
     made_from = {
         "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
         "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),
@@ -78,6 +79,8 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
         teacher_meta(problem, fold)
     _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
     truth = problem.labels_of(fold).truth[problem.own(fold, train=True)]
+    stacks = stacks_of(folds.frame.iloc[problem.own(fold, train=True)], run)
+    truth = truth if stacks is None else truth[stacks.first_rows]
     rows = rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
     if ranks is not None and ranks.count > 1:
         _require_ranks(problem, min(usual_batch(run.train.batch_size), rows), ranks)

@@ -18,11 +18,12 @@ from foldline.core.run_folder import run_sha256, wanted_folds
 from foldline.engine.fold_job import make_job, settled
 from foldline.engine.frozen import FEATURE_BATCH
 from foldline.engine.infer import predict
-from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import describe, pick_device, prepare_device
 from foldline.engine.machine.precision import Precision, has_bf16
-from foldline.engine.problem import FoldJob, Problem, RowArrays, open_problem
+from foldline.engine.problem import FoldJob, Problem, open_problem
+from foldline.engine.row_arrays import RowArrays
+from foldline.engine.row_parts import training_rows
 from foldline.engine.starting_weights import StartingWeights
 from foldline.images.batches import TrainingBatch
 from foldline.images.glance import Glance

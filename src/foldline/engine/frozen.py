@@ -30,6 +30,8 @@ def features_path(problem: Problem, preprocessing: Preprocessing, digest: str, v
         rows: what tells them from other rows of this cache.
     """
     network = asdict(problem.architecture)  # pooling and options have no weights, and make other features
+    for of_entities in ("entity", "per_picture"):  # what comes behind these features
+        del network[of_entities]
     network["name"] += sha256(problem.architecture.name)
     content = [
         problem.cache.key, rows, digest, network, views, problem.device.type, preprocessing.mean, preprocessing.std,

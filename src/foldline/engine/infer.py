@@ -14,6 +14,7 @@ from foldline.engine.losses import activate
 from foldline.engine.machine.compiling import Compilable, Compiling
 from foldline.engine.machine.memory import more_parts
 from foldline.engine.machine.precision import Precision
+from foldline.engine.stack_infer import StackInference
 from foldline.images.normalise import Normaliser
 from foldline.images.store import PictureStore
 from foldline.images.views import all_views
@@ -21,7 +22,7 @@ from foldline.models.architecture import Preprocessing
 from foldline.models.together import Together
 
 if TYPE_CHECKING:
-    from foldline.engine.problem import RowArrays
+    from foldline.engine.row_arrays import RowArrays
 
 Predictions = NDArray[np.float32]
 
@@ -106,9 +107,13 @@ def predict_batches(
     """
     count = -(-len(rows) // batch_size)
     activations = [activation] * len(folds) if isinstance(activation, str) else list(activation)
-    forward = _Forward([model.eval() for own in folds for model in own], compiling, device, count)
     precision.prepare(device)
     normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
+    if rows.stacks is not None:
+        found = _of_stacks(folds, pictures, rows, normaliser, precision, views, activations, batch_size, title)
+        yield slice(0, len(rows)), found
+        return
+    forward = _Forward([model.eval() for own in folds for model in own], compiling, device, count)
     landing = _Landing(half=precision.choice == "fp16")
     with Progress() as progress:
         for images, place in progress.over(pictures.batches(rows.positions, batch_size), title, total=count):
@@ -121,6 +126,30 @@ def predict_batches(
             prob = torch.stack([_mean(own, name, len(views)) for own, name in parts]).float()
             yield from landing.send(prob[:, : len(images)], place)
     yield from landing.land()
+
+
+def _of_stacks(
+    folds: Sequence[Sequence[nn.Module]], pictures: PictureStore, rows: "RowArrays", normaliser: Normaliser,
+    precision: Precision, views: Sequence[str], activations: Sequence[str], batch_size: int, title: str,
+) -> Predictions:  # fmt: skip
+    """[folds, rows, outputs] of pictures in stacks: all of them at the end, since an entity's rows may lie apart."""
+    assert rows.stacks is not None
+    models = [model.eval() for own in folds for model in own]
+    inference = StackInference(models, pictures, rows, normaliser, precision, views=views, batch_size=batch_size)
+    place = np.full(len(rows.stacks.of_row), -1, dtype=np.int64)
+    place[np.arange(len(place)) if rows.wanted is None else rows.wanted] = np.arange(len(rows))
+    result: Predictions = np.empty(0, dtype=np.float32)
+    for own, logits in inference.logits(title):
+        exact = logits.flatten(1, 2).double() if logits.device.type != "mps" else logits.flatten(1, 2)
+        parts = zip(torch.split(exact, [len(some) for some in folds]), activations, strict=True)
+        prob = torch.stack([_mean(part, name, len(views)) for part, name in parts]).float().cpu().numpy()
+        if precision.choice == "fp16" and not np.isfinite(prob).all():
+            raise HalfPrecisionError("fp16 does not hold all numbers that these networks compute")
+        if not result.size:
+            result = np.empty((len(prob), len(rows), prob.shape[2]), dtype=np.float32)
+        asked = place[own] >= 0
+        result[:, place[own[asked]]] = prob[:, asked]
+    return result
 
 
 def _mean(logits: Tensor, activation: str, views: int) -> Tensor:

@@ -12,11 +12,11 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.engine.fold_job import make_job, require_trainable, settled
-from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.schedule import RatesByStep
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import FoldJob, open_problem
+from foldline.engine.row_parts import training_rows
 from foldline.engine.starting_weights import make_starting_weights
 from foldline.images.batches import TrainingBatch, TrainingRows
 

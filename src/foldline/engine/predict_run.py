@@ -222,11 +222,13 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
     require_same(meta, folds=problem.folds.sha256, where=where)
     refuse_diverged(problem.layout, meta, where)
     same = (int(problem.cache.pixels.shape[3]), problem.objective.activation)
-    if (meta.channels, kind_of(meta.activation)) != same or meta.architecture.get("metadata_features"):
+    reads_more = meta.architecture.get("metadata_features") or meta.sees_entities
+    if (meta.channels, kind_of(meta.activation)) != same or reads_more:
         raise FoldlineError(
-            "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata",
+            "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata or several "
+            "pictures",
             where=where,
-            next="choose a teacher with the same data.channels and kind of loss, without model.metadata",
+            next="choose a teacher with the same data.channels and kind of loss, without model.metadata and model.entity",
         )
     require_distillable(meta.activation)
     return meta

@@ -25,11 +25,13 @@ from foldline.core.progress import say
 from foldline.core.records.framing import Framing
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
+from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.refused import require_metadata, require_one_head
+from foldline.engine.row_arrays import RowArrays
 from foldline.engine.teller import Teller
 from foldline.engine.training_labels import TrainingLabels, training_labels
 from foldline.engine.writers.mirror import Mirror
@@ -38,38 +40,16 @@ from foldline.images.batches import Share
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.feed import Feed, gathers
 from foldline.images.mix import require_mixable
+from foldline.images.stacks import Stacks, middle
 from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import require_known
+from foldline.models.entity_heads import entity_options
 from foldline.models.framing import framing_of
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
-
-
-@dataclass(frozen=True)
-class RowArrays:
-    """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it,
-    `metadata` [rows, features] float32, or None where the network does not see any, and the rows' `ids`."""
-
-    positions: NDArray[np.int64]
-    truth: Array
-    metadata: NDArray[np.float32] | None = None
-    ids: NDArray[np.object_] | None = None
-
-    def part(self, rows: slice) -> "RowArrays":
-        """Some of them."""
-        metadata = None if self.metadata is None else self.metadata[rows]
-        ids = None if self.ids is None else self.ids[rows]
-        return RowArrays(self.positions[rows], self.truth[rows], metadata, ids)
-
-    def names(self, rows: NDArray[np.int64]) -> list[str]:
-        """What messages call some of the rows."""
-        return [str(row) for row in (rows if self.ids is None else self.ids[rows])]
-
-    def __len__(self) -> int:
-        return len(self.positions)
 
 
 @dataclass(frozen=True)
@@ -169,7 +149,8 @@ class Problem:
             model.name, self.objective.logits, int(self.cache.pixels.shape[3]), height, width,
             model.drop_rate, model.drop_path_rate, pool=model.pool, head=model.head.model_dump(mode="json"),
             metadata_features=0 if self.encoding is None else self.encoding.features, options=model.options,
-            channels_last=self.channels_last,
+            channels_last=self.channels_last, entity=entity_options(model.entity),
+            per_picture=per_picture(self.run, self.folds.task, self.folds.outputs, self.objective.logits),
         )  # fmt: skip
 
     def own(self, fold: int, *, train: bool) -> NDArray[np.int64]:
@@ -211,7 +192,7 @@ class Problem:
             parts.append(self._unlike(self.extra, fold, "extra rows", test=True))
         if self.run.extra.pseudo.name:
             pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra.pseudo, fold)
-            parts.append(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False))
+            parts.append(named_apart(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False), self.run))
         if len(parts) == 1:
             return self._rows(parts[0], encoding)
         joined = pd.concat(parts, ignore_index=True)
@@ -222,15 +203,30 @@ class Problem:
         truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}")
         metadata = None if encoding is None else encoding.encode(frame)
         ids = frame["row_id"].to_numpy(dtype=object)
-        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata, ids)
+        stacks = stacks_of(frame, self.run)
+        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata, ids, stacks)
+
+    def with_stacks(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, Stacks | None, NDArray[np.int64] | None]:
+        """Training or test rows as they are predicted: all rows beside which they are, the stacks of these, and which
+        of them they are. Each by itself: these rows, None and None."""
+        if self.run.model.entity.name == "none":
+            return frame, None, None
+        whole = self.folds.frame[self.usable] if "fold" in frame.columns else self.folds.test
+        bad = whole["image"].isin(list(self.cache.bad)).to_numpy(dtype=bool)
+        place = pd.Index(whole["row_id"]).get_indexer(pd.Index(frame["row_id"]))
+        return whole, stacks_of(whole, self.run, bad), place.astype(np.int64)
 
     def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
         """Without rows whose picture looks like one of the fold's validation rows, or of the test rows."""
-        others = self.folds.frame["image"].tolist() + (self.folds.test["image"].tolist() if test else [])
-        alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), rows["image"].tolist(), others)
-        forbidden = set(self.folds.frame["image"].iloc[self.own(fold, train=False)])
-        forbidden |= set(self.folds.test["image"]) if test else set()
-        bad = rows["image"].map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+        images, tested, own = (
+            part["image"].map(lambda image: middle(image, self.run.data.neighbours))
+            for part in (self.folds.frame, self.folds.test, rows)
+        )
+        others = images.tolist() + (tested.tolist() if test else [])
+        alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), own.tolist(), others)
+        forbidden = set(images.iloc[self.own(fold, train=False)])
+        forbidden |= set(tested) if test else set()
+        bad = own.map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
         if bad.any():
             named = first_few(rows.loc[bad, "row_id"].tolist())
             say(f"  fold {fold}: {int(bad.sum())} {what} look like rows that are predicted and are left out: {named}")
@@ -255,9 +251,10 @@ def open_problem(
     if not is_own(run.model.name):
         require_known(run.model.name)
     folds = load_folds(layout, comp)
-    extra = listed_rows(layout, folds, run.extra)
+    folds, extra = neighboured(folds, listed_rows(layout, folds, run.extra), run)
     where = layout.relative(layout.folds(comp))
     truth = folds.task.truth(folds.frame, folds.outputs, where=where)
+    require_entities(run, facts, folds, extra, truth)
     encoding = None
     if run.model.metadata:
         encoding = fit_encoding(folds.frame, run.model.metadata)

@@ -14,6 +14,7 @@ from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter, 
 from foldline.core.progress import say
 from foldline.core.shards import WHOLE, Shard
 from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_some
+from foldline.engine.finished.oof import among_all
 from foldline.engine.infer import HalfPrecisionError, Predictions
 from foldline.engine.machine.compiling import Compiling
 from foldline.engine.problem import Problem
@@ -105,10 +106,11 @@ class RowFiles:
             for writer in writers:
                 writer.write(frame, np.zeros((0, outputs), dtype=np.float32), keep=self.keep)
             return
-        choices, positions = self.problem.run.predict, self.problem.cache.rows(frame["image"].tolist())
+        choices, (whole, among) = self.problem.run.predict, among_all(self.problem, frame)
         batches = predict_some(
-            networks(), self.problem.pictures, positions, frame, views=choices.views, batch_size=choices.batch_size,
-            title=self.title, compiling=self.compiling, exact=exact,
+            networks(), self.problem.pictures, self.problem.cache.rows(whole["image"].tolist()), whole,
+            views=choices.views, batch_size=choices.batch_size, title=self.title, compiling=self.compiling, exact=exact,
+            among=among,
         )  # fmt: skip
         for place, values in _in_blocks(batches, block_rows(outputs * len(writers))):
             for own, writer in zip(values, writers, strict=True):

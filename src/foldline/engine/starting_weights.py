@@ -145,7 +145,7 @@ def make_starting_weights(
     linear = True
     if probe is not None:
         _require_probe(problem, model, len(probe.views))
-        linear = _ends_linear(problem, model)
+        linear = _ends_linear(problem, model) and run.model.entity.name == "none"
     if few is not None and at_first is not None and not _has_features(problem, preprocessing, digest):
         assert few.run.train.probe is not None
         some = _features(few, model, preprocessing, few.run.train.probe, digest)
@@ -254,7 +254,7 @@ def _require_batch(problem: Problem, model: nn.Module, folds: list[int]) -> None
     """
     run = problem.run
     batch = min(usual_batch(run.train.batch_size), *(len(problem.own(fold, train=True)) for fold in folds))
-    if batch > 1 or not run.train.epochs:
+    if batch > 1 or not run.train.epochs or run.model.entity.name != "none":
         return
     side = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)
     tried = deepcopy(model).train()

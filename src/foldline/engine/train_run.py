@@ -40,6 +40,7 @@ from foldline.engine.loop.settle import settle
 from foldline.engine.machine.device import describe, pick_device, prepare_device, versions
 from foldline.engine.machine.ranks import Ranks, device_of, joined
 from foldline.engine.problem import FoldJob, Problem, open_problem
+from foldline.engine.row_parts import own_part, put_together
 from foldline.engine.starting_weights import StartingWeights, make_starting_weights
 from foldline.engine.teller import Teller
 from foldline.engine.writers.catalogue import wanted_writers
@@ -232,14 +233,14 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
         model = build(problem.architecture).to(job.device)
         load_state(model, weights)
         models.append(ready(model, problem.architecture, job.precision))
-    rows = job.valid.part(job.ranks.part(len(job.valid)))
+    rows = own_part(job.valid, job.ranks)
     prob: Predictions = np.empty((0, len(job.outputs)), dtype=np.float32)
     if len(rows):
         (prob,) = predict(
             [models], job.feed.store, rows, job.preprocessing, job.device, job.precision,
             views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
         )  # fmt: skip
-    prob = job.ranks.gathered(prob)
+    prob = put_together(job.valid, job.ranks, prob)
     if not job.ranks.first:
         return
     mean = prob if start is None else (prob + start) / 2
@@ -281,6 +282,7 @@ def _meta(
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
         loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
         rows_train=len(job.train), rows_valid=len(job.valid), rows_excluded=excluded, rows_relabelled=relabelled,
+        neighbours=run.data.neighbours,
         **({} if taken is None else {"taken": taken}),
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ class Architecture:
         metadata_features: numbers a row beside the picture (`models.metadata.Encoding.features`); 0: none.
         options: further arguments of the network in timm.
         channels_last: the layout of its pictures in memory; the results differ by rounding.
+        entity: `model.entity` as a JSON value; empty: it sees one picture a row.
+        per_picture: of each logit, whether it is each picture's own; empty: all are the entity's.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Architecture:
     metadata_features: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     channels_last: bool = True
+    entity: dict[str, Any] = field(default_factory=dict)
+    per_picture: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from foldline.core.records.fold_meta import TakenWeights
 from foldline.core.run import Model
 from foldline.models import classic  # noqa: F401 - registers cifar_cnn with timm
 from foldline.models.architecture import Architecture, Preprocessing
+from foldline.models.entity_heads import attach_entity_head
 from foldline.models.exact_classifier import keep_classifier_exact
 from foldline.models.heads import attach_head, require_pool
 from foldline.models.hub import asked_once
@@ -50,6 +51,8 @@ def build(architecture: Architecture, **extra: Any) -> nn.Module:
     head = _head(architecture.head)
     model = attach_head(model, architecture.outputs, architecture.pool, head, architecture.metadata_features)
     keep_classifier_exact(model)
+    if architecture.entity:
+        attach_entity_head(model, architecture.entity, architecture.per_picture)
     if architecture.channels_last:
         return model.to(memory_format=torch.channels_last)
     model.__class__ = _with_channels_first(type(model))  # type: ignore[arg-type]

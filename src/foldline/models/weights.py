@@ -296,4 +296,9 @@ def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
     """How the names of classifiers and metadata layers begin, in timm's network and around it."""
     config: Any = getattr(model, "pretrained_cfg", None) or {}
     names = (config if isinstance(config, dict) else config.to_dict()).get("classifier") or ()
-    return ("classifier.", "metadata.", *(f"{name}." for name in ([names] if isinstance(names, str) else names)))
+    return (
+        "classifier.",
+        "metadata.",
+        "entity_head.",
+        *(f"{name}." for name in ([names] if isinstance(names, str) else names)),
+    )

@@ -1,6 +1,6 @@
 """The rows of a competition: reads a raw layout by the facts, gives the table that folds are made of.
 
-raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, metadata
+raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, order, metadata
 """
 
 from collections.abc import Callable
@@ -60,8 +60,8 @@ def read_rows(
         index: the files below `root`, where they were listed before; None: they are listed.
 
     Returns:
-        Strings only: row_id, image, target or target_<class>..., then group, entity and metadata where the facts name
-        them; one line for each row_id, in the order of the raw table.
+        Strings only: row_id, image, target or target_<class>..., then group, entity, order and metadata where the facts
+        name them; one line for each row_id, in the order of the raw table.
 
     Raises:
         FoldlineError: something that the facts name is not there, an id stands twice, a label is empty, an image
@@ -155,11 +155,12 @@ def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "p
 
 
 def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
-    """Group, entity and metadata columns; one may be called `fold` where the user's own folds are read."""
+    """Group, entity, order and metadata columns; one may be called `fold` where the user's own folds are read."""
     taken = {"row_id", "image", "target", "group", "entity"} | (set() if own_folds else {"fold"})
+    taken |= set() if rows.order is None else {"order"}
     riders = {
         name: fill(lines, template, where=f"{where}: {name}")
-        for name, template in (("group", rows.group), ("entity", rows.entity))
+        for name, template in (("group", rows.group), ("entity", rows.entity), ("order", rows.order))
         if template is not None
     }
     for name in rows.metadata:

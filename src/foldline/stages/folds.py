@@ -19,6 +19,7 @@ import pandas as pd
 from foldline.core import label_file, own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
 from foldline.core.csv_text import csv_text
+from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import edited, load_folds, read_folds_meta, shaping, way_to_new_folds
 from foldline.core.paths import Layout
@@ -26,7 +27,6 @@ from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.folds_meta import FoldsMeta, MadeFrom
 from foldline.core.records.manifest import Manifest, RawHashes
-from foldline.core.run import differing_keys
 from foldline.core.tables import read_csv, sha256_file, write_text
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.files import FileIndex, list_files, tables_of

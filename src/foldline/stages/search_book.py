@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from foldline.core.differing import differing_keys
 from foldline.core.disks import shared_kind
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.core.run import differing_keys
 from foldline.core.search import Range, Search, number_type, range_value
 
 if TYPE_CHECKING:

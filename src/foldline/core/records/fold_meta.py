@@ -97,6 +97,7 @@ class FoldMeta(Record):
         nothing_loss: of a network that knows nothing (all logits 0) on them; of numbers, on training rows if greater.
         diverged: why its training is not to be trusted (`scoring.diverged`); empty: it is.
         taken: what of the weights that it started from fitted; None: random, or of an earlier version.
+        neighbours: `data.neighbours`: each of its pictures is so many before and after it, too, as channels.
         rows_train: rows that it was trained on; rows_valid: its validation rows.
         rows_excluded: that it might have been trained on, but for their labels (`train.labels`); rows_relabelled: that
             it was trained on with another label than the given one.
@@ -148,10 +149,16 @@ class FoldMeta(Record):
     nothing_loss: float | None = None
     diverged: str = ""
     taken: TakenWeights | None = None
+    neighbours: int = 0
     rows_train: int
     rows_valid: int
     rows_excluded: int = 0
     rows_relabelled: int = 0
+
+    @property
+    def sees_entities(self) -> bool:
+        """Whether it answers for an entity by all of its pictures (`model.entity`)."""
+        return bool(self.architecture.get("entity"))
 
     @property
     def title(self) -> str:

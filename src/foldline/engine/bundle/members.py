@@ -119,6 +119,12 @@ def _member(
     layout: Layout, comp: str, cv: Cv, folds_sha256: str, k: int, only_folds: Sequence[int], only_views: Sequence[str]
 ) -> Member:
     _, choices = resolve_run(layout, comp, cv.run, "", [])
+    if choices.model.entity.name != "none" or choices.data.neighbours:
+        raise FoldlineError(
+            f"run '{cv.run}' sees several pictures of an entity together, and the notebook reads picture by picture",
+            where="model.entity, data.neighbours",
+            next="bundle runs of single pictures; this one predicts the visible test rows here (make ensemble)",
+        )
     predict = f"make predict COMP={comp} RUN={cv.run}"
     where = layout.relative(layout.run(comp, cv.run))
     if cv.views != choices.predict.views:

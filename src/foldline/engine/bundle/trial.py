@@ -18,6 +18,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array
 from foldline.engine.finished.copies import LARGEST_LOSS
 from foldline.engine.finished.networks import FoldNetworks, predict_rows, ready, spec_of
+from foldline.engine.finished.oof import among_all
 from foldline.engine.finished.pictures import Source, load_picture
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem
@@ -90,12 +91,13 @@ def try_member(
         meta = pair[0][1]
         own = np.flatnonzero(frame["fold"].to_numpy() == meta.fold)
         networks = [FoldNetworks.load(*place, problem.device) for place in pair]
-        table, positions = frame.iloc[own], problem.cache.rows(frame["image"].iloc[own].tolist())
+        table, among = among_all(problem, frame.iloc[own])
+        positions = problem.cache.rows(table["image"].tolist())
         for view in views:
             start = time.perf_counter()
             values = predict_rows(
                 networks, problem.pictures, positions, table, views=[view], title=f"{meta.run}, {view}",
-                batch_size=problem.run.predict.batch_size,
+                batch_size=problem.run.predict.batch_size, among=among,
             )  # fmt: skip
             rates.append(len(networks) * len(own) / (time.perf_counter() - start))
             for half, value in zip((False, True), values, strict=True):

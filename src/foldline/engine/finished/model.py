@@ -21,7 +21,7 @@ from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.metadata import Metadata, metadata_table
 from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows, preprocessing_of, spec_of
-from foldline.engine.finished.pictures import Picture, Source, Spec, sources_of
+from foldline.engine.finished.pictures import Picture, Source, Spec, require_neighbours, sources_of
 from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
 from foldline.engine.machine.device import pick_device, prepare_device
@@ -153,7 +153,7 @@ class Model:
         Raises:
             FoldlineError: nothing is given, nothing can be read, the networks read metadata and there are none.
         """
-        sources, by_member = sources_of(pictures), {member.run: member for member in self.members}
+        sources, by_member = self._sources(pictures), {member.run: member for member in self.members}
         table = metadata_table(metadata, self._metadata_columns(), [source.name for source in sources])
         values: dict[str, Predictions] = {
             run: np.full((len(own.folds), len(sources), len(self.outputs)), np.nan, np.float32)
@@ -187,7 +187,7 @@ class Model:
         Returns:
             nan in the rows of pictures that cannot be read.
         """
-        sources = sources_of(pictures)
+        sources = self._sources(pictures)
         result: NDArray[np.float32] = np.empty((0, 0), np.float32)
         problems: list[str] = []
         for chunk in in_chunks(sources, self._specs(), batch_size, bad_images):
@@ -243,6 +243,13 @@ class Model:
     def labels(self, prob: NDArray[np.floating[Any]]) -> dict[str, list[str]]:
         """What is decided of predictions [rows, outputs]: the columns `label`, or `label_<target>`; maybe none."""
         return label_columns(self.task, prob.astype(np.float64), self.decision)
+
+    def _sources(self, pictures: Picture | Iterable[Picture]) -> list[Source]:
+        """The pictures; raises FoldlineError where networks want the neighbours of each and a file stands alone."""
+        sources = sources_of(pictures)
+        for member in self.members:
+            require_neighbours(sources, member.run, member.metas[0].neighbours)
+        return sources
 
     def _specs(self) -> list[Spec]:
         return list(dict.fromkeys(member.spec for member in self.members))

@@ -23,7 +23,8 @@ from foldline.engine.infer import Asked, Predictions, predict, predict_batches
 from foldline.engine.loop.checkpoint import State, load_state
 from foldline.engine.machine.compiling import Compiling
 from foldline.engine.machine.precision import Precision, has_bf16
-from foldline.engine.problem import RowArrays
+from foldline.engine.row_arrays import RowArrays
+from foldline.images.stacks import Stacks
 from foldline.images.store import PictureStore
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import build, state_sha256
@@ -56,6 +57,14 @@ class FoldNetworks:
         return precision_of(self.meta, self.device)
 
 
+@dataclass(frozen=True)
+class Among:
+    """Of rows in stacks those that are predicted: the pictures' positions and table are then of all rows."""
+
+    stacks: Stacks
+    wanted: NDArray[np.int64]
+
+
 def predict_rows(
     folds: Sequence[FoldNetworks],
     pictures: PictureStore,
@@ -66,6 +75,7 @@ def predict_rows(
     batch_size: int,
     title: str,
     compiling: Compiling | None = None,
+    among: Among | None = None,
 ) -> Annotated[Predictions, "folds rows outputs"]:
     """What each fold of a run says of rows: the mean over its networks and the views.
 
@@ -77,13 +87,17 @@ def predict_rows(
         table: the rows' metadata columns as text; None where the networks read none.
         title: of the progress bar.
         compiling: as `engine.infer.predict` takes it.
+        among: of networks that answer for entities, which rows these are of which stacks.
+
+    Raises:
+        FoldlineError: networks answer for entities, and nobody says which pictures these are.
     """
     outputs = len(folds[0].meta.outputs)
-    if not len(positions):
+    if not len(positions if among is None else among.wanted):
         return np.zeros((len(folds), 0, outputs), dtype=np.float32)
     parts = []
     for some in at_once(folds):
-        given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling)
+        given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling, among)
         parts.append(predict(*given, some[0].precision, **asked))
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
@@ -105,6 +119,7 @@ def predict_some(
     title: str,
     compiling: Compiling | None = None,
     exact: bool = False,
+    among: Among | None = None,
 ) -> Iterator[tuple[slice, Predictions]]:
     """`predict_rows` of folds that see a picture together (`at_once`), batch by batch.
 
@@ -114,7 +129,7 @@ def predict_some(
     Raises:
         HalfPrecisionError: fp16 does not hold all numbers.
     """
-    given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling)
+    given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling, among)
     precision = replace(some[0].precision, choice="fp32") if exact else some[0].precision
     return predict_batches(*given, precision, **asked)
 
@@ -124,17 +139,30 @@ Given = tuple[list[list[nn.Module]], PictureStore, RowArrays, Preprocessing, tor
 
 def _asked(
     some: Sequence[FoldNetworks], pictures: PictureStore, positions: NDArray[np.int64], table: pd.DataFrame | None,
-    views: Sequence[str], batch_size: int, title: str, compiling: Compiling | None,
+    views: Sequence[str], batch_size: int, title: str, compiling: Compiling | None, among: Among | None,
 ) -> tuple[Given, Asked]:  # fmt: skip
     """What `engine.infer` takes, but for the number format."""
+    if some[0].meta.sees_entities and among is None:
+        raise one_by_one(some[0].meta)
     first, which = some[0], "all folds" if len(some) > 1 else f"fold {some[0].meta.fold}"
     encoding = first.encoding
     numbers = None if encoding is None else encoding.encode(pd.DataFrame() if table is None else table)
     rows = RowArrays(positions, np.empty(0), numbers)
+    if among is not None:
+        rows = replace(rows, stacks=among.stacks, wanted=among.wanted)
     return ([fold.networks for fold in some], pictures, rows, preprocessing_of(first.meta), first.device), {
         "views": views, "activation": [fold.meta.activation for fold in some], "batch_size": batch_size,
         "title": f"{title}, {which}", "compiling": compiling or Compiling(),
     }  # fmt: skip
+
+
+def one_by_one(meta: FoldMeta) -> FoldlineError:
+    """That networks which answer for entities are asked about pictures one by one."""
+    return FoldlineError(
+        f"run '{meta.run}' answers for an entity by all of its pictures together, and here pictures come one by one",
+        where="model.entity",
+        next="predict the competition's rows (make predict); for pictures alone take a run with model.entity: none",
+    )
 
 
 def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annotated[Predictions, "rows outputs"]:

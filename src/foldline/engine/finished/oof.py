@@ -3,7 +3,7 @@
 import pandas as pd
 
 from foldline.core.predictions import predictions_table
-from foldline.engine.finished.networks import FoldNetworks, predict_rows
+from foldline.engine.finished.networks import Among, FoldNetworks, predict_rows
 from foldline.engine.infer import Predictions
 from foldline.engine.machine.compiling import Compiling
 from foldline.engine.problem import Problem
@@ -13,11 +13,18 @@ def predict_frame(
     problem: Problem, folds: list[FoldNetworks], frame: pd.DataFrame, title: str, compiling: Compiling | None = None
 ) -> Predictions:
     """[folds, rows, outputs] what these folds say of some of the competition's rows, as the run predicts."""
-    choices, positions = problem.run.predict, problem.cache.rows(frame["image"].tolist())
+    choices, (whole, among) = problem.run.predict, among_all(problem, frame)
     return predict_rows(
-        folds, problem.pictures, positions, frame,
-        views=choices.views, batch_size=choices.batch_size, title=title, compiling=compiling,
+        folds, problem.pictures, problem.cache.rows(whole["image"].tolist()), whole,
+        views=choices.views, batch_size=choices.batch_size, title=title, compiling=compiling, among=among,
     )  # fmt: skip
+
+
+def among_all(problem: Problem, frame: pd.DataFrame) -> tuple[pd.DataFrame, Among | None]:
+    """Training or test rows as networks see them: by themselves; or, where entities are answered, all rows and which of
+    them are meant: a share of the rows may hold a part of an entity."""
+    whole, stacks, wanted = problem.with_stacks(frame)
+    return whole, None if stacks is None or wanted is None else Among(stacks, wanted)
 
 
 def oof_part(problem: Problem, fold: FoldNetworks, compiling: Compiling | None = None) -> pd.DataFrame:

@@ -72,6 +72,18 @@ def sources_of(pictures: "Picture | Iterable[Picture]") -> list[Source]:
     return sources
 
 
+def require_neighbours(sources: Sequence[Source], run: str, count: int) -> None:
+    """Raises FoldlineError where a run sees each picture between `count` others on each side, and a file is alone."""
+    alone = [own.name for own in sources if isinstance(own.content, tuple) and len(own.content) < 2 * count + 1]
+    if alone:
+        raise FoldlineError(
+            f"run '{run}' sees each picture between {count} before and after it (data.neighbours), and these files stand "
+            f"alone: {first_few(alone, 3)}",
+            where="pictures",
+            next=f"give tuples of {2 * count + 1} files in their order, by foldline.load(...).predict",
+        )
+
+
 def _of_one(picture: Any, place: int) -> list[Source]:
     if isinstance(picture, str | Path):
         return _of_path(Path(picture))

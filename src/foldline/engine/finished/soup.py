@@ -6,16 +6,18 @@ that no row is left to score it on. Reads weights and pictures; writes a run's f
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.run import Run, differing_keys
+from foldline.core.run import Run
 from foldline.core.run_folder import write_run
 from foldline.engine.finished.copies import copy_code
 from foldline.engine.finished.folder import FinishedRun
@@ -24,6 +26,7 @@ from foldline.engine.loop.averages import refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, load_state, save_weights
 from foldline.engine.problem import Problem
 from foldline.images.normalise import Normaliser
+from foldline.models.architecture import Architecture
 from foldline.models.backbone import build
 from foldline.models.metadata import Encoding
 from foldline.models.weights import read_state
@@ -68,7 +71,8 @@ def require_one_start(runs: Sequence[FinishedRun], choices: Sequence[Run]) -> No
 
 def _alike(meta: FoldMeta) -> dict[str, object]:
     """What must be the same in networks whose weights are added."""
-    kept = {key: value for key, value in meta.architecture.items() if "drop" not in key and key != "channels_last"}
+    architecture = asdict(Architecture(**meta.architecture))  # an earlier version's lacks keys that have defaults
+    kept = {key: value for key, value in architecture.items() if "drop" not in key and key != "channels_last"}
     return {
         "architecture": kept, "size": list(meta.height_width), "channels": meta.channels, "intensity": meta.intensity,
         "framing": meta.framing, "mean": meta.mean, "std": meta.std, "activation": meta.activation,

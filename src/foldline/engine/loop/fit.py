@@ -31,7 +31,8 @@ from foldline.engine.loop.steps_log import NoStepsLog, StepsLog
 from foldline.engine.machine.device import memory_mb
 from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob
-from foldline.images.batches import TrainingBatch, TrainingRows
+from foldline.engine.row_parts import training_rows
+from foldline.images.batches import TrainingBatch
 from foldline.scoring.metrics import metric_for
 
 MOST_ODD = 30  # batches in a row whose loss fp16 could not hold
@@ -299,14 +300,6 @@ class _Training:
         patience, every = self.job.run.train.patience, self.job.run.train.validate_every
         looked = self.position.epoch - self.position.epoch % every
         return bool(patience) and looked - self.position.best_epoch >= patience
-
-
-def training_rows(job: FoldJob) -> TrainingRows:
-    """The job's training rows in the order of each epoch."""
-    return TrainingRows(
-        job.train.positions, job.key,
-        truth=job.train.truth, task=job.task, outputs=job.outputs, sampling=job.run.sampling, share=job.share,
-    )  # fmt: skip
 
 
 def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:

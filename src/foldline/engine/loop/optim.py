@@ -123,9 +123,11 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def classifier_names(model: nn.Module) -> set[str]:
-    """The names of the last layer's parameters, by timm's `get_classifier`; some networks have two last layers."""
+    """The names of the last layer's parameters, by timm's `get_classifier`, and of the head over an entity's pictures;
+    some networks have two last layers."""
     heads = model.get_classifier()  # type: ignore[operator]
-    heads = heads if isinstance(heads, tuple | list) else [heads]
+    heads = list(heads) if isinstance(heads, tuple | list) else [heads]
+    heads += [model.entity_head] if hasattr(model, "entity_head") else []
     last = {id(parameter) for head in heads for parameter in head.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in last}
 

@@ -17,7 +17,6 @@ from torch import nn
 from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
-from foldline.engine.loop.fit import training_rows
 from foldline.engine.loop.optim import layer_groups
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.compiling import Seconds, settle_compile, timed
@@ -26,6 +25,7 @@ from foldline.engine.machine.memory import Memory, more_parts
 from foldline.engine.machine.precision import choose_precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.problem import FoldJob
+from foldline.engine.row_parts import training_rows
 from foldline.images.resize import side_at
 
 LARGEST_BATCH, LEAST_STEPS = 512, 8  # of `train.batch_size: auto`: pictures; steps an epoch

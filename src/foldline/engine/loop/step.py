@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from foldline.core.own_code import is_own
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
+from foldline.engine.loop.stacked import StackedBatches
 from foldline.engine.losses import activate, distillation_loss
 from foldline.engine.machine.compiling import compiled
 from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
@@ -78,6 +79,7 @@ class Learner:
         metadata = job.train.metadata
         self.metadata = None if metadata is None else resident(torch.from_numpy(metadata), job.device)
         self.teacher = None if job.teacher is None else job.teacher()
+        self.stacks = StackedBatches.of(job, per_picture=hasattr(model, "per_picture"))
 
     def _compiled(self) -> Callable[..., Any]:
         """The network as it is run; CUDA graphs only where a step has one backward pass."""
@@ -97,10 +99,19 @@ class Learner:
         set_batch_norm(self.model, self.job.run.train.batch_norm)
         self._unfreeze(step - self.skipped)
 
-    def inputs(self, batch: TrainingBatch) -> tuple[Tensor, ...]:
-        """The batch's pictures, normalised, and its metadata where the network sees any."""
+    def inputs(self, batch: TrainingBatch, side: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        """The batch's pictures, normalised and shrunk, of entities their places, and metadata where the network sees
+        any."""
         x = self.normaliser(batch.images)
-        return (x,) if self.metadata is None else (x, gathered(self.metadata, batch, self.job.device))
+        x = x if side is None else shrink(x, side)
+        beside = [] if self.metadata is None else [gathered(self.metadata, batch, self.job.device)]
+        if self.stacks is None:
+            return (x, *beside)
+        return (self.stacks.shaped(x), self.stacks.places(batch), *map(self.stacks.shaped, beside))
+
+    def units(self, batch: TrainingBatch) -> int:
+        """The rows of a batch, or its entities."""
+        return len(batch.rows) if self.stacks is None else self.stacks.entities
 
     def learn(self, batch: TrainingBatch, place: Place) -> Learnt:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
@@ -120,11 +131,11 @@ class Learner:
             except torch.OutOfMemoryError:
                 if not self.splits:
                     raise
-                self.parts = more_parts(self.parts, len(self.group[-1][0].rows))
+                self.parts = more_parts(self.parts, self.units(self.group[-1][0]))
             except ValueError as error:
                 if self.parts == 1 or "more than 1 value" not in str(error):  # torch's, of a batch-norm
                     raise
-                raise one_picture(self.parts, len(self.group[-1][0].rows)) from error
+                raise one_picture(self.parts, self.units(self.group[-1][0])) from error
             if self.job.on_parts is not None:
                 self.job.on_parts(self.parts)
             if self.wrapped is not None:  # the others wait for gradients that do not come
@@ -141,9 +152,9 @@ class Learner:
         drawn = [job.ranks.rank.number] if job.ranks.rank.number else []
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch, *drawn))  # dropout and stochastic depth
         (x, *metadata), target = self._batch(batch, place)
-        rows = place.rows or len(batch.rows)
-        least = len(batch.rows) if job.share is None else job.share.least(rows)
-        parts = slices(len(batch.rows), min(self.parts, least))  # as many in every rank
+        rows = place.rows or len(x)
+        least = len(x) if job.share is None else job.share.least(rows)
+        parts = slices(len(x), min(self.parts, least))  # as many in every rank
         losses, rights = [], []
         for part in parts:
             share = (part.stop - part.start) / rows
@@ -161,7 +172,11 @@ class Learner:
         job = self.job
         with job.precision.autocast(job.device):
             logits = self.forward(x, *metadata)
-        logits = logits.float()
+        logits, counts = logits.float(), 1  # of each target so many pictures
+        if self.stacks is not None and self.stacks.per_picture:
+            logits, target = logits.flatten(0, 1), target.flatten(0, 1)
+        elif self.stacks is not None:
+            counts = x.shape[1]
         loss = job.objective.function(logits, target)
         if self.teacher is not None:
             shown = self.normaliser.undo(x)
@@ -170,16 +185,18 @@ class Learner:
             options = job.run.loss.teacher.options
             learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
-        return loss, self._right(logits.detach(), target)
+        right = self._right(logits.detach(), target)
+        return loss, None if right is None else right * counts
 
     def _batch(self, batch: TrainingBatch, place: Place) -> tuple[tuple[Tensor, ...], Tensor]:
         """Normalised, shrunk, mixed pictures with their metadata; their targets, which mixed are no class indices."""
         job, run = self.job, self.job.run
-        x, *metadata = self.inputs(batch)
-        if run.data.grow_from < 1:
-            side = side_at(place.epoch, run.train.epochs, run.data.grow_from, run.data.height_width)
-            x = shrink(x, side)
+        grows, data = run.data.grow_from < 1, run.data
+        side = side_at(place.epoch, run.train.epochs, data.grow_from, data.height_width) if grows else None
+        x, *metadata = self.inputs(batch, side)
         target = gathered(self.truth, batch, job.device)
+        if self.stacks is not None:  # two entities have no pictures that belong together
+            return (x, *metadata), self.stacks.target(target)
         if place.epoch < run.train.epochs - run.augment.mix.options.get("off_epochs", 0):
             x, target = mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
         return (x, *metadata), target

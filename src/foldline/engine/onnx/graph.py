@@ -187,6 +187,13 @@ def _graph(
 
 
 def _require_one_input(run: FinishedRun) -> None:
+    several = [own.name for own in run.trained if own.first.sees_entities or own.first.neighbours]
+    if several:
+        raise FoldlineError(
+            f"'{several[0]}' sees several pictures of an entity together, and a graph sees a picture alone",
+            where=str(run.folder),
+            next="export a run with model.entity: none and data.neighbours: 0",
+        )
     if run.members and (run.how == "rank_mean" or run.blender.needs_all):
         why = "which looks at all rows: a graph sees a picture alone" if run.how == "rank_mean" else "which is no mean"
         raise FoldlineError(

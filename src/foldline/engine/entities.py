@@ -1,0 +1,203 @@
+"""Several pictures, one answer: which rows are an entity's pictures, what is answered of them, and what cannot work.
+
+Reads and writes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foldline.core.competition import Competition
+from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import Folds
+from foldline.core.progress import say
+from foldline.core.run import Run
+from foldline.core.task import Array, Task
+from foldline.images.stacks import Stacks, with_neighbours
+
+ORDERED = ("transformer", "gru")  # heads that mean something only where pictures have an order
+ALL = "all"  # of `model.entity.options.per_picture`
+
+
+def stacks_of(frame: pd.DataFrame, run: Run, bad: NDArray[np.bool_] | None = None) -> Stacks | None:
+    """The rows as stacks; None where the network sees each row by itself.
+
+    Args:
+        bad: the rows whose picture cannot be read.
+    """
+    if run.model.entity.name == "none":
+        return None
+    column = run.model.entity.options["by"]
+    _require_column(frame, column, "model.entity")
+    return Stacks.of(frame[column].tolist(), _order(frame), bad)
+
+
+def named_apart(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Test rows that are trained on, whose entities may have names that training rows have too."""
+    if run.model.entity.name == "none":
+        return frame
+    column = run.model.entity.options["by"]
+    return frame.assign(**{column: "test rows, " + frame[column].astype(str)})
+
+
+def _order(frame: pd.DataFrame) -> "pd.Series[str] | None":
+    return frame["order"] if "order" in frame.columns else None
+
+
+def _require_column(frame: pd.DataFrame, column: str, where: str) -> None:
+    if column not in frame.columns:
+        raise FoldlineError(
+            f"the rows have no column '{column}', which names the entity that a picture belongs to",
+            where=where,
+            next="name it in the facts (train.entity and test.entity, or metadata) and make the folds anew; or set "
+            "model.entity.options.by to a column that there is",
+        )
+
+
+def per_picture(run: Run, task: Task, outputs: Sequence[str], logits: int) -> list[bool]:
+    """Of each logit, whether it is each picture's own; empty: all are the entity's.
+
+    Raises:
+        FoldlineError: an unknown target, or one of several whose logits are no outputs.
+    """
+    chosen = run.model.entity.options.get("per_picture", "")
+    if not chosen or run.model.entity.name == "none":
+        return []
+    if chosen == ALL:
+        return [True] * logits
+    own = _named(chosen, task)
+    if logits != len(outputs):
+        raise FoldlineError(
+            f"this loss has {logits} logits for {len(outputs)} outputs, which cannot be told apart by target",
+            where="model.entity.options.per_picture, loss.name",
+            next="take loss.name: auto, or per_picture: all",
+        )
+    result = np.zeros(logits, dtype=bool)
+    for block in task.blocks:
+        result[block.columns] = block.name in own
+    return [bool(value) for value in result]
+
+
+def _named(chosen: str, task: Task) -> set[str]:
+    own, known = set(chosen.replace(",", " ").split()), [name for name, _ in task.targets]
+    if own - set(known):
+        raise FoldlineError(
+            f"there is no target {first_few(sorted(own - set(known)))}",
+            where="model.entity.options.per_picture",
+            next=f"give '{ALL}'" + (f", or some of: {', '.join(known)}" if known else ": there is one target"),
+        )
+    return own
+
+
+def neighboured(folds: Folds, extra: pd.DataFrame, run: Run) -> tuple[Folds, pd.DataFrame]:
+    """The rows with each picture between its neighbours (`data.neighbours`), as files that are stacked as channels."""
+    count = run.data.neighbours
+    if not count:
+        return folds, extra
+    by = run.model.entity.options.get("by") or ("entity" if "entity" in folds.frame.columns else "group")
+    frame, test, more = (_between(part, by, count) for part in (folds.frame, folds.test, extra))
+    say(f"data.neighbours: {2 * count + 1} pictures of the same {by} are each row's channels, by the column order")
+    return replace(folds, frame=frame, test=test), more
+
+
+def _between(frame: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
+    if not len(frame):
+        return frame
+    _require_column(frame, by, "data.neighbours")
+    _require_order(frame, "data.neighbours")
+    stacks = Stacks.of(frame[by].tolist(), _order(frame))
+    return frame.assign(image=with_neighbours(frame["image"].tolist(), stacks, count))
+
+
+def _require_order(frame: pd.DataFrame, where: str) -> None:
+    if "order" not in frame.columns:
+        raise FoldlineError(
+            "the pictures of an entity have no order: the rows have no column 'order'",
+            where=where,
+            next="name it in the facts (train.order and test.order) and make the folds anew",
+        )
+
+
+def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataFrame, truth: Array) -> None:
+    """Raises FoldlineError for rows that are no pictures of entities, and for what excludes a head over them.
+
+    Args:
+        truth: of all training rows.
+    """
+    entity = run.model.entity
+    if entity.name == "none":
+        return
+    _require_settings(run)
+    if facts.submission.aggregate == "noisy_or" and entity.options["by"] == "entity":
+        raise FoldlineError(
+            "each row of an entity has the entity's own probability: noisy_or would count it once for each picture",
+            where="submission.aggregate: noisy_or",
+            next="set submission.aggregate: mean, which then changes nothing, or model.entity: none",
+        )
+    for frame in (folds.frame, folds.test, *([extra] if len(extra) else [])):
+        _require_column(frame, entity.options["by"], "model.entity")
+        if entity.name in ORDERED:
+            _require_order(frame, f"model.entity.name: {entity.name}")
+    names = folds.frame[entity.options["by"]]
+    homes = pd.DataFrame({"name": names, "fold": folds.frame["fold"]}).drop_duplicates()["name"]
+    torn = sorted(set(homes[homes.duplicated()]))
+    if torn:
+        raise FoldlineError(
+            f"{len(torn)} entities have pictures in two folds: {first_few(torn)}",
+            where=f"model.entity.options.by: {entity.options['by']}",
+            next="name this column as train.group (or train.entity) in the facts, and make the folds anew",
+        )
+    if len(extra) and (known := sorted(set(extra[entity.options["by"]]) & set(names))):
+        raise FoldlineError(
+            f"{len(known)} entities of the extra rows are the competition's too: {first_few(known)}",
+            where="extra.rows",
+            next="give them names of their own, or take them out",
+        )
+    _require_targets(run, folds, truth)
+
+
+def _require_settings(run: Run) -> None:
+    refused = {
+        "augment.mix": (run.augment.mix.name != "none", "two entities have no pictures that belong together"),
+        "loss.teacher": (bool(run.loss.teacher.name), "a teacher answers for one picture"),
+        "predict.compile": (run.predict.compile != "off", "entities have other numbers of pictures each"),
+        "train.batch_size": (run.train.batch_size == "auto", "it counts entities here, of other sizes each"),
+    }
+    for setting, (given, why) in refused.items():
+        if given:
+            raise FoldlineError(
+                f"{setting} and a head over an entity's pictures do not go together: {why}",
+                where=f"model.entity.name: {run.model.entity.name}, {setting}",
+                next=f"leave {setting} out, or set model.entity: none",
+            )
+
+
+def _require_targets(run: Run, folds: Folds, truth: Array) -> None:
+    """Raises FoldlineError where the rows of an entity have other targets each, and one answer for them."""
+    options, task = run.model.entity.options, folds.task
+    chosen, by = options["per_picture"], options["by"]
+    own = {block.name for block in task.blocks} if chosen == ALL else _named(chosen, task)
+    first = Stacks.of(folds.frame[by].tolist(), None)
+    for block in task.blocks:
+        labels = block.truth(truth).reshape(len(truth), -1)
+        differ = (labels != labels[first.first_rows[first.of_row]]).any(axis=1)
+        if not differ.any():
+            continue
+        what = f"target '{block.name}'" if block.name else "the target"
+        names = first_few(list(dict.fromkeys(folds.frame.loc[differ, by])), 3)
+        if block.name not in own:
+            raise FoldlineError(
+                f"{what} differs among the rows of an entity ({names}), and one answer is given for all of them",
+                where=f"model.entity.options.by: {by}",
+                next=f"set model.entity.options.per_picture: {block.name or ALL}, which answers for each picture",
+            )
+        if "entity" in folds.frame.columns and by == "entity":
+            raise FoldlineError(
+                f"{what} differs among the rows of an entity ({names}), of which the submission has one line",
+                where="train.entity",
+                next="leave train.entity out where each picture has a line: train.group and "
+                "model.entity.options.by: group keep them together",
+            )

@@ -1,0 +1,50 @@
+"""A batch of pictures as a batch of entities: shapes, places, targets. Reads and writes nothing."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from foldline.engine.problem import FoldJob
+from foldline.engine.row_parts import training_rows
+from foldline.images.batches import TrainingBatch
+from foldline.images.stacks import Stacks
+from foldline.models.entity_heads import MISSING
+
+
+class StackedBatches:
+    """The training rows' stacks on the device.
+
+    Args:
+        entities: of which each batch of this process holds pictures, as many of each.
+        per_picture: whether the network gives each picture's logits.
+    """
+
+    def __init__(self, stacks: Stacks, entities: int, device: torch.device, *, per_picture: bool) -> None:
+        self.entities, self.per_picture = entities, per_picture
+        self.place = torch.from_numpy(stacks.place).to(device)
+        self.size = torch.from_numpy(stacks.sizes[stacks.of_row]).to(device)
+
+    @classmethod
+    def of(cls, job: FoldJob, *, per_picture: bool) -> Self | None:
+        """Those of a job; None where each row is seen by itself."""
+        if job.train.stacks is None:
+            return None
+        whole = min(job.batch_size, training_rows(job).rows_per_epoch)
+        own = whole if job.share is None else len(job.share.of(whole))
+        return cls(job.train.stacks, own, job.device, per_picture=per_picture)
+
+    def shaped(self, values: Tensor) -> Tensor:
+        """[entities * pictures, ...] -> [entities, pictures, ...]."""
+        return torch.unflatten(values, 0, (self.entities, -1))
+
+    def places(self, batch: TrainingBatch) -> Tensor:
+        """[entities, pictures] where in its stack each picture stands, 0 to 1; those that only fill up are missing."""
+        place, size = self.shaped(self.place[batch.on_device]), self.shaped(self.size[batch.on_device])
+        missing = torch.arange(place.shape[1], device=place.device) >= size
+        return place.masked_fill(missing, MISSING)
+
+    def target(self, values: Tensor) -> Tensor:
+        """What is learnt of each entity [entities, ...], or of each picture [entities, pictures, ...]."""
+        shaped = self.shaped(values)
+        return shaped if self.per_picture else shaped[:, 0]
