@@ -82,12 +82,13 @@ def write_pairs(root: Path, patients: int, side: int = 24, seed: int = 0) -> Non
 class StackProject(TinyProject):
     """A project of stacks or of pairs."""
 
-    def __init__(self, root: Path, count: int = 40, *, pairs: bool = False, **facts: Any) -> None:
-        self.count, self.pairs = count, pairs
+    def __init__(self, root: Path, count: int = 40, *, pairs: bool = False, seed: int = 0, **facts: Any) -> None:
+        self.count, self.pairs, self.seed = count, pairs, seed
+        root.mkdir(exist_ok=True)
         super().__init__(root)
         self.write_yaml("competition", (PAIR_FACTS if pairs else STACK_FACTS) | facts)
         self.write_yaml("quick", STACK_RUN)
 
     def write_raw(self, rows: int) -> None:
         """The generated pictures."""
-        (write_pairs if self.pairs else write_stacks)(self.root / "raw", self.count)
+        (write_pairs if self.pairs else write_stacks)(self.root / "raw", self.count, seed=self.seed)

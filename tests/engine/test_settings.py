@@ -34,7 +34,6 @@ model.head.name=arcface loss.name=arcface | model.head.options.centers=3
 model.entity.name=mean model.entity.options.by=case | model.entity.name=gem
 model.entity.name=mean model.entity.options.by=case | model.entity.options.pictures=1
 model.entity.name=mean model.entity.options.by=case | model.entity.options.per_picture=all
-model.entity.name=mean model.entity.options.by=case | model.entity.options.by=group model.entity.options.per_picture=all
 model.entity.name=attention model.entity.options.by=case | model.entity.options.units=16
 model.entity.name=transformer model.entity.options.by=case | model.entity.options.heads=2
 model.entity.name=transformer model.entity.options.by=case | model.entity.options.dropout=0.3

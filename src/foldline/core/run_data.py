@@ -42,8 +42,8 @@ class Data(Strict):
         0,
         ge=0,
         le=64,
-        description="so many pictures before and after each one, by the facts' `order`, are stacked as its channels; at "
-        "the ends of an entity the last one is repeated",
+        description="so many pictures before and after each one, by the facts' `order`, are stacked as its channels; "
+        "at the ends of an entity the last one is repeated",
     )
     intensity: Literal["auto", "full", "minmax", "percentile", "on_white"] = Field(
         "auto",

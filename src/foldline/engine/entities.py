@@ -163,6 +163,7 @@ def _require_settings(run: Run) -> None:
     refused = {
         "augment.mix": (run.augment.mix.name != "none", "two entities have no pictures that belong together"),
         "loss.teacher": (bool(run.loss.teacher.name), "a teacher answers for one picture"),
+        "train.labels": (run.train.labels.name != "given", "labels are changed row by row"),
         "predict.compile": (run.predict.compile != "off", "entities have other numbers of pictures each"),
         "train.batch_size": (run.train.batch_size == "auto", "it counts entities here, of other sizes each"),
     }

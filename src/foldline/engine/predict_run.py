@@ -228,7 +228,7 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
             "the teacher's pictures have other channels, its outputs another meaning, or it reads metadata or several "
             "pictures",
             where=where,
-            next="choose a teacher with the same data.channels and kind of loss, without model.metadata and model.entity",
+            next="choose a teacher with the same data.channels and kind of loss, without model.metadata, model.entity",
         )
     require_distillable(meta.activation)
     return meta

@@ -77,8 +77,8 @@ def require_neighbours(sources: Sequence[Source], run: str, count: int) -> None:
     alone = [own.name for own in sources if isinstance(own.content, tuple) and len(own.content) < 2 * count + 1]
     if alone:
         raise FoldlineError(
-            f"run '{run}' sees each picture between {count} before and after it (data.neighbours), and these files stand "
-            f"alone: {first_few(alone, 3)}",
+            f"run '{run}' sees each picture between {count} before and after it (data.neighbours), and these files "
+            f"stand alone: {first_few(alone, 3)}",
             where="pictures",
             next=f"give tuples of {2 * count + 1} files in their order, by foldline.load(...).predict",
         )
