@@ -119,8 +119,8 @@ def _refuse_entities(model: Model) -> None:
     for member in model.members:
         if member.metas[0].sees_entities or member.metas[0].neighbours:
             raise FoldlineError(
-                f"the networks of '{member.run}' see several pictures of an entity together, and the app shows them one "
-                "by one",
+                f"the networks of '{member.run}' see several pictures of an entity together, and the app shows "
+                "them one by one",
                 where="model.entity, data.neighbours",
                 next="open a run of single pictures; make report shows this one's answers",
             )
