@@ -16,7 +16,8 @@ from foldline.core.run_folder import run_sha256
 from foldline.core.tables import read_csv, read_parquet, sha256_files, write_csv, write_parquet
 from foldline.core.task import TASKS, task_from
 from foldline.engine.machine.device import pick_device
-from foldline.engine.problem import Problem, RowArrays, open_problem
+from foldline.engine.problem import Problem, open_problem
+from foldline.engine.row_arrays import RowArrays
 from tiny import TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"
