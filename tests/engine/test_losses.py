@@ -68,6 +68,9 @@ def test_every_loss_is_a_mean_over_rows(name: str, task: Task) -> None:
     value = objective.function(logits, target)
     assert value.shape == ()
     assert torch.allclose(value, objective.function(logits.flip(0), target.flip(0)))
+    if LOSSES[name].together:
+        assert objective.together
+        return
     each = [objective.function(logits[i : i + 1], target[i : i + 1]) for i in range(ROWS)]
     assert torch.allclose(value, torch.stack(each).mean()), "a row's loss does not depend on the others"
     value.backward()  # type: ignore[no-untyped-call]
@@ -169,7 +172,9 @@ def test_training_by_every_loss_finds_the_truth(name: str, task: Task) -> None:
         objective.function(logits, target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     found = activate(logits.detach(), objective.activation)
-    if not task.has_classes:
+    if name == "pearson":
+        assert torch.corrcoef(torch.stack([found[:, 0], target[:, 0]]))[0, 1] > 0.9, "the level means nothing"
+    elif not task.has_classes:
         assert torch.allclose(found, target, atol=0.05)
     elif task.label_sets:
         assert torch.equal(found > 0.5, target > 0.5)
@@ -365,6 +370,34 @@ def test_thresholds_decode_to_probabilities(name: str) -> None:
     falling = logits.sort(1, descending=True).values
     above = activate(falling, "cumulative").flip(1).cumsum(1).flip(1)[:, 1:]
     assert torch.allclose(above, falling.sigmoid(), atol=1e-6), "thresholds in order stay as they are"
+
+
+def test_correlation_losses_are_the_formulas_and_pull_predictions_apart() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50, 1))
+    between = np.cov(x[:, 0], y[:, 0], ddof=0)[0, 1]
+    lin = 2 * between / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    given = torch.from_numpy(x), torch.from_numpy(y)
+    pearson = float(build("pearson", TASKS["regression"]).function(*given))
+    assert pearson == pytest.approx(1 - between / (x.std() * y.std()), abs=1e-5)
+    assert float(build("concordance", TASKS["regression"]).function(*given)) == pytest.approx(1 - lin, abs=1e-5)
+    signal, spread = given[1] / 2 + given[0], {}  # half of it is noise: the squared error shrinks what it says
+    for name in ("mse", "concordance"):
+        slope = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.Adam([slope], lr=0.05)
+        for _ in range(200):
+            optimizer.zero_grad()
+            build(name, TASKS["regression"]).function(slope * signal, given[1]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        spread[name] = float((slope.detach() * signal).std() / given[1].std())
+    assert spread["mse"] < 0.7
+    assert spread["concordance"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_squared_and_the_absolute_error_together() -> None:
+    x, y = torch.tensor([[0.0], [0.0]]), torch.tensor([[1.0], [3.0]])
+    both = build("mse_l1", TASKS["regression"], options={"share": 0.25}).function(x, y)
+    assert float(both) == pytest.approx(0.75 * 5 + 0.25 * 2)
 
 
 def test_bounded_stays_within() -> None:

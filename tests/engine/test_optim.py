@@ -14,12 +14,13 @@ from torch import nn
 
 from foldline.core.choices import Clip, Schedule
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Optim
+from foldline.core.run_training import Optim
 from foldline.engine.loop.checkpoint import pack, unpack
 from foldline.engine.loop.optim import (
     build_optimizer,
     classifier_names,
     clip,
+    freeze,
     layer_groups,
     set_trainable,
     trainable_groups,
@@ -197,6 +198,10 @@ def cosine(share: float) -> float:
             {"name": "cosine", "warmup": 0.2, "options": {"cycles": 2}},
             {1: 1.0, 4: 2 * cosine(0.8), 5: 2.0, 7: 2 * cosine(0.4)},
         ),
+        (
+            {"name": "cosine", "warmup": 0.0, "options": {"cycles": 2, "cycle_decay": 0.25}},
+            {0: 2.0, 4: 2 * cosine(0.8), 5: 0.5, 7: 0.5 * cosine(0.4)},
+        ),
         ({"name": "linear", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 1.6, 5: 1.0, 9: 0.2}),
         ({"name": "linear", "warmup": 0.0, "options": {"min_lr_fraction": 0.5}}, {0: 2.0, 5: 1.5, 9: 1.1}),
         ({"name": "poly", "warmup": 0.0, "options": {"power": 2.0}}, {0: 2.0, 5: 0.5, 9: 0.02}),
@@ -206,6 +211,11 @@ def cosine(share: float) -> float:
             {0: 0.0, 1: 1.0, 2: 2.0, 3: 0.2, 5: 0.2, 6: 0.02, 9: 0.002},
         ),
         ({"name": "step", "warmup": 0.0, "options": {"every": 0.5, "decay": 0.5}}, {0: 2.0, 4: 2.0, 5: 1.0, 9: 1.0}),
+        ({"name": "multistep", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 2.0, 5: 2.0, 6: 0.2, 7: 0.2, 8: 0.02, 9: 0.02}),
+        (
+            {"name": "multistep", "warmup": 0.0, "options": {"milestones": [0.7, 0.3], "decay": 0.5}},
+            {0: 2.0, 2: 2.0, 3: 1.0, 6: 1.0, 7: 0.5, 9: 0.5},
+        ),
         ({"name": "tanh", "warmup": 0.0}, {0: 2.0, 7: 1 - math.tanh(-7 + 0.7 * 10)}),
         ({"name": "plateau", "warmup": 0.2}, {0: 0.0, 1: 1.0, 2: 2.0, 9: 2.0}),
         ({"name": "one_cycle", "warmup": 0.3}, {0: 0.08, 1: 0.08 + 1.92 * (1 - cosine(0.5)), 2: 2.0, 9: 2 / 25e4}),
@@ -372,6 +382,28 @@ def test_a_network_without_groups_has_its_modules() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "share", "last"),
+    [("test_vit", 0.5, "blocks.2"), ("test_efficientnet", 0.5, "blocks.1"), ("test_resnet", 0.0, ""),
+     ("test_vit", 0.01, "patch_embed"), ("test_convnext", 1.0, "head.norm")],
+)  # fmt: skip
+def test_a_share_of_the_blocks_is_frozen_from_the_stem_on(name: str, share: float, last: str) -> None:
+    model = timm.create_model(name, num_classes=3)
+    frozen = freeze(model, share)
+    names = [name for name, _ in model.named_parameters()]
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
+    assert not frozen & classifier_names(model)
+    if share == 1:
+        assert set(names) - frozen == classifier_names(model)
+    elif share:
+        blocks = sorted({name.split(".")[1] for name in frozen if name.startswith("blocks.")})
+        assert f"blocks.{blocks[-1]}" == last if blocks else last == "patch_embed"
+        assert names[0] in frozen
+        assert any(name.startswith("blocks.") for name in set(names) - frozen)
+    else:
+        assert not frozen
+
+
 def test_groups_are_unfrozen_from_the_head_on() -> None:
     counts = [trainable_groups(step, 100, 0.5, 6) for step in range(100)]
     assert counts == sorted(counts)
@@ -385,7 +417,7 @@ def test_a_step_moves_the_trainable_groups_alone() -> None:
     model = small()
     groups = layer_groups(model)
     optimizer = build_optimizer(model, Optim(lr=1e-2), CPU)
-    for count, frozen in ((1, []), (2, []), (3, ["neck"]), (3, []), (1, [])):
+    for count, frozen in ((1, []), (2, []), (3, ["neck.weight", "neck.bias"]), (3, []), (1, [])):
         set_trainable(model, groups, count, frozen)
         grads = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
         assert grads <= {name for group in groups[len(groups) - count :] for name in group}, (
@@ -395,4 +427,4 @@ def test_a_step_moves_the_trainable_groups_alone() -> None:
         train(model, optimizer, 1)
         moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
         allowed = {name for group in groups[len(groups) - count :] for name in group}
-        assert moved == {name for name in allowed if not name.startswith(tuple(frozen))}
+        assert moved == allowed - set(frozen)

@@ -95,6 +95,9 @@ schedule.name=poly | schedule.options.power=3
 | schedule.warmup=0.5
 | schedule.options.min_lr_fraction=0.5
 | schedule.options.cycles=2
+schedule.options.cycles=2 | schedule.options.cycle_decay=0.5
+| schedule.name=multistep
+schedule.name=multistep | schedule.options.milestones=[0.3]
 schedule.name=plateau optim.lr=1e-9 train.epochs=4 | schedule.options.patience=1
 | train.epochs=1
 | train.batch_size=4
@@ -106,10 +109,12 @@ train.probe.c=0.1 | train.probe.views=[identity,hflip]
 | train.labels.name=file
 train.labels.name=file | train.labels.options.file=other.csv
 | train.freeze=[conv_stem]
+| train.freeze=0.5
 | train.unfreeze=0.9
 train.freeze=[classifier] | train.unfreeze=0.9
 | train.average.name=ema train.average.options.decay=0.9
 | train.average.name=swa train.average.options.epochs=2
+train.epochs=4 | train.average.name=best train.average.options.epochs=2
 train.epochs=4 optim.lr=3e-2 | train.select=best
 | train.precision=bf16
 | seed=1
@@ -120,7 +125,7 @@ ELSEWHERE = {
     "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
     "loss.teacher.options", "predict.compile", "train.compile", "train.deterministic", "train.folds",
     "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every", "predict.views",
-    "predict.batch_size", "metrics", "sampling.function", "train.log_to",
+    "predict.batch_size", "metrics", "sampling.function", "train.log_to", "loss.targets",
 }  # fmt: skip
 MNIST = f"{Path(__file__).parents[2]}/configs/mnist/network.py:mnist_mlp"
 CASES = [tuple(part.strip() for part in line.split("|")) for line in CHANGES.strip().splitlines()]

@@ -21,9 +21,9 @@ TRUTH = np.array([[0, 2, 1.5], [1, 0, -2], [1, 1, 0.25]])
 COLUMNS = {"kind": slice(0, 2), "age": slice(2, 5), "kg": slice(5, 6)}
 
 
-def objective(targets: dict[str, str] | None = None, **settings: Any) -> Objective:
-    task = TASK if targets is None else task_from(targets).of(OUTPUTS[:5])
-    return build_objective(Loss(**settings), task, OUTPUTS if targets is None else OUTPUTS[:5], TRUTH)
+def objective(kinds: dict[str, str] | None = None, **settings: Any) -> Objective:
+    task = TASK if kinds is None else task_from(kinds).of(OUTPUTS[:5])
+    return build_objective(Loss(**settings), task, OUTPUTS if kinds is None else OUTPUTS[:5], TRUTH)
 
 
 def alone(target: str, truth: Any, **settings: Any) -> Objective:
@@ -45,6 +45,39 @@ def test_it_is_the_mean_of_each_targets_usual_loss(settings: dict[str, Any]) -> 
     ]
     assert torch.allclose(objective(**settings).function(LOGITS, HOT), torch.stack(parts).mean())
     assert torch.allclose(objective(**settings).plain(LOGITS, HOT), objective().function(LOGITS, HOT))
+
+
+def test_a_target_counts_by_its_weight() -> None:
+    plain = [objective(targets={"kind": 0, "age": 0, "kg": 0} | {name: 1}).function(LOGITS, HOT) for name in TARGETS]
+    kind, age, kg = plain
+    assert torch.allclose((kind + age + kg) / 3, objective().function(LOGITS, HOT))
+    found = objective(targets={"age": 0.5, "kg": 2.5})
+    assert torch.allclose(found.function(LOGITS, HOT), (kind + 0.5 * age + 2.5 * kg) / 4)
+    assert torch.allclose(found.plain(LOGITS, HOT), (kind + 0.5 * age + 2.5 * kg) / 4)
+    teacher = LOGITS.flip(0)
+    learnt = [
+        distillation_loss(LOGITS, teacher, found.activation, 2.0, [float(i == j) for j in range(3)]) for i in range(3)
+    ]
+    expected = (learnt[0] + 0.5 * learnt[1] + 2.5 * learnt[2]) / 4
+    assert torch.allclose(distillation_loss(LOGITS, teacher, found.activation, 2.0, found.shares), expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [({"agee": 1.0}, "unknown target 'agee'"), (dict.fromkeys(TARGETS, 0.0), "not all 0")],
+)
+def test_weights_of_what_there_is_not_are_refused(targets: dict[str, float], words: str) -> None:
+    with pytest.raises(FoldlineError, match=words):
+        objective(targets=targets)
+    with pytest.raises(FoldlineError, match="has one target"):
+        alone("kind", TRUTH[:, 0], targets=targets)
+
+
+def test_a_target_without_weight_learns_nothing() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    objective(targets={"age": 0}).function(logits, HOT).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.abs().sum(0).gt(0).tolist() == [True, True, False, False, False, True]
 
 
 def test_a_named_loss_must_fit_every_target() -> None:

@@ -15,8 +15,9 @@ from foldline.core.choices import Average
 from foldline.core.errors import FoldlineError
 from foldline.core.provenance import inputs_sha256
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.run import Run, Train
+from foldline.core.run import Run
 from foldline.core.run_folder import resolve_run, run_sha256, training_choices
+from foldline.core.run_training import Train
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file, write_csv, write_json
 from foldline.core.task import TASKS
 from foldline.engine import fold_job, train_run

@@ -10,7 +10,8 @@ import torch
 
 from foldline.core.advice import ways_out
 from foldline.core.errors import FoldlineError
-from foldline.core.run import Optim, Run
+from foldline.core.run import Run
+from foldline.core.run_training import Optim
 from foldline.core.tables import read_csv, read_json
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop import step as stepping

@@ -218,13 +218,21 @@ class Schedule(Choice):
 
     what = "schedule"
     known: ClassVar = {
-        "cosine": {**_LOWEST, "cycles": Option(1, 1, MANY, "restarts; each cycle has the same length")},
+        "cosine": {
+            **_LOWEST,
+            "cycles": Option(1, 1, MANY, "restarts; each cycle has the same length"),
+            "cycle_decay": Option(1.0, TINY, 1, "each cycle's peak, as a multiple of that of the one before"),
+        },
         "constant": {},
         "one_cycle": {"min_lr_fraction": Option(4e-6, 0, 1, "the rate at the end, as a share of the peak")},
         "linear": _LOWEST,
         "poly": {**_LOWEST, "power": Option(0.9, TINY, MANY, "the power of the share of the steps that is left")},
         "tanh": _LOWEST,
         "step": {"decay": _DECAY, "every": Option(0.3, TINY, 1, "the share of the steps between two of its steps")},
+        "multistep": {
+            "decay": _DECAY,
+            "milestones": Option([0.6, 0.85], TINY, 1, "the shares of the steps after which the rate falls"),
+        },
         "plateau": {
             **_LOWEST,
             "decay": _DECAY,
@@ -249,12 +257,14 @@ class Average(Choice):
         "none": {},
         "ema": {"decay": Option(0.999, 0, 0.9999999, "how much of the average is kept in each step")},
         "swa": {"epochs": Option(3, 1, MANY, "the last epochs, whose weights' mean predicts")},
+        "best": {"epochs": Option(3, 1, 100, "how many of the epochs with the best scores, whose mean predicts")},
     }
 
     name: str = Field(
         "none",
         description="none: the network's own; ema: a moving average of the weights; swa: the mean of the last epochs' "
-        "weights (batch-norm statistics are taken anew)",
+        "weights; best: the mean of those of the epochs that score best on the validation rows, which makes OOF "
+        "optimistic (batch-norm statistics of both means are taken anew)",
     )
 
 

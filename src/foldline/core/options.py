@@ -32,14 +32,14 @@ class Option:
 
     Attributes:
         default: its value where the run does not give it; None: off. It says the type: a whole number takes whole
-            numbers alone, a text takes texts.
-        low, high: the smallest and the largest number accepted.
+            numbers alone, a text takes texts, a list takes one or more numbers.
+        low, high: the smallest and the largest number accepted, in a list of each.
         description: what it is, for the documentation.
         kinds: the kinds of tasks for which it means something; None: all of its owner's.
         needed: an empty text is refused.
     """
 
-    default: float | str | None
+    default: float | str | list[float] | None
     low: float = 0.0
     high: float = MANY
     description: str = ""
@@ -48,7 +48,7 @@ class Option:
 
     @property
     def type(self) -> type[Any]:
-        """int, float or str."""
+        """int, float, str or list."""
         return float if self.default is None else type(self.default)
 
     @property
@@ -60,6 +60,8 @@ class Option:
 
     def read(self, value: Any, *, where: str) -> Any:
         """`value` in the option's type; raises FoldlineError where it is of another type or out of range."""
+        if self.type is list:
+            return self._numbers(value, where=where)
         types = (int, float) if self.type is float else self.type
         if isinstance(value, bool) or not isinstance(value, types):
             kind = {int: "whole number", float: "number", str: "text"}[self.type]
@@ -71,6 +73,13 @@ class Option:
                 next=f"leave it out for the usual {self.default}",
             )
         return self.type(value)
+
+    def _numbers(self, value: Any, *, where: str) -> list[float]:
+        """A list of one or more numbers, each in range."""
+        one = Option(0.0, self.low, self.high)
+        if not isinstance(value, list) or not value:
+            raise FoldlineError(f"{value!r} is no list of numbers", where=where, next=f"give one, as {self.default}")
+        return [one.read(number, where=where) for number in value]
 
 
 def read_options(owner: str, known: Mapping[str, Option], given: Mapping[str, Any], *, where: str) -> dict[str, Any]:

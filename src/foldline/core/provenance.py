@@ -40,7 +40,7 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iter
         if meta is not None:
             hashes[f"{setting}: {name}"] = meta.sha256.weights
     hashes |= own_code.run_sha256(layout, comp, run) | _labels_sha256(layout, comp, run, fold)
-    if run.train.select == "best":
+    if "best" in (run.train.select, run.train.average.name):
         metric = load_competition(layout, comp).metric
         hashes |= {f"metric: {metric.rpartition('/')[2]}": digest} if (digest := own_code.sha256(metric)) else {}
     return hashes | {LEFT_OUT + image: digest for image, digest in pictures_sha256(layout, comp, left_out).items()}

@@ -72,7 +72,7 @@ def options_table(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _option_row(setting: str, name: str, key: str, option: Option) -> str:
-    span = "text" if option.type is str else option.range
+    span = "text" if option.type is str else f"a list, each {option.range}" if option.type is list else option.range
     default = "" if option.default == "" else f"`{option.default}`"
     return f"| `{setting}` | {'any' if name == ANY else name} | `{key}` | {default} | {span} | {option.description} |"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
-from foldline.core.run import usual_batch
 from foldline.core.run_folder import run_sha256
+from foldline.core.run_training import usual_batch
 from foldline.engine.entities import stacks_of
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import kind_of
@@ -87,8 +87,15 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
 
 
 def _require_ranks(problem: Problem, batch: int, ranks: Ranks) -> None:
-    """Raises FoldlineError where a rank would have no row of a batch, or batch-norms cannot train on this device."""
+    """Raises FoldlineError where a rank would have no row of a batch, batch-norms cannot train on this device, or the
+    loss is of a whole batch."""
     run = problem.run
+    if problem.objective.together:
+        raise FoldlineError(
+            f"the loss '{run.loss.name}' is of a whole batch, of which each of {ranks.count} ranks sees some rows",
+            where="--ranks, loss.name",
+            next="train a fold with one process (make train-all JOBS=... trains several folds at once)",
+        )
     pairs = run.augment.mix.name != "none"
     if not Share(0, ranks.count, pairs).least(batch):
         each = "two" if pairs else "one"

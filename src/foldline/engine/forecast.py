@@ -13,8 +13,9 @@ from torch import nn
 from foldline.core.clock import FoldPlan, in_minutes
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
-from foldline.core.run import Run, usual_batch
+from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256, wanted_folds
+from foldline.core.run_training import usual_batch
 from foldline.engine.fold_job import make_job, settled
 from foldline.engine.frozen import FEATURE_BATCH
 from foldline.engine.infer import predict

@@ -17,7 +17,7 @@ from foldline.core.progress import say
 from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
-from foldline.core.run import Probe, usual_batch
+from foldline.core.run_training import Probe, usual_batch
 from foldline.core.tables import sha256_file
 from foldline.core.task import Array
 from foldline.engine.frozen import features_of, features_path
@@ -179,7 +179,8 @@ def _say_poor(problem: Problem, fold: int, head: FittedHead, classifier: str) ->
         f"warning: fold {fold}: the probe{what} is no better than a constant on training rows held out of it: "
         f"training starts from the constant{', and the start is not averaged in (train.keep_start)' if kept else ''}"
     )
-    if head.poor.all() and any(f"{classifier}.weight".startswith(prefix) for prefix in problem.run.train.freeze):
+    frozen = problem.run.train.freeze  # a share never has the classifier
+    if head.poor.all() and isinstance(frozen, list) and f"{classifier}.weight".startswith(tuple(frozen)):
         say(f"warning: fold {fold}: the classifier is frozen at the constant, so nothing is learnt: mend train.freeze")
 
 

@@ -1,6 +1,7 @@
-"""Which weights predict: the network's own, their moving average (EMA), or the mean of the last epochs' (SWA)."""
+"""Which weights predict: the network's own, their moving average (EMA), or the mean of the last (SWA) or best ones."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cmp_to_key
 
 import torch
 from timm.utils import ModelEmaV3
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
-from foldline.core.run import Train
-from foldline.engine.loop.checkpoint import State, load_state
+from foldline.core.run_training import Train
+from foldline.engine.loop.checkpoint import State, cpu_copy, load_state
+
+KEPT = "kept_"  # begins what a resume point calls the weights of an epoch; its number follows
 
 
 class Averages:
@@ -17,7 +20,8 @@ class Averages:
 
     EMA: timm's, with warm-up of the decay. The mean of the last epochs: stochastic weight averaging (Izmailov et al.
     2018, https://arxiv.org/abs/1803.05407); its batch-norm statistics are taken anew, since a mean of weights has
-    statistics of its own.
+    statistics of its own. The mean of the best epochs: the same of those that score best, as timm's
+    `avg_checkpoints.py` does it of the files that its trainer keeps.
 
     Args:
         refresh: runs batches through a network in training mode, for its batch-norm statistics; None: they are frozen.
@@ -26,10 +30,12 @@ class Averages:
     def __init__(self, model: nn.Module, settings: Train, refresh: Callable[[nn.Module], None] | None) -> None:
         self.model = model
         average = settings.average
-        self.epochs, self.last = settings.epochs, average.options.get("epochs", 0)
+        self.epochs, self.last = settings.epochs, average.options["epochs"] if average.name == "swa" else 0
         self.refresh = refresh
         self.ema = ModelEmaV3(model, use_warmup=True, **average.options) if average.name == "ema" else None
-        self.mean = AveragedModel(model) if self.last else None
+        self.mean = AveragedModel(model) if average.name in ("swa", "best") else None
+        self.most_kept = average.options["epochs"] if average.name == "best" else 0
+        self.kept: dict[int, State] = {}  # of the best epochs so far, in main memory
 
     def after_step(self, step: int) -> None:
         """To be called after each optimizer step."""
@@ -38,10 +44,42 @@ class Averages:
 
     def after_epoch(self, number: int) -> None:
         """To be called after each epoch, before it is scored; epochs count from 1."""
-        if self.mean is None or number <= self.epochs - self.last:
+        if self.mean is None or self.most_kept or number <= self.epochs - self.last:
             return
         self.mean.update_parameters(self.model)
         if number == self.epochs and self.refresh is not None:
+            self.refresh(self.mean.module)
+
+    def judged(self, number: int, scores: Mapping[int, float], better: Callable[[float, float], bool]) -> list[int]:
+        """To be called after an epoch was scored; keeps its weights where it is one of the best.
+
+        Args:
+            scores: of every epoch that was scored so far, by its number, the start's not among them.
+            better: whether the first of two scores is.
+
+        Returns:
+            The epochs whose mean predicts from now on; empty until the last one was judged.
+        """
+        if not self.most_kept or number not in scores:
+            return []
+        best = _best(scores, better)[: self.most_kept]
+        if number in best:
+            self.kept[number] = cpu_copy(self.model.state_dict())
+        self.kept = {epoch: state for epoch, state in self.kept.items() if epoch in best}
+        if number != self.epochs:
+            return []
+        self._join()
+        return sorted(self.kept)
+
+    def _join(self) -> None:
+        """Makes the mean of the kept weights, in the order of their epochs."""
+        assert self.mean is not None
+        own = cpu_copy(self.model.state_dict())
+        for epoch in sorted(self.kept):
+            load_state(self.model, self.kept[epoch])
+            self.mean.update_parameters(self.model)
+        load_state(self.model, own)
+        if self.refresh is not None:
             self.refresh(self.mean.module)
 
     def predicting(self, number: int) -> nn.Module:
@@ -50,13 +88,14 @@ class Averages:
             module: nn.Module = self.ema.module
             module.train()  # some networks keep what they computed from their weights while they only predict
             return module
-        if self.mean is not None and number == self.epochs:
+        if self.mean is not None and number == self.epochs and int(self.mean.n_averaged):
             return self.mean.module
         return self.model
 
     def state(self) -> dict[str, State]:
         """What a resume point must hold."""
         parts: dict[str, State] = {} if self.ema is None else {"ema": self.ema.module.state_dict()}
+        parts |= {f"{KEPT}{epoch}": state for epoch, state in self.kept.items()}
         return parts if self.mean is None else parts | {"mean": self.mean.state_dict()}
 
     def load(self, parts: dict[str, State]) -> None:
@@ -65,6 +104,17 @@ class Averages:
             load_state(self.ema.module, parts["ema"])
         if self.mean is not None:
             load_state(self.mean, parts["mean"])
+        self.kept = {int(name.removeprefix(KEPT)): state for name, state in parts.items() if name.startswith(KEPT)}
+
+
+def _best(scores: Mapping[int, float], better: Callable[[float, float], bool]) -> list[int]:
+    """The epochs, the best first; of those that score alike the earlier one."""
+
+    def order(left: int, right: int) -> int:
+        ahead, behind = better(scores[left], scores[right]), better(scores[right], scores[left])
+        return -1 if ahead else 1 if behind else left - right
+
+    return sorted(scores, key=cmp_to_key(order))
 
 
 @torch.no_grad()

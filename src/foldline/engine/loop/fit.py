@@ -24,7 +24,7 @@ from foldline.core.tables import write_parquet
 from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
-from foldline.engine.loop.log import LogRow, in_words, score_of, write_log
+from foldline.engine.loop.log import LogRow, in_words, score_of, scores_of, write_log
 from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.loop.steps_log import NoStepsLog, StepsLog
@@ -245,6 +245,7 @@ class _Training:
         last = number == job.run.train.epochs
         looked = last or number % job.run.train.validate_every == 0
         row |= self._validate(number) if looked else {"valid_loss": None, "score": None}
+        row |= self._validate(number) if number and looked and self._joined(number, score_of(row)) else {}
         self.tick()
         row |= {
             "images_per_second": position.rows / position.epoch_seconds if train_loss is not None else None,
@@ -265,6 +266,14 @@ class _Training:
         say(f"  fold {job.fold}, epoch {number}: {in_words(row, job.metrics[0])}")
         if job.on_epoch is not None and number:
             job.on_epoch(job.fold, number, score_of(row))
+
+    def _joined(self, number: int, newest: float) -> bool:
+        """Whether the mean of the best epochs predicts from now on."""
+        better = metric_for(self.job.metrics[0], self.job.task).better
+        epochs = self.averages.judged(number, scores_of(self.position.log) | {number: newest}, better)
+        if epochs:
+            say(f"  fold {self.job.fold}: the mean of the weights of epochs {', '.join(map(str, epochs))} predicts")
+        return bool(epochs)
 
     def _validate(self, number: int) -> LogRow:
         teller = self.job.teller

@@ -22,6 +22,11 @@ def score_of(row: LogRow) -> float:
     return np.nan if value is None else value
 
 
+def scores_of(log: list[LogRow]) -> dict[int, float]:
+    """The metric of every epoch that was validated and has one, by its number; the start is none of them."""
+    return {int(row["epoch"] or 0): row["score"] for row in log if row["epoch"] and row["score"] is not None}
+
+
 def in_words(row: LogRow, metric: str) -> str:
     """The line that a person reads."""
     train = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}, "

@@ -1,6 +1,6 @@
 """timm's optimizers, built from a run's settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from foldline.core.choices import Clip
 from foldline.core.errors import FoldlineError, unknown
-from foldline.core.run import Optim
+from foldline.core.run_training import Optim
 
 _FUSED = {"adam", "adamw", "sgd", "nesterov", "momentum"}
 _OWN_SETTINGS = {"lr", "weight_decay", "params"}
@@ -107,19 +107,40 @@ def _groups(model: nn.Module, settings: Optim) -> list[dict[str, Any]]:
     return split
 
 
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
-    """Parameters whose name begins with one of `prefixes` are not trained."""
+def freeze(model: nn.Module, what: float | Sequence[str]) -> set[str]:
+    """Parameters that are not trained; returns their names, and lets them have no gradient.
+
+    Args:
+        what: what their names begin with; or the share of the blocks that is frozen with the stem. The classifier is
+            no block.
+
+    Raises:
+        FoldlineError: no parameter's name begins so.
+    """
+    names = _first_blocks(model, what) if isinstance(what, float) else _begin_so(model, what)
+    for name, parameter in model.named_parameters():
+        if name in names:
+            parameter.requires_grad_(False)
+    return names
+
+
+def _begin_so(model: nn.Module, prefixes: Sequence[str]) -> set[str]:
+    names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:
-        frozen = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
-        if not frozen:
-            tops = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        if not any(name.startswith(prefix) for name in names):
             raise FoldlineError(
                 f"no parameter's name begins with '{prefix}'",
                 where="train.freeze",
-                next=f"they begin with: {', '.join(tops)}",
+                next=f"they begin with: {', '.join(sorted({name.split('.')[0] for name in names}))}",
             )
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+    return {name for name in names if name.startswith(tuple(prefixes))}
+
+
+def _first_blocks(model: nn.Module, share: float) -> set[str]:
+    """The names of the stem's parameters and of those in this share of the blocks, rounded down, from the input on."""
+    stem, *blocks = layer_groups(model, coarse=False)[:-1]
+    frozen = [stem, *blocks[: int(share * len(blocks) + 1e-9)]] if share else []
+    return {name for block in frozen for name in block}
 
 
 def classifier_names(model: nn.Module) -> set[str]:
@@ -132,14 +153,17 @@ def classifier_names(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if id(parameter) in last}
 
 
-def layer_groups(model: nn.Module) -> list[list[str]]:
+def layer_groups(model: nn.Module, *, coarse: bool = True) -> list[list[str]]:
     """Parameter names, grouped from the input to the output: stem, stages or blocks, neck; the classifier is the last.
 
-    The groups are timm's coarse ones (`group_matcher`); where a network has none, its top-level modules.
+    The groups are timm's (`group_matcher`); where a network has none, its top-level modules.
+
+    Args:
+        coarse: a stage of several blocks is one group.
     """
     head = classifier_names(model)
     if hasattr(model, "group_matcher"):
-        by_depth = group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+        by_depth = group_parameters(model, model.group_matcher(coarse=coarse))  # type: ignore[operator]
         groups = [by_depth[i] for i in sorted(by_depth)]
     else:
         tops: dict[str, list[str]] = {}
@@ -167,7 +191,7 @@ def trainable_groups(step: int, steps: int, share: float, groups: int) -> int:
     return min(groups, 1 + int(step * (groups - 1) / (share * steps) + 1e-9))
 
 
-def set_trainable(model: nn.Module, groups: Sequence[Sequence[str]], count: int, frozen: Sequence[str] = ()) -> None:
+def set_trainable(model: nn.Module, groups: Sequence[Sequence[str]], count: int, frozen: Collection[str] = ()) -> None:
     """Trains the last `count` groups; the others have no gradient, so an optimizer leaves them alone.
 
     The optimizer must be built before, over everything that is trained some time. Batch-norm statistics of
@@ -175,11 +199,11 @@ def set_trainable(model: nn.Module, groups: Sequence[Sequence[str]], count: int,
 
     Args:
         groups: what `layer_groups` gives.
-        frozen: parameters whose name begins so are never trained.
+        frozen: the names of parameters that are never trained.
     """
     trained = {name for group in list(groups)[len(groups) - count :] for name in group}
     for name, parameter in model.named_parameters():
-        on = name in trained and not name.startswith(tuple(frozen))
+        on = name in trained and name not in frozen
         parameter.requires_grad_(on)
         if not on:
             parameter.grad = None

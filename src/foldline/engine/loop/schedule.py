@@ -8,7 +8,7 @@ scales of their groups, so all move in proportion.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from timm.scheduler import create_scheduler_v2
@@ -124,11 +124,13 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def _cosine(
-    optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float, cycles: int
-) -> Rates:
-    """Half a cosine down; `cycles` of them after one another, each from the peak (https://arxiv.org/abs/1608.03983)."""
+    optimizer: Optimizer, lr: float, steps: int, warmup: float,
+    *, min_lr_fraction: float, cycles: int, cycle_decay: float = 1.0,
+) -> Rates:  # fmt: skip
+    """Half a cosine down; `cycles` of them after one another (https://arxiv.org/abs/1608.03983), each from the peak
+    times `cycle_decay` for each one before it."""
     length = max(math.ceil(steps / cycles), 1)
-    repeats = {"num_epochs": length, "cycle_limit": cycles, "cycle_decay": 1.0}
+    repeats = {"num_epochs": length, "cycle_limit": cycles, "cycle_decay": cycle_decay}
     return _Timm(optimizer, "cosine", steps, warmup, lowest=lr * min_lr_fraction, **repeats)
 
 
@@ -154,6 +156,20 @@ def _step(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, decay: 
     return _Timm(optimizer, "step", steps, warmup, decay_epochs=max(round(every * steps), 1), decay_rate=decay)
 
 
+def _multistep(
+    optimizer: Optimizer,
+    lr: float,  # noqa: ARG001
+    steps: int,
+    warmup: float,
+    *,
+    decay: float,
+    milestones: Sequence[float],
+) -> Rates:
+    """Times `decay` after each of these shares of the steps."""
+    at = sorted(max(round(share * steps), 1) for share in milestones)
+    return _Timm(optimizer, "multistep", steps, warmup, decay_milestones=at, decay_rate=decay)
+
+
 def _one_cycle(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float) -> Rates:
     """Rises over the warm-up's share from 1/25 of the peak, falls to `min_lr_fraction`, by default 1/250,000."""
     return RatesByStep(optimizer, lr, lambda step: one_cycle(step, steps, warmup, min_lr_fraction))
@@ -169,6 +185,7 @@ SCHEDULES: dict[str, Callable[..., Rates]] = {
     "poly": _poly,
     "tanh": _tanh,
     "step": _step,
+    "multistep": _multistep,
     "plateau": _Plateau,
 }
 

@@ -90,6 +90,9 @@ def _settled(job: FoldJob, start: Start, path: Path, folds: int, ranks: int) -> 
             job = replace(job, batch_size=_largest(job, start))
         share = replace(job, batch_size=-(-job.batch_size // ranks))  # a rank's rows of a batch
         job = replace(job, parts=_that_fits(share, start).parts)
+        if job.parts > 1 and job.objective.together:
+            pictures = -(-job.batch_size // job.parts)
+            say(f"warning: the loss '{job.run.loss.name}' is of the {pictures} pictures that fit, not of a whole batch")
     elif job.run.train.batch_size == "auto" and known is None:
         say(f"  train.batch_size: auto is {job.batch_size} where memory is the system's")
     if job.run.train.batch_size == "auto":

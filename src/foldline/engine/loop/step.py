@@ -63,9 +63,9 @@ class Learner:
     def __init__(self, job: FoldJob, model: nn.Module, steps: int) -> None:
         run = job.run
         self.job, self.model, self.steps = job, model, steps
-        freeze(model, run.train.freeze)
+        self.frozen = freeze(model, run.train.freeze)
         self.wrapped = job.ranks.wrapped(model, job.device)  # before some are frozen for a while: all take part
-        self.groups = _trained(layer_groups(model), run.train.freeze) if run.train.unfreeze else []
+        self.groups = _trained(layer_groups(model), self.frozen) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
@@ -183,7 +183,9 @@ class Learner:
             with job.precision.autocast(job.device):
                 teacher_logits = self.teacher.logits(shown, job.objective.activation)
             options = job.run.loss.teacher.options
-            learnt = distillation_loss(logits, teacher_logits, job.objective.activation, options["temperature"])
+            learnt = distillation_loss(
+                logits, teacher_logits, job.objective.activation, options["temperature"], job.objective.shares
+            )
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         right = self._right(logits.detach(), target)
         return loss, None if right is None else right * counts
@@ -230,12 +232,12 @@ class Learner:
         if self.groups:
             share = self.job.run.train.unfreeze
             count = trainable_groups(step, self.steps, share, len(self.groups))
-            set_trainable(self.model, self.groups, count, self.job.run.train.freeze)
+            set_trainable(self.model, self.groups, count, self.frozen)
 
 
-def _trained(groups: list[list[str]], frozen: list[str]) -> list[list[str]]:
+def _trained(groups: list[list[str]], frozen: set[str]) -> list[list[str]]:
     """The groups that have something to train, so that the first to learn is never one that is frozen for good."""
-    kept = [[name for name in group if not name.startswith(tuple(frozen))] for group in groups]
+    kept = [[name for name in group if name not in frozen] for group in groups]
     return [group for group in kept if group]
 
 

@@ -5,7 +5,7 @@ indices [batch] int64 or probabilities [batch, outputs] for classes that exclude
 float32. A new loss is one function in a file beside this one and one line in `LOSSES` here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -20,7 +20,16 @@ from foldline.core.task import CLASSES, EXCLUSIVE, Array, Task
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
 from foldline.engine.losses.own import own_loss
-from foldline.engine.losses.spec import Constant, LossContext, LossFunction, LossSpec, Mean, Table, by_task
+from foldline.engine.losses.spec import (
+    Constant,
+    LossContext,
+    LossFunction,
+    LossSpec,
+    Mean,
+    Table,
+    by_task,
+    weighted_mean,
+)
 
 _EPSILON = {"epsilon": Option(1.0, -1, 10)}
 _GAMMA_ALPHA = {"gamma": Option(2.0, 0, 10), "alpha": Option(None, 0, 1, kinds=("two_classes", "set"))}
@@ -72,6 +81,14 @@ LOSSES: dict[str, LossSpec] = {
     "mse": LossSpec(ordered.mean_squared_error, ("numbers",), {}, ordered.scaling),
     "huber": LossSpec(ordered.huber, ("numbers",), {"delta": Option(None, TINY, 1e6)}, ordered.scaling),
     "l1": LossSpec(ordered.mean_absolute_error, ("numbers",), {}, ordered.scaling),
+    "mse_l1": LossSpec(
+        ordered.squared_and_absolute,
+        ("numbers",),
+        {"share": Option(0.5, 0, 1, "of the absolute error")},
+        ordered.scaling,
+    ),
+    "concordance": LossSpec(ordered.concordance, ("numbers",), {}, ordered.scaling, together=True),
+    "pearson": LossSpec(ordered.pearson, ("numbers",), {}, ordered.scaling, together=True),
     "bounded": LossSpec(ordered.bounded, ("numbers",), _LOW_HIGH, _bounded),
 }
 
@@ -85,12 +102,16 @@ class Objective:
         plain: the same without smoothing and class weights, for the validation loss.
         logits: how many numbers the network predicts.
         activation: what turns them into predictions, for `engine.losses.activations.activate`.
+        shares: of several targets what each one's loss counts; they sum to 1; empty: all alike.
+        together: it is of all rows that it sees at once, and no mean over them.
     """
 
     function: LossFunction
     plain: LossFunction
     logits: int
     activation: str
+    shares: tuple[float, ...] = ()
+    together: bool = False
 
 
 def build_objective(
@@ -115,8 +136,9 @@ def build_objective(
     Raises:
         FoldlineError: an unknown loss, option or class; a number out of its range; a loss that does not fit.
     """
+    shares = _shares(settings.targets, task)
     if task.targets:
-        return _of_several(settings, task, outputs, truth, labels, bounds=bounds, scale=scale)
+        return _of_several(settings, task, outputs, truth, labels, shares, bounds=bounds, scale=scale)
     name = task.loss if settings.name == "auto" else settings.name
     if is_own(name):
         function, activation = own_loss(name, settings, task, len(outputs))
@@ -141,12 +163,14 @@ def build_objective(
         plain=spec.make(replace(context, smoothing=0.0, weights=None)),
         logits=len(outputs) - int(spec.thresholds),
         activation=spec.activation(context),
+        together=spec.together,
     )
 
 
 def _of_several(
-    settings: Loss, task: Task, outputs: Sequence[str], truth: Array, labels: Array | None, **options: Any
-) -> Objective:
+    settings: Loss, task: Task, outputs: Sequence[str], truth: Array, labels: Array | None,
+    shares: tuple[float, ...], **options: Any,
+) -> Objective:  # fmt: skip
     """The mean of each target's loss on its own logits; the target is [batch, outputs] (`core.task.hot_truth`)."""
     _require_classes(settings, task.classes(outputs))
     objectives = []
@@ -157,7 +181,7 @@ def _of_several(
             own = zip(outputs[block.columns], names, strict=True)
             weights = {name: weights[full] for full, name in own if full in weights} or "none"
         numbers = {} if block.task.has_classes else {"smoothing": 0.0, "class_weights": "none"}
-        own_settings = settings.model_copy(update={"class_weights": weights, **numbers})
+        own_settings = settings.model_copy(update={"class_weights": weights, "targets": {}, **numbers})
         own_labels = None if labels is None else block.truth(labels)
         objectives.append(
             build_objective(own_settings, block.task, names, block.truth(truth), labels=own_labels, **options)
@@ -166,19 +190,40 @@ def _of_several(
     places = [slice(end - objective.logits, end) for end, objective in zip(ends, objectives, strict=True)]
     columns = [block.columns for block in task.blocks]
     return Objective(
-        function=_mean_loss([objective.function for objective in objectives], places, columns),
-        plain=_mean_loss([objective.plain for objective in objectives], places, columns),
+        function=_mean_loss([objective.function for objective in objectives], places, columns, shares),
+        plain=_mean_loss([objective.plain for objective in objectives], places, columns, shares),
         logits=ends[-1],
         activation=blocks_of([(objective.activation, objective.logits) for objective in objectives]),
+        shares=shares,
+        together=any(objective.together for objective in objectives),
     )
 
 
-def _mean_loss(functions: Sequence[LossFunction], logits: Sequence[slice], columns: Sequence[slice]) -> LossFunction:
-    """The mean of the targets' losses, each of its part of the logits and of the target's columns."""
+def _shares(weights: Mapping[str, float], task: Task) -> tuple[float, ...]:
+    """What each target's loss counts, summing to 1; empty where all count alike."""
+    if not weights:
+        return ()
+    if not task.targets:
+        raise FoldlineError("this task has one target", where="loss.targets", next="leave it out")
+    names = [name for name, _ in task.targets]
+    for name in weights:
+        if name not in names:
+            raise unknown("target", name, names, where="loss.targets")
+    every = [weights.get(name, 1.0) for name in names]
+    if not sum(every):
+        raise FoldlineError("the targets' weights are not all 0", where="loss.targets", next="mend them")
+    return tuple(weight / sum(every) for weight in every)
+
+
+def _mean_loss(
+    functions: Sequence[LossFunction], logits: Sequence[slice], columns: Sequence[slice], shares: Sequence[float]
+) -> LossFunction:
+    """The mean of the targets' losses by their shares, each of its part of the logits and of the target's columns."""
     parts = list(zip(functions, logits, columns, strict=True))
 
     def loss(all_logits: Annotated[torch.Tensor, "batch logits"], target: Table) -> Mean:
-        return torch.stack([function(all_logits[:, own], target[:, part]) for function, own, part in parts]).mean()
+        losses = [function(all_logits[:, own], target[:, part]) for function, own, part in parts]
+        return weighted_mean(losses, shares)
 
     return loss
 

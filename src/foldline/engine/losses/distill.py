@@ -5,6 +5,7 @@ augmented picture as the pupil (Beyer et al. 2022, "Knowledge distillation: A go
 consistent", https://arxiv.org/abs/2106.05237).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from foldline.core.errors import FoldlineError
 from foldline.engine.losses.activations import blocks_in, center_and_spread, kind_of
-from foldline.engine.losses.spec import Constant, Mean, Table
+from foldline.engine.losses.spec import Constant, Mean, Table, weighted_mean
 from foldline.images.normalise import Normaliser
 from foldline.models.architecture import Preprocessing
 
@@ -56,10 +57,12 @@ def _between(theirs: str, ours: str, logits: int) -> tuple[Constant, Constant]:
     return Constant(spread / by), Constant((center - own) / by)
 
 
-def distillation_loss(logits: Table, teacher: Table, activation: str, temperature: float) -> Mean:
+def distillation_loss(
+    logits: Table, teacher: Table, activation: str, temperature: float, shares: Sequence[float] = ()
+) -> Mean:
     """How far the pupil's softened prediction is from the teacher's, times temperature squared; a mean over the batch.
 
-    Of several targets it is the mean of each one's.
+    Of several targets it is the mean of each one's, or by these `shares`, which sum to 1.
     softmax: KL divergence (Hinton et al. 2015, https://arxiv.org/abs/1503.02531); sigmoid: the sum over outputs of
     the binary cross-entropy minus the teacher's entropy; identity: the mean squared difference.
 
@@ -72,7 +75,7 @@ def distillation_loss(logits: Table, teacher: Table, activation: str, temperatur
     if blocks:
         sizes, names = [size for _, size in blocks], [name for name, _ in blocks]
         pairs = zip(torch.split(logits, sizes, 1), torch.split(teacher, sizes, 1), names, strict=True)
-        return torch.stack([distillation_loss(*pair, temperature) for pair in pairs]).mean()
+        return weighted_mean([distillation_loss(*pair, temperature) for pair in pairs], shares)
     if activation == "identity":
         return F.mse_loss(logits, teacher)
     soft, soft_teacher = logits / temperature, teacher / temperature

@@ -13,9 +13,19 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from foldline.engine.losses.activations import center_and_spread, scaled_by
-from foldline.engine.losses.spec import Constant, LossContext, LossFunction, Rows, Table, over_rows, require_same_shape
+from foldline.engine.losses.spec import (
+    Constant,
+    LossContext,
+    LossFunction,
+    Mean,
+    Rows,
+    Table,
+    over_rows,
+    require_same_shape,
+)
 
 Thresholds = Annotated[Tensor, "batch thresholds"]
+TINY = 1e-6  # beside a variance of numbers whose own is about 1: rows that are all alike divide by no 0
 
 
 def mean_squared_error(context: LossContext) -> LossFunction:  # noqa: ARG001
@@ -53,6 +63,47 @@ def scaling(context: LossContext) -> str:
 def mean_absolute_error(context: LossContext) -> LossFunction:  # noqa: ARG001
     """The absolute difference: the best constant is the median."""
     return _same_shape(F.l1_loss)
+
+
+def squared_and_absolute(context: LossContext) -> LossFunction:
+    """The squared and the absolute difference together: steep far out, and still sharp near the truth.
+
+    Options:
+        share: 0 to 1, default 0.5; of the absolute one. 0: `mse`, 1: `l1`.
+    """
+    share = context.number("share")
+    return _same_shape(lambda logits, target: F.mse_loss(logits, target).lerp(F.l1_loss(logits, target), share))
+
+
+def concordance(context: LossContext) -> LossFunction:  # noqa: ARG001
+    """1 - Lin's concordance correlation of the batch's rows, the mean over the outputs; 0 is perfect, 2 the worst.
+
+    It pulls predictions apart where the squared error shrinks them to the mean. It is of the rows that are seen
+    together: batches of eight or more. Lin 1989, doi:10.2307/2532051.
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Mean:
+        x, y = logits - logits.mean(0), target - target.mean(0)
+        apart = (logits.mean(0) - target.mean(0)).square()
+        agreement = 2 * (x * y).mean(0) / (x.square().mean(0) + y.square().mean(0) + apart + TINY)
+        return (1 - agreement).mean()
+
+    return _same_shape(loss)
+
+
+def pearson(context: LossContext) -> LossFunction:  # noqa: ARG001
+    """1 - Pearson's correlation of the batch's rows, the mean over the outputs; 0 is perfect, 2 the worst.
+
+    It knows neither where the numbers lie nor how far they reach: for metrics that do not ask for it (`pearson`,
+    `spearman`); the level and the spread of the predictions mean nothing. As `concordance`, of the rows seen together.
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Mean:
+        x, y = logits - logits.mean(0), target - target.mean(0)
+        together = (x.square().mean(0) * y.square().mean(0) + TINY).sqrt()
+        return (1 - (x * y).mean(0) / together).mean()
+
+    return _same_shape(loss)
 
 
 def bounded(context: LossContext) -> LossFunction:

@@ -1,9 +1,10 @@
 """What a loss is made of: what it may be told, which tasks it fits, and the few steps that all of them share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from foldline.core.options import Option
@@ -71,6 +72,7 @@ class LossSpec:
         options: its own numbers.
         activation: what turns logits into predictions; `engine.losses.activations.activate` knows it.
         thresholds: it predicts one logit fewer than there are classes.
+        together: it is of all rows that it sees at once, and no mean over them.
     """
 
     make: Callable[[LossContext], LossFunction]
@@ -78,6 +80,7 @@ class LossSpec:
     options: Mapping[str, Option]
     activation: Callable[[LossContext], str]
     thresholds: bool = False
+    together: bool = False
 
 
 def by_task(context: LossContext) -> str:
@@ -146,6 +149,13 @@ def smooth(hot: Table, smoothing: float) -> Table:
 def weighted(terms: Table, weights: Constant | None) -> Table:
     """Terms [batch, classes] times each class's weight."""
     return terms if weights is None else terms * weights.like(terms)
+
+
+def weighted_mean(losses: Sequence[Mean], shares: Sequence[float] = ()) -> Mean:
+    """The targets' losses by their shares, which sum to 1; their mean where there are none."""
+    if not shares:
+        return torch.stack(list(losses)).mean()
+    return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True) if share]).sum()
 
 
 def require_same_shape(logits: Tensor, target: Tensor) -> None:
