@@ -1,7 +1,8 @@
 """What heads over an entity's pictures are worth, on generated pictures whose right answer is known (docs/runs.md).
 
-`python benchmarks/several_pictures.py [--seeds 3]`: in temporary projects, scans of which one slice decides and breasts
-whose two views decide together are trained and predicted by each head; prints a table, and writes nothing else.
+`python benchmarks/several_pictures.py [--seeds 3] [--kind pairs] [--heads max gru]`: in temporary projects, scans of
+which one slice decides, and breasts whose two views decide together, are trained and predicted by each head. Prints a
+table, and writes nothing else.
 """
 
 import argparse
@@ -35,17 +36,23 @@ PAIRS = {
 }
 
 
-def scores(kind: str, heads: dict[str, str], count: int, epochs: int, seed: int) -> dict[str, float]:
+SIZES = {"stacks": (STACKS, 120, 15), "pairs": (PAIRS, 300, 20)}  # heads; scans or patients; epochs
+
+
+def scores(kind: str, heads: list[str], seed: int) -> dict[str, float]:
     """The pooled OOF AUC of each head, over entities."""
+    known, count, epochs = SIZES[kind]
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         project = StackProject(Path(folder) / kind, count, pairs=kind == "pairs", seed=seed)
         project.prepare()
-        for number, (head, settings) in enumerate(heads.items()):
-            given = ("--name", f"head-{number}", "--set", f"{COMMON} seed={seed} train.epochs={epochs} {settings}")
-            if any(project.run(stage, *given) for stage in ("train", "predict")):
-                raise SystemExit(1)
+        for number, head in enumerate(heads):
+            given = f"{COMMON} seed={seed} train.epochs={epochs} {known[head]}"
+            for stage in ("train", "predict"):
+                if project.run(stage, "--name", f"head-{number}", "--set", given):
+                    raise SystemExit(1)
             found[head] = read_json(project.layout.run("tiny", f"head-{number}") / "cv.json")["pooled"]
+            print(f"{kind}, seed {seed} | {head} | {found[head]:.3f}", flush=True)
     return found
 
 
@@ -53,11 +60,12 @@ def main() -> None:
     """Prints a line a head."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--kind", choices=("stacks", "pairs"), nargs="*", default=["stacks", "pairs"])
+    parser.add_argument("--kind", choices=tuple(SIZES), nargs="*", default=list(SIZES))
+    parser.add_argument("--heads", nargs="*", help="some alone")
     given = parser.parse_args()
     for kind in given.kind:
-        heads, count, epochs = (STACKS, 160, 20) if kind == "stacks" else (PAIRS, 80, 30)
-        runs = [scores(kind, heads, count, epochs, seed) for seed in range(given.seeds)]
+        heads = given.heads or list(SIZES[kind][0])
+        runs = [scores(kind, heads, seed) for seed in range(given.seeds)]
         for head in heads:
             values = np.array([run[head] for run in runs])
             print(f"{kind} | {head} | {values.mean():.3f} ± {values.std(ddof=1):.3f}")

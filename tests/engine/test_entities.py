@@ -7,6 +7,7 @@ import pytest
 
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file
 from stacks import STACK_FACTS, StackProject
+from together import Ranks
 
 FEW = "train.epochs=1 train.folds=[0]"
 
@@ -60,6 +61,24 @@ def test_shards_give_the_same_bytes(scans: StackProject) -> None:
     assert scans.run("predict", "--name", "parts", "--set", settings) == 0
     for file in ("oof.parquet", "test.parquet"):
         assert read_parquet(run / file).equals(read_parquet(part / file))
+
+
+def test_two_ranks_learn_what_one_process_learns(scans: StackProject) -> None:
+    """Of a network without batch-norms, on entities of 4 to 6 pictures, in batches that cannot be halved."""
+    settings = (
+        "model.name=test_vit model.options={} data.image_size=32 train.epochs=2 train.batch_size=5 optim.lr=1e-3 "
+        "model.entity.options.pictures=6"
+    )
+    ranks = Ranks(scans, "--run", "quick", "--name", "two", "--set", settings, "--fold", "0")
+    assert ranks.ended() == [0, 0], ranks.said()
+    assert scans.run("train", "--name", "one", "--set", settings, "--fold", "0") == 0
+    logs = [read_csv(scans.fold(0, name) / "log.csv") for name in ("one", "two")]
+    for column in ("train_loss", "train_accuracy", "valid_loss"):
+        one, two = (log[column][1:].astype(float).to_numpy() for log in logs)
+        assert one == pytest.approx(two, rel=2e-4), column
+    tables = [read_parquet(scans.fold(0, name) / "valid.parquet") for name in ("one", "two")]
+    assert tables[0]["row_id"].tolist() == tables[1]["row_id"].tolist()
+    assert tables[0]["prob_1"].to_numpy() == pytest.approx(tables[1]["prob_1"].to_numpy(), abs=1e-4)
 
 
 def test_neighbours_are_channels(scans: StackProject) -> None:
