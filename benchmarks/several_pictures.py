@@ -36,7 +36,7 @@ PAIRS = {
 }
 
 
-SIZES = {"stacks": (STACKS, 120, 15), "pairs": (PAIRS, 300, 20)}  # heads; scans or patients; epochs
+SIZES = {"stacks": (STACKS, 160, 20), "pairs": (PAIRS, 300, 20)}  # heads; scans or patients; epochs
 
 
 def scores(kind: str, heads: list[str], seed: int) -> dict[str, float]:
