@@ -12,6 +12,8 @@ AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
 ACTION ?=
+ROUNDS ?= 3
+OPTIONS ?=
 WITH_DIVERGED ?=
 GPU ?= t4
 HOURS ?= 9
@@ -82,7 +84,7 @@ on_args := $(if $(ON),--on $(ON)) $(if $(ADDRESS),--address "$(ADDRESS)") $(if $
   $(if $(ON),$(if $(MEMORY),--memory $(MEMORY)))
 
 .PRECIOUS: $(manifest) $(folds) $(predicted) $(submission)
-.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble blend score report app watch compare clean-labels search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
+.PHONY: help run init install lock download folds explore train train-all lr-find predict predict-files export soup ensemble blend score report app watch compare clean-labels pseudo search submit kernel rehearse offline choose ledger check doctor test gpu-check faults lint audit sbom bench docs clean
 
 help: ## list the targets
 	@echo 'COMP=$(COMP) RUN=$(RUN) FOLD=$(FOLD) SET="optim.lr=3e-4 train.epochs=5" NAME=new-run RUNS="a b"'
@@ -195,6 +197,9 @@ compare: $(ready) ## runs side by side with paired differences: RUNS="a b" (defa
 
 clean-labels: $(ready) | $(predicted) ## labels that are probably wrong: a page, and configs/COMP/labels.csv to fill in; ACTION=exclude or relabel trains by itself
 	$(foldline) clean $(run_args) $(if $(ACTION),--action $(ACTION)) --device $(DEVICE)
+
+pseudo: $(ready) | $(predicted) ## rounds of pseudo-labelled test rows, as long as the OOF score rises: ROUNDS=3 OPTIONS="soft=1 share=0.2 ratio=0.3"
+	$(foldline) pseudo $(run_args) --rounds $(ROUNDS) $(if $(OPTIONS),--options "$(OPTIONS)") --device $(DEVICE)
 
 search: .venv/extra-search $(ray) | $(manifest) $(folds) ## try settings, configs/COMP/SEARCH.search.yaml; the winner becomes a run: SEARCH=name; ON=ray
 	$(foldline) search --comp $(COMP) --search "$(SEARCH)" --device $(DEVICE) $(on_args)

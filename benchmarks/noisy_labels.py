@@ -21,9 +21,11 @@ import yaml
 
 from foldline.cli import main as foldline
 from foldline.core.paths import Layout
+from foldline.core.row_losses import mean_losses
 from foldline.core.tables import read_csv, read_parquet, write_csv
 from foldline.core.task import TASKS
 from foldline.scoring.label_errors import suspects
+from foldline.scoring.row_loss import row_loss
 
 CLASSES = ["a", "b", "c", "d"]
 FACTS: dict[str, Any] = {
@@ -37,7 +39,7 @@ RUN: dict[str, Any] = {
     "data": {"image_size": 32, "channels": 1},
     "augment": {"recipe": "none"},
     "optim": {"lr": 3e-3},
-    "train": {"epochs": 5, "batch_size": 32, "precision": "fp32", "log_to": []},
+    "train": {"epochs": 6, "batch_size": 32, "precision": "fp32", "log_to": []},
 }
 
 
@@ -55,7 +57,7 @@ def make(root: Path, rows: int, tests: int, flipped: float, seed: int) -> dict[s
             label, name = int(rng.integers(4)), f"{part}{i:05d}"
             angle = label * np.pi / 4 + rng.normal(0, 0.1)
             wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(0.7, 1.3) + rng.uniform(0, 7))
-            picture = 128 + 45 * wave + rng.normal(0, 40, (32, 32))
+            picture = 128 + 30 * wave + rng.normal(0, 60, (32, 32))
             cv2.imwrite(str(raw / f"{name}.png"), np.clip(picture, 0, 255).astype(np.uint8))
             given = label
             if part == "train":
@@ -108,12 +110,22 @@ def found(root: Path, truth: dict[str, str]) -> dict[str, float]:
     oof = read_parquet(Layout(root).run("stripes", "base") / "oof.parquet")
     task = TASKS["multiclass"].of(CLASSES)
     given = task.truth(oof, CLASSES, where="")
-    odd = [one.row for one in suspects(task, given, oof[[f"prob_{name}" for name in CLASSES]].to_numpy(), CLASSES)]
+    prob = oof[[f"prob_{name}" for name in CLASSES]].to_numpy()
+    odd = [one.row for one in suspects(task, given, prob, CLASSES)]
     wrong = (oof["target"] != oof["row_id"].map(truth)).to_numpy()
-    top = odd[: int(wrong.sum())]
+    number, folders = int(wrong.sum()), [Layout(root).fold("stripes", "base", fold) for fold in range(5)]
+    over_epochs = mean_losses(folders, oof["row_id"])
+    loss = row_loss(task, given, prob)
+    ranked = {
+        "confident learning": np.array(odd[:number]),
+        "loss of the last epoch": np.argsort(-loss)[:number],
+        "loss over epochs": np.argsort(-over_epochs)[:number],
+        "suspects, by loss over epochs": np.array(sorted(odd, key=lambda row: -over_epochs[row])[:number]),
+    }
     return {
-        "suspects": len(odd), "flipped": int(wrong.sum()), "precision": wrong[odd].mean() if odd else np.nan,
-        "recall": wrong[odd].sum() / max(wrong.sum(), 1), "precision at the flipped number": wrong[top].mean(),
+        "suspects": len(odd), "flipped": number, "precision of all suspects": wrong[odd].mean() if odd else np.nan,
+        "recall of all suspects": wrong[odd].sum() / max(number, 1),
+        **{f"precision of the first {name}": wrong[rows].mean() for name, rows in ranked.items()},
     }  # fmt: skip
 
 
@@ -142,7 +154,7 @@ def one_seed(root: Path, args: argparse.Namespace, seed: int) -> tuple[dict[str,
 def main() -> None:
     """The tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--tests", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--flipped", type=float, default=0.2)

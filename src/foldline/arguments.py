@@ -162,6 +162,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "how labels are decided: fitted on the OOF predictions where that is better by cross-fitting, or "
         "always the default, largest probability or 0.5 (default: fitted)",
     },
+    "--rounds": {"metavar": "N", "default": "3", "help": "how many rounds at the most (default: 3)"},
+    "--options": {
+        "metavar": '"KEY=VALUE ..."',
+        "default": "",
+        "help": 'of extra.pseudo, "least=0.8 soft=1" (docs/runs.md)',
+    },
     "--action": {
         "choices": ["ask", "exclude", "relabel"],
         "default": "ask",

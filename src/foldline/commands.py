@@ -202,7 +202,7 @@ COMMANDS: dict[str, Stage] = {
     ),
     "clean": Stage(
         "labels that are probably wrong: look, leave out, relabel",
-        ".composed:clean",
+        ".trained_again:clean",
         "--run --name --set --action --device",
         group="look",
         reads="oof/<comp>/<run>/, the folds, pictures",
@@ -214,6 +214,24 @@ COMMANDS: dict[str, Stage] = {
             ("clean --run baseline --action exclude", "by itself, and only what is safe for the score"),
         ),
         result="the page, the file, what is suspected and decided; with --action the paired difference of the two runs",
+    ),
+    "pseudo": Stage(
+        "rounds of pseudo-labelled test rows, as long as the score rises",
+        ".trained_again:pseudo",
+        "--run --name --set --rounds --options --device",
+        group="train",
+        reads="oof/<comp>/<run>/, trained and predicted; folds, pictures",
+        writes="oof/<comp>/<run>-round1/, -round2/ ..., runs like any other",
+        more="Each fold learns from test rows that its own model of the round before labelled, which saw none of the "
+        "fold's rows; it ends with the first round whose out-of-fold score is no better (docs/labels.md).",
+        examples=(
+            ("pseudo --run baseline --rounds 2", "labels from a probability of 0.9 on"),
+            (
+                'pseudo --options "soft=1 least=0.5 share=0.2 ratio=0.3"',
+                "soft, a threshold a class, a part of each epoch",
+            ),
+        ),
+        result="the run that is kept, and each round's paired difference with the one before",
     ),
     "score": Stage(
         "grade a submission on held-out labels",

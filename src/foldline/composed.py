@@ -298,32 +298,6 @@ def compare(layout: Layout, comp: str, **options: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def clean(
-    layout: Layout, comp: str, *, run: str, name: str, overrides: list[str], action: str, device: str
-) -> dict[str, Any]:  # fmt: skip
-    """The page and the file; with an action the runs without each fold, the cleaned run, and what it gained."""
-    from foldline.core.folds import load_folds
-    from foldline.core.nested import require_nestable
-    from foldline.core.run_folder import nested_run, nested_settings, resolve_run, wanted_folds
-    from foldline.stages.clean import clean as listed
-    from foldline.stages.predict import predict as predicted
-    from foldline.stages.train import train as trained
-
-    base, choices = resolve_run(layout, comp, run, name, overrides)
-    found = listed(layout, comp, base)
-    if action == "ask":
-        return found
-    k = load_folds(layout, comp).k
-    require_nestable(layout, comp, run, choices, k)
-    for fold in wanted_folds(choices, k):
-        more = [*overrides, *nested_settings(fold, k)]
-        trained(layout, comp, run, fold=None, name=nested_run(base, fold), overrides=more, device=device)
-    other, more = f"{base}-{action}", [*overrides, f"train.labels={{name: {action}, options: {{run: {base}}}}}"]
-    trained(layout, comp, run, fold=None, name=other, overrides=more, device=device)
-    predicted(layout, comp, run, name=other, overrides=more, device=device)
-    return found | compare(layout, comp, runs=[base, other], against=base)
-
-
 def choose(layout: Layout, comp: str) -> dict[str, Any]:
     """The two final submissions, and why."""
     from foldline.report.comparison.final_words import as_json

@@ -147,6 +147,8 @@ def test_a_killed_training_ends_with_the_same_bits(scans: StackProject, monkeypa
         ("predict.compile=default", "predict.compile and a head over"),
         ("train.batch_size=auto", "train.batch_size and a head over"),
         ("train.labels=file", "train.labels and a head over"),
+        ("extra.pseudo.name=x extra.pseudo.options.soft=1", "extra.pseudo.options.soft and a head over"),
+        ("extra.pseudo.name=x extra.pseudo.options.ratio=0.2", "extra.pseudo.options.ratio and a head over"),
         ("model.entity.options.by=patient", "no column 'patient'"),
         ("model.entity.options.per_picture=lesion", "there is no target lesion"),
         ("model.entity=transformer model.entity.options.units=30", "divided among 4 heads"),

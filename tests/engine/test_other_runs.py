@@ -5,12 +5,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
@@ -19,7 +21,9 @@ from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file,
 from foldline.engine.finished.model import load
 from foldline.engine.machine.device import pick_device
 from foldline.engine.predict_run import predict_run
-from foldline.engine.problem import Problem, open_problem
+from foldline.engine.problem import Problem, RowArrays, open_problem, training_targets
+from foldline.report.comparison.rivals import Pair
+from foldline.scoring.paired import Difference
 from tiny import FACTS, TinyProject
 
 BASE = "train.epochs=1 augment.recipe=none"
@@ -126,6 +130,87 @@ def test_pseudo_labels_of_a_fold_come_from_its_own_model(ready: TinyProject) -> 
     assert len(found.train_rows(2)) == len(found.own(2, train=True)), "nothing is sure enough"
     everything = problem(ready, pseudo={"name": "first", "options": {"least": 0.5}})
     assert len(everything.train_rows(2)) == len(everything.own(2, train=True)) + rows
+
+
+def with_test_probabilities(project: TinyProject, run: str, prob_bright: "list[float]") -> None:
+    """Each fold's model of the run says these of the test rows, over and over."""
+    for fold in range(3):
+        path = project.fold(fold, run) / "test.parquet"
+        table = read_parquet(path)
+        bright = np.resize(np.array(prob_bright, dtype=np.float32), len(table))
+        write_parquet(path, table.assign(prob_dark=1 - bright, prob_bright=bright))
+    record = project.layout.run("tiny", run) / "cv.json"
+    cv = Cv.read(record)
+    cv.changed(files=sha256_files(record.parent, cv.files)).write(record)
+
+
+def test_pseudo_labels_may_be_soft_a_threshold_a_class_and_a_part_of_an_epoch(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(ready, "first", "", "predict")
+    with_test_probabilities(ready, "first", [0.05, 0.05, 0.2, 0.6, 0.7, 0.8])
+
+    def found(**options: float) -> RowArrays:
+        return problem(ready, pseudo={"name": "first", "options": options}).train_rows(0)
+
+    tests = len(read_csv(ready.layout.test_rows("tiny")))
+    assert found().pseudo == 2 * tests // 6
+    assert "dark 8, bright 0" in capsys.readouterr().out
+    assert found(least=0.75).pseudo == 4 * tests // 6
+    by_class = found(share=0.3)
+    assert by_class.pseudo == 2 * tests // 6 + int(np.ceil(0.3 * tests / 2)), "the surest of `bright`, too"
+    assert by_class.truth[-by_class.pseudo :].sum() == int(np.ceil(0.3 * tests / 2))
+    assert found().soft is None
+    soft, half = found(soft=1, least=0.5), found(soft=0.5, least=0.5)
+    assert soft.soft is not None
+    assert half.soft is not None
+    assert np.allclose(soft.soft[:6, 1], [0.05, 0.05, 0.2, 0.6, 0.7, 0.8])
+    assert np.allclose(half.soft[:6, 1], [0.025, 0.025, 0.1, 0.8, 0.85, 0.9])
+    weights: set[str] = set()
+    for number, settings in enumerate(("least=0.5", "soft=1", "share=0.3", "ratio=0.2", "ratio=0.5")):
+        name, given = f"pseudo-{number}", "extra.pseudo.name=first extra.pseudo.options.least=0.5"
+        more = f"{BASE} {given} extra.pseudo.options.{settings}"
+        assert ready.run("train", "--name", name, "--set", more, "--fold", "0") == 0
+        weights.add(sha256_file(ready.fold(0, name) / "model.safetensors"))
+    assert len(weights) == 4, "with every row at least 0.5 sure, a share changes nothing; all else does"
+
+
+def test_soft_targets_are_what_the_loss_sees(ready: TinyProject) -> None:
+    trained(ready, "first", "", "predict")
+    with_test_probabilities(ready, "first", [0.3, 0.7])
+    found = problem(ready, pseudo={"name": "first", "options": {"soft": 1, "least": 0.5}})
+    rows = found.train_rows(1)
+    job = SimpleNamespace(train=rows, task=found.folds.task, outputs=found.folds.outputs)
+    target = training_targets(job)  # type: ignore[arg-type]
+    own = len(rows) - rows.pseudo
+    assert target[:own].sum(1).tolist() == [1.0] * own
+    assert set(target[:own].flatten().tolist()) == {0.0, 1.0}
+    assert np.allclose(target[own:][:2].numpy(), [[0.7, 0.3], [0.3, 0.7]])
+
+
+def test_rounds_go_on_as_long_as_the_score_rises(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(ready, "first", "", "predict")
+    capsys.readouterr()
+    given = ("--run", "quick", "--name", "first", "--set", BASE, "--options", "least=0.5 soft=1", "--json")
+    gains = iter([0.1, -0.1, 0.1])
+
+    def compared(_: Layout, __: str, runs: list[str], *, against: str) -> SimpleNamespace:
+        difference = Difference(next(gains), -0.2, 0.2, 2, 1, 3, 72, everything=True)
+        return SimpleNamespace(pairs={against: [Pair(runs[1], against, difference, seed_alone=False)]})
+
+    monkeypatch.setattr("foldline.stages.compare.compare", compared)
+    assert ready.run("pseudo", *given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["run"], one["teacher"]) for one in found["rounds"]] == [
+        ("first-round1", "first"),
+        ("first-round2", "first-round1"),
+    ]
+    assert found["kept"] == "first-round1"
+    run = read_json(ready.layout.run("tiny", "first-round2") / "run.json")
+    assert run["extra"]["pseudo"]["name"] == "first-round1"
+    assert run["extra"]["pseudo"]["options"]["soft"] == 1
 
 
 def test_a_fold_predicts_test_rows_by_itself_and_all_folds_together(ready: TinyProject) -> None:

@@ -51,3 +51,16 @@ def test_a_batch_larger_than_the_epoch_is_all_of_it() -> None:
     rows = TrainingRows(POSITIONS, KEY)
     assert [len(items) for items in rows.items(0, 64)] == [10]
     assert (rows.batches(64), rows.batches(3)) == (1, 3)
+
+
+def test_pseudo_labelled_rows_are_a_part_of_each_epoch_in_turn() -> None:
+    rows = TrainingRows(np.arange(100), (0, 0), pseudo=40, ratio=0.25)
+    assert rows.rows_per_epoch == 80
+    seen: list[int] = []
+    for epoch in range(4):
+        order = rows.order(epoch)
+        assert sorted(order[order < 60]) == list(range(60)), "all others once"
+        seen += order[order >= 60].tolist()
+    assert sorted(seen) == sorted(2 * list(range(60, 100))), "each as often as any other"
+    assert (rows.order(1) == TrainingRows(np.arange(100), (0, 0), pseudo=40, ratio=0.25).order(1)).all()
+    assert TrainingRows(np.arange(100), (0, 0), pseudo=40).rows_per_epoch == 100

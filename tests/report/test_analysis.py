@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from foldline.core.task import CLASSES, TASKS, Task, hot_truth
 from foldline.report.look import palette
 from foldline.report.run import analysis
+from foldline.scoring.row_loss import portions, row_loss
 from tasks import fitting
 
 RNG = np.random.default_rng(3)
@@ -59,10 +60,10 @@ def test_row_loss_orders_rows_by_how_wrong_they_are() -> None:
     prob = np.array([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], dtype=np.float32)
     for truth in (np.zeros(3), np.tile([1.0, 0.0], (3, 1))):
         task = TASKS["binary" if truth.ndim == 1 else "soft"]
-        loss = analysis.row_loss(task, truth, prob)
+        loss = row_loss(task, truth, prob)
         assert np.isfinite(loss).all()
         assert loss[0] < loss[1] < loss[2]
-    values = analysis.row_loss(TASKS["regression"], np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))
+    values = row_loss(TASKS["regression"], np.array([[0.0], [2.0], [4.0]]), np.array([[0.0], [3.0], [0.0]]))
     assert values.argmax() == 2
 
 
@@ -97,9 +98,9 @@ def test_some_rows_at_a_time_say_the_same(task: Task, monkeypatch: pytest.Monkey
 
     def said() -> list[object]:
         curve = analysis.reliability(prob[:, 0], happened)
-        return [*analysis.row_loss(task, truth, prob), *analysis.margin(task, prob), *curve.rows, *curve.observed]
+        return [*row_loss(task, truth, prob), *analysis.margin(task, prob), *curve.rows, *curve.observed]
 
     whole = said()
-    monkeypatch.setattr(analysis, "AT_A_TIME", 7)
-    assert len(analysis.portions(50, 3)) == 25
+    monkeypatch.setattr("foldline.scoring.row_loss.AT_A_TIME", 7)
+    assert len(portions(50, 3)) == 25
     assert said() == pytest.approx(whole, rel=1e-12)

@@ -15,8 +15,8 @@ import numpy as np
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import atomic_path, file_stamp, sha256_json
 from foldline.core.task import Array
-from foldline.report.run import analysis
 from foldline.report.run.reported_run import HeatMap, Looks, ReportedRun
+from foldline.scoring.row_loss import row_loss
 
 VERSION = 1  # of what the maps show: another one computes them anew
 SECONDS = 15.0  # after which no further row is begun
@@ -61,7 +61,7 @@ def _output(run: ReportedRun, row: int) -> int:
     offset, part = 0, run
     if run.task.targets:
         losses = [
-            float(analysis.row_loss(own.task, own.truth[row : row + 1], own.predicted[row : row + 1]).sum())
+            float(row_loss(own.task, own.truth[row : row + 1], own.predicted[row : row + 1]).sum())
             for _, own in run.targets
         ]
         worst = int(np.argmax(losses))

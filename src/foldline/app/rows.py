@@ -13,6 +13,7 @@ from foldline.core.task import Array, Task
 from foldline.engine.finished.labels import decided
 from foldline.report.run import analysis
 from foldline.scoring.decide import Decision
+from foldline.scoring.row_loss import row_loss, true_class
 
 Names = tuple[str, ...]
 Sort = Literal["loss", "unsure", "sure", "order"]
@@ -77,7 +78,7 @@ def make_rows(
     right = None
     if true is not None and any(part.has_classes for part in task.parts):
         right = np.array([same_classes(task, *pair) for pair in zip(predicted, true, strict=True)], dtype=np.bool_)
-    loss = None if truth is None or not len(truth) else analysis.row_loss(task, truth, prob)
+    loss = None if truth is None or not len(truth) else row_loss(task, truth, prob)
     return Rows(task, ids, images, folds, prob, predicted, true, right, confidence(task, prob), loss)
 
 
@@ -105,7 +106,7 @@ def true_names(task: Task, truth: Array) -> list[Names]:
 
 
 def _labels(task: Task, truth: Array) -> Array:
-    return analysis.true_class(task, truth).astype(np.float64) if task.exclusive else truth
+    return true_class(task, truth).astype(np.float64) if task.exclusive else truth
 
 
 def _names(task: Task, target: str, outputs: list[str], values: Array) -> list[Names]:

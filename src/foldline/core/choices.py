@@ -143,7 +143,12 @@ class Pseudo(Choice):
     what = "run"
     known: ClassVar = {
         "": {},
-        ANY: {"least": Option(0.9, 0, 1, "test rows need this probability for their likeliest class")},
+        ANY: {
+            "least": Option(0.9, 0, 1, "test rows need this probability for their likeliest class"),
+            "share": Option(0.0, 0, 1, "of each class at least this share of its rows, the surest, also below `least`"),
+            "soft": Option(0.0, 0, 1, "1: the probabilities are the labels; 0: the likeliest class; between: mixed"),
+            "ratio": Option(0.0, 0, 0.99, "how much of an epoch they are, in turn; 0: each once, beside all others"),
+        },
     }
 
     name: str = Field(

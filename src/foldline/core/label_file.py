@@ -15,7 +15,7 @@ from foldline.core.task import Task
 
 FILE = "labels.csv"
 ACTIONS = ("exclude", "relabel", "keep")
-COLUMNS = ["row_id", "target", "given", "predicted", "score", "action", "label"]
+COLUMNS = ["row_id", "target", "given", "predicted", "score", "loss_rank", "action", "label"]
 
 
 @dataclass(frozen=True)

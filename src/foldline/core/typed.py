@@ -12,7 +12,7 @@ _WITH_VALUE = (
     *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
     *("ON", "ADDRESS", "GPUS", "CPUS", "SHARDS"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
-    *("RANKS", "SHARD", "JOBS", "ACTION"),
+    *("RANKS", "SHARD", "JOBS", "ACTION", "ROUNDS", "OPTIONS"),
 )
 _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
@@ -32,7 +32,7 @@ TARGETS = (
         "blend",
     ),
     *("score", "report", "app", "watch", "compare", "search", "submit", "kernel", "rehearse", "offline", "choose"),
-    *("ledger", "check", "run", "init", "explore", "doctor", "clean-labels"),
+    *("ledger", "check", "run", "init", "explore", "doctor", "clean-labels", "pseudo"),
 )
 _RENAMED = {"train-all": "train", "clean-labels": "clean"}  # make knows two kinds of some
 _VALUE = r"""(?:<[^>]*>|"[^"]*"|'[^']*'|[^\s,;:()"'<>]+)+"""

@@ -160,10 +160,13 @@ def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataF
 
 
 def _require_settings(run: Run) -> None:
+    pseudo = run.extra.pseudo.options
     refused = {
         "augment.mix": (run.augment.mix.name != "none", "two entities have no pictures that belong together"),
         "loss.teacher": (bool(run.loss.teacher.name), "a teacher answers for one picture"),
         "train.labels": (run.train.labels.name != "given", "labels are changed row by row"),
+        "extra.pseudo.options.soft": (bool(pseudo.get("soft")), "an entity has the label of its first picture"),
+        "extra.pseudo.options.ratio": (bool(pseudo.get("ratio")), "it counts pictures, and an epoch entities"),
         "predict.compile": (run.predict.compile != "off", "entities have other numbers of pictures each"),
         "train.batch_size": (run.train.batch_size == "auto", "it counts entities here, of other sizes each"),
     }

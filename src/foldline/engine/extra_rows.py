@@ -31,6 +31,7 @@ from foldline.core.tables import (
     sha256_json,
     write_csv,
 )
+from foldline.core.task import Task, hot_truth
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 
 
@@ -68,24 +69,63 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
 
 
 def pseudo_rows(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold: int) -> pd.DataFrame:
-    """Test rows with the labels that the run's model of this fold gives them, where it is sure enough.
+    """Test rows with the labels that the run's model of this fold gives them, where it is sure enough; and what it says
+    of them, in the columns of predictions.
 
     Raises:
         FoldlineError: as `require_pseudo`.
     """
     folder = require_pseudo(layout, comp, folds, pseudo, fold)
     table = read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
-    values = table[folds.task.prediction_columns(folds.outputs)].to_numpy(dtype=np.float64)
+    columns = folds.task.prediction_columns(folds.outputs)
+    values = table[columns].to_numpy(dtype=np.float64)
     sure = np.ones(len(values), dtype=bool)
     for block in folds.task.blocks:
-        prob = values[:, block.columns]
-        if block.task.single_label:
-            sure &= prob.max(axis=1) >= pseudo.options["least"]
-        elif block.task.label_sets:  # each label must be nearly sure, present or absent
-            sure &= (np.maximum(prob, 1 - prob) >= pseudo.options["least"]).all(axis=1)
-    frame = _labelled(folds, folds.test.reset_index(drop=True), values)[sure].reset_index(drop=True)
-    say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {pseudo.name}'s model {fold}")
+        sure &= sure_rows(block.task, values[:, block.columns], pseudo.options["least"], pseudo.options["share"])
+    frame = _labelled(folds, folds.test.reset_index(drop=True), values)
+    frame = pd.concat([frame, table[columns].reset_index(drop=True)], axis=1)[sure].reset_index(drop=True)
+    each = ""
+    if folds.task.single_label:
+        counts = frame["target"].value_counts().reindex(folds.outputs, fill_value=0)
+        each = f": {first_few([f'{name} {count}' for name, count in counts.items()], 10)}"
+    say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {pseudo.name}'s model {fold}{each}")
     return frame
+
+
+def sure_rows(task: Task, prob: NDArray[np.float64], least: float, share: float) -> NDArray[np.bool_]:
+    """[rows] whether predictions are sure enough to be labels: from `least` on, and of each class, by the likeliest
+    one, the surest `share` of its rows (a threshold a class, Zou et al. 2018, https://arxiv.org/abs/1810.07911), so
+    that a class of which a network is never sure gives rows, too. Numbers and shares of classes always are.
+
+    >>> from foldline.core.task import TASKS
+    >>> sure_rows(TASKS["binary"], np.array([[0.95, 0.05], [0.8, 0.2], [0.4, 0.6], [0.45, 0.55]]), 0.9, 0.5).tolist()
+    [True, False, True, False]
+    """
+    if task.single_label:
+        certainty, group = prob.max(axis=1), prob.argmax(axis=1)
+    elif task.label_sets:  # each label must be nearly sure, present or absent
+        certainty, group = np.maximum(prob, 1 - prob).min(axis=1, initial=1.0), np.zeros(len(prob), dtype=np.intp)
+    else:
+        return np.ones(len(prob), dtype=bool)
+    sure = certainty >= least
+    for one in np.unique(group):
+        rows = np.flatnonzero(group == one)
+        order = rows[np.argsort(-certainty[rows], kind="stable")]
+        sure[order[: int(np.ceil(share * len(rows)))]] = True
+    return np.asarray(sure)
+
+
+def soft_labels(folds: Folds, rows: pd.DataFrame, soft: float) -> NDArray[np.float32]:
+    """[rows, outputs] targets of pseudo-labelled rows: the predictions mixed with what stands as label.
+
+    Args:
+        rows: as `pseudo_rows` gives them.
+        soft: the predictions' part, 0 to 1.
+    """
+    truth = folds.task.truth(rows, folds.outputs, where="pseudo-labels")
+    hard = hot_truth(truth, folds.task, len(folds.outputs))
+    values = rows[folds.task.prediction_columns(folds.outputs)].to_numpy(dtype=np.float32)
+    return np.asarray(soft * values + (1 - soft) * hard, dtype=np.float32)
 
 
 def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold: int) -> Path:

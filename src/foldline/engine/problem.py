@@ -4,7 +4,7 @@ Reads `folds/<comp>.csv` and the images (through the cache); nothing is written 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from foldline.core.records.framing import Framing
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
-from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows
+from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows, soft_labels
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
@@ -195,8 +195,12 @@ class Problem:
             parts.append(named_apart(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False), self.run))
         if len(parts) == 1:
             return self._rows(parts[0], encoding)
-        joined = pd.concat(parts, ignore_index=True)
-        return self._rows(joined[~joined["image"].isin(list(self.cache.bad))], encoding)
+        kept = [part[~part["image"].isin(list(self.cache.bad))] for part in parts]
+        rows, options = self._rows(pd.concat(kept, ignore_index=True), encoding), self.run.extra.pseudo.options
+        if not options:
+            return rows
+        soft = soft_labels(self.folds, kept[-1], options["soft"]) if options["soft"] else None
+        return replace(rows, pseudo=len(kept[-1]), soft=soft)
 
     def _rows(self, frame: pd.DataFrame, encoding: Encoding | None) -> RowArrays:
         folds = self.folds
@@ -323,3 +327,15 @@ def target_tensor(truth: Array, job: FoldJob) -> Tensor:
         return torch.from_numpy(truth).long()
     truth = as_logits(truth, job.task, job.objective.activation)
     return torch.from_numpy(hot_truth(truth, job.task, len(job.outputs)))
+
+
+def training_targets(job: FoldJob) -> Tensor:
+    """What the fold is trained towards: as `target_tensor`; with soft pseudo-labels [rows, outputs] float32."""
+    target = target_tensor(job.train.truth, job)
+    if job.train.soft is None:
+        return target
+    dense = target if target.ndim == 2 else torch.from_numpy(hot_truth(job.train.truth, job.task, len(job.outputs)))
+    for block in job.task.blocks:
+        if block.task.has_classes:
+            dense[len(dense) - job.train.pseudo :, block.columns] = torch.from_numpy(job.train.soft[:, block.columns])
+    return dense

@@ -14,6 +14,8 @@ class RowArrays:
     """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it,
     `metadata` [rows, features] float32, or None where the network does not see any, and the rows' `ids`.
 
+    The last `pseudo` rows have pseudo-labels, and `soft` [pseudo, outputs] float32 in place of these where they are soft.
+
     Where it answers for entities, the rows are pictures in `stacks`, and `wanted` are those that are predicted, in this
     order; None: all."""
 
@@ -23,6 +25,8 @@ class RowArrays:
     ids: NDArray[np.object_] | None = None
     stacks: Stacks | None = None
     wanted: NDArray[np.int64] | None = None
+    pseudo: int = 0
+    soft: NDArray[np.float32] | None = None
 
     @property
     def units(self) -> int:

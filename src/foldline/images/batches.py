@@ -11,7 +11,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.run import Sampling
 from foldline.core.task import TASKS, Task
 from foldline.images.pictures import Items
-from foldline.images.sampling import epoch_rows, repeats, row_classes, rows_per_epoch
+from foldline.images.sampling import epoch_rows, mixed_in, repeats, row_classes, rows_per_epoch
 from foldline.images.shards import Indices
 
 
@@ -40,6 +40,8 @@ class TrainingRows:
         truth: [rows] or [rows, outputs] the labels, as `core.task.Task.truth` gives them; needed for sampling.
         outputs: the classes' names.
         share: of each batch; None: all of it.
+        pseudo: how many rows, the last ones, have pseudo-labels.
+        ratio: how much of an epoch these are, in turn; 0: they are rows like all others.
 
     Raises:
         FoldlineError: the sampling does not fit to the task or the classes.
@@ -55,14 +57,20 @@ class TrainingRows:
         outputs: Sequence[str] = (),
         sampling: Sampling | None = None,
         share: "Share | None" = None,
+        pseudo: int = 0,
+        ratio: float = 0.0,
     ) -> None:
         self.positions = positions
         self.key = key
         self.share = share
         self.sampling = sampling or Sampling()
         self.outputs = list(outputs)
-        self.classes = None if truth is None else row_classes(truth, task, self.sampling)
-        self.rows_per_epoch = rows_per_epoch(self.classes, len(positions), self.sampling, self.outputs)
+        self.apart = pseudo if ratio else 0
+        self.others = len(positions) - self.apart
+        self.classes = None if truth is None else row_classes(truth[: self.others], task, self.sampling)
+        rows = rows_per_epoch(self.classes, self.others, self.sampling, self.outputs)
+        self.quota = round(rows * ratio / (1 - ratio)) if self.apart else 0
+        self.rows_per_epoch = rows + self.quota
         self._newest: tuple[int, Indices] | None = None  # an epoch and its order
 
     def batches(self, batch_size: int) -> int:
@@ -71,7 +79,9 @@ class TrainingRows:
 
     def order(self, epoch: int) -> Indices:
         """[rows_per_epoch] the rows of an epoch, in their order."""
-        rows = epoch_rows(self.classes, len(self.positions), self.sampling, self.outputs, self.key, epoch)
+        rows = epoch_rows(self.classes, self.others, self.sampling, self.outputs, self.key, epoch)
+        if self.quota:
+            rows = mixed_in(rows, np.arange(self.others, len(self.positions)), self.quota, self.key, epoch)
         if len(rows) != self.rows_per_epoch:
             raise FoldlineError(
                 f"an epoch has {len(rows)} rows and not {self.rows_per_epoch}, as the first", where="sampling.function"

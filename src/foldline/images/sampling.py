@@ -18,6 +18,7 @@ from foldline.core.task import Task
 from foldline.images.augment import key_seed
 
 Indices = NDArray[np.int64]
+MIXING_IN = -4  # a part of the key, apart from the classes' numbers
 DEALING = -3  # the key's last part, apart from what augmentation and mixing draw
 
 
@@ -74,6 +75,12 @@ def epoch_rows(
     ]
     chosen: Indices = np.concatenate(parts)
     return chosen[epoch_order(len(chosen), key, epoch)]
+
+
+def mixed_in(rows: Indices, further: Indices, quota: int, key: tuple[int, int], epoch: int) -> Indices:
+    """The rows of an epoch with `quota` of `further` ones among them, which take turns over the epochs."""
+    chosen = np.concatenate([rows, _turn(further, quota, (*key, MIXING_IN), epoch)])
+    return np.asarray(chosen[epoch_order(len(chosen), key, epoch)], dtype=np.int64)
 
 
 def _own_rows(labels: NDArray[Any] | None, rows: int, sampling: Sampling, key: tuple[int, int], epoch: int) -> Indices:

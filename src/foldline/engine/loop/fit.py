@@ -1,9 +1,9 @@
 """Fine-tunes one fold. Killed at any moment and started again, it ends with the same bits.
 
-Reads a prepared job; writes `resume`, `log.csv`, `steps.csv` (the rate and loss of each step) and `latest.parquet`
-(predictions of the validation rows) into the fold's folder while it trains, and returns the weights. A step
-depends on the weights, the optimizer, and (seed, fold, step) alone: the order of the rows, the augmentation and
-dropout are functions of these numbers, so a resume point is small and exact.
+Reads a prepared job; writes `resume`, `log.csv`, `steps.csv` (the rate and loss of each step), `latest.parquet`
+(predictions of the validation rows) and `valid_losses.parquet` (their losses by epoch) into the fold's folder while
+it trains, and returns the weights. A step depends on the weights, the optimizer, and (seed, fold, step) alone: the
+order of the rows, the augmentation and dropout are functions of these, so a resume point is small and exact.
 """
 
 import time
@@ -19,6 +19,7 @@ from foldline.core.clock import in_steps
 from foldline.core.errors import first_few
 from foldline.core.predictions import predictions_table
 from foldline.core.progress import Progress, doing, say
+from foldline.core.row_losses import add_epoch
 from foldline.core.stopping import Stop, later
 from foldline.core.tables import write_parquet
 from foldline.engine.evaluate import evaluate
@@ -34,6 +35,7 @@ from foldline.engine.problem import FoldJob
 from foldline.engine.row_parts import training_rows
 from foldline.images.batches import TrainingBatch
 from foldline.scoring.metrics import metric_for
+from foldline.scoring.row_loss import row_loss
 
 MOST_ODD = 30  # batches in a row whose loss fp16 could not hold
 
@@ -286,6 +288,9 @@ class _Training:
         teller.validated(self.job.valid.truth, predictions)
         table = predictions_table(self.job.valid_frame, predictions, self.job.task, self.job.outputs)
         write_parquet(self.job.folder / "latest.parquet", table)
+        if number:
+            losses = row_loss(self.job.task, self.job.valid.truth, predictions)
+            add_epoch(self.job.folder, table["row_id"], number, losses)
         return columns
 
     def _rate(self) -> float:

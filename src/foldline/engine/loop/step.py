@@ -16,7 +16,7 @@ from foldline.engine.machine.compiling import compiled
 from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.machine.ranks import own_pass
-from foldline.engine.problem import FoldJob, target_tensor
+from foldline.engine.problem import FoldJob, training_targets
 from foldline.images.augment import key_seed
 from foldline.images.batches import TrainingBatch
 from foldline.images.mix import mix
@@ -75,7 +75,7 @@ class Learner:
         self.scale = self.scaler.get_scale()  # after the newest step
         self.skipped = 0  # optimizer steps so far that fp16 left out; neither rates nor averages count them
         self.normaliser = Normaliser(job.preprocessing.mean, job.preprocessing.std, job.device, input_dtype(job))
-        self.truth = resident(target_tensor(job.train.truth, job), job.device)
+        self.truth = resident(training_targets(job), job.device)
         metadata = job.train.metadata
         self.metadata = None if metadata is None else resident(torch.from_numpy(metadata), job.device)
         self.teacher = None if job.teacher is None else job.teacher()

@@ -12,6 +12,7 @@ from foldline.report.look import formats, palette
 from foldline.report.look.palette import Picture
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import Floats, ReportedRun
+from foldline.scoring.row_loss import true_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,7 +172,7 @@ def _groups(run: ReportedRun) -> list[tuple[str, Floats, Floats]]:
     if run.task.label_sets:
         parts = ((name, run.predicted[:, i], run.truth[:, i] > 0.5) for i, name in enumerate(names))
         return [(name, prob[has], prob[~has]) for name, prob, has in parts if has.any()]
-    true = analysis.true_class(run.task, run.truth)
+    true = true_class(run.task, run.truth)
     order = np.argsort(true, kind="stable")
     own_prob = run.predicted[order, true[order]]
     classes, starts = np.unique(true[order], return_index=True)

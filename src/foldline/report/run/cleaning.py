@@ -5,9 +5,11 @@ A run and the file as it is in, the file and the page out; writes nothing. What 
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from foldline.core.label_file import COLUMNS
+from foldline.core.row_losses import mean_losses
 from foldline.report.look import formats
 from foldline.report.look.templates import environment
 from foldline.report.run import suspects
@@ -36,7 +38,7 @@ def filled_in(run: ReportedRun, before: pd.DataFrame | None) -> pd.DataFrame:
     Args:
         before: the file as it is; None: there is none.
     """
-    found = suspects.table(run)
+    found = suspects.table(run).assign(loss_rank=[_rank_text(rank) for rank in loss_ranks(run)])
     soft = any(part.soft for part in run.task.parts)
     found = found.assign(action="", label="" if soft else found["predicted"])[COLUMNS]
     if before is None:
@@ -48,6 +50,19 @@ def filled_in(run: ReportedRun, before: pd.DataFrame | None) -> pd.DataFrame:
     known = set(zip(kept["row_id"], kept["target"], strict=True))
     new = [pair not in known for pair in zip(found["row_id"], found["target"], strict=True)]
     return pd.concat([kept, found[new]], ignore_index=True).fillna("")
+
+
+def loss_ranks(run: ReportedRun) -> list[float]:
+    """Of each suspect the share of all rows whose loss, the mean over the epochs, is lower; nan where none is known."""
+    folders = [run.layout.fold(run.comp, run.run, fold) for fold in run.fold_numbers]
+    means = mean_losses(folders, run.oof["row_id"])
+    known = np.sort(means[np.isfinite(means)])
+    below = np.searchsorted(known, means) / max(len(known), 1)
+    return [float(below[one.row]) if np.isfinite(means[one.row]) else np.nan for one in run.suspects]
+
+
+def _rank_text(rank: float) -> str:
+    return "" if np.isnan(rank) else f"{rank:.3f}"
 
 
 def page(run: ReportedRun, lines: pd.DataFrame, where: str) -> str:
@@ -66,9 +81,10 @@ def page(run: ReportedRun, lines: pd.DataFrame, where: str) -> str:
     def said(one: Suspect) -> str:
         return decided.get((ids[one.row], one.target), "")
 
+    ranks = loss_ranks(run)
     shown = [
-        Shown(place, suspects.card(run, one), why(run, one), formats.printable(said(one)))
-        for place, one in enumerate(run.suspects[:MOST_CARDS], 1)
+        Shown(place, suspects.card(run, one), why(run, one, rank), formats.printable(said(one)))
+        for place, (one, rank) in enumerate(zip(run.suspects[:MOST_CARDS], ranks, strict=False), 1)
     ]
     rows = len({one.row for one in run.suspects})
     return environment().get_template("cleaning.html").render(
@@ -77,13 +93,22 @@ def page(run: ReportedRun, lines: pd.DataFrame, where: str) -> str:
     )  # fmt: skip
 
 
-def why(run: ReportedRun, one: Suspect) -> str:
-    """Why a label is suspected, in words."""
+def why(run: ReportedRun, one: Suspect, rank: float = float("nan")) -> str:
+    """Why a label is suspected, in words.
+
+    Args:
+        rank: the share of all rows whose mean loss over the epochs is lower; nan: not known.
+    """
+    epochs = "" if np.isnan(rank) else f"; over all epochs a higher loss than {formats.share(rank)} of the rows"
+    return formats.printable(_contradiction(run, one)) + epochs
+
+
+def _contradiction(run: ReportedRun, one: Suspect) -> str:
     for block in run.task.blocks:
         if block.task.single_label and block.name in ("", one.target):
             names, prob = block.outputs(run.outputs), run.predicted[one.row, block.columns]
             given, other = (formats.score(float(prob[names.index(name)]), 2) for name in (one.given, one.predicted))
-            return formats.printable(f"{one.predicted} {other}, {one.given} {given}")
+            return f"{one.predicted} {other}, {one.given} {given}"
     if any(part.label_sets for part in run.task.parts):
         return f"{one.target}: {one.predicted}, not {one.given}; a lead of {formats.score(one.score, 2)}"
     return f"{formats.score(one.score, 1)} robust deviations off"

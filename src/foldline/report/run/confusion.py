@@ -15,6 +15,7 @@ from foldline.report.look.palette import Picture
 from foldline.report.run import analysis, pictures
 from foldline.report.run.pictures import Card
 from foldline.report.run.reported_run import ReportedRun
+from foldline.scoring.row_loss import true_class
 
 MOST_CELLS = 10  # classes of the table
 MOST_DRAWN = 100  # classes of the picture
@@ -148,7 +149,7 @@ def pairs(run: ReportedRun) -> Pairs | None:
     found = analysis.confused_pairs(run.task, run.truth, run.predicted, most=MOST_PAIRS + 1)
     if not found:
         return None
-    true, top = analysis.true_class(run.task, run.truth), run.predicted.argmax(axis=1)
+    true, top = true_class(run.task, run.truth), run.predicted.argmax(axis=1)
     of_class = np.bincount(true, minlength=len(run.outputs))
     lines = [
         {

@@ -14,9 +14,9 @@ import pandas as pd
 from foldline.core.task import Array
 from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
-from foldline.report.run import analysis
 from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.metrics.for_task import reach
+from foldline.scoring.row_loss import true_class
 
 SIZE = (250, 200)  # px
 CLASS_SIZE = (210, 150)
@@ -77,7 +77,7 @@ def _with_accuracy(run: ReportedRun, k: int, log: pd.DataFrame) -> pd.DataFrame:
     counted = "train_accuracy" in log and bool(log["train_accuracy"].notna().any())
     if not counted or not run.task.single_label or any(name not in log for name in names):
         return log
-    truth = analysis.true_class(run.task, run.truth[(run.oof["fold"] == k).to_numpy()])
+    truth = true_class(run.task, run.truth[(run.oof["fold"] == k).to_numpy()])
     rows = np.bincount(truth, minlength=len(names))
     right = log[names].to_numpy(dtype=np.float64)[:, rows > 0] @ rows[rows > 0]
     return log.assign(**{VALID_ACCURACY: right / rows.sum()})

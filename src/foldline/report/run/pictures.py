@@ -15,6 +15,7 @@ from foldline.images.files.decode import BadImageError, Pixels, preview, resize
 from foldline.report.look import formats
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import Floats, HeatMap, ReportedRun
+from foldline.scoring.row_loss import row_loss
 
 MOST_ROWS = 12
 SIDE_PX = 384  # shown at about 160 px, and large on demand; ~20 kB each
@@ -79,7 +80,7 @@ def galleries(run: ReportedRun) -> list[Gallery]:
 
 def worst_rows(run: ReportedRun) -> list[int]:
     """The `MOST_ROWS` rows with the highest loss."""
-    loss = analysis.row_loss(run.task, run.truth, run.predicted)
+    loss = row_loss(run.task, run.truth, run.predicted)
     return [int(i) for i in np.argsort(-loss, kind="stable")[:MOST_ROWS]]
 
 

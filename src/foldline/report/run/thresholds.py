@@ -14,6 +14,7 @@ from foldline.core.task import CLASSES, Array
 from foldline.report.look import formats
 from foldline.report.run import analysis
 from foldline.report.run.reported_run import Floats, ReportedRun
+from foldline.scoring.row_loss import true_class
 
 GRID = np.round(np.arange(0.05, 0.96, 0.05), 2)  # thresholds that every class has
 TABLE = np.round(np.arange(0.1, 0.91, 0.1), 1)  # those of the fixed table
@@ -88,7 +89,7 @@ def curves(run: ReportedRun) -> list[Curve]:
     if run.task.two_classes:
         return [curve_of(names[1], analysis.one_against_rest(run.task, run.truth, 1), run.predicted[:, 1])]
     if run.task.ordered:
-        true = analysis.true_class(run.task, run.truth)
+        true = true_class(run.task, run.truth)
         above = np.cumsum(run.predicted[:, ::-1], axis=1)[:, ::-1]
         parts = [(f"at least {names[i]}", true >= i, above[:, i]) for i in range(1, classes)]
         return [curve_of(*part) for part in parts if part[1].any()][:MOST]
