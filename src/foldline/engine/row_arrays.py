@@ -14,7 +14,7 @@ class RowArrays:
     """Rows as arrays: `positions` [rows] in the image cache, `truth` as `core.task.Task.truth` gives it,
     `metadata` [rows, features] float32, or None where the network does not see any, and the rows' `ids`.
 
-    The last `pseudo` rows have pseudo-labels, and `soft` [pseudo, outputs] float32 in place of these where they are soft.
+    The last `pseudo` rows have pseudo-labels, and in their place `soft` [pseudo, outputs] float32 where they are soft.
 
     Where it answers for entities, the rows are pictures in `stacks`, and `wanted` are those that are predicted, in this
     order; None: all."""
