@@ -147,14 +147,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "weights",
             "class_weights",
             "hill_climb",
+            "temperature",
             "stack",
             "stack_lightgbm",
         ],
         "default": "mean",
         "metavar": "HOW",
         "help": "how predictions are joined: mean, gmean, rank_mean; or fitted to OOF, scored on rows that were "
-        "blended without their fold: weights, class_weights, hill_climb, stack, stack_lightgbm (docs/blends.md; "
-        "default: mean)",
+        "blended without their fold: weights, class_weights, hill_climb, temperature, stack, "
+        "stack_lightgbm (docs/blends.md; default: mean)",
     },
     "--decide": {
         "default": "fitted",

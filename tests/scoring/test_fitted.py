@@ -61,6 +61,10 @@ def made(task: Task, rows: int = 150, seed: int = 0) -> OofRuns:
 @every_task
 def test_every_way(name: str, task: Task) -> None:
     oof = made(task)
+    if name == "temperature" and not task.has_classes:
+        with pytest.raises(FoldlineError, match="a temperature is for probabilities"):
+            fit_blend(name, oof.values, oof.target)
+        return
     blender = fit_blend(name, oof.values, oof.target)
     fit = blender.fit
     assert fit is not None
@@ -85,7 +89,7 @@ def test_every_way(name: str, task: Task) -> None:
         for prob in (nested, oof.values["noise"], Blender("mean", oof.target.task)(oof.values))
     ]
     assert metric.better(scores[0], scores[1])
-    if name != "stack_lightgbm":  # trees want more rows
+    if name not in ("stack_lightgbm", "temperature"):  # trees want more rows; a temperature weighs nobody
         assert metric.better(scores[0], scores[2]), "a useless run counts for less than in the mean"
 
 
@@ -109,7 +113,7 @@ def test_one_fold_alone_is_refused(name: str) -> None:
         fit_blend(name, oof.values, target)
 
 
-@every_way
+@pytest.mark.parametrize("name", [way for way in FITTED if way != "temperature"])
 def test_several_targets_have_weights_of_their_own(name: str) -> None:
     parts = {"kind": made(TASKS["multiclass"]), "kg": made(TASKS["regression"], seed=1)}
     task = task_from({"kind": "multiclass", "kg": "regression"}).of(["kind=a", "kind=b", "kind=c", "kg="])
@@ -172,6 +176,21 @@ def test_weights_are_those_of_the_smallest_loss() -> None:
     assert weights == pytest.approx([0.8, 0.2], abs=0.02)
     absolute = simplex(stack, truth, TASKS["regression"], "absolute")
     assert absolute == pytest.approx([0.8, 0.2], abs=0.03)
+
+
+def test_a_temperature_mends_what_is_too_sure() -> None:
+    """Logits three times too large: the temperature is 3, and log loss, nested, is as of the right ones."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-logits))).astype(np.float64)
+    sure = 1 / (1 + np.exp(-3 * logits))
+    task = TASKS["binary"].of(["no", "yes"])
+    target = Target(task, metric_for("log_loss", task), truth, np.arange(4000) % 5)
+    blender = fit_blend("temperature", {"sure": np.stack([1 - sure, sure], axis=1)}, target)
+    assert blender.fit is not None
+    assert blender.fit.whole[0]["temperature"] == pytest.approx(3, abs=0.2)
+    found = blender({"sure": np.stack([1 - sure, sure], axis=1)}, target.folds)
+    assert found[:, 1] == pytest.approx(1 / (1 + np.exp(-logits)), abs=0.03)
 
 
 def test_hill_climbing_is_by_the_metric() -> None:

@@ -77,6 +77,22 @@ def test_the_score_is_nested(three: TinyProject, name: str, capsys: pytest.Captu
     assert "Each row is blended by what was fitted without its fold" in words
 
 
+def test_a_single_run_is_calibrated_under_a_name_of_its_own(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert three.run("ensemble", "--runs", "one", "--blend", "temperature") == 2
+    assert "NAME" in capsys.readouterr().err
+    assert three.run("ensemble", "--runs", "one", "--blend", "weights", "--name", "x") == 2
+    assert "needs two runs" in capsys.readouterr().err
+    assert three.run("ensemble", "--runs", "one", "--blend", "temperature", "--name", "calm") == 0
+    cv, folds = cv_of(three, "calm"), read_parquet(three.layout.run("tiny", "one") / "oof.parquet")["fold"].to_numpy()
+    assert (cv.members, cv.blend) == (["one"], "temperature")
+    assert oof_of(three, "calm") == pytest.approx(blend_of(cv)({"one": oof_of(three, "one")}, folds), abs=1e-6)
+    assert lede(read_run(three.layout, "tiny", "calm")).startswith(
+        "The geometric mean at a fitted temperature of 1 run"
+    )
+
+
 def test_class_weights_that_are_no_better_are_not_used(three: TinyProject) -> None:
     assert three.run("ensemble", "--runs", "one two noise", "--name", "each", "--blend", "class_weights") == 0
     cv = cv_of(three, "each")

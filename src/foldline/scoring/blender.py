@@ -87,7 +87,12 @@ class Blender:
     @property
     def needs_all(self) -> bool:
         """Whether it has no meaning for some of the members."""
-        return self.name in FITTED and not FITTED[self.name].linear
+        return self.name in FITTED and FITTED[self.name].needs_all
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a mean, plain or by fitted weights."""
+        return self.name == "mean" or (self.name in FITTED and FITTED[self.name].linear)
 
     @property
     def sums_to_one(self) -> bool:
@@ -96,7 +101,7 @@ class Blender:
 
     def weights(self) -> dict[str, list[float]]:
         """Each member's weights, of all rows: one a target, or one an output; empty: it has none."""
-        if self.fit is None or self.needs_all:
+        if self.fit is None or not self.linear:
             return {}
         parts = [np.atleast_2d(np.array(own["weights"]).T).T for own in self.fit.whole]
         table = np.concatenate([part.reshape(len(self.fit.members), -1) for part in parts], axis=1)

@@ -36,6 +36,8 @@ from foldline.submission.meaning import require_same_meaning
 from foldline.submission.source import predictions_in
 from foldline.submission.writing import write_submission
 
+OF_ONE = ("temperature",)  # fitted blends that change a single run, too
+
 
 def ensemble(
     layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = (),
@@ -44,7 +46,7 @@ def ensemble(
     """Blends the members and writes the submission.
 
     Args:
-        runs: the members; one is its own ensemble.
+        runs: the members; one is its own ensemble, unless the blend is of `OF_ONE`.
         name: the ensemble's name, default: the members' names joined by `+`; of one member: the name that it was
             trained under.
         blend: an entry of `scoring.blend.BLENDS` or `scoring.fitted.catalogue.FITTED`.
@@ -63,12 +65,16 @@ def ensemble(
     if len(set(runs)) != len(runs):
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
-    blended = len(runs) > 1
+    if len(runs) == 1 and blend in FITTED and blend not in OF_ONE:
+        raise FoldlineError(f"blend '{blend}' needs two runs or more", where="BLEND", next="name them in RUNS")
+    blended = len(runs) > 1 or blend in OF_ONE
     alone = ("", []) if blended else (name, list(overrides))
     runs = [_current_name(layout, comp, run, *alone) for run in runs]
     name = name if blended and name else "+".join(runs)
     if blended and name in runs:
-        raise FoldlineError(f"the ensemble cannot have its member's name '{name}'", where="NAME")
+        raise FoldlineError(
+            f"the ensemble cannot have its member's name '{name}'", where="NAME", next="add NAME=<new name>"
+        )
     with predictions_of(layout, comp, [name, *runs], f"the submission of '{name}' is being made"):
         return name, _make(layout, comp, name, runs, blend if blended else None, decide, facts, folds, with_diverged)
 

@@ -84,7 +84,9 @@ class Worth:
         return sign * score_of(values, rows, self.facts, self.outputs)
 
     def _blend(self, values: Mapping[str, Array], runs: Sequence[str]) -> Array:
-        return self.blender({run: values[run] for run in runs}) if len(runs) > 1 else values[runs[0]]
+        if len(runs) == 1 and self.blender.fit is None:
+            return values[runs[0]]
+        return self.blender({run: values[run] for run in runs})
 
     def _of_views(self, plan: Plan) -> Array:
         means = {

@@ -110,7 +110,7 @@ def _blended(
 def _blend(
     own: Mapping[str, NDArray[np.floating[Any]]], bundle: Bundle, task: Task, fold_of: NDArray[np.int64] | None = None
 ) -> Array:  # fmt: skip
-    if len(bundle.members) > 1:
+    if len(bundle.members) > 1 or bundle.blend_fit is not None:
         return Blender.of(bundle.blend, bundle.blend_fit, task)(own, fold_of)
     return next(iter(own.values())).astype(np.float64)
 

@@ -194,7 +194,7 @@ def _require_one_input(run: FinishedRun) -> None:
             where=str(run.folder),
             next="export a run with model.entity: none and data.neighbours: 0",
         )
-    if run.members and (run.how == "rank_mean" or run.blender.needs_all):
+    if run.members and run.how != "gmean" and not run.blender.linear:
         why = "which looks at all rows: a graph sees a picture alone" if run.how == "rank_mean" else "which is no mean"
         raise FoldlineError(
             f"the ensemble '{run.name}' is blended by {run.how}, {why}",

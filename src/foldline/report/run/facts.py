@@ -24,7 +24,8 @@ def lede(run: ReportedRun) -> str:
     if run.cv.members:
         how = BLENDS.get(run.cv.blend or "", run.cv.blend or "blend")
         same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
-        return f"The {how} of {len(run.cv.members)} runs, scored on {rows} rows in {same}.{_fitted(run)}{together}"
+        runs = "1 run" if len(run.cv.members) == 1 else f"{len(run.cv.members)} runs"
+        return f"The {how} of {runs}, scored on {rows} rows in {same}.{_fitted(run)}{together}"
     return f"{_models(run)}{together}"
 
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from foldline.core.task import Array, Task
 from foldline.scoring.fitted.stacking import Stack, StackTrees
 from foldline.scoring.fitted.target import Target
+from foldline.scoring.fitted.temperature import Temperature
 from foldline.scoring.fitted.weights import ClassWeights, HillClimb, SharedWeights
 
 
@@ -14,7 +15,8 @@ class Way(Protocol):
     Attributes:
         words: what it is, for a person.
         linear: its parameters are `weights`, [members] or [members, outputs] >= 0 with the sum 1, and what it gives is
-            the weighted mean: it has a meaning for some of the members, too.
+            the weighted mean; of some of the members the others' weights grow.
+        needs_all: it has no meaning for some of the members.
         most: numbers of a member that it is fitted on: of more rows a sample is taken.
     """
 
@@ -22,6 +24,8 @@ class Way(Protocol):
     def words(self) -> str: ...  # noqa: D102 - above
     @property
     def linear(self) -> bool: ...  # noqa: D102
+    @property
+    def needs_all(self) -> bool: ...  # noqa: D102
     @property
     def most(self) -> int: ...  # noqa: D102
 
@@ -43,6 +47,7 @@ FITTED: dict[str, Way] = {
     "weights": SharedWeights(),
     "class_weights": ClassWeights(),
     "hill_climb": HillClimb(),
+    "temperature": Temperature(),
     "stack": Stack(),
     "stack_lightgbm": StackTrees(),
 }

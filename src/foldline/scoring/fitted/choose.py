@@ -63,6 +63,9 @@ def fit_in_words(found: FittedBlend, metric: str) -> list[str]:
     lines = []
     if found.instead:
         lines.append(f"{found.instead}: no better than {blender.name}, each row blended without its fold: not used")
+    own = [part["temperature"] for part in fit.whole if "temperature" in part]
+    if own:
+        lines.append("temperature: " + ", ".join(f"{value:.3f}" for value in own) + "; above 1 is less sure")
     weights = blender.weights()
     if weights and all(len(own) == 1 for own in weights.values()):
         told = sorted(weights.items(), key=lambda item: -item[1][0])

@@ -32,6 +32,7 @@ class Stack:
 
     words: str = "stack (ridge, or logistic regression)"
     linear: bool = False
+    needs_all: bool = True
     most: int = 200_000
 
     def loss(self, target: Target) -> str:
@@ -62,6 +63,7 @@ class StackTrees:
 
     words: str = "stack (LightGBM)"
     linear: bool = False
+    needs_all: bool = True
     most: int = 1_000_000
 
     def loss(self, target: Target) -> str:

@@ -30,6 +30,7 @@ class SharedWeights:
 
     words: str = "weighted mean"
     linear: bool = True
+    needs_all: bool = False
     most: int = 20_000_000
 
     def loss(self, target: Target) -> str:
@@ -51,6 +52,7 @@ class ClassWeights:
 
     words: str = "mean by weights for each output"
     linear: bool = True
+    needs_all: bool = False
     most: int = 20_000_000
 
     def loss(self, target: Target) -> str:
@@ -79,6 +81,7 @@ class HillClimb:
 
     words: str = "mean of a bag that hill climbing filled"
     linear: bool = True
+    needs_all: bool = False
     most: int = 1_000_000
 
     def loss(self, target: Target) -> str:
