@@ -11,6 +11,7 @@ BLEND ?= mean
 AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
+PRIOR ?=
 ACTION ?=
 ROUNDS ?= 3
 OPTIONS ?=
@@ -128,7 +129,7 @@ oof/$(COMP)/%/cv.json: | $(ready) $(ray) $(manifest) $(folds)
 	$(foldline) predict $(if $(RUNS),--comp $(COMP) --run $*,$(run_args)) --device $(DEVICE) $(if $(SHARDS),--shards $(SHARDS)) $(on_args)
 
 $(submission): | $(predicted)
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(PRIOR),--prior $(PRIOR)) $(if $(WITH_DIVERGED),--with-diverged)
 
 run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a table), LABEL=first-folder, YES=1 asks nothing
 	$(foldline) run $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) --run $(RUN) \
@@ -166,7 +167,7 @@ predict: $(ready) $(ray) | $(manifest) $(folds) ## OOF and test predictions, and
 	$(foldline) predict $(run_args) --device $(DEVICE) $(if $(SHARD),--shard $(SHARD)) $(if $(SHARDS),--shards $(SHARDS)) $(on_args)
 
 ensemble: $(ready) | $(predicted) ## the whole line: a submission and a report; RUNS="a b" blends runs (BLEND=weights fits how), DECIDE=default fits no labels
-	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(WITH_DIVERGED),--with-diverged)
+	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(PRIOR),--prior $(PRIOR)) $(if $(WITH_DIVERGED),--with-diverged)
 
 blend: $(ready) | $(if $(RUNS),$(predicted)) ## all ways to blend RUNS="a b c" (default: all runs), each scored on rows that it was not fitted on
 	$(foldline) blend --comp $(COMP) $(if $(RUNS),--runs "$(RUNS)") $(if $(WITH_DIVERGED),--with-diverged)

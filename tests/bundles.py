@@ -37,7 +37,7 @@ def write_bundle(
         "decision": cv.decision, "prior": dict(zip(cv.outputs, truth.mean(axis=0).tolist(), strict=True)),
         "batch_size": 16, "sample": load_competition(layout, comp).submission.sample or "sample_submission.csv",
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
-        "blend_fit": cv.blend_fit,
+        "blend_fit": cv.blend_fit, "prior_shift": cv.prior_shift,
     }  # fmt: skip
     Bundle.model_validate(record | fields).write(folder / "bundle.json")
     return folder

@@ -157,6 +157,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "blended without their fold: weights, class_weights, hill_climb, temperature, stack, "
         "stack_lightgbm (docs/blends.md; default: mean)",
     },
+    "--prior": {
+        "choices": ["train", "em"],
+        "default": "train",
+        "help": "em: correct test predictions for the shares of classes that they show (Saerens 2002), and say what "
+        "that is worth; a single run needs --name for it (default: train)",
+    },
     "--decide": {
         "default": "fitted",
         "choices": ["default", "fitted"],

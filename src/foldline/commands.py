@@ -116,7 +116,7 @@ COMMANDS: dict[str, Stage] = {
     "ensemble": Stage(
         "one or more runs become a submission and a report",
         ".composed:ensemble",
-        "--run --name --set --runs --blend --decide --with-diverged",
+        "--run --name --set --runs --blend --decide --prior --with-diverged",
         group="train",
         reads="oof.parquet, test.parquet and cv.json of each run; the sample submission",
         writes="submissions/<comp>/<name>.csv and .json; report.html; for several runs oof/<comp>/<name>/",

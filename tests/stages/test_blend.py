@@ -93,6 +93,28 @@ def test_a_single_run_is_calibrated_under_a_name_of_its_own(
     )
 
 
+def test_test_rows_are_corrected_for_their_shares(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several runs and of one; OOF and its score stay as they are."""
+    assert three.run("ensemble", "--runs", "one two", "--name", "plain") == 0
+    capsys.readouterr()
+    assert three.run("ensemble", "--runs", "one two", "--name", "moved", "--prior", "em") == 0
+    said = capsys.readouterr().out
+    assert "shares of classes among the test rows" in said
+    assert "if they are as in training" in said
+    plain, moved = cv_of(three, "plain"), cv_of(three, "moved")
+    assert plain.pooled == moved.pooled
+    assert np.array_equal(oof_of(three, "plain"), oof_of(three, "moved"))
+    blender = Blender.of("mean", None, moved.task.of(moved.outputs), moved.prior_shift)
+    expected = blender({run: oof_of(three, run, "test") for run in ("one", "two")})
+    assert oof_of(three, "moved", "test") == pytest.approx(expected, abs=1e-6)
+    assert not np.allclose(oof_of(three, "moved", "test"), oof_of(three, "plain", "test"), atol=1e-4)
+    assert three.run("ensemble", "--runs", "one", "--name", "alone", "--prior", "em") == 0
+    assert cv_of(three, "alone").members == ["one"]
+    assert "PRIOR=em" in (three.layout.run("tiny", "moved") / "report.html").read_text()
+    assert three.run("ensemble", "--runs", "one two", "--blend", "rank_mean", "--prior", "em") == 2
+    assert "ranks are no probabilities" in capsys.readouterr().err
+
+
 def test_class_weights_that_are_no_better_are_not_used(three: TinyProject) -> None:
     assert three.run("ensemble", "--runs", "one two noise", "--name", "each", "--blend", "class_weights") == 0
     cv = cv_of(three, "each")

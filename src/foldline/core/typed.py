@@ -9,7 +9,22 @@ from pathlib import Path
 
 # make's variables -> the command line's options; those of FLAGS take no value, those of PLACED no name.
 _WITH_VALUE = (
-    *("COMP", "RUN", "NAME", "SET", "RUNS", "BLEND", "FOLD", "DEVICE", "AGAINST", "SEARCH", "DECIDE", "MESSAGE", "GPU"),
+    *(
+        "COMP",
+        "RUN",
+        "NAME",
+        "SET",
+        "RUNS",
+        "BLEND",
+        "FOLD",
+        "DEVICE",
+        "AGAINST",
+        "SEARCH",
+        "DECIDE",
+        "PRIOR",
+        "MESSAGE",
+        "GPU",
+    ),
     *("ON", "ADDRESS", "GPUS", "CPUS", "SHARDS"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
     *("RANKS", "SHARD", "JOBS", "ACTION", "ROUNDS", "OPTIONS"),

@@ -18,6 +18,7 @@ from foldline.scoring.fitted.catalogue import FITTED, Way
 from foldline.scoring.fitted.target import Target
 from foldline.scoring.fitted.weights import some_weights
 from foldline.scoring.metrics.metric import Predicted
+from foldline.scoring.prior_shift import ratio_of, shifted
 
 Parameters = list[dict[str, Any]]  # of each block
 ALL_NAMES = (*BLENDS, *FITTED)
@@ -64,11 +65,13 @@ class Blender:
         name: an entry of BLENDS or FITTED.
         task: its outputs known.
         fit: of an entry of FITTED.
+        ratio: [outputs] how many times as frequent each class is among rows whose label nobody has (`prior_shift`).
     """
 
     name: str
     task: Task
     fit: Fit | None = field(default=None, repr=False)
+    ratio: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in ALL_NAMES:
@@ -80,9 +83,11 @@ class Blender:
             )
 
     @classmethod
-    def of(cls, name: str, record: Mapping[str, Any] | None, task: Task) -> "Blender":
-        """Of what stands in `cv.json` or a bundle: `blend` and `blend_fit`."""
-        return cls(name, task, None if record is None else Fit.of_record(record))
+    def of(
+        cls, name: str, record: Mapping[str, Any] | None, task: Task, shift: dict[str, Any] | None = None
+    ) -> "Blender":  # fmt: skip
+        """Of what stands in `cv.json` or a bundle: `blend`, `blend_fit`, `prior_shift`."""
+        return cls(name, task, None if record is None else Fit.of_record(record), ratio_of(shift))
 
     @property
     def needs_all(self) -> bool:
@@ -119,8 +124,16 @@ class Blender:
             FoldlineError: no members, other shapes, a member that the fit does not know or needs.
         """
         values = [np.asarray(own, dtype=np.float64) for own in members.values()]
-        if self.fit is None:
-            return blend(self.name, values, self.task)
+        found = blend(self.name, values, self.task) if self.fit is None else self._fitted(members, values, folds)
+        if self.ratio is None:
+            return found
+        new = np.ones(len(found), dtype=bool) if folds is None else folds < 0
+        if folds is None or new.any():
+            found[new] = shifted(found[new], self.ratio)
+        return found
+
+    def _fitted(self, members: Mapping[str, Predicted], values: list[Array], folds: NDArray[np.int64] | None) -> Array:
+        assert self.fit is not None
         if not values or len({value.shape for value in values}) != 1:
             raise FoldlineError(f"members of shapes {[value.shape for value in values]} cannot be blended")
         places = self._places(list(members))
@@ -165,7 +178,7 @@ class Blender:
         self, members: Mapping[str, Member], folds: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[slice, Predicted]]:  # fmt: skip
         """As the call, of members that are too many to be in memory together: each block's place, and it blended."""
-        if self.fit is None:
+        if self.fit is None and self.ratio is None:
             yield from blended_blocks(self.name, list(members.values()), self.task)
             return
         for blocks in zip(*members.values(), strict=True):

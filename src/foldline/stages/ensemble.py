@@ -6,6 +6,7 @@ submission holds labels, `cv.json` gets the scores of the labels that are submit
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from foldline.scoring.choose import How, decision_in_words, in_digits, stored_de
 from foldline.scoring.cv import cross_validation, pooled_score
 from foldline.scoring.fitted.catalogue import FITTED
 from foldline.scoring.fitted.choose import chosen_fit, fit_in_words
-from foldline.scoring.fitted.runs import read_oof
+from foldline.scoring.fitted.runs import MOST, read_oof
+from foldline.scoring.prior_shift import ratio_of, require_shares, shift_in_words, shift_record
 from foldline.submission.form import Form, open_form, sample_path
 from foldline.submission.known import validation_rows
 from foldline.submission.meaning import require_same_meaning
@@ -41,7 +43,7 @@ OF_ONE = ("temperature",)  # fitted blends that change a single run, too
 
 def ensemble(
     layout: Layout, comp: str, runs: list[str], *, name: str = "", blend: str = "mean", overrides: Sequence[str] = (),
-    decide: How = "fitted", with_diverged: bool = False,
+    decide: How = "fitted", prior: str = "train", with_diverged: bool = False,
 ) -> tuple[str, bool]:  # fmt: skip
     """Blends the members and writes the submission.
 
@@ -53,6 +55,7 @@ def ensemble(
         overrides: the settings that the one member was trained with.
         decide: how labels are decided where the submission holds them: fitted on the OOF predictions, where that is
             better by cross-fitting, or always the default (largest probability, 0.5).
+        prior: em: test predictions are corrected for the shares of classes that they show; train: they are not.
         with_diverged: takes members of which a fold diverged, too.
 
     Returns:
@@ -67,7 +70,9 @@ def ensemble(
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     if len(runs) == 1 and blend in FITTED and blend not in OF_ONE:
         raise FoldlineError(f"blend '{blend}' needs two runs or more", where="BLEND", next="name them in RUNS")
-    blended = len(runs) > 1 or blend in OF_ONE
+    if prior == "em":
+        require_shares(folds.task, blend, entities="entity" in folds.frame.columns)
+    blended = len(runs) > 1 or blend in OF_ONE or prior == "em"
     alone = ("", []) if blended else (name, list(overrides))
     runs = [_current_name(layout, comp, run, *alone) for run in runs]
     name = name if blended and name else "+".join(runs)
@@ -76,12 +81,13 @@ def ensemble(
             f"the ensemble cannot have its member's name '{name}'", where="NAME", next="add NAME=<new name>"
         )
     with predictions_of(layout, comp, [name, *runs], f"the submission of '{name}' is being made"):
-        return name, _make(layout, comp, name, runs, blend if blended else None, decide, facts, folds, with_diverged)
+        how = blend if blended else None
+        return name, _make(layout, comp, name, runs, how, decide, facts, folds, with_diverged, prior)
 
 
 def _make(
     layout: Layout, comp: str, name: str, runs: list[str], blend: str | None, decide: How, facts: Competition,
-    folds: Folds, with_diverged: bool,
+    folds: Folds, with_diverged: bool, prior: str,
 ) -> bool:  # fmt: skip
     """The submission, unless it is there; gives whether it was written.
 
@@ -97,7 +103,7 @@ def _make(
         "folds": folds.sha256, "members": hashes, "blend": blend,
         "metric": facts.metric, "decide": decide,
         "submission": facts.submission.model_dump(mode="json", exclude_defaults=True),
-        "sample": sha256_file(sample), "meaning": form.meaning,
+        "sample": sha256_file(sample), "meaning": form.meaning, **({"prior": prior} if prior != "train" else {}),
     }  # fmt: skip
     path = layout.submission(comp, name)
     if _is_current(layout, comp, name, path, made_from):
@@ -105,7 +111,7 @@ def _make(
         return False
     record = records[runs[0]]
     if blend:
-        record = _write_blend(layout, comp, name, records, blend, facts, folds, hashes)
+        record = _write_blend(layout, comp, name, records, blend, facts, folds, hashes, prior)
     record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=bool(blend))
     if blend:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
@@ -140,13 +146,17 @@ def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dic
 
 def _write_blend(
     layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, facts: Competition, folds: Folds,
-    hashes: dict[str, str],
+    hashes: dict[str, str], prior: str,
 ) -> Cv:  # fmt: skip
     """Writes the predictions of an ensemble; its record still has the scores of its first member."""
     folder, runs, members = layout.run(comp, name), list(records), list(records.values())
     blender, fitted = _fitted(layout, comp, runs, how, facts, folds)
     _blend(layout, comp, runs, folder / "oof.parquet", blender, folds)
     _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
+    if prior == "em":
+        shift = _shift(folder, facts, folds)
+        blender, fitted = replace(blender, ratio=ratio_of(shift)), {**fitted, "prior_shift": shift}
+        _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
     left_out = {image: digest for member in members for image, digest in member.left_out.items()}
     return members[0].model_copy(
         update={
@@ -183,6 +193,18 @@ def _fitted(
         say(line)
     assert found.blender.fit is not None
     return found.blender, {"blend_fit": found.blender.fit.record(), "blend_scores": found.scores}
+
+
+def _shift(folder: Path, facts: Competition, folds: Folds) -> dict[str, Any]:
+    """The shares of classes among the test rows, by an ensemble's predictions of them; of many rows by some."""
+    oof = read_oof({"": folder}, facts, folds.outputs)
+    blocks = PredictionBlocks(folder / "test.parquet", folds.task, folds.outputs)
+    step = -(-len(blocks) * len(folds.outputs) // MOST)
+    test = np.concatenate([values[(-place.start) % step :: step] for place, values in blocks])
+    shift = shift_record(oof.target, oof.values[""], test, folds.outputs)
+    for line in shift_in_words(shift, facts.metric):
+        say(line)
+    return shift
 
 
 def _write_scores(

@@ -199,10 +199,16 @@ def _write_dataset(
         ],
         blend=chosen.how, decision=chosen.cv.decision, prior=dict(zip(rows.outputs, prior.tolist(), strict=True)),
         limit_seconds=hours * 3600 * (1 - MARGIN), half=all(one.half for one in built), sample=sample,
-        files=sha256_files(folder, files), **({"blend_fit": chosen.cv.blend_fit} if chosen.cv.blend_fit else {}),
+        files=sha256_files(folder, files), **_blended(chosen.cv),
     ).write(folder / "bundle.json")  # fmt: skip
     _say_sizes(folder)
     return built
+
+
+def _blended(cv: Cv) -> dict[str, Any]:
+    """What was fitted and estimated for the blend, where something was."""
+    found = {"blend_fit": cv.blend_fit, "prior_shift": cv.prior_shift}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _extras(layout: Layout, comp: str, rows: Folds) -> set[str]:

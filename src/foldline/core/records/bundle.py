@@ -36,6 +36,7 @@ class Bundle(Record):
         name: of the bundle, and of its submission.
         members: the runs, best first: where the time does not reach, the last ones are left out first.
         blend: how the members are blended (`scoring.blender.ALL_NAMES`); blend_fit: of a fitted blend its weights.
+        prior_shift: by which predictions are corrected (`Cv.prior_shift`).
         decision: how labels are decided (`scoring.choose.Choice.record`); None where none are submitted.
         prior: of each output, the mean over the training rows: what a row gets whose picture cannot be read, and that
             the clock left no time for. Classes that exclude each other sum to 1.
@@ -57,6 +58,7 @@ class Bundle(Record):
     members: list[BundleMember] = Field(min_length=1)
     blend: str = "mean"
     blend_fit: dict[str, Any] | None = None
+    prior_shift: dict[str, Any] | None = None
     decision: dict[str, Any] | None = None
     prior: dict[str, float]
     limit_seconds: float = KAGGLE_SECONDS

@@ -71,6 +71,8 @@ class Cv(Record):
         members: the runs of an ensemble, else empty.
         blend: how they are blended.
         blend_fit: of a fitted blend: its weights (`scoring.blender.Fit.record`); None: nothing was fitted.
+        prior_shift: the classes' shares in training and as estimated of the test rows, by which test predictions were
+            corrected, and what that is worth (`scoring.prior_shift.shift_record`); None: they were not.
         blend_scores: of a fitted blend, labels by the default decision: `nested`, of rows blended by what was fitted
             without their fold, as `pooled` is; `fitted`, by what was fitted on them, too good; `mean`, of the mean.
         optimistic: reasons why the score is.
@@ -106,6 +108,7 @@ class Cv(Record):
     members: list[str]
     blend: str | None
     blend_fit: dict[str, Any] | None = None
+    prior_shift: dict[str, Any] | None = None
     blend_scores: dict[str, float | None] = {}
     sha256: CvHashes
     optimistic: list[str]

@@ -55,7 +55,7 @@ class Chosen:
     @property
     def blender(self) -> Blender:
         """How the members become one."""
-        return Blender.of(self.how, self.cv.blend_fit, self.cv.task.of(self.cv.outputs))
+        return Blender.of(self.how, self.cv.blend_fit, self.cv.task.of(self.cv.outputs), self.cv.prior_shift)
 
 
 def choose(

@@ -84,7 +84,7 @@ class Worth:
         return sign * score_of(values, rows, self.facts, self.outputs)
 
     def _blend(self, values: Mapping[str, Array], runs: Sequence[str]) -> Array:
-        if len(runs) == 1 and self.blender.fit is None:
+        if len(runs) == 1 and self.blender.fit is None and self.blender.ratio is None:
             return values[runs[0]]
         return self.blender({run: values[run] for run in runs})
 

@@ -68,7 +68,9 @@ class FinishedRun:
     @property
     def blender(self) -> Blender:
         """How the members become one."""
-        return Blender.of(self.how, None if self.cv is None else self.cv.blend_fit, self.task)
+        if self.cv is None:
+            return Blender(self.how, self.task)
+        return Blender.of(self.how, self.cv.blend_fit, self.task, self.cv.prior_shift)
 
     def combine(self, predictions: Mapping[str, Array], rows_of: NDArray[np.int64] | None = None) -> Array:
         """[rows, outputs] of the predictions of the trained runs, by their names.

@@ -110,8 +110,8 @@ def _blended(
 def _blend(
     own: Mapping[str, NDArray[np.floating[Any]]], bundle: Bundle, task: Task, fold_of: NDArray[np.int64] | None = None
 ) -> Array:  # fmt: skip
-    if len(bundle.members) > 1 or bundle.blend_fit is not None:
-        return Blender.of(bundle.blend, bundle.blend_fit, task)(own, fold_of)
+    if len(bundle.members) > 1 or bundle.blend_fit is not None or bundle.prior_shift is not None:
+        return Blender.of(bundle.blend, bundle.blend_fit, task, bundle.prior_shift)(own, fold_of)
     return next(iter(own.values())).astype(np.float64)
 
 

@@ -211,6 +211,12 @@ def _require_one_input(run: FinishedRun) -> None:
             where=str(run.folder),
             next="export each member by itself: a graph takes pictures of one size, and resizing is no part of it",
         )
+    if run.members and run.blender.ratio is not None:
+        raise FoldlineError(
+            f"the ensemble '{run.name}' is corrected for the shares of classes among the test rows (PRIOR=em)",
+            where=str(run.folder),
+            next="export an ensemble without: make ensemble",
+        )
     for member in run.members:
         _require_one_input(member)
 

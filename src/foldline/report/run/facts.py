@@ -31,12 +31,17 @@ def lede(run: ReportedRun) -> str:
 
 def _fitted(run: ReportedRun) -> str:
     """That a fitted blend's score is nested, and what it would be on the rows that it was fitted on."""
+    shift = (
+        " Test predictions are corrected for the shares of classes that they show; the score is of rows as in training."
+        if run.cv.prior_shift is not None
+        else ""
+    )
     if run.cv.blend_fit is None:
-        return ""
+        return shift
     fitted, mean = (formats.score(run.cv.blend_scores.get(key)) for key in ("fitted", "mean"))
     return (
         f" Each row is blended by what was fitted without its fold; on the rows that it was fitted on the blend scores "
-        f"{fitted}, the plain mean {mean}."
+        f"{fitted}, the plain mean {mean}.{shift}"
     )
 
 

@@ -79,7 +79,8 @@ def _commands(run: ReportedRun) -> list[str]:
     if run.cv.members:
         runs = shlex.quote(" ".join(run.cv.members))
         blend = f" BLEND={shlex.quote(run.cv.blend)}" if run.cv.blend not in (None, "mean") else ""
-        this = f"{comp} RUNS={runs} NAME={shlex.quote(run.run)}{blend}"
+        prior = " PRIOR=em" if run.cv.prior_shift is not None else ""
+        this = f"{comp} RUNS={runs} NAME={shlex.quote(run.run)}{blend}{prior}"
         return [f"make ensemble {this}", f"make report {this}"]
     restore, name = _run_file(run)
     this = f"{comp} RUN={shlex.quote(name)}"

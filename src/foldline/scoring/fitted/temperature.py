@@ -1,4 +1,4 @@
-"""A blend that says how sure it is: the mean of the logits, divided by a temperature. Stacks [members, rows, outputs] in.
+"""A blend that says how sure it is: the mean of the logits, over a temperature. Stacks [members, rows, outputs] in.
 
 Guo et al. 2017, https://arxiv.org/abs/1706.04599. Of a single run it is the run's own calibration.
 """

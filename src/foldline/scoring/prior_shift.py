@@ -1,0 +1,141 @@
+"""Test rows whose classes have other shares than the training rows': found without labels, and put right.
+
+Saerens, Latinne and Decaestecker 2002, doi:10.1162/089976602753284446: expectation maximisation of the shares, where
+pictures of a class look alike in both sets. Arrays in, arrays and numbers out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from foldline.core.errors import FoldlineError
+from foldline.core.task import Array, Task
+from foldline.scoring.fitted.target import Target
+from foldline.scoring.metrics import score
+from foldline.scoring.metrics.metric import Predicted
+
+ROUNDS, CLOSE = 500, 1e-7
+DRAWS = 50  # of the simulation
+MOST_TOLD = 8  # classes in a line, those that moved most
+SMALLEST = 1e-9
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the correction is worth on OOF rows, redrawn so that classes have some shares.
+
+    Attributes:
+        before, after: the mean score without and with it; spread: the standard deviation of their difference.
+    """
+
+    before: float
+    after: float
+    spread: float
+
+
+def estimated_shares(prob: Predicted, train: Array) -> Array:
+    """[classes] the shares of the classes among rows with these predictions.
+
+    Args:
+        prob: [rows, classes] of a network that saw classes with the shares `train`.
+    """
+    values, shares = prob.astype(np.float64), train
+    for _ in range(ROUNDS):
+        following = shifted(values, shares / np.maximum(train, SMALLEST)).mean(axis=0)
+        near = np.abs(following - shares).max() < CLOSE
+        shares = following
+        if near:
+            break
+    return np.asarray(shares)
+
+
+def shifted(prob: Predicted, ratio: Array) -> Array:
+    """[rows, classes] predictions for rows among which class c is `ratio[c]` times as frequent.
+
+    >>> shifted(np.array([[0.5, 0.5]]), np.array([0.5, 1.5])).tolist()
+    [[0.25, 0.75]]
+    """
+    weighted = prob * ratio
+    return np.asarray(weighted / np.maximum(weighted.sum(axis=1, keepdims=True), SMALLEST))
+
+
+def require_shares(task: Task, blend: str, *, entities: bool) -> None:
+    """Raises FoldlineError where rows have not one class each, are joined to entities, or have ranks instead."""
+    if not task.single_label or entities or blend == "rank_mean":
+        why = "rows are joined to entities" if entities else f"the task is {task}"
+        why = "ranks are no probabilities" if blend == "rank_mean" else why
+        raise FoldlineError(
+            f"shares of classes are estimated of rows that have one class each, and {why}", where="PRIOR=em",
+            next="leave PRIOR out",
+        )  # fmt: skip
+
+
+def class_shares(truth: Array, classes: int) -> Array:
+    """[classes] of class indices [rows]."""
+    return np.bincount(truth.astype(np.int64), minlength=classes) / len(truth)
+
+
+def worth(target: Target, prob: Predicted, shares: Array, *, seed: int = 0) -> Worth:
+    """The score with and without the correction of OOF rows that are drawn so that the classes have these shares.
+
+    A class of which there is no row cannot be drawn.
+    """
+    assert target.metric is not None
+    rng, train = np.random.default_rng(seed), class_shares(target.truth, prob.shape[1])
+    places = [np.flatnonzero(target.truth == c) for c in range(prob.shape[1])]
+    wanted = np.where([len(own) > 0 for own in places], shares, 0)
+    scores = []
+    for _ in range(DRAWS):
+        sizes = rng.multinomial(len(target), wanted / wanted.sum())
+        rows = np.concatenate([rng.choice(own, size) for own, size in zip(places, sizes, strict=True) if size])
+        drawn, said = target.where(rows), prob[rows]
+        after = shifted(said, estimated_shares(said, train) / np.maximum(train, SMALLEST))
+        scores.append([score(target.metric, drawn.truth, prob, task=target.task) for prob in (said, after)])
+    both = np.array(scores)
+    both = both[np.isfinite(both).all(axis=1)]
+    if len(both) < 2:
+        return Worth(float("nan"), float("nan"), float("nan"))
+    return Worth(float(both[:, 0].mean()), float(both[:, 1].mean()), float((both[:, 1] - both[:, 0]).std(ddof=1)))
+
+
+def shift_record(target: Target, oof: Predicted, test: Predicted, outputs: list[str]) -> dict[str, Any]:
+    """What `cv.json` says: the shares in training, the estimated ones of the test rows, and what that is worth.
+
+    Args:
+        target, oof: the OOF rows and their predictions; test: those of the test rows.
+    """
+    train = class_shares(target.truth, len(outputs))
+    shares = estimated_shares(test, train)
+    found = {"so": worth(target, oof, shares), "not": worth(target, oof, train)}
+    return {
+        "train": dict(zip(outputs, train.tolist(), strict=True)),
+        "test": dict(zip(outputs, shares.tolist(), strict=True)),
+        "draws": DRAWS,
+        **{f"if_{key}": {name: value if np.isfinite(value) else None for name, value in vars(own).items()}
+           for key, own in found.items()},
+    }  # fmt: skip
+
+
+def shift_in_words(record: dict[str, Any], metric: str) -> list[str]:
+    """What was found and what it is worth, in lines."""
+    moved = sorted(record["train"], key=lambda name: -abs(record["test"][name] - record["train"][name]))[:MOST_TOLD]
+    shares = ", ".join(f"{name} {record['train'][name]:.3f} -> {record['test'][name]:.3f}" for name in moved)
+    lines = [f"shares of classes among the test rows, by their predictions (EM): {shares}"]
+    for key, words in (("if_so", "if they are so"), ("if_not", "if they are as in training")):
+        own = record[key]
+        if own["before"] is None:
+            lines.append(f"{words}: {metric} is undefined on OOF rows that are drawn so")
+        else:
+            gain = f"{metric} {own['before']:.4f} -> {own['after']:.4f}"
+            draws = f"OOF rows drawn so {record['draws']} times"
+            lines.append(f"{words}: {gain} ({draws}, the difference ± {own['spread']:.4f})")
+    return lines
+
+
+def ratio_of(record: dict[str, Any] | None) -> Array | None:
+    """[classes] how many times as frequent each class is among the test rows, by `shift_record`."""
+    if record is None:
+        return None
+    train, test = (np.array(list(record[key].values())) for key in ("train", "test"))
+    return np.asarray(test / np.maximum(train, SMALLEST))
