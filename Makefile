@@ -29,6 +29,7 @@ MEMORY ?=
 LINES ?=
 MESSAGE ?=
 YES ?=
+MINUTES ?=
 FEATURES ?=
 KERNEL ?=
 FORCE ?=
@@ -131,9 +132,9 @@ oof/$(COMP)/%/cv.json: | $(ready) $(ray) $(manifest) $(folds)
 $(submission): | $(predicted)
 	$(foldline) ensemble $(run_args) $(if $(RUNS),--runs "$(RUNS)" --blend $(BLEND)) --decide $(DECIDE) $(if $(PRIOR),--prior $(PRIOR)) $(if $(WITH_DIVERGED),--with-diverged)
 
-run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a table), LABEL=first-folder, YES=1 asks nothing
+run: $(ready) ## the whole line on your own pictures: PICTURES=folder (or a table), LABEL=first-folder, MINUTES=20, YES=1 asks nothing
 	$(foldline) run $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) --run $(RUN) \
-	  $(if $(NAME),--name $(NAME)) $(set_args) $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes) --device $(DEVICE) $(jobs)
+	  $(if $(NAME),--name $(NAME)) $(set_args) $(if $(LABEL),--label "$(LABEL)") $(if $(YES),--yes) $(if $(MINUTES),--minutes $(MINUTES)) --device $(DEVICE) $(jobs)
 
 init: $(ready) ## the facts of PICTURES=folder alone, or of input/COMP
 	$(foldline) init $(if $(PICTURES),"$(PICTURES)") $(if $(filter file,$(origin COMP)),,--comp $(COMP)) \

@@ -230,6 +230,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "9",
         "help": "how long the notebook may take, as the competition's rules say (default: 9)",
     },
+    "--minutes": {
+        "metavar": "MINUTES",
+        "default": "",
+        "help": "how long training and prediction may take; a first run has as many epochs as fit (default: by the "
+        "number of pictures)",
+    },
     "--hidden-rows": {
         "metavar": "N",
         "default": "",

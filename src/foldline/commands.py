@@ -7,7 +7,7 @@ COMMANDS: dict[str, Stage] = {
     "run": Stage(
         "the whole line: from a folder of pictures, or a competition, to a report",
         ".composed:run",
-        "path --label --run --name --set --device --jobs --yes",
+        "path --label --run --name --set --minutes --device --jobs --yes",
         group="start",
         more="Looks at the folder or table, says what it understood, writes configs/<comp>/competition.yaml and "
         "configs/<comp>/<run>.yaml to read and edit, then trains, predicts and writes oof/<comp>/<run>/report.html. "
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Stage] = {
             ("run pictures/", "class folders, with or without train/ and test/ above them"),
             ("run data/labels.csv --label diagnosis", "a table that names pictures below its folder"),
             ("run pictures/ --label first-folder --yes", "nested folders; ask nothing"),
+            ("run pictures/ --minutes 20", "as many epochs as fit into that time on this machine"),
             ("run --comp elpv", "what is not done yet of a competition that has facts"),
         ),
         result="as ensemble's: the submission, its score, the report",

@@ -160,12 +160,13 @@ def export(layout: Layout, comp: str, run: str, *, format: str, **options: Any) 
 
 def run(
     layout: Layout, comp: str | None, *, path: Path | None, run: str, name: str, overrides: list[str], label: str,
-    yes: bool, device: str, jobs: int | str = 1,
+    yes: bool, device: str, jobs: int | str = 1, minutes: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The whole line: what is not done yet of facts, files, folds, run file, training, predictions, submission, report.
 
     Args:
         path: pictures that nobody has described yet; None: the facts of `comp` are there.
+        minutes: that a first run is chosen for; where the run file is there, that is said.
     """
     from foldline.core.competition import load_competition
     from foldline.stages.download import download
@@ -183,8 +184,9 @@ def run(
     download(layout, comp)
     folds(layout, comp)
     own = load_competition(layout, comp).source.kind in ("folder", "placed") and run == USUAL_RUN
-    if path is not None or own:
-        first_run(layout, comp, run, device=device)
+    written = (path is not None or own) and first_run(layout, comp, run, device=device, minutes=minutes)
+    if minutes is not None and not written:
+        say("warning: --minutes is for a run file that foldline writes: this one is there, and trains as it says")
     if path is not None and not yes and is_terminal():
         _ask_where_long(layout, comp, run, name, overrides, device)
     trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device, jobs=jobs)

@@ -46,6 +46,14 @@ def _hours(text: str) -> float:
     return float(text)
 
 
+def _minutes(text: str) -> float | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or float(text) <= 0:
+        raise FoldlineError(f"'{text[:50]}' is no number of minutes", where="--minutes", next="give one such as 20")
+    return float(text)
+
+
 def _count(text: str) -> int | None:
     digits = text.replace(",", "")
     if digits and not re.fullmatch("[1-9][0-9]{0,8}", digits):
@@ -94,6 +102,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "gpus": partial(_share, "--gpus"),
     "hidden_rows": _count,
     "hours": _hours,
+    "minutes": _minutes,
     "jobs": _jobs,
     "limit": partial(_amount, "--limit"),
     "lines": partial(_whole, "--lines"),

@@ -161,7 +161,7 @@ def test_a_first_run_is_written_once(project: Path, capsys: pytest.CaptureFixtur
     layout = Layout(project)
     assert first_run(layout, "my-pictures", "baseline", device="cpu")
     run = load_run(layout, "my-pictures", "baseline", [])
-    assert (run.data.image_size, run.data.channels, run.data.bad_images) == (96, 1, "skip"), "gray, 40 x 48 px"
+    assert (run.data.image_size, run.data.channels, run.data.bad_images) == (64, 1, "skip"), "gray, 40 x 48 px"
     layout.run_config("my-pictures", "baseline").write_text("seed: 3\n")
     assert not first_run(layout, "my-pictures", "baseline", device="cpu")
     assert load_run(layout, "my-pictures", "baseline", []).seed == 3
@@ -178,7 +178,7 @@ def test_a_run_for_all_competitions_is_used_and_a_typo_makes_none(project: Path)
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("rows", [20, 400, 5000, 100_000])
 def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, tmp_path: Path) -> None:
-    text = run_text(Ground(rows, 300, gray=rows == 400, gpu=gpu), "pics")
+    text = run_text(Ground(rows, 300, gray=rows == 400, gpu=gpu), "pics")  # on a GPU of unknown memory, too
     run = Run.parse(parse_yaml(text, where=""), where="")
     assert run.model == load_run(Layout(tmp_path), "pics", "baseline", []).model, "configs/baseline.yaml's"
     assert run.data.channels == (1 if rows == 400 else 3)
@@ -187,7 +187,44 @@ def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, 
     assert (shipped() / "baseline.yaml").is_file()
 
 
-def test_transparent_pictures_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ground", "expected"),
+    [
+        (Ground(500, 300, False, False), "recipe=light views=identity,hflip probe=True lr=0.001 size=224 epochs=5"),
+        (
+            Ground(5000, 28, True, False, tuple("0123456789")),
+            "recipe=document views=identity probe=False lr=0.001 size=64 epochs=2",
+        ),
+        (
+            Ground(5000, 300, True, False, tuple("01234")),
+            "recipe=light views=identity,hflip probe=False lr=0.001 size=160 epochs=2",
+        ),
+        (
+            Ground(500, 300, False, True, memory_gb=15.8),
+            "recipe=light views=identity,hflip probe=True lr=0.0001 size=288 epochs=10",
+        ),
+        (
+            Ground(500, 300, False, False, epochs=0),
+            "recipe=light views=identity,hflip probe=True lr=0.001 size=224 epochs=0",
+        ),
+    ],
+    ids=["few", "digits", "grades", "a GPU", "no time"],
+)
+def test_what_a_first_run_chooses(ground: Ground, expected: str) -> None:
+    """Each rule of EXPERIMENTS.md, "How a first run is chosen"."""
+    run = Run.parse(parse_yaml(run_text(ground, "pics"), where=""), where="")
+    if run.train.probe is not None:
+        assert run.train.probe.views == run.predict.views
+    found = f"recipe={run.augment.recipe} views={','.join(run.predict.views)} probe={run.train.probe is not None} "
+    assert found + f"lr={run.optim.lr} size={run.data.image_size} epochs={run.train.epochs}" == expected
+
+
+def test_transparent_pictures_are_laid_over_white() -> None:
+    run = Run.parse(parse_yaml(run_text(Ground(500, 300, False, False, clear=True), "pics"), where=""), where="")
+    assert run.data.intensity == "on_white"
+
+
+def test_transparent_pictures_are_seen(tmp_path: Path) -> None:
     from PIL import Image
 
     from foldline.stages.first_run import _is_transparent

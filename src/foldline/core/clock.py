@@ -26,14 +26,19 @@ class FoldPlan:
     end_s: float
 
     @property
+    def epoch_seconds(self) -> float:
+        """Of an epoch with what comes behind it."""
+        return self.steps * self.step_s + self.epoch_end_s
+
+    @property
     def seconds(self) -> float:
         """Of the whole fold."""
-        return self.start_s + self.epochs * (self.steps * self.step_s + self.epoch_end_s) + self.end_s
+        return self.start_s + self.epochs * self.epoch_seconds + self.end_s
 
     def before(self, epoch: int, step: int) -> float:
         """What lies before a step of an epoch, both from 0."""
         inside = step * self.step_s if epoch < self.epochs else 0.0
-        return self.start_s + epoch * (self.steps * self.step_s + self.epoch_end_s) + inside
+        return self.start_s + epoch * self.epoch_seconds + inside
 
 
 def in_steps(epochs: int, steps: int) -> FoldPlan:

@@ -27,7 +27,7 @@ _WITH_VALUE = (
     ),
     *("ON", "ADDRESS", "GPUS", "CPUS", "SHARDS"),
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
-    *("RANKS", "SHARD", "JOBS", "ACTION", "ROUNDS", "OPTIONS"),
+    *("RANKS", "SHARD", "JOBS", "ACTION", "ROUNDS", "OPTIONS", "MINUTES"),
 )
 _WITHOUT = ("WITH_DIVERGED", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))

@@ -22,7 +22,8 @@ from foldline.models.backbone import classifier
 from foldline.models.fusing import alike
 
 Features = NDArray[np.float32]
-LEAST_SCALE = 0.3  # of the features' root mean square deviation
+# Of the features' root mean square deviation, for targets of one label and for all others (EXPERIMENTS.md)
+LEAST_SCALE_LABEL, LEAST_SCALE = 1.0, 0.3
 MOST_JUDGED = 10_000  # rows on which the probe is held against a constant, and that it is fitted on for that
 FIT_SECONDS = 2.5e-7  # of a head, for each row x view x feature x output but one, by one core of a server's CPU
 PARTS = 5  # at most, that are held out in turn
@@ -123,11 +124,13 @@ def _fit_blocks(features: Features, truth: Array, task: Task, outputs: int, c: f
 
 
 def _scales(std: Array, task: Task) -> Array:
-    """[features] what they are divided by. A feature that is alive in a row or two of hundreds has a tiny deviation;
-    divided by that, a new row's is thousands of deviations away and outweighs all others. A probability ends at 1,
-    and so bears with it; a number does not, and there no feature is made larger than `LEAST_SCALE` allows."""
-    least = 0.0 if task.single_label else LEAST_SCALE * float(np.sqrt((std**2).mean()))
-    scale = np.maximum(std, least)
+    """[features] what they are divided by: their deviation, and no less than a share of that of all features.
+
+    A feature that is alive in a row or two of hundreds has a tiny deviation. Divided by that, a new row's is thousands
+    of deviations away and outweighs all others; and where such weights start a training, its first small steps, which
+    wake such features, are answered with logits of hundreds (EXPERIMENTS.md)."""
+    share = LEAST_SCALE_LABEL if task.single_label else LEAST_SCALE
+    scale = np.maximum(std, share * float(np.sqrt((std**2).mean())))
     scale[scale < 1e-6] = 1.0  # a dead feature carries nothing
     return np.asarray(scale)
 

@@ -1,28 +1,36 @@
 """A first run for pictures that nobody has tried yet: reads the folds and the heads of pictures, writes a run file.
 
-What it chooses by: how many rows there are, how large the pictures are, whether they are gray, and the machine. Where
-the numbers come from: configs/baseline.yaml and EXPERIMENTS.md, measured on two CPU cores with this network.
+What it chooses by: how many rows and which classes there are, how large the pictures are, whether they are gray or
+transparent, the machine, and the minutes that training may take. Each rule stands with its measurement
+in EXPERIMENTS.md ("How a first run is chosen"), on a CPU with EfficientNet-Lite0; what a GPU gets is not measured.
 """
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from PIL import Image
 
+from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import USUAL_RUN, Layout, shipped
 from foldline.core.progress import say
+from foldline.core.run import Run
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
-from foldline.core.yaml_models import load_yaml
+from foldline.core.yaml_models import load_yaml, parse_yaml
 from foldline.images.files.decode import content_of, preview
 from foldline.images.files.header import BadImageError, read_header
+from foldline.models.tiers import TIERS, tier_for
 
 SAMPLE = 48  # pictures whose size and colours are looked at
 STEP = 32  # px: what the network halves five times
-SMALLEST, USUAL, QUICK = 96, 224, 160  # px of a picture's side
+SMALLEST, USUAL, QUICK = 64, 224, 160  # px of a picture's side
+FEW = 2500  # training rows: up to so many a probe is as good as fine-tuning and errs differently
+MOST = 3  # times the usual number of epochs, where the minutes allow it
+CHARACTERS = 10  # classes at least that are one letter or digit each, whose mirror image is another or none
 
 
 @dataclass(frozen=True)
@@ -34,16 +42,30 @@ class Ground:
         side: the median of the pictures' shorter sides in px; 0 where no header told it.
         gray: whether none of the pictures that were looked at has colours.
         gpu: whether a GPU trains.
+        classes: their names, where a picture has one and they have no order.
+        numbers: whether numbers are told, and no classes.
+        clear: whether some of them are transparent in parts.
+        memory_gb: of the GPU; 0 where that is not known.
+        epochs: that the minutes allow; None: as many as the rows need.
     """
 
     rows: int
     side: int
     gray: bool
     gpu: bool
+    classes: tuple[str, ...] = ()
+    numbers: bool = False
+    clear: bool = False
+    memory_gb: float = 0.0
+    epochs: int | None = None
 
 
-def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> bool:
-    """Writes `configs/<comp>/<run>.yaml`, unless there is one or the run has been trained; returns whether it did."""
+def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto", minutes: float | None = None) -> bool:
+    """Writes `configs/<comp>/<run>.yaml`, unless there is one or the run has been trained; returns whether it did.
+
+    Args:
+        minutes: that training and prediction may take here, as a few steps of the network foretell it.
+    """
     path, shared = layout.run_config(comp, run), layout.run_file(comp, run)
     given = path.is_file() or (shared.is_file() and run != USUAL_RUN)  # the usual one is for no pictures in particular
     if given:
@@ -52,21 +74,48 @@ def first_run(layout: Layout, comp: str, run: str, *, device: str = "auto") -> b
         return False
     if (layout.run(comp, run) / "run.json").is_file():
         return False
-    from foldline.engine.machine.device import pick_device
-
-    rows = load_folds(layout, comp).frame["image"].tolist()
-    paths = _some([layout.input(comp) / image.split("|")[0] for image in rows])
+    folds = load_folds(layout, comp)
+    paths = _some([layout.input(comp) / image.split("|")[0] for image in folds.frame["image"].tolist()])
     side, gray = _looks(paths)
-    if clear := sum(map(_is_transparent, paths)):
-        say(
-            f"warning: {clear} of {len(paths)} pictures looked at have transparent parts; that is left out, and "
-            "the network sees what lies under them. Look at them (make explore), and save them as they should be seen"
-        )
-    ground = Ground(len(rows), side, gray, pick_device(device).type != "cpu")
+    clear = sum(map(_is_transparent, paths))
+    if clear:
+        say(f"{clear} of {len(paths)} pictures looked at have transparent parts: these are laid over white")
+    on, memory_gb = _machine(device)
+    names = tuple(folds.outputs) if folds.task.exclusive and not folds.task.ordered else ()
+    ground = Ground(len(folds.frame), side, gray, on, names, not folds.task.has_classes, bool(clear), memory_gb)
+    if minutes is not None:
+        ground = replace(ground, epochs=_epochs_in(layout, comp, ground, minutes, device))
     write_schemas(layout)
     write_text(path, HEADS["run"] + run_text(ground, comp))
     say(f"wrote {layout.relative(path)}: {in_words(ground)}")
     return True
+
+
+def _machine(device: str) -> tuple[bool, float]:
+    """(whether it is a GPU, its memory in GB where CUDA tells)."""
+    import torch
+
+    from foldline.engine.machine.device import pick_device
+
+    on = pick_device(device)
+    return on.type != "cpu", torch.cuda.get_device_properties(on).total_memory / 1e9 if on.type == "cuda" else 0.0
+
+
+def _epochs_in(layout: Layout, comp: str, ground: Ground, minutes: float, device: str) -> int:
+    """So many epochs as fit into the minutes, at most `MOST` times the usual number; 0: the probe alone."""
+    from foldline.engine.forecast import forecast
+
+    run = Run.parse(parse_yaml(run_text(ground, comp), where="the first run"), where="the first run")
+    expected = forecast(layout, comp, run, device=device)
+    plan = expected.fold
+    fixed = expected.total_s - expected.folds * plan.epochs * plan.epoch_seconds
+    fits = int((60 * minutes - fixed) / (expected.folds * plan.epoch_seconds))
+    usual = epochs(ground)
+    if fixed > 60 * minutes:
+        raise FoldlineError(
+            f"even without fine-tuning this takes {fixed / 60:.1f} minutes here", where="--minutes", next="give more"
+        )
+    return max(0, min(fits, MOST * usual))
 
 
 def _some(paths: list[Path]) -> list[Path]:
@@ -99,13 +148,23 @@ def _looks(paths: list[Path]) -> tuple[int, bool]:
     return int(statistics.median(sides)) if sides else 0, gray and bool(sides)
 
 
+def backbone(ground: Ground) -> dict[str, object]:
+    """`model` of the run file: by the GPU's memory, else the small network of configs/baseline.yaml."""
+    tier = tier_for(ground.memory_gb)
+    if tier is None:
+        model: dict[str, object] = load_yaml(shipped() / "baseline.yaml")["model"]
+        return model
+    return {"name": tier.backbones[0].name, "weights": "hub"}
+
+
 def side_px(ground: Ground) -> int:
     """The side that the network sees: the pictures' own up to a limit, since none gains by being blown up much.
 
     >>> [side_px(Ground(rows, side, False, False)) for rows, side in ((100, 3000), (3000, 300), (500, 28), (100, 150))]
-    [224, 160, 96, 160]
+    [224, 160, 64, 160]
     """
-    most = USUAL if ground.gpu or ground.rows <= 600 else QUICK
+    tier = tier_for(ground.memory_gb)
+    most = tier.backbones[0].side if tier else USUAL if ground.gpu or ground.rows <= 600 else QUICK
     own = -(-ground.side // STEP) * STEP if ground.side else most
     return max(SMALLEST, min(most, own))
 
@@ -116,6 +175,8 @@ def epochs(ground: Ground) -> int:
     >>> [epochs(Ground(rows, 300, False, False)) for rows in (100, 500, 2000, 8000, 50_000)]
     [6, 5, 3, 2, 1]
     """
+    if ground.epochs is not None:
+        return ground.epochs
     usual = next(
         count for rows, count in ((300, 6), (1000, 5), (4000, 3), (20_000, 2), (10**12, 1)) if ground.rows <= rows
     )
@@ -125,6 +186,15 @@ def epochs(ground: Ground) -> int:
 def batch(ground: Ground) -> int:
     """Pictures a step: at least some six steps an epoch."""
     return 32 if ground.rows >= 300 else 16 if ground.rows >= 80 else 8
+
+
+def are_characters(classes: Sequence[str]) -> bool:
+    """Whether the classes are letters or digits: mirrored, a 2 is none, and b is d.
+
+    >>> are_characters([str(i) for i in range(10)]), are_characters(["0", "1"]), are_characters(["cat"] * 12)
+    (True, False, False)
+    """
+    return len(classes) >= CHARACTERS and all(len(name) == 1 and name.isalnum() for name in classes)
 
 
 def in_words(ground: Ground) -> str:
@@ -137,35 +207,69 @@ def in_words(ground: Ground) -> str:
     )
 
 
+def _model_text(ground: Ground) -> str:
+    """`model` with what there is to say of it, and the other networks of the tier."""
+    model = yaml.safe_dump({"model": backbone(ground)}, sort_keys=False, default_flow_style=False).rstrip("\n")
+    tier = tier_for(ground.memory_gb)
+    if tier is None:
+        larger = f"a GPU of {TIERS[-1].least_gb} GB gets a larger one"
+        return f"# A small network that a CPU can fine-tune; {larger}\n{model}"
+    taken, *others = tier.backbones
+    lines = [f"# For a GPU like {tier.name} (by timm's published tables, not measured here):", f"# {taken.in_words()}"]
+    lines += ['# others for it, SET="model.name=...":', *(f"# {other.in_words()}" for other in others)]
+    return "\n".join([*lines, model])
+
+
+def _data_text(ground: Ground) -> str:
+    lines = [
+        f"  image_size: {side_px(ground)}  # px a side; yours have {ground.side} (the shorter side, median)",
+        f"  channels: {1 if ground.gray else 3}",
+        "  bad_images: skip  # pictures that cannot be read are left out, and named in the report",
+    ]
+    if ground.clear:
+        lines.append("  intensity: on_white  # what is transparent is seen white, not as the colours that lie under it")
+    return "\n".join(["data:", *lines])
+
+
+def _train_text(ground: Ground, views: str) -> str:
+    why = "as fit into the minutes" if ground.epochs is not None else f"by the number of pictures, {ground.rows}"
+    lines = [f"  epochs: {epochs(ground)}  # {why}", f"  batch_size: {batch(ground)}"]
+    if ground.rows <= FEW or not epochs(ground):
+        start = "# a logistic regression on frozen features starts the classifier"
+        lines.append(f"  probe: {{c: 0.03, views: {views}}}  {start}")
+        if epochs(ground):
+            both = "# the predictions of probe and fine-tuned network are averaged: they err differently"
+            lines.append(f"  keep_start: true  {both}")
+    lines.append("  batch_norm: frozen")
+    if not ground.gpu:
+        lines.append("  # stem and first three stages stay as they are: 1.7 times faster, the score the same")
+        lines.append("  freeze: [conv_stem, bn1, blocks.0., blocks.1., blocks.2.]")
+    return "\n".join(["train:", *lines])
+
+
+SMOOTHED = "loss: {smoothing: 0.1}\n"
+CHARACTERS_TEXT = """\
+# letters and digits: turned, moved and lit a little, never mirrored
+augment: {recipe: document}"""
+PICTURES_TEXT = """\
+# photographs: mirrored, moved and lit a little; `document`, `medical`: never mirrored; `dihedral`: no up and down
+augment: {recipe: light}"""
+
+
 def run_text(ground: Ground, comp: str) -> str:
     """The run file, to be read and edited: each choice with its reason."""
-    base = load_yaml(shipped() / "baseline.yaml")
-    model = yaml.safe_dump({"model": base["model"]}, sort_keys=False, default_flow_style=False).rstrip("\n")
-    many = (
-        ""
-        if ground.gpu
-        else "\n  # stem and first three stages stay as they are: 1.7 times faster, the score the same (EXPERIMENTS.md)"
-    )
-    freeze = "" if ground.gpu else "\n  freeze: [conv_stem, bn1, blocks.0., blocks.1., blocks.2.]"
+    characters = are_characters(ground.classes)
+    views = "[identity]" if characters else "[identity, hflip]"
+    tier = tier_for(ground.memory_gb)
+    lr = tier.lr if tier else "1e-3"
     return f"""\
 # A first run for {comp}, chosen by its pictures and this machine:
 # {in_words(ground)}.
 # To change it, copy this file under another name, or SET="train.epochs=10" NAME=longer. docs/runs.md has all settings.
-# A small network that a CPU can fine-tune; on a GPU a larger one pays: name: convnext_small.in12k_ft_in1k, weights: hub
-{model}
-data:
-  image_size: {side_px(ground)}  # px a side; yours have {ground.side} (the shorter side, median)
-  channels: {1 if ground.gray else 3}
-  bad_images: skip  # pictures that cannot be read are left out, and named in the report
-# photographs: mirrored, moved and lit a little; `document`, `medical`: never mirrored; `dihedral`: no up and down
-augment: {{recipe: light}}
-loss: {{smoothing: 0.1}}
-optim: {{lr: 2e-4, layer_decay: 0.8, options: {{eps: 1e-6}}}}
-train:
-  epochs: {epochs(ground)}  # by the number of pictures, {ground.rows}
-  batch_size: {batch(ground)}
-  probe: {{}}  # the classifier starts as a logistic regression on frozen features
-  batch_norm: frozen{many}{freeze}
-  keep_start: true  # the predictions of probe and fine-tuned network are averaged: they err differently
-predict: {{views: [identity, hflip], batch_size: 16}}  # each picture as it is, and mirrored
+{_model_text(ground)}
+{_data_text(ground)}
+{CHARACTERS_TEXT if characters else PICTURES_TEXT}
+{"" if ground.numbers else SMOOTHED}optim: {{lr: {lr}, layer_decay: 0.8, options: {{eps: 1e-6}}}}
+{_train_text(ground, views)}
+predict: {{views: {views}, batch_size: 16}}  # each picture as it is{"" if characters else ", and mirrored"}
 """
