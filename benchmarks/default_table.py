@@ -31,7 +31,7 @@ RUN = "baseline"
 SIDES = {
     "default": "",
     "fine-tuning": "train.probe=null train.keep_start=false",
-    "probe": "train.epochs=0 train.keep_start=false",
+    "probe": "train.epochs=0 train.keep_start=false train.probe.c=0.03 train.probe.views={views}",
     "fastai": "",
 }
 BLENDED = ("default", "fine-tuning", "probe")
@@ -51,7 +51,14 @@ def main() -> None:
     for seed in map(int, given.seeds.split()):
         for name in names:
             for side in given.sides.split():
-                if not any(key(done) == (name, side, seed) for done in results(folder)):
+                done = {key(result): result for result in results(folder)}
+                if (name, side, seed) in done:
+                    continue
+                if side == "fine-tuning" and "probe" not in shown(folder, name)["train"]:
+                    same = done[name, "default", seed]  # the default run has nothing else
+                    shutil.copyfile(path_of(folder, key(same)), path_of(folder, (name, side, seed)))
+                    record(folder, same | {"side": side})
+                else:
                     record(folder, measured(folder, name, side, seed, given.peer))
     print(table(folder))
 
@@ -86,7 +93,7 @@ def measured(folder: Path, name: str, side: str, seed: int, peer: Path) -> Resul
     """One training, from files to predictions of the fold."""
     shutil.rmtree(folder / "input" / ".caches", ignore_errors=True)
     shutil.rmtree(folder / "input" / name / ".cache", ignore_errors=True)
-    out = folder / "out" / f"{name}-{side}-{seed}.csv"
+    out = path_of(folder, (name, side, seed))
     out.parent.mkdir(exist_ok=True)
     choices = shown(folder, name)
     if side == "fastai":
@@ -97,7 +104,8 @@ def measured(folder: Path, name: str, side: str, seed: int, peer: Path) -> Resul
         run = f"{side}-{seed}"
         shutil.rmtree(folder / "oof" / name / run, ignore_errors=True)
         command = [sys.executable, "-m", "foldline", "train", "--root", str(folder), "--comp", name, "--run", RUN]
-        command += ["--name", run, "--fold", str(seed), "--device", "cpu", "--set", f"seed={seed} {SIDES[side]}"]
+        settings = SIDES[side].format(views=f"[{','.join(choices['predict']['views'])}]")
+        command += ["--name", run, "--fold", str(seed), "--device", "cpu", "--set", f"seed={seed} {settings}"]
     before, begin = cpu_seconds(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **ONE_THREAD})
     wall, cpu = time.perf_counter() - begin, cpu_seconds() - before
@@ -106,6 +114,11 @@ def measured(folder: Path, name: str, side: str, seed: int, peer: Path) -> Resul
         predicted = pd.read_parquet(folder / "oof" / name / f"{side}-{seed}" / f"fold_{seed}" / "valid.parquet")
         predicted.rename(columns=columns)[["row_id", *columns.values()]].to_csv(out, index=False)
     return {"set": name, "side": side, "seed": seed, "score": score(folder, name, [out]), "cpu": cpu, "wall": wall}
+
+
+def path_of(folder: Path, which: tuple[str, str, int]) -> Path:
+    """Where the predictions of a side stand."""
+    return folder / "out" / f"{'-'.join(map(str, which))}.csv"
 
 
 def shown(folder: Path, name: str) -> dict[str, Any]:
@@ -166,10 +179,10 @@ def table(folder: Path) -> str:
         cells = []
         for side in SIDES:
             found = [one for (of, by, _), one in done.items() if (of, by) == (name, side)]
-            minutes = statistics.mean(one["cpu"] for one in found) / 60 if found else 0.0
+            minutes = statistics.mean([one["cpu"] for one in found if one["cpu"]] or [0.0]) / 60
             cells.append(in_words([one["score"] for one in found], minutes))
         seeds = [seed for of, side, seed in done if (of, side) == (name, "default")]
-        files = [[folder / "out" / f"{name}-{side}-{seed}.csv" for side in BLENDED] for seed in seeds]
+        files = [[path_of(folder, (name, side, seed)) for side in BLENDED] for seed in seeds]
         whole = [score(folder, name, paths) for paths in files if all(path.is_file() for path in paths)]
         lines.append(f"| {name} | {' | '.join([*cells, in_words(whole)])} |")
     return "\n".join(lines)
