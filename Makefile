@@ -12,6 +12,7 @@ AGAINST ?=
 SEARCH ?=
 DECIDE ?= fitted
 PRIOR ?=
+GREEDY ?=
 ACTION ?=
 ROUNDS ?= 3
 OPTIONS ?=
@@ -185,8 +186,8 @@ predict-files: $(ready) | $(submission) ## predict new pictures with RUN, or the
 export: $(ready) $(if $(filter onnx,$(FORMAT)),.venv/extra-onnx) | $(submission) ## RUN as a folder that foldline.load reads anywhere, or FORMAT=onnx: HALF=1 PUSH=owner/name
 	$(foldline) export $(FORMAT) --comp $(COMP) --run $(name) $(if $(OUT),--out "$(OUT)") $(if $(HALF),--half) $(if $(PUSH),--push $(PUSH)) --device $(DEVICE)
 
-soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=
-	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) --device $(DEVICE)
+soup: $(ready) | $(predicted) ## the mean of the weights of RUNS="a b" (or of RUN and its kept start) within each fold, as a run: NAME=, GREEDY=1 chooses
+	$(foldline) soup --comp $(COMP) --run $(RUN) $(if $(RUNS),--runs "$(RUNS)") $(if $(NAME),--name $(NAME)) $(if $(GREEDY),--greedy) --device $(DEVICE)
 
 app: .venv/extra-app | $(submission) ## ask RUN, or the ensemble RUNS="a b", about pictures in the browser; browse its rows: TEST=1 shows held-out labels, PORT=
 	$(foldline) app --comp $(COMP) --run $(name) --device $(DEVICE) $(if $(PORT),--port $(PORT)) $(if $(TEST),--test)

@@ -269,6 +269,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "",
         "help": "lines of the hidden sample submission (default: twice the visible, at most 2000)",
     },
+    "--greedy": {
+        "action": "store_true",
+        "help": "of each fold only those runs' weights that make the other folds' scores better",
+    },
     "--offline": {"action": "store_true", "help": "ask no site whether it can be reached"},
     "--json": {
         "group": EVERYWHERE,

@@ -146,11 +146,14 @@ COMMANDS: dict[str, Stage] = {
     "soup": Stage(
         "average the weights of runs within each fold: one network a fold",
         ".composed:soup",
-        "--run --runs --name --device",
+        "--run --runs --name --device --greedy",
         group="train",
         reads="the folds of the runs; of one run also the start that it kept (train.keep_start)",
         writes="oof/<comp>/<name>/, a run like any other",
-        examples=(('soup --runs "seed-1 seed-2" --name soup', "two runs of one network"),),
+        examples=(
+            ('soup --runs "seed-1 seed-2" --name soup', "two runs of one network"),
+            ('soup --runs "a b c" --name some --greedy', "those that the other folds choose"),
+        ),
         result="the new run's cv.json, and its folder",
     ),
     "search": Stage(

@@ -134,13 +134,13 @@ def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, *
     return submit_file(layout, comp, name, **options)
 
 
-def soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str) -> "Cv":
+def soup(layout: Layout, comp: str, *, run: str, runs: list[str], name: str, device: str, greedy: bool) -> "Cv":
     """The soup's folds, their predictions, and its score beside that of the ensemble."""
     from foldline.stages.predict import predict as predicted
     from foldline.stages.soup import beside
     from foldline.stages.soup import soup as made
 
-    name = made(layout, comp, runs or [run], name=name, device=device)
+    name = made(layout, comp, runs or [run], name=name, device=device, greedy=greedy)
     cv = predicted(layout, comp, name, overrides=[], device=device)
     beside(layout, comp, runs or [run], name)
     return cv

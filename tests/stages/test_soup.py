@@ -64,6 +64,39 @@ def test_a_soup_is_a_run_whose_rows_no_part_has_seen(project: TinyProject, capsy
     assert f"the soup tiny/{name} is up to date" in capsys.readouterr().out
 
 
+def test_a_greedy_soup_holds_what_the_other_folds_choose(
+    project: TinyProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is worse on the other folds stays out; one fold's rows choose nothing of its own soup."""
+    from foldline.engine.finished import greedy
+
+    asked: list[list[int]] = []
+    real = greedy._Tried.value
+
+    def value(self: "greedy._Tried", places: list[int], chosen: tuple[int, ...]) -> float:
+        asked.append(list(places))
+        real(self, places, chosen)
+        return {(0,): 0.6, (1,): 0.7, (0, 1): 0.8 if places == [1] else 0.5}[chosen]  # fold 0 is judged by fold 1
+
+    monkeypatch.setattr(greedy._Tried, "value", value)
+    assert project.run("soup", "--runs", "quick slower", "--name", "picky", "--greedy") == 0
+    said = capsys.readouterr().out
+    assert asked == [[1]] * 3 + [[0]] * 3
+    assert "fold 0: of 2 runs the other folds chose quick, slower" in said
+    assert "fold 1: of 2 runs the other folds chose slower" in said
+    assert "6 means of weights were tried" in said
+    alone, both = weights(project, "picky", 1)["classifier.weight"], weights(project, "picky", 0)["classifier.weight"]
+    assert torch.equal(alone, weights(project, "slower", 1)["classifier.weight"])
+    parts = [weights(project, run)["classifier.weight"] for run in ("quick", "slower")]
+    assert torch.allclose(both, (parts[0] + parts[1]) / 2)
+    assert project.run("soup", "--runs", "quick slower", "--name", "picky", "--greedy") == 0
+    assert "the soup tiny/picky is up to date" in capsys.readouterr().out
+    assert project.run("soup", "--runs", "quick slower", "--name", "picky") == 2
+    assert "the run 'picky' is something else" in capsys.readouterr().err
+    assert project.run("soup", "--run", "quick", "--name", "x", "--greedy") == 2
+    assert "nothing to average" in capsys.readouterr().err
+
+
 def test_a_network_and_its_start_are_one(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     train = {**CHOICES["train"], "probe": {"c": 0.1}, "keep_start": True, "batch_norm": "frozen"}
     project.write_yaml("kept", {**CHOICES, "train": train})

@@ -25,13 +25,16 @@ from foldline.scoring.cv import pooled_score
 from foldline.scoring.metrics import metric_for
 
 
-def soup(layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", device: str = "auto") -> str:
+def soup(
+    layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", device: str = "auto", greedy: bool = False
+) -> str:  # fmt: skip
     """Writes the soup's folds, unless they are there.
 
     Args:
         runs: whose networks are averaged, those of a fold with one another; of one run its network and its start
             (`train.keep_start`).
         name: of the new run; default: `<runs>-soup`.
+        greedy: of each fold those runs alone that make the other folds' scores better, one after the other.
 
     Returns:
         The name.
@@ -47,11 +50,14 @@ def soup(layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", devi
         for meta in own:
             require_same(meta, folds=folds.sha256, where=layout.relative(layout.fold(comp, meta.run, meta.fold)))
     _require_parts(metas)
+    if greedy and len(runs) < 2:
+        raise FoldlineError("a greedy soup chooses among runs", where="--greedy", next="name several in RUNS")
     choices = [_choices(layout, comp, run) for run in runs]
-    if _is_current(layout, comp, name, metas):
+    if _is_current(layout, comp, name, metas, greedy=greedy):
         say(f"the soup {comp}/{name} is up to date")
         return name
     from foldline.engine.finished.folder import read_finished
+    from foldline.engine.finished.greedy import chosen_parts
     from foldline.engine.finished.soup import cook, require_one_start
     from foldline.engine.machine.device import pick_device, prepare_device
     from foldline.engine.problem import open_problem
@@ -62,8 +68,10 @@ def soup(layout: Layout, comp: str, runs: Sequence[str], *, name: str = "", devi
     prepare_device(chosen)
     layout.run(comp, name).mkdir(parents=True, exist_ok=True)
     with predictions_of(layout, comp, [name], f"the soup '{name}' is being made"):
-        if not _is_current(layout, comp, name, metas):
-            cook(open_problem(layout, comp, choices[0], chosen), name, finished, choices[0])
+        if not _is_current(layout, comp, name, metas, greedy=greedy):
+            problem = open_problem(layout, comp, choices[0], chosen)
+            parts = chosen_parts(problem, finished, choices[0]) if greedy else []
+            cook(problem, name, finished, choices[0], parts)
     return name
 
 
@@ -128,15 +136,18 @@ def _choices(layout: Layout, comp: str, run: str) -> Run:
     return choices
 
 
-def _is_current(layout: Layout, comp: str, name: str, parts: dict[str, list[FoldMeta]]) -> bool:
+def _is_current(layout: Layout, comp: str, name: str, parts: dict[str, list[FoldMeta]], *, greedy: bool) -> bool:
     """Whether the soup is there and of these networks; raises FoldlineError where something else has its name."""
     folder = layout.run(comp, name)
     if not folder.exists():
         return False
     for place, meta in enumerate(next(iter(parts.values()))):
         there = FoldMeta.read_if_there(folder / f"fold_{meta.fold}" / "meta.json")
-        wanted = {f"soup: {run}": metas[place].sha256.weights for run, metas in parts.items()}
-        made = {} if there is None else {k: v for k, v in there.sha256.inputs.items() if k.startswith("soup: ")}
+        prefix = "greedy soup: " if greedy else "soup: "
+        wanted = {f"{prefix}{run}": metas[place].sha256.weights for run, metas in parts.items()}
+        made = {} if there is None else {k: v for k, v in there.sha256.inputs.items() if k.startswith(prefix)}
+        if there is not None and not greedy and any(k.startswith("greedy soup: ") for k in there.sha256.inputs):
+            made = {}
         if made.keys() != wanted.keys() and (there is not None or (folder / "cv.json").is_file()):
             raise FoldlineError(
                 f"the run '{name}' is something else", where=layout.relative(folder), next="give another NAME"

@@ -33,6 +33,8 @@ from foldline.models.weights import read_state
 
 FILE = "model.safetensors"
 STATISTICS = (".running_mean", ".running_var")
+CONSIDERED = "greedy soup: "  # in a fold's inputs: runs that a greedy soup chose from
+Part = tuple[Path, FoldMeta]
 REFRESHED_ON = 2048  # training pictures at most: a mean over so many is exact to a few per cent of a deviation
 
 
@@ -80,40 +82,64 @@ def _alike(meta: FoldMeta) -> dict[str, object]:
     }  # fmt: skip
 
 
-def cook(problem: Problem, name: str, runs: Sequence[FinishedRun], choices: Run) -> None:
+def cook(
+    problem: Problem, name: str, runs: Sequence[FinishedRun], choices: Run, chosen: Sequence[Sequence[int]] = ()
+) -> None:  # fmt: skip
     """Writes a soup's folder: in each fold the mean over the runs of the mean over their networks of that fold.
 
     Args:
         problem: of the first run; its pictures give the batch-norm statistics where those of the parts differ.
         choices: of the first run, which the soup keeps: its views, its metrics.
+        chosen: of each fold, the places of the runs that are in it (`greedy.chosen_parts`); empty: all.
     """
     for place in range(len(runs[0].folds)):
-        _cook_fold(problem, name, [run.folds[place] for run in runs], batch_size=choices.predict.batch_size)
+        folds = [run.folds[place] for run in runs]
+        parts = [folds[i] for i in chosen[place]] if chosen else folds
+        considered = [meta for _, meta in folds] if chosen else []
+        _cook_fold(problem, name, folds[0], parts, considered, batch_size=choices.predict.batch_size)
     write_run(problem.layout, problem.comp, name, choices)
 
 
-def _cook_fold(problem: Problem, name: str, parts: Sequence[tuple[Path, FoldMeta]], *, batch_size: int) -> None:
-    (source, first), metas = parts[0], [meta for _, meta in parts]
+def mean_state(
+    problem: Problem, base: Part, parts: Sequence[Part], *, batch_size: int
+) -> tuple[State, int, int]:  # fmt: skip
+    """The mean of a fold's networks of some runs; of how many networks, and the pictures that gave it batch-norm
+    statistics (0: none had to).
+
+    Args:
+        base: the fold of the run whose architecture it is.
+    """
+    source, first = base
     by_run = [[read_state(folder / file, next=FoldMeta.made_by) for file in meta.weights] for folder, meta in parts]
     state = average([average(states) for states in by_run])
     every = [own for states in by_run for own in states]
-    if not _same_statistics(every):
-        model = build(architecture_of(source, first))
-        load_state(model, state)
-        pictures = _refresh(problem, model.to(problem.device), first, batch_size)
-        state = model.state_dict()
+    if _same_statistics(every):
+        return state, len(every), 0
+    model = build(architecture_of(source, first))
+    load_state(model, state)
+    pictures = _refresh(problem, model.to(problem.device), first, batch_size)
+    return model.state_dict(), len(every), pictures
+
+
+def _cook_fold(
+    problem: Problem, name: str, base: Part, parts: Sequence[Part], considered: Sequence[FoldMeta], *, batch_size: int
+) -> None:  # fmt: skip
+    (source, first), metas = base, [meta for _, meta in parts]
+    state, networks, pictures = mean_state(problem, base, parts, batch_size=batch_size)
+    if pictures:
         say(f"fold {first.fold}: batch-norm statistics are taken anew from {pictures} training pictures")
     target = problem.layout.fold(problem.comp, name, first.fold)
     save_weights(target / FILE, state)
     copy_code(source, first, target)
     inputs = {f"soup: {meta.run}": meta.sha256.weights for meta in metas}
+    inputs |= {f"{CONSIDERED}{meta.run}": meta.sha256.weights for meta in considered}
     hashes = {"weights": weights_sha256({FILE: state}), "inputs": first.sha256.inputs | inputs}
     first.changed(
         run=name, weights=[FILE], sha256=first.sha256.model_copy(update=hashes), files={}, rounded_from="",
         seconds=round(sum(meta.seconds for meta in metas), 2), score=None, probe_score=None, below_probe=False,
         loss=None, nothing_loss=None, diverged=next((meta.diverged for meta in metas if meta.diverged), ""),
     ).write(target / "meta.json")  # fmt: skip
-    say(f"fold {first.fold}: one network of {len(every)}")
+    say(f"fold {first.fold}: one network of {networks}")
 
 
 def average(states: Sequence[State]) -> State:
