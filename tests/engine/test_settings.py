@@ -51,6 +51,19 @@ model.entity.name=gru model.entity.options.by=case | model.entity.options.layers
 | data.crop_fraction=0.8
 | data.crop_fraction=weights
 | data.foreground=threshold
+data.normalise=half | data.normalise=imagenet
+| data.normalise=half
+| data.normalise=pictures
+| data.normalise=[[0.4],[0.3]]
+| augment.crop.name=random_resized
+augment.crop=random_resized | augment.crop.options.scale=0.9
+augment.crop=random_resized | augment.crop.options.ratio=0.3
+augment.crop=random_resized | augment.crop=jitter
+augment.crop=jitter | augment.crop.options.least=0.3
+augment.crop=jitter | data.original=1.25
+augment.crop=jitter data.original=1.25 | data.grow_from=0.5
+augment.crop=jitter data.original=1.25 | data.fit=letterbox
+train.probe.c=0.1 | predict.image_size=48
 | data.cache_format=jpeg
 | data.grow_from=0.5
 | augment.recipe=light

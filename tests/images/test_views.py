@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from foldline.core.errors import FoldlineError
-from foldline.images.views import CROPS, TURNING, VIEWS, all_views, require_views
+from foldline.images.views import CROPS, OTHER_SIZES, TURNING, VIEWS, all_views, require_views
 
-SYMMETRIES = [name for name in VIEWS if name not in CROPS]
+SYMMETRIES = [name for name in VIEWS if name not in {*CROPS, *OTHER_SIZES}]
 INVERSE = {"rot90": "rot270", "rot270": "rot90"}  # the others undo themselves
 
 
@@ -26,13 +26,35 @@ def test_a_symmetry_is_undone_by_its_inverse(view: str) -> None:
 
 
 def test_views_are_distinct_and_independent_of_their_order() -> None:
-    x = torch.rand(2, 3, 16, 16)
+    x = torch.rand(2, 3, 64, 64)
     names = list(VIEWS)
-    seen = {y.numpy().tobytes() for y in torch.split(all_views(x, names), len(x))}
-    assert len(seen) == len(VIEWS)
-    forward = dict(zip(names, torch.split(all_views(x, names), len(x)), strict=True))
-    backward = dict(zip(names[::-1], torch.split(all_views(x, names[::-1]), len(x)), strict=True))
+    forward, backward = one_by_one(x, names), one_by_one(x, names[::-1])
+    assert len({(y.shape, y.numpy().tobytes()) for y in forward.values()}) == len(VIEWS)
     assert all(torch.equal(forward[name], backward[name]) for name in names)
+
+
+def one_by_one(x: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
+    """What `all_views` joined, taken apart again."""
+    groups = all_views(x, names)
+    assert all(len(group) == count * len(x) for group, count in groups)
+    return dict(zip(names, [y for group, _ in groups for y in torch.split(group, len(x))], strict=True))
+
+
+def test_views_of_one_size_go_together() -> None:
+    names = ["identity", "hflip", "scale_1.25", "scale_0.75", "vflip", "crop_center"]
+    groups = all_views(torch.rand(2, 1, 64, 64), names)
+    assert [(tuple(x.shape[2:]), count) for x, count in groups] == [((64, 64), 2), ((80, 80), 1), ((48, 48), 1),
+                                                                   ((64, 64), 2)]  # fmt: skip
+
+
+def test_a_scaled_view_is_the_picture_and_a_cut_its_pixels() -> None:
+    x = torch.linspace(0, 1, 256).repeat(256, 1)[None, None]
+    for share in (0.5, 1.25):
+        y = VIEWS[f"scale_{share:g}"](x)
+        assert y.shape[2:] == (256 * share, 256 * share)
+        assert float((y[0, 0, 0] - torch.linspace(0, 1, y.shape[3])).abs().max()) < 0.01
+    assert torch.equal(VIEWS["cut_center"](x), x[..., 16:240, 16:240])
+    assert torch.equal(VIEWS["cut_bottom_right"](x), x[..., 32:, 32:])
 
 
 @pytest.mark.parametrize("crop", CROPS)

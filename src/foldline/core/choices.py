@@ -137,6 +137,28 @@ class Mix(Choice):
     )
 
 
+class Crop(Choice):
+    """The part of a picture that training sees."""
+
+    what = "crop"
+    known: ClassVar = {
+        "none": {},
+        "random_resized": {
+            "scale": Option(0.35, 0.01, 1, "the least share of the area; the most is all of it"),
+            "ratio": Option(
+                0.75, 0.1, 1, "the narrowest width / height, beside the picture's own; the widest: inverse"
+            ),
+        },
+        "jitter": {"least": Option(0.7, 0.1, 1, "the least share of each side; the most is all of it")},
+    }
+
+    name: str = Field(
+        "none",
+        description="none; random_resized: a part of another size and shape; jitter: of another size; cut from the "
+        "pictures of data.original, anywhere, and scaled to data.image_size. Tested is the whole picture",
+    )
+
+
 class Pseudo(Choice):
     """Test rows that are trained on."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from foldline.core.choices import (
     MOVED,
     Compile,
+    Crop,
     Entity,
     Head,
     Mix,
@@ -19,7 +20,7 @@ from foldline.core.choices import (
 from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
-from foldline.core.run_data import Data
+from foldline.core.run_data import Data, Shown, sides
 from foldline.core.run_training import Optim, Train
 from foldline.core.yaml_models import Off, Seed, Strict, apply_overrides, load_yaml
 
@@ -79,6 +80,7 @@ class Augment(Strict):
         description="albumentations: picture by picture, on the CPU; torch: whole batches where the network is, for "
         "recipes of flips, moves, light and colour: the same draws, pixels that differ by a few gray levels",
     )
+    crop: Crop = Field(default_factory=Crop)
     mix: Mix = Field(default_factory=Mix)
 
     @model_validator(mode="after")
@@ -152,6 +154,11 @@ class Predict(Off):
     """How the trained networks are used."""
 
     views: list[str] = Field(default_factory=lambda: ["identity"], description="test-time views, averaged")
+    image_size: Shown | tuple[Shown, Shown] | None = Field(
+        None,
+        description="side in px, or [height, width], at which networks are tested, in training too; absent: "
+        "data.image_size. Larger by an eighth or more is often better (FixRes, Touvron et al. 2019)",
+    )
     batch_size: int = Field(64, ge=1, le=MANY, description="images a batch, before views")
     compile: Compile = Field(
         "off",
@@ -191,6 +198,16 @@ class Run(Strict):
                 "model.weights names saw them: leave that out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _crops(self) -> Self:
+        self.data.require_crops(self.augment.crop.name != "none")
+        return self
+
+    @property
+    def tested_height_width(self) -> tuple[int, int]:
+        """[height, width] in px at which networks are tested."""
+        return sides(self.predict.image_size or self.data.image_size)
 
     def choices(self) -> dict[str, Any]:
         """All choices as a JSON value, defaults included: what is hashed and written to the run's folder."""

@@ -11,6 +11,11 @@ Shown = Annotated[Side, Field(ge=8)]  # grids of recipes need five px
 Workers = Annotated[int, Field(ge=0, le=1024)]
 
 
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """[height, width] of what is given as one side or as both."""
+    return (size, size) if isinstance(size, int) else size
+
+
 class Data(Strict):
     """What the network sees."""
 
@@ -56,6 +61,17 @@ class Data(Strict):
         "stop",
         description="images that cannot be decoded: stop with the list of all, or leave their rows out and report it",
     )
+    original: Annotated[float, Field(ge=1, le=4)] | Literal["auto"] = Field(
+        1.0,
+        description="side of the pictures that augment.crop cuts from, as a multiple of image_size; auto: by how large "
+        "the files are, up to 2, and so that they take at most 32 GB",
+    )
+    normalise: Literal["weights", "imagenet", "half", "pictures"] | tuple[list[float], list[float]] = Field(
+        "weights",
+        description="how numbers from 0 to 1 are scaled: by mean and deviation of each channel, as the pretrained "
+        "weights expect them; imagenet: ImageNet's; half: 0.5 and 0.5; pictures: those of this competition's training "
+        "pictures; or [[mean], [deviation]], a number a channel",
+    )
     workers: Workers | Literal["auto"] = Field(
         "auto",
         description="processes that augment; the result is the same for any number. auto: none on a CPU, else by the "
@@ -96,5 +112,15 @@ class Data(Strict):
     @property
     def height_width(self) -> tuple[int, int]:
         """[height, width] in px."""
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
+        return sides(self.image_size)
+
+    def require_crops(self, crops: bool) -> None:
+        """Raises ValueError where these settings need crops, or cannot be with them.
+
+        Args:
+            crops: whether training sees parts of pictures (`augment.crop`).
+        """
+        if self.original != 1 and not crops:
+            raise ValueError("data.original is what augment.crop cuts from: set augment.crop too, or leave it out")
+        if crops and self.cache == "gpu":
+            raise ValueError("augment.crop is done where the host is: it cannot take pictures from data.cache: gpu")

@@ -66,7 +66,12 @@ def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wan
 
 # The choices that trained weights do not depend on: a training that needs more memory than there is goes on with fewer
 # processes, and with its pictures elsewhere; who watches it changes nothing.
-NOT_TRAINING: Any = {"predict": True, "metrics": True, "data": {"workers", "cache"}, "train": {"log_to"}}
+NOT_TRAINING: Any = {
+    "predict": {"views", "batch_size", "compile"},
+    "metrics": True,
+    "data": {"workers", "cache"},
+    "train": {"log_to"},
+}
 
 
 def training_choices(run: Run) -> dict[str, Any]:

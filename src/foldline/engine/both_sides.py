@@ -16,7 +16,7 @@ from foldline.core.tables import sha256_json
 from foldline.engine.frozen import features_of, features_path
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import Problem, open_problem
-from foldline.models.backbone import build_pretrained, preprocessing_of, state_sha256
+from foldline.models.backbone import build_pretrained, state_sha256
 from foldline.models.probe import Features
 
 
@@ -48,7 +48,7 @@ def frozen_both(
     torch.manual_seed(run.seed)  # as a training does: the classifier's numbers are part of the weights' hash
     model, _ = build_pretrained(problem.architecture, run.model, layout)
     preprocessing, digest = (
-        preprocessing_of(model, int(problem.cache.pixels.shape[3])),
+        problem.preprocessing(model),
         state_sha256(model.state_dict()),
     )
     views = probe.views

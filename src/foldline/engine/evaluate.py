@@ -57,7 +57,7 @@ def _logits(job: FoldJob, model: nn.Module) -> Array:
     if not len(rows):
         return put_together(job.valid, job.ranks, np.empty((0, job.objective.logits)))
     predicted = predict(
-        [[model]], job.feed.store, rows, job.preprocessing, job.device, job.precision,
+        [[model]], job.tested, rows, job.preprocessing, job.device, job.precision,
         views=["identity"], activation="identity", batch_size=job.run.predict.batch_size, title="validating",
     )  # fmt: skip
     return put_together(job.valid, job.ranks, predicted[0].astype(np.float64))

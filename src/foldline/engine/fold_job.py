@@ -50,7 +50,8 @@ def make_job(
         made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
-        feed=problem.feed, train=train, valid=problem.valid_rows(fold, problem.encoding_of(fold)),
+        feed=problem.feed, tested=problem.tested(), train=train,
+        valid=problem.valid_rows(fold, problem.encoding_of(fold)),
         valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         batch_size=usual_batch(run.train.batch_size),

@@ -29,7 +29,7 @@ from foldline.engine.starting_weights import StartingWeights
 from foldline.images.batches import TrainingBatch
 from foldline.images.glance import Glance
 from foldline.images.resize import side_at
-from foldline.models.backbone import build, classifier, preprocessing_of, set_checkpointing
+from foldline.models.backbone import build, classifier, set_checkpointing
 from foldline.models.fusing import fold_frozen, fuse
 from foldline.models.probe import FIT_SECONDS
 
@@ -187,7 +187,7 @@ def _job(problem: Problem, fold: int) -> tuple[FoldJob, nn.Module]:
     """The fold's job on the competition's own rows, and its network as it trains, with random weights."""
     run, device = problem.run, problem.device
     model = build(problem.architecture)
-    start = StartingWeights(model, preprocessing_of(model, int(problem.cache.pixels.shape[3])), "", None)
+    start = StartingWeights(model, problem.preprocessing(model), "", None)
     job = make_job(problem, start, fold, problem.layout.runs(problem.comp))  # nothing is written there
     if run.model.checkpointing:
         set_checkpointing(model)
@@ -235,7 +235,7 @@ def _view_seconds(problem: Problem, job: FoldJob, model: nn.Module) -> float:
 
     def call() -> None:
         predict(
-            [[ready]], job.feed.store, rows, job.preprocessing, job.device, job.precision,
+            [[ready]], job.tested, rows, job.preprocessing, job.device, job.precision,
             views=choices.views, activation="identity", batch_size=count,
         )  # fmt: skip
 

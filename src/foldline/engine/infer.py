@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress, say
 from foldline.engine.losses import activate
 from foldline.engine.machine.compiling import Compilable, Compiling
@@ -19,7 +20,7 @@ from foldline.images.normalise import Normaliser
 from foldline.images.store import PictureStore
 from foldline.images.views import all_views
 from foldline.models.architecture import Preprocessing
-from foldline.models.together import Together
+from foldline.models.together import UNFIT, Together
 
 if TYPE_CHECKING:
     from foldline.engine.row_arrays import RowArrays
@@ -118,12 +119,15 @@ def predict_batches(
     with Progress() as progress:
         for images, place in progress.over(pictures.batches(rows.positions, batch_size), title, total=count):
             size = batch_size if compiling.wants_full_batches else len(images)
-            beside = _metadata(rows, place, size, len(views), device)
             with precision.autocast(device):
-                logits = forward(all_views(normaliser(filled(images, size)), views), *beside)
+                parts = [
+                    forward(x, *_metadata(rows, place, size, count, device))
+                    for x, count in all_views(normaliser(filled(images, size)), views)
+                ]
+            logits = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             logits = logits.double() if device.type != "mps" else logits.float()
-            parts = zip(torch.split(logits, [len(own) for own in folds]), activations, strict=True)
-            prob = torch.stack([_mean(own, name, len(views)) for own, name in parts]).float()
+            named = zip(torch.split(logits, [len(own) for own in folds]), activations, strict=True)
+            prob = torch.stack([_mean(own, name, len(views)) for own, name in named]).float()
             yield from landing.send(prob[:, : len(images)], place)
     yield from landing.land()
 
@@ -206,6 +210,7 @@ class _Forward:
         self.models, self.parts = models, 1
         self.compiling, self.device, self.batches = compiling, device, batches
         self.together: Compilable | None = None
+        self.taken: set[tuple[int, ...]] = set()  # sizes of pictures that the networks took
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """[views * images, ...] -> [networks, views * images, logits]."""
@@ -217,11 +222,26 @@ class _Forward:
             size = -(-pictures // self.parts)
             try:
                 parts = [self.together(*(values[i : i + size] for values in inputs)) for i in range(0, pictures, size)]
+                self.taken.add(tuple(inputs[0].shape[2:]))
                 return torch.cat(parts, dim=1)
             except torch.OutOfMemoryError:
                 self.parts = more_parts(self.parts, pictures)
+            except UNFIT as error:
+                if tuple(inputs[0].shape[2:]) in self.taken or not self.taken:
+                    raise
+                raise _one_size(inputs[0], error) from error
             if inputs[0].is_cuda:
                 torch.cuda.empty_cache()
+
+
+def _one_size(pictures: Tensor, error: Exception) -> FoldlineError:
+    height, width = pictures.shape[2:]
+    return FoldlineError(
+        f"the network does not take a view of {height} x {width} px: {' '.join(str(error).split())}",
+        where="views",
+        next="leave views out that change the size (scale_, cut_); or let the network take other sizes, as timm's "
+        "transformers do with model.options.dynamic_img_size=true, and train it so",
+    )
 
 
 def _metadata(rows: "RowArrays", place: slice, size: int, views: int, device: torch.device) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
@@ -22,7 +22,6 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
-from foldline.core.records.framing import Framing
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
@@ -32,6 +31,7 @@ from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.refused import require_metadata, require_one_head
 from foldline.engine.row_arrays import RowArrays
+from foldline.engine.seen import Opens, tested_pictures, trained_pictures
 from foldline.engine.teller import Teller
 from foldline.engine.training_labels import TrainingLabels, training_labels
 from foldline.engine.writers.mirror import Mirror
@@ -44,12 +44,14 @@ from foldline.images.stacks import Stacks, middle
 from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
-from foldline.models.backbone import require_known
+from foldline.models.backbone import preprocessing_of, require_known
 from foldline.models.entity_heads import entity_options
-from foldline.models.framing import framing_of
+from foldline.models.framing import moments_of, scaling_of
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
+
+MEASURED = 2000  # pictures whose mean and deviation scale all (data.normalise: pictures), spread evenly
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Problem:
     device: torch.device
     channels_last: bool = True  # the layout of pictures in memory, see `engine.machine.layout`
     sample_of: "tuple[Problem, NDArray[np.int64]] | None" = None  # the problem of which these are some rows, and which
+    opens: Opens = open_cache
 
     @cached_property
     def augmenter(self) -> Augmenter:
@@ -77,25 +80,46 @@ class Problem:
     @cached_property
     def feed(self) -> Feed:
         """What makes training batches; its processes serve all folds and end when it is closed."""
-        store = open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=gathers(self.augmenter))
+        store = open_store(self.cut_from.pixels, self.device, self.run.data.cache, gathers=gathers(self.augmenter))
         return Feed(store, self.augmenter, self.run.data.workers)
 
     @cached_property
     def pictures(self) -> PictureStore:
-        """The decoded pictures, where the run wants them: those of training, where there is one."""
-        if "feed" in self.__dict__:
+        """The decoded pictures that are tested, where the run wants them; training's, where they are the same."""
+        if "feed" in self.__dict__ and self.cut_from is self.cache:
             return self.feed.store
         return open_store(self.cache.pixels, self.device, self.run.data.cache, gathers=False)
+
+    @cached_property
+    def cut_from(self) -> ImageCache:
+        """The pictures that training sees or cuts from: those that are tested, unless the run wants others."""
+        images = [*self.folds.frame["image"], *self.extra["image"]]
+        images += self.folds.test["image"].tolist() if self.run.extra.pseudo.name else []
+        return trained_pictures(self.opens, self.layout, self.comp, self.run, images) or self.cache
+
+    def tested(self) -> PictureStore:
+        """The pictures that are tested, as a training has them."""
+        return self.feed.store if self.cut_from is self.cache else self.pictures
+
+    def preprocessing(self, model: nn.Module) -> Preprocessing:
+        """How pictures are scaled for a network with the run's weights.
+
+        By the pictures' own mean and deviation: those of all training rows, so that all folds see a picture alike; no
+        label and no test picture goes into these few numbers.
+        """
+        channels = int(self.cache.pixels.shape[3])
+        return scaling_of(self.located, preprocessing_of(model, channels), channels, lambda: self._moments)
+
+    @cached_property
+    def _moments(self) -> tuple[list[float], list[float]]:
+        rows = np.flatnonzero(self.usable)
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, MEASURED).astype(int))]
+        return moments_of(self.cache.pixels, self.cache.rows(self.folds.frame["image"].iloc[chosen].tolist()))
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """[training rows] whether a row's picture could be decoded."""
         return np.array([image not in self.cache.bad for image in self.folds.frame["image"]])
-
-    @property
-    def framing(self) -> Framing:
-        """What of the pictures is seen, and how it gets the size."""
-        return framing_of(self.located)
 
     @cached_property
     def located(self) -> Run:
@@ -183,7 +207,7 @@ class Problem:
 
     def valid_rows(self, fold: int, encoding: Encoding | None) -> RowArrays:
         """The fold's validation rows, their metadata by the fold's encoding."""
-        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding)
+        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding, self.cache)
 
     def train_rows(self, fold: int) -> RowArrays:
         """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
@@ -194,21 +218,22 @@ class Problem:
             pseudo = pseudo_rows(self.layout, self.comp, self.folds, self.run.extra.pseudo, fold)
             parts.append(named_apart(self._unlike(pseudo, fold, "pseudo-labelled rows", test=False), self.run))
         if len(parts) == 1:
-            return self._rows(parts[0], encoding)
+            return self._rows(parts[0], encoding, self.cut_from)
         kept = [part[~part["image"].isin(list(self.cache.bad))] for part in parts]
-        rows, options = self._rows(pd.concat(kept, ignore_index=True), encoding), self.run.extra.pseudo.options
+        options, together = self.run.extra.pseudo.options, pd.concat(kept, ignore_index=True)
+        rows = self._rows(together, encoding, self.cut_from)
         if not options:
             return rows
         soft = soft_labels(self.folds, kept[-1], options["soft"]) if options["soft"] else None
         return replace(rows, pseudo=len(kept[-1]), soft=soft)
 
-    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None) -> RowArrays:
+    def _rows(self, frame: pd.DataFrame, encoding: Encoding | None, cache: ImageCache) -> RowArrays:
         folds = self.folds
         truth = folds.task.truth(frame, folds.outputs, where=f"rows of {self.comp}")
         metadata = None if encoding is None else encoding.encode(frame)
         ids = frame["row_id"].to_numpy(dtype=object)
         stacks = stacks_of(frame, self.run)
-        return RowArrays(self.cache.rows(frame["image"].tolist()), truth, metadata, ids, stacks)
+        return RowArrays(cache.rows(frame["image"].tolist()), truth, metadata, ids, stacks)
 
     def with_stacks(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, Stacks | None, NDArray[np.int64] | None]:
         """Training or test rows as they are predicted: all rows beside which they are, the stacks of these, and which
@@ -237,9 +262,7 @@ class Problem:
         return rows[~bad]
 
 
-def open_problem(
-    layout: Layout, comp: str, run: Run, device: torch.device, pictures: Callable[..., ImageCache] = open_cache
-) -> Problem:
+def open_problem(layout: Layout, comp: str, run: Run, device: torch.device, pictures: Opens = open_cache) -> Problem:
     """Loads facts and folds, checks names that the run gives, and opens (or builds) the image cache.
 
     Args:
@@ -247,9 +270,9 @@ def open_problem(
     """
     facts = load_competition(layout, comp)
     metric_for(facts.metric, facts.task, where="metric")
-    require_views(run.predict.views, run.data.height_width, where="predict.views")
+    require_views(run.predict.views, run.tested_height_width, where="predict.views")
     if run.train.probe is not None:
-        require_views(run.train.probe.views, run.data.height_width, where="train.probe.views")
+        require_views(run.train.probe.views, run.tested_height_width, where="train.probe.views")
     require_mixable(run.augment.mix, facts.task)
     require_one_head(run)
     if not is_own(run.model.name):
@@ -265,12 +288,8 @@ def open_problem(
         encoding.encode(folds.test)  # a column that only the training rows have is refused here
         require_metadata(encoding, extra)
     images = [*folds.frame["image"], *folds.test["image"], *extra["image"]]
-    cache = pictures(
-        layout.input(comp), layout.cache(comp), images, run.data.height_width, run.data.channels,
-        intensity=run.data.intensity, bad_images=run.data.bad_images, form=run.data.cache_format,
-        framing=framing_of(located(layout, comp, run)),
-    )  # fmt: skip
-    return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device)
+    cache = tested_pictures(pictures, layout, comp, run, images)
+    return Problem(layout, comp, facts, run, folds, cache, truth, extra, encoding, device, opens=pictures)
 
 
 @dataclass(frozen=True)
@@ -283,6 +302,7 @@ class FoldJob:
     outputs: list[str]
     metrics: list[str]  # the competition's own first
     feed: Feed
+    tested: PictureStore  # the validation rows' pictures
     train: RowArrays
     valid: RowArrays
     valid_frame: pd.DataFrame

@@ -89,11 +89,16 @@ class StackInference:
         found: list[list[Tensor]] = [[] for _ in self.models]
         metadata = self.rows.metadata
         for images, part in self.pictures.batches(self.rows.positions[seen], self.batch_size):
-            x = all_views(self.normaliser(images), self.views)
-            beside = [] if metadata is None else [torch.from_numpy(metadata[seen[part]]).to(x.device)]
-            beside = [values.repeat(len(self.views), 1) for values in beside]
+            groups = all_views(self.normaliser(images), self.views)
+            beside = [] if metadata is None else [torch.from_numpy(metadata[seen[part]]).to(groups[0][0].device)]
             for model, parts in zip(self.models, found, strict=True):
-                parts.append(torch.unflatten(self._body(model, x, *beside), 0, (len(self.views), -1)))
+                of_views = [
+                    torch.unflatten(
+                        self._body(model, x, *(values.repeat(count, 1) for values in beside)), 0, (count, -1)
+                    )
+                    for x, count in groups
+                ]
+                parts.append(torch.cat(of_views))
         return [torch.cat(parts, dim=1) for parts in found]
 
     def _body(self, model: Any, *inputs: Tensor) -> Tensor:

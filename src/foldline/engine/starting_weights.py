@@ -25,12 +25,12 @@ from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
 from foldline.images.resize import side_at
+from foldline.images.views import OTHER_SIZES, VIEWS
 from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import (
     build,
     build_pretrained,
     classifier,
-    preprocessing_of,
     set_checkpointing,
     state_sha256,
 )
@@ -139,7 +139,7 @@ def make_starting_weights(
         say(f"note: {note}")
     _require_sizes(problem, model)
     _require_batch(problem, model, folds)
-    preprocessing = preprocessing_of(model, int(problem.cache.pixels.shape[3]))
+    preprocessing = problem.preprocessing(model)
     digest = state_sha256(model.state_dict())
     probe = run.train.probe
     linear = True
@@ -230,6 +230,11 @@ def _require_sizes(problem: Problem, model: nn.Module) -> None:
     """Raises FoldlineError where the network does not take pictures of the run's size, or of the first that grows."""
     run, architecture = problem.run, problem.architecture
     sides = {"data.image_size": run.data.height_width}
+    if run.tested_height_width != run.data.height_width:
+        sides["predict.image_size"] = run.tested_height_width
+    for view in OTHER_SIZES.intersection(run.predict.views):
+        height, width = VIEWS[view](torch.zeros(1, 1, *run.tested_height_width)).shape[2:]
+        sides[f"predict.views: {view}"] = height, width
     if run.data.grow_from < 1:
         first = side_at(0, run.train.epochs, run.data.grow_from, run.data.height_width)
         sides = {"data.grow_from": first, **sides}
@@ -237,12 +242,16 @@ def _require_sizes(problem: Problem, model: nn.Module) -> None:
         try:
             model.eval()(*_black(problem, side, 2))
         except _UNFIT as error:
-            grows = "leave data.grow_from out, choose a larger one, or another backbone"
+            ways = {
+                "data.grow_from": "leave data.grow_from out, choose a larger one, or another backbone",
+                "predict.image_size": "leave predict.image_size out; or let the network take other sizes than it is "
+                "trained at, as timm's transformers do with model.options.dynamic_img_size=true",
+            }
             raise FoldlineError(
                 f"'{architecture.name}' does not take pictures of {side[0]} x {side[1]} px: "
                 f"{' '.join(str(error).split())}",
                 where=setting,
-                next=grows if setting == "data.grow_from" else "choose another size, or another backbone",
+                next=ways.get(setting, "choose another size, or another backbone"),
             ) from error
     model.train()  # some networks keep what they computed from their weights while they only predict
 

@@ -237,7 +237,7 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
     prob: Predictions = np.empty((0, len(job.outputs)), dtype=np.float32)
     if len(rows):
         (prob,) = predict(
-            [models], job.feed.store, rows, job.preprocessing, job.device, job.precision,
+            [models], job.tested, rows, job.preprocessing, job.device, job.precision,
             views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
         )  # fmt: skip
     prob = put_together(job.valid, job.ranks, prob)
@@ -266,9 +266,9 @@ def _meta(
         comp=problem.comp, run=name, fold=job.fold, task=job.task, outputs=job.outputs,
         activation=job.objective.activation, model=run.model.name,
         architecture=asdict(problem.architecture) | {"name": run.model.name},
-        height_width=run.data.height_width, channels=problem.architecture.channels,
+        height_width=run.tested_height_width, channels=problem.architecture.channels,
         **asdict(start.preprocessing), intensity=run.data.intensity,
-        **({} if problem.framing == AS_USUAL else {"framing": framing_of(run)}),
+        **({} if framing_of(run) == AS_USUAL else {"framing": framing_of(run)}),
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members),
         files=sha256_files(job.folder, ["valid.parquet"]), seed=run.seed,
         versions=versions(), device=job.precision.device, commit=commit_of(problem.layout.root),

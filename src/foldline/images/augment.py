@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.run import Augment
+from foldline.images.cropping import CUTTING, Cropper
 from foldline.images.transforms import WHERE, build_transforms, require_transforms
 
 Pixels = NDArray[np.uint8]
@@ -25,11 +26,11 @@ TRIALS = 8  # pictures on which transforms of one's own are tried before trainin
 
 
 class Augmenter:
-    """Turns a picture and a key into an augmented picture of the same size.
+    """Turns a picture and a key into an augmented picture of the same size; crops come first, of a larger one.
 
     Args:
         settings: the run's `augment`.
-        height_width: of the pictures, in px.
+        height_width: of the results, in px; so are the pictures, but where they are cropped.
         channels: of the pictures; None is not known, and leaves operations on colour out.
 
     Raises:
@@ -40,6 +41,7 @@ class Augmenter:
     def __init__(self, settings: Augment, height_width: tuple[int, int], channels: int | None = None) -> None:
         self.made_of = (settings, height_width, channels)
         self.erasing = settings.erasing
+        self.cropper = None if settings.crop.name == "none" else Cropper(settings.crop, height_width)
         self.flips: list[tuple[int, float]] | None = None
         self.compose: Any = None
         by_name = settings.transforms is None and not own_code.is_own(settings.recipe)
@@ -59,12 +61,16 @@ class Augmenter:
     @property
     def does_nothing(self) -> bool:
         """Whether every picture comes out as it went in."""
-        return self.flips == [] and self.erasing == 0
+        return self.flips == [] and self.erasing == 0 and self.cropper is None
 
     def __call__(self, image: Pixels, *key: int) -> Pixels:
         """[height, width, channels] uint8 in and out; equal keys give equal pictures. The input is not changed."""
-        result = self._recipe(image, key)
+        result = self._recipe(self.cropped(image, *key), key)
         return erase(result, self.erasing, *key) if self.erasing else result
+
+    def cropped(self, image: Pixels, *key: int) -> Pixels:
+        """The part of the picture that is seen, at the size of the results; all of it where nothing is cropped."""
+        return image if self.cropper is None else self.cropper(image, np.random.default_rng(key_seed(*key, CUTTING)))
 
     def _recipe(self, image: Pixels, key: tuple[int, ...]) -> Pixels:
         if self.flips == []:

@@ -19,7 +19,8 @@ from foldline.images.ahead import ahead
 from foldline.images.augment import Augmenter
 from foldline.images.batched import BatchAugmenter, Drawn
 from foldline.images.batches import TrainingBatch, TrainingRows, rows_of
-from foldline.images.pictures import AugmentedPictures, Items
+from foldline.images.pictures import AugmentedPictures, Items, channels_last, each
+from foldline.images.shards import Indices
 from foldline.images.store import PictureStore
 from foldline.images.workers import (
     WorkerPool,
@@ -107,8 +108,14 @@ class Feed:
     ) -> Iterator[tuple[tuple[Items, Drawn], tuple[Tensor, ...]]]:
         for numbers in items:
             positions, drawn = np.ascontiguousarray(numbers[:, 0]), augmenter.draw(numbers)
-            first = self.store.take(positions) if self.store.resident is None else torch.from_numpy(positions)
+            first = self._taken(positions, numbers) if self.store.resident is None else torch.from_numpy(positions)
             yield (numbers, drawn), (first, torch.from_numpy(rows_of(numbers)), drawn.numbers, drawn.noise)
+
+    def _taken(self, positions: Indices, numbers: Items) -> Tensor:
+        """[batch, channels, height, width] uint8 on the host, cropped where training sees parts."""
+        if self.augmenter.cropper is None:
+            return self.store.take(positions)
+        return channels_last(each(self.augmenter, np.asarray(self.store.pixels[positions]), numbers, crops=True))
 
     def _workers(self, rows: TrainingRows, batch_size: int) -> WorkerPool | None:
         if self.workers is None:
@@ -138,7 +145,7 @@ def gathers(augmenter: Augmenter) -> bool:
     """Whether training would take pictures from a GPU as they lie there: what happens to them is done there too, with
     the same result as elsewhere, or because the run says so."""
     settings, _, _ = augmenter.made_of
-    return augmenter.flips is not None or settings.engine == "torch"
+    return augmenter.cropper is None and (augmenter.flips is not None or settings.engine == "torch")
 
 
 def _batched(augmenter: Augmenter, store: PictureStore) -> BatchAugmenter | None:

@@ -20,7 +20,7 @@ class Glance:
     """Stands in for `images.cache.open_cache`: every row gets one of a few pictures; where the cache is there, its own.
 
     Attributes:
-        seconds: what decoding all pictures would take, by these few and all cores; 0 where that is done.
+        seconds: what decoding all pictures of all caches would take, by these few and all cores; 0 where that is done.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Glance:
         start = time.perf_counter()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda name: load(root, name, spec, hashes), chosen))
-        self.seconds = (time.perf_counter() - start) / len(chosen) * len(spec.images)
+        self.seconds += (time.perf_counter() - start) / len(chosen) * len(spec.images)
         pixels = np.zeros((len(chosen), spec.height, spec.width, spec.channels), dtype=np.uint8)
         for number, picture in enumerate(found):
             if not isinstance(picture, str):

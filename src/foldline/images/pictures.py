@@ -43,11 +43,24 @@ class AugmentedPictures(Dataset[Tensor]):
 
     def __getitems__(self, items: Items) -> Tensor:
         """[batch, channels, height, width] uint8, channels last; what a worker is asked for."""
-        images = np.asarray(self.pixels[items[:, 0]])
-        if not self.augmenter.does_nothing:
-            for i, key in enumerate(items[:, 1:].tolist()):
-                images[i] = self.augmenter(images[i], *picture_key(key))
-        return channels_last(images)
+        return channels_last(each(self.augmenter, np.asarray(self.pixels[items[:, 0]]), items))
+
+
+def each(augmenter: Augmenter, images: Pixels, items: Items, *, crops: bool = False) -> Pixels:
+    """The pictures of some items, augmented; the array itself where it can hold them.
+
+    Args:
+        images: [batch, height, width, channels] uint8 as they lie in the cache; they may be changed.
+        crops: they are cropped alone, which leaves the rest to whoever augments whole batches.
+    """
+    if augmenter.does_nothing:
+        return images
+    size = images.shape[1:3] if augmenter.cropper is None else augmenter.cropper.height_width
+    result = images if size == images.shape[1:3] else np.empty((len(images), *size, images.shape[3]), dtype=np.uint8)
+    for i, key in enumerate(items[:, 1:].tolist()):
+        change = augmenter.cropped if crops else augmenter
+        result[i] = change(images[i], *picture_key(key))
+    return result
 
 
 def picture_key(numbers: list[int]) -> list[int]:

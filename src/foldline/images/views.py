@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from foldline.core.errors import FoldlineError, unknown
+from foldline.images.resize import shrink
 
 CROP = 7 / 8  # the side of a crop: 224 of 256 px, as in the ten-crop evaluation of Krizhevsky et al. 2012
 
@@ -25,6 +26,39 @@ def _crop(down: float, right: float) -> Callable[[Tensor], Tensor]:
     return crop
 
 
+def _cut(down: float, right: float) -> Callable[[Tensor], Tensor]:
+    """A crop as it is: of a test picture an eighth larger than training's, it is as large as those were."""
+
+    def cut(x: Tensor) -> Tensor:
+        """[..., height, width] -> [..., 7/8 height, 7/8 width]."""
+        height, width = x.shape[-2:]
+        h, w = max(1, round(height * CROP)), max(1, round(width * CROP))
+        top, left = int((height - h) * down), int((width - w) * right)
+        return x[..., top : top + h, left : left + w]
+
+    return cut
+
+
+def _scale(share: float) -> Callable[[Tensor], Tensor]:
+    """The picture at another size, in whole 16 px, which networks divide by, or 8 px where a side is below 128."""
+
+    def scale(x: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels, share * height, share * width]."""
+        step = 16 if min(x.shape[-2:]) >= 128 else 8
+        height, width = (max(step, round(side * share / step) * step) for side in x.shape[-2:])
+        return shrink(x, (height, width))
+
+    return scale
+
+
+CUTS = {
+    "cut_bottom_left": _cut(1, 0),
+    "cut_bottom_right": _cut(1, 1),
+    "cut_center": _cut(0.5, 0.5),
+    "cut_top_left": _cut(0, 0),
+    "cut_top_right": _cut(0, 1),
+}
+SCALES = {f"scale_{share:g}": _scale(share) for share in (0.5, 0.75, 0.875, 1.125, 1.25, 1.5)}
 CROPS = {
     "crop_bottom_left": _crop(1, 0),
     "crop_bottom_right": _crop(1, 1),
@@ -42,7 +76,10 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "transpose": lambda x: x.transpose(-1, -2),
     "antitranspose": lambda x: x.transpose(-1, -2).flip(-1, -2),
     **CROPS,
+    **CUTS,
+    **SCALES,
 }
+OTHER_SIZES = {*CUTS, *SCALES}  # views that are not as large as the picture
 TURNING = {"rot90", "rot270", "transpose", "antitranspose"}
 
 
@@ -62,13 +99,21 @@ def require_views(names: Sequence[str], height_width: tuple[int, int], *, where:
             )
 
 
-def all_views(batch: Tensor, names: Sequence[str]) -> Tensor:
-    """The views of a batch, concatenated: one large batch runs faster than several small ones.
+def all_views(batch: Tensor, names: Sequence[str]) -> list[tuple[Tensor, int]]:
+    """The views of a batch, those of one size concatenated: one large batch runs faster than several small ones.
 
     Args:
         batch: [images, channels, height, width].
 
     Returns:
-        [views * images, channels, height, width], the first view's images first.
+        [views * images, channels, height, width], the first view's images first, and how many views these are; one for
+        each stretch of the names whose views are of one size.
     """
-    return torch.cat([VIEWS[name](batch) for name in names])
+    groups: list[list[Tensor]] = []
+    for name in names:
+        view = VIEWS[name](batch)
+        if groups and groups[-1][0].shape == view.shape:
+            groups[-1].append(view)
+        else:
+            groups.append([view])
+    return [(torch.cat(group), len(group)) for group in groups]

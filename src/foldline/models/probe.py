@@ -48,9 +48,11 @@ def frozen_features(
     width = classifier(model).in_features
     result = np.empty((len(views), rows, width), dtype=np.float32)
     for images, place in batches:
-        x = all_views(normaliser(images), views)
-        pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
-        result[:, place] = pooled.float().cpu().numpy().reshape(len(views), len(images), width)
+        begin = 0
+        for x, count in all_views(normaliser(images), views):
+            pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
+            result[begin : begin + count, place] = pooled.float().cpu().numpy().reshape(count, len(images), width)
+            begin += count
     return result
 
 

@@ -16,7 +16,7 @@ from foldline.engine.finished.folder import FinishedRun
 from foldline.engine.finished.networks import FoldNetworks
 from foldline.engine.losses import activate
 from foldline.images.normalise import Normaliser
-from foldline.images.views import all_views
+from foldline.images.views import OTHER_SIZES, all_views
 from foldline.models.metadata import Column, Encoding
 from foldline.models.together import Together
 from foldline.scoring.blend import SMALLEST
@@ -39,6 +39,13 @@ class RunGraph(nn.Module):
     def __init__(self, folds: Sequence[FoldNetworks], views: Sequence[str], columns: Sequence[Column]) -> None:
         super().__init__()
         meta = folds[0].meta
+        odd = sorted(OTHER_SIZES.intersection(views))
+        if odd:
+            raise FoldlineError(
+                f"a graph takes pictures of one size, and the views {', '.join(odd)} are of others",
+                where=f"views of {meta.title}",
+                next="name others for the file (--views identity hflip)",
+            )
         self.height_width, self.views = meta.height_width, list(views)
         scaling = Normaliser(meta.mean, meta.std, torch.device("cpu"))
         self.register_buffer("scale", scaling.scale)
@@ -58,7 +65,7 @@ class RunGraph(nn.Module):
         assert isinstance(self.offset, Tensor)
         assert isinstance(self.scale, Tensor)
         x = torch.addcmul(self.offset, pictures.permute(0, 3, 1, 2).float(), self.scale)
-        x = all_views(x, self.views)
+        ((x, _),) = all_views(x, self.views)
         total = sum(group(x, metadata, len(self.views)) for group in self.groups)
         assert isinstance(total, Tensor)
         return total / self.folds

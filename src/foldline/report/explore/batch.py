@@ -9,7 +9,7 @@ from foldline.core.own_code import located
 from foldline.images.augment import Augmenter
 from foldline.images.files.decode import BadImageError, Pixels, decode
 from foldline.images.framing import framed
-from foldline.models.framing import framing_of
+from foldline.models.framing import trained_frame
 from foldline.report.explore.explored import Explored
 from foldline.report.explore.thumbs import Thumb, of_pixels
 from foldline.report.look import formats
@@ -56,7 +56,8 @@ def _line(augmenter: Augmenter, row: int, pixels: Pixels, seed: int, explored: E
 def _pictures(explored: Explored) -> list[tuple[int, Pixels]]:
     """(row, its picture at the run's size), of a few rows drawn at random."""
     looks, data = explored.train_looks, explored.run.data
-    framing = framing_of(located(explored.layout, explored.comp, explored.run))
+    original = 1.0 if data.original == "auto" else data.original
+    size, framing = trained_frame(located(explored.layout, explored.comp, explored.run), original)
     rows = [int(row) for row in np.random.default_rng(1).permutation(looks.rows[looks.whole])]
     found: list[tuple[int, Pixels]] = []
     for row in rows[: 4 * ROWS]:
@@ -64,7 +65,7 @@ def _pictures(explored: Explored) -> list[tuple[int, Pixels]]:
         paths = [explored.layout.input(explored.comp) / file for file in files]
         try:
             parts = [decode(path, data.channels, data.intensity) for path in paths]
-            picture, _ = framed(parts, *data.height_width, framing)
+            picture, _ = framed(parts, *size, framing)
         except (BadImageError, FoldlineError):
             continue
         found.append((row, picture))
