@@ -21,7 +21,8 @@ FLOORS = {
 WINGS = {
     "engine": [
         "machine losses extra_rows refused seen training_labels writers teller entities row_arrays",
-        "problem stack_infer", "frozen row_parts", "infer starting_weights", "evaluate", "loop", "finished", "row_files",
+        "problem stack_infer", "frozen row_parts", "infer starting_weights", "evaluate", "loop", "finished",
+        "row_files",
         "predict_run onnx", "fold_job first_score", "forecast", "train_run bundle", "lr_find", "scale",
     ],
     "report": ["look", "run comparison", "live"],

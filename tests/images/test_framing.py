@@ -15,7 +15,7 @@ from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.images.cache import _key, open_cache, spec_of
 from foldline.images.files.decode import Pixels, resize
 from foldline.images.foreground import foreground_of, threshold_box
-from foldline.images.framing import BARS, framed, on_picture, scaled
+from foldline.images.framing import BARS, framed, on_picture, scaled, usual_fit
 
 FITS = ("squash", "letterbox", "pad", "crop")
 WAYS = ("auto", "area", "nearest", "bilinear", "bicubic", "lanczos")
@@ -62,6 +62,17 @@ def test_as_usual_is_what_it_was() -> None:
     names = {"a.png": "1", "b.png": "2"}
     assert _key(Path("/nowhere"), spec_of(list(names), (8, 9), 3), names) == "3909d4458a9ffeb7"
     assert _key(Path("/nowhere"), spec_of(list(names), (8, 9), 3, "full", "jpeg"), names) == "893d8ceb3caed420"
+
+
+def test_the_fit_is_chosen_by_shapes() -> None:
+    rng = np.random.default_rng(0)
+    sides = rng.integers(200, 800, 300)
+    assert usual_fit(sides, sides)[0] == "squash"
+    assert usual_fit(3 * sides, sides)[0] == "squash"
+    assert usual_fit(sides, rng.permutation(sides))[0] == "letterbox"
+    turned = usual_fit([640] * 90 + [480] * 10, [480] * 90 + [640] * 10)
+    assert turned == ("letterbox", "10 % of the pictures are of another shape than the median one")
+    assert usual_fit([], [])[0] == "squash"
 
 
 def test_bars_are_gray_and_a_border_is_mirrored() -> None:

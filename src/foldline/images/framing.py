@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from foldline.core.records.framing import AS_USUAL, Framing, Interpolation
+from foldline.core.records.framing import AS_USUAL, Fit, Framing, Interpolation
 from foldline.images.files.decode import Pixels, resize
 from foldline.images.foreground import Box, foreground_of
 
 BARS = 114  # the mean of ImageNet's pictures over all colours, 0.449 of 255: nearly zero once it is normalised
+ALIKE, ONE_SHAPE = 1.15, 0.95  # width / height that differ by no more are one shape, if so many pictures are of it
 _PILLOW = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -34,6 +35,32 @@ class Placement:
 
     seen: Box
     filled: Box
+
+
+def usual_fit(widths: ArrayLike, heights: ArrayLike) -> tuple[Fit, str]:
+    """The fit for pictures of these sizes, and why.
+
+    Pictures of one shape are all squashed alike, so that what differs still differs, and every px is of use. Of many
+    shapes a disc becomes an ellipse in one and not in another: there they are seen whole between bars, which loses no
+    end of any; `crop` shows more detail where what matters lies in the middle, which sizes do not say.
+
+    Args:
+        widths, heights: of the pictures, in px; those that are not known are left out.
+
+    >>> usual_fit([640] * 99 + [480], [480] * 99 + [640])
+    ('squash', '99 % of the pictures are of about one shape, 1.33 times as wide as high')
+    >>> usual_fit([640, 480, 500], [480, 640, 500])[0]
+    'letterbox'
+    """
+    aspects = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
+    if not aspects.size:
+        return "squash", "no picture's size is known"
+    middle = float(np.median(aspects))
+    share = float((np.abs(np.log(aspects / middle)) <= np.log(ALIKE)).mean())
+    if share >= ONE_SHAPE:
+        words = f"{100 * share:.0f} % of the pictures are of about one shape, {middle:.2f} times as wide as high"
+        return "squash", words
+    return "letterbox", f"{100 - 100 * share:.0f} % of the pictures are of another shape than the median one"
 
 
 def framed(parts: Sequence[Pixels], height: int, width: int, framing: Framing = AS_USUAL) -> tuple[Pixels, bool]:
