@@ -31,7 +31,7 @@ from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.refused import require_metadata, require_one_head
 from foldline.engine.row_arrays import RowArrays
-from foldline.engine.seen import Opens, tested_pictures, trained_pictures
+from foldline.engine.seen import Opens, scaling, tested_pictures, trained_pictures
 from foldline.engine.teller import Teller
 from foldline.engine.training_labels import TrainingLabels, training_labels
 from foldline.engine.writers.mirror import Mirror
@@ -44,14 +44,11 @@ from foldline.images.stacks import Stacks, middle
 from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
-from foldline.models.backbone import preprocessing_of, require_known
+from foldline.models.backbone import require_known
 from foldline.models.entity_heads import entity_options
-from foldline.models.framing import moments_of, scaling_of
 from foldline.models.metadata import Encoding, fit_encoding
 from foldline.scoring.cv import metric_names
 from foldline.scoring.metrics import metric_for
-
-MEASURED = 2000  # pictures whose mean and deviation scale all (data.normalise: pictures), spread evenly
 
 
 @dataclass(frozen=True)
@@ -102,19 +99,8 @@ class Problem:
         return self.feed.store if self.cut_from is self.cache else self.pictures
 
     def preprocessing(self, model: nn.Module) -> Preprocessing:
-        """How pictures are scaled for a network with the run's weights.
-
-        By the pictures' own mean and deviation: those of all training rows, so that all folds see a picture alike; no
-        label and no test picture goes into these few numbers.
-        """
-        channels = int(self.cache.pixels.shape[3])
-        return scaling_of(self.located, preprocessing_of(model, channels), channels, lambda: self._moments)
-
-    @cached_property
-    def _moments(self) -> tuple[list[float], list[float]]:
-        rows = np.flatnonzero(self.usable)
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, MEASURED).astype(int))]
-        return moments_of(self.cache.pixels, self.cache.rows(self.folds.frame["image"].iloc[chosen].tolist()))
+        """How pictures are scaled for a network with the run's weights."""
+        return scaling(self.located, self.cache, self.folds.frame["image"][self.usable].tolist(), model)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
