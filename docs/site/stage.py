@@ -17,8 +17,9 @@ MORE = ("CONTRIBUTING.md", "CHANGELOG.md", "EXPERIMENTS.md", "SECURITY.md", "AGE
 CONTENTS = {
     "Begin": ["docs/install", "docs/tutorials/own-pictures", "docs/tutorials/kaggle", "docs/tutorials/medical"],
     "Use": [
-        "docs/add-a-competition", "docs/explore", "docs/runs", "docs/labels", "docs/own-code", "docs/finished-models",
-        "docs/blends", "docs/code-competitions", "docs/recipes", "docs/gpu", "docs/scale", "AGENTS",
+        "docs/add-a-competition", "docs/explore", "docs/runs", "docs/features", "docs/labels", "docs/own-code",
+        "docs/finished-models", "docs/blends", "docs/code-competitions", "docs/recipes", "docs/gpu", "docs/scale",
+        "AGENTS",
     ],
     "Look up": [
         "docs/commands", "docs/troubleshooting", "docs/glossary",

@@ -93,7 +93,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "format": {"choices": ["folder", "onnx"], "help": "what the model becomes: folder or onnx"},
     "file": {"type": Path, "help": "the CSV to check"},
-    "kind": {"choices": ["facts", "run"], "help": "facts: competition.yaml; run: a file of choices"},
+    "kind": {
+        "choices": ["facts", "run", "features"],
+        "help": "facts: competition.yaml; run: a file of choices; features: such a file of frozen features",
+    },
     "shell": {"choices": ["bash", "zsh"], "help": "bash or zsh"},
     "files": {"type": Path, "nargs": "*", "help": "picture files, and folders with pictures"},
     "--set": {

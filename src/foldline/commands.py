@@ -88,7 +88,8 @@ COMMANDS: dict[str, Stage] = {
         group="train",
         reads="folds, pictures, configs/<comp>/<run>.yaml",
         writes="oof/<comp>/<run>/fold_<k>/: model.safetensors, meta.json, log.csv, steps.csv, validation predictions",
-        more="A finished fold is left alone; one that was killed goes on from its last resume point, to the same bits.",
+        more="A finished fold is left alone; one that was killed goes on from its last resume point, to the same bits. "
+        "Of a run of frozen features (docs/features.md) the heads of all folds are fitted, and predict.",
         examples=(
             ("train --fold 0", "the first fold of the run `baseline`"),
             ('train --set "optim.lr=1e-4 train.epochs=8" --name slow', "all folds of a changed run, under a new name"),
@@ -267,7 +268,7 @@ COMMANDS: dict[str, Stage] = {
         "kind",
         comp="-",
         reads="nothing",
-        writes="configs/.schema/facts.json and run.json",
+        writes="configs/.schema/facts.json, run.json and features.json",
         examples=(("schema facts --json", "on standard output"), ("schema run", "the line that an editor wants")),
         result="the schema",
     ),

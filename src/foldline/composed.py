@@ -39,10 +39,15 @@ def train(
             raise FoldlineError("JOBS is about one machine", where="JOBS", next=next)
         found: Any = train_on_ray(layout, comp, runs or [run], fold=fold, name=name, cluster=cluster, **options)
     else:
+        from foldline.stages.features import heads
         from foldline.stages.train import train as trained
 
         _require_here(cluster)
-        each = [trained(layout, comp, one, fold=fold, name=name, **options) for one in runs or [run]]
+        each = [
+            heads(layout, comp, one, name, fold=fold, **options)
+            or trained(layout, comp, one, fold=fold, name=name, **options)
+            for one in runs or [run]
+        ]
         found = each if len(each) > 1 else each[0]
     if fold is None and not is_launched():
         which = f'RUNS="{" ".join(runs)}"' if len(runs) > 1 else f"RUN={shlex.quote(name or (runs or [run])[0])}"
@@ -80,6 +85,7 @@ def predict(
         _require_here({**cluster, "shards": shards})
     elif shard:
         raise FoldlineError("a cluster gets all shares of the rows", where="--shard", next="SHARDS=n says how many")
+    from foldline.stages.features import heads
     from foldline.stages.predict import is_predicted, predict_shard
     from foldline.stages.predict import predict as predicted
 
@@ -91,7 +97,7 @@ def predict(
         from foldline.stages.predict_on_ray import predict_shards
 
         predict_shards(layout, comp, run, name=name, cluster=cluster, shards=shards, **options)
-    found = predicted(layout, comp, run, name=name, **options)
+    found = heads(layout, comp, run, name, **options) or predicted(layout, comp, run, name=name, **options)
     _say_next(f"make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(name or run)}")
     return found
 
@@ -170,6 +176,7 @@ def run(
     """
     from foldline.core.competition import load_competition
     from foldline.stages.download import download
+    from foldline.stages.features import heads
     from foldline.stages.first_run import first_run
     from foldline.stages.folds import folds
     from foldline.stages.init import init
@@ -189,8 +196,9 @@ def run(
         say("warning: --minutes is for a run file that foldline writes: this one is there, and trains as it says")
     if path is not None and not yes and is_terminal():
         _ask_where_long(layout, comp, run, name, overrides, device)
-    trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device, jobs=jobs)
-    predicted(layout, comp, run, name=name, overrides=overrides, device=device)
+    if not heads(layout, comp, run, name, overrides=overrides, device=device):
+        trained(layout, comp, run, fold=None, name=name, overrides=overrides, device=device, jobs=jobs)
+        predicted(layout, comp, run, name=name, overrides=overrides, device=device)
     found = ensemble(layout, comp, run=run, runs=[], name=name, overrides=overrides)
     _finish(layout, comp, name or run)
     return {"comp": comp, **found}
@@ -198,11 +206,14 @@ def run(
 
 def _ask_where_long(layout: Layout, comp: str, run: str, name: str, overrides: list[str], device: str) -> None:
     """Says how long the folds that are left will take (else training does); where that is long, asks."""
+    from foldline.core.features_run import FeaturesRun
     from foldline.core.folds import load_folds
     from foldline.core.provenance import is_finished
-    from foldline.core.run_folder import resolve_run, wanted_folds
+    from foldline.core.run_folder import resolve_any, wanted_folds
 
-    name, choices = resolve_run(layout, comp, run, name, overrides)
+    name, choices = resolve_any(layout, comp, run, name, overrides)
+    if isinstance(choices, FeaturesRun):
+        return
     folds = load_folds(layout, comp)
     left = [k for k in wanted_folds(choices, folds.k) if not is_finished(layout, comp, name, k, choices, folds.sha256)]
     if not left:

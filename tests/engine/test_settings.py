@@ -123,6 +123,8 @@ train.probe.c=0.1 | train.probe.views=[identity,hflip]
 train.labels.name=file | train.labels.options.file=other.csv
 | train.freeze=[conv_stem]
 | train.freeze=0.5
+model.name=test_vit | train.lora.rank=4
+model.name=test_vit train.lora.rank=4 | train.lora.alpha=64
 | train.unfreeze=0.9
 train.freeze=[classifier] | train.unfreeze=0.9
 | train.average.name=ema train.average.options.decay=0.9

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from foldline.core import own_code
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.features_run import FeaturesRun
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
@@ -16,6 +17,7 @@ from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.run_folder import nested_run, run_sha256
+from foldline.core.run_kinds import no_networks
 from foldline.core.tables import sha256_file, sha256_json
 
 LEFT_OUT = "data.bad_images: "
@@ -59,6 +61,27 @@ def _labels_sha256(layout: Layout, comp: str, run: Run, fold: int) -> dict[str, 
     return {f"train.labels: {options['run']}": sha256_json(weights)} if weights else {}
 
 
+def features_sha256(layout: Layout, comp: str, run: FeaturesRun) -> dict[str, str]:
+    """The sha256 of what the heads of a run of frozen features are fitted on beside folds and pictures, by the setting
+    that names it. What is not there (any more) is left out."""
+    hashes = {}
+    for place, source in enumerate(run.features):
+        key, weights = f"features.{place}", source.model.weights
+        file = layout.root / weights.options["file"] if weights.name == "file" else None
+        if file is not None and file.is_file():
+            hashes[f"{key}.model.weights"] = sha256_file(file)
+        if own_code.is_own(source.model.name):
+            hashes[f"{key}.model.name"] = own_code.sha256(own_code.locate(layout, comp, source.model.name))
+        metas = sorted(layout.run(comp, source.run).glob("fold_*/meta.json")) if source.run else []
+        for path in metas:
+            meta = FoldMeta.read(path)
+            hashes[f"{key}.run: {source.run}, fold {meta.fold}"] = meta.sha256.weights
+    for name in run.columns.runs:
+        cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
+        hashes |= {f"columns.runs: {name}, {file}": sha for file, sha in (cv.files if cv else {}).items()}
+    return hashes
+
+
 def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[str, str]:
     """The sha256 of each picture by the manifest, else of what lies there; of several files they are joined by `|`."""
     images, manifest = sorted(images), layout.manifest(comp)
@@ -69,6 +92,18 @@ def pictures_sha256(layout: Layout, comp: str, images: Iterable[str]) -> dict[st
         return known.get(name) or (sha256_file(path) if path.is_file() else "")
 
     return {image: "|".join(digest(name) for name in image.split("|")) for image in images}
+
+
+def fold_of(layout: Layout, comp: str, name: str, fold: int, where: str) -> FoldMeta:
+    """What another run's fold says of itself; raises FoldlineError where it is not trained, or has no networks."""
+    meta = FoldMeta.read_if_there(layout.fold(comp, name, fold) / "meta.json")
+    if meta is not None:
+        return meta
+    cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
+    if cv is not None and cv.head:
+        raise no_networks(f"{where}: run '{name}'")
+    next = f"make train COMP={comp} RUN={name} FOLD={fold}"
+    return FoldMeta.read(layout.fold(comp, name, fold) / "meta.json", next=next)
 
 
 def refuse_diverged(layout: Layout, meta: FoldMeta, where: str) -> None:

@@ -21,6 +21,7 @@ from foldline.core.errors import unknown
 from foldline.core.options import MANY
 from foldline.core.paths import Layout, shipped
 from foldline.core.run_data import Data, Shown, sides
+from foldline.core.run_kinds import refuse_features
 from foldline.core.run_training import Optim, Train
 from foldline.core.yaml_models import Off, Seed, Strict, apply_overrides, load_yaml
 
@@ -51,11 +52,16 @@ class Model(Strict):
     @field_validator("name")
     @classmethod
     def _without_owner(cls, name: str) -> str:
-        owner = re.match(r"((hf[-_]hub|timm):(timm/)?|timm/)", name)
-        if owner or name.startswith("local-dir:"):
-            shown = name[owner.end() :] if owner else "resnet18 (weights: {name: file, options: {file: ...}})"
-            raise ValueError(f"timm's names stand alone here: name: {shown}")
-        return name
+        return without_owner(name)
+
+
+def without_owner(name: str) -> str:
+    """The name of a network; raises ValueError for one as a hub writes it."""
+    owner = re.match(r"((hf[-_]hub|timm):(timm/)?|timm/)", name)
+    if owner or name.startswith("local-dir:"):
+        shown = name[owner.end() :] if owner else "resnet18 (weights: {name: file, options: {file: ...}})"
+        raise ValueError(f"timm's names stand alone here: name: {shown}")
+    return name
 
 
 class Augment(Strict):
@@ -227,6 +233,13 @@ class Run(Strict):
 
 def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
     """The choices of `run`, with `overrides` laid over them; raises FoldlineError that lists the known runs."""
+    content, where = run_content(layout, comp, run, overrides)
+    refuse_features(content, where=where)
+    return Run.parse(content, where=where)
+
+
+def run_content(layout: Layout, comp: str, run: str, overrides: list[str]) -> tuple[dict[str, Any], str]:
+    """What the run file says, of whichever kind it is, with `overrides`; and what messages call the file."""
     path = layout.run_file(comp, run)
     if not path.is_file():
         files = [file for folder in (path.parent, path.parent.parent, shipped()) for file in folder.glob("*.yaml")]
@@ -234,5 +247,4 @@ def load_run(layout: Layout, comp: str, run: str, overrides: list[str]) -> Run:
         known = [stem for stem in stems if not stem.endswith(".search")]
         raise unknown("run", run, known, where=layout.relative(path), more="or write this file (docs/runs.md)")
     content = apply_overrides(load_yaml(path), overrides)
-    where = layout.relative(path) + (f" with {' '.join(overrides)}" if overrides else "")
-    return Run.parse(content, where=where)
+    return content, layout.relative(path) + (f" with {' '.join(overrides)}" if overrides else "")

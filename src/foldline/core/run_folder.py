@@ -7,13 +7,17 @@ from typing import Any
 
 from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError
+from foldline.core.features_run import FeaturesRun
 from foldline.core.paths import Layout
 from foldline.core.processes import drop_dead_lock, in_turn
-from foldline.core.run import Run, load_run
+from foldline.core.run import Run, run_content
+from foldline.core.run_kinds import is_features, no_networks
 from foldline.core.tables import read_json, remove, sha256_json, write_json
 
+AnyRun = Run | FeaturesRun
 
-def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, Run]:
+
+def resolve_any(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, AnyRun]:
     """The run's name and choices, from its YAML with `overrides`, or from the folder of an earlier training.
 
     Args:
@@ -30,32 +34,58 @@ def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[
             next=f"add NAME=<new name>, for example NAME={run}-2",
         )
     name = name or run
-    stored = stored_run(layout, comp, name)
+    stored = _stored(layout, comp, name)
     if stored is not None and not overrides and (name != run or not layout.run_file(comp, run).is_file()):
         return name, stored
-    wanted = load_run(layout, comp, run, overrides)
+    content, where = run_content(layout, comp, run, overrides)
+    wanted = _parse(content, where)
     if stored is not None:
         _refuse_other_choices(layout, comp, name, stored, wanted)
     return name, wanted
 
 
+def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, Run]:
+    """`resolve_any` where networks are needed; raises FoldlineError for a run of frozen features, too."""
+    found, choices = resolve_any(layout, comp, run, name, overrides)
+    if isinstance(choices, FeaturesRun):
+        raise no_networks(f"run '{found}'")
+    return found, choices
+
+
 def stored_run(layout: Layout, comp: str, name: str) -> Run | None:
-    """The choices in a run's folder; None where it has none, as an ensemble.
+    """The choices in the folder of a run of networks; None where it has none, as an ensemble or frozen features.
 
     Its `run.json` has no schema of its own, so that it can be copied to a run file.
 
     Raises:
         FoldlineError: an earlier version wrote settings that are called otherwise now.
     """
+    stored = _stored(layout, comp, name)
+    return stored if isinstance(stored, Run) else None
+
+
+def stored_features(layout: Layout, comp: str, name: str) -> FeaturesRun | None:
+    """The choices in the folder of a run of frozen features; None of any other. Raises as `stored_run`."""
+    stored = _stored(layout, comp, name)
+    return stored if isinstance(stored, FeaturesRun) else None
+
+
+def _stored(layout: Layout, comp: str, name: str) -> AnyRun | None:
     path = layout.run(comp, name) / "run.json"
     if not path.is_file():
         return None
-    content = read_json(path, next="delete this file: the next training writes it anew")
-    return Run.parse(content, where=layout.relative(path))
+    return _parse(read_json(path, next="delete this file: the next training writes it anew"), layout.relative(path))
 
 
-def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: Run, wanted: Run) -> None:
-    different = differing_keys(training_choices(stored), training_choices(wanted))
+def _parse(content: Any, where: str) -> AnyRun:
+    return FeaturesRun.parse(content, where=where) if is_features(content) else Run.parse(content, where=where)
+
+
+def _refuse_other_choices(layout: Layout, comp: str, name: str, stored: AnyRun, wanted: AnyRun) -> None:
+    if type(stored) is type(wanted):
+        different = differing_keys(training_choices(stored), training_choices(wanted))
+    else:
+        different = ["one is a run of frozen features, the other of networks"]
     if different:
         raise FoldlineError(
             f"the run '{name}' was trained with other choices: {'; '.join(different)}",
@@ -74,9 +104,9 @@ NOT_TRAINING: Any = {
 }
 
 
-def training_choices(run: Run) -> dict[str, Any]:
+def training_choices(run: AnyRun) -> dict[str, Any]:
     """The choices that trained weights depend on: all but those of prediction, scoring and speed."""
-    return run.model_dump(mode="json", exclude=NOT_TRAINING)
+    return run.model_dump(mode="json", exclude=NOT_TRAINING)  # those that a run has not are no matter
 
 
 def run_sha256(run: Run) -> str:
@@ -88,7 +118,7 @@ def run_sha256(run: Run) -> str:
     return sha256_json({key: value for key, value in choices.items() if key not in NOT_TRAINING or value})
 
 
-def write_run(layout: Layout, comp: str, name: str, run: Run) -> None:
+def write_run(layout: Layout, comp: str, name: str, run: AnyRun) -> None:
     """Writes the run's choices into its folder, unless they stand there already."""
     path = layout.run(comp, name) / "run.json"
     if not path.is_file() or read_json(path) != run.choices():

@@ -33,6 +33,13 @@ class Probe(Strict):
     views: list[str] = Field(default_factory=lambda: ["identity"], description="views whose features it is fitted on")
 
 
+class Lora(Strict):
+    """Low-rank adaptation: linear layers learn a change of low rank, all else but the classifier stays as it was."""
+
+    rank: int = Field(8, ge=1, le=4096, description="of each layer's change")
+    alpha: float = Field(16.0, gt=0, le=MANY, description="the change is multiplied with alpha / rank")
+
+
 class Train(Off):
     """How the network is fine-tuned."""
 
@@ -59,6 +66,11 @@ class Train(Off):
         default_factory=list,
         description="parameters whose name begins so are not trained; or a share: 0.5: the stem and the first half of "
         "the blocks, as timm groups them; 1: all but the classifier",
+    )
+    lora: Lora | None = Field(
+        None,
+        description="absent: whole weights are trained; {}: a change of low rank and the classifier alone, for large "
+        "transformers",
     )
     unfreeze: float = Field(
         0.0,
@@ -106,6 +118,8 @@ class Train(Off):
             raise ValueError("patience needs select: best")
         if self.average.name in ("swa", "best") and self.select == "best":
             raise ValueError(f"average: {self.average.name} needs select: last")
+        if self.lora and (self.unfreeze or self.compile != "off"):
+            raise ValueError("lora trains the same weights from the start, uncompiled: leave unfreeze and compile out")
         if self.probe is None and (self.epochs == 0 or self.keep_start):
             raise ValueError("epochs: 0 and keep_start need a probe")
         return self

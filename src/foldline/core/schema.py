@@ -1,7 +1,8 @@
-"""JSON schemas of facts and runs, from which editors know every setting, its range and its words.
+"""JSON schemas of facts and runs of both kinds, from which editors know every setting, its range and its words.
 
-Writes `configs/.schema/facts.json` and `run.json`; a file of settings names its own in its first line (`HEADS`), as the
-YAML language server reads it: relative to itself, so that it holds in a clone and for an installed foldline alike.
+Writes `configs/.schema/facts.json`, `run.json` and `features.json`; a file of settings names its own in its first line
+(`HEADS`), as the YAML language server reads it: relative to itself, so that it holds in a clone and for an installed
+foldline alike.
 """
 
 import json
@@ -9,19 +10,20 @@ from typing import Any
 
 from foldline.core.competition import Competition
 from foldline.core.errors import unknown
+from foldline.core.features_run import FeaturesRun
 from foldline.core.options import ANY, Choice
 from foldline.core.paths import Layout
 from foldline.core.run import Run
 from foldline.core.tables import write_text
 from foldline.core.task import SEVERAL, TASKS
 
-MODELS: dict[str, Any] = {"facts": Competition, "run": Run}
+MODELS: dict[str, Any] = {"facts": Competition, "run": Run, "features": FeaturesRun}
 HEADS = {kind: f"# yaml-language-server: $schema=../.schema/{kind}.json\n" for kind in MODELS}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON schema of `facts` or of a `run`; raises FoldlineError for another kind."""
+    """The JSON schema of `facts`, a `run`, or a run of frozen `features`; raises FoldlineError for another kind."""
     if kind not in MODELS:
         raise unknown("schema", kind, MODELS)
     found: dict[str, Any] = MODELS[kind].model_json_schema()
@@ -61,7 +63,7 @@ def _for_editors(part: Any) -> None:
 
 
 def write_schemas(layout: Layout) -> None:
-    """Writes both schemas where they are not there, or are of another version."""
+    """Writes the schemas where they are not there, or are of another version."""
     for kind in MODELS:
         path = layout.root / "configs" / ".schema" / f"{kind}.json"
         text = json.dumps(schema(kind), indent=1) + "\n"

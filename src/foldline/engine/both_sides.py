@@ -4,9 +4,12 @@ Reads the folds, the images and pretrained weights; writes the features into the
 run finds those of its rows.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
+from torch import nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
@@ -16,8 +19,40 @@ from foldline.core.tables import sha256_json
 from foldline.engine.frozen import features_of, features_path
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import Problem, open_problem
+from foldline.models.architecture import Preprocessing
 from foldline.models.backbone import build_pretrained, state_sha256
 from foldline.models.probe import Features
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A network that is not trained, and the pictures of a competition."""
+
+    problem: Problem
+    model: nn.Module
+    preprocessing: Preprocessing
+    digest: str  # of its weights
+
+    @classmethod
+    def open(cls, layout: Layout, comp: str, run: Run, device_name: str) -> Self:
+        """The run's network with its pretrained weights; raises FoldlineError where they cannot be reached."""
+        device = pick_device(device_name)
+        prepare_device(device, deterministic=run.train.deterministic)
+        problem = open_problem(layout, comp, run, device)
+        torch.manual_seed(run.seed)  # as a training does: the classifier's numbers are part of the weights' hash
+        model, _ = build_pretrained(problem.architecture, run.model, layout)
+        return cls(problem, model, problem.preprocessing(model), state_sha256(model.state_dict()))
+
+    def kept(self, images: list[str] | None, views: list[str]) -> Path:
+        """Where the features of pictures are kept, whether or not they are there; None: of all training rows."""
+        rows = self.problem.folds.sha256 if images is None else sha256_json(images)
+        return features_path(self.problem, self.preprocessing, self.digest, views, rows)
+
+    def features(self, images: list[str] | None, views: list[str]) -> Features:
+        """[views, rows, features] float32, computed where they are not kept."""
+        path, own = self.kept(images, views), self.problem.folds.frame["image"].tolist()
+        wanted = own if images is None else images
+        return features_of(self.problem, self.model, self.preprocessing, wanted, views, path)
 
 
 def frozen_both(
@@ -42,27 +77,11 @@ def frozen_both(
     if run.data.neighbours:
         raise FoldlineError("pictures are looked at one by one here, and the run stacks them", where="data.neighbours")
     run = run.model_copy(update={"data": run.data.model_copy(update={"bad_images": "skip"})})
-    device = pick_device(device_name)
-    prepare_device(device, deterministic=run.train.deterministic)
-    problem = open_problem(layout, comp, run, device)
-    torch.manual_seed(run.seed)  # as a training does: the classifier's numbers are part of the weights' hash
-    model, _ = build_pretrained(problem.architecture, run.model, layout)
-    preprocessing, digest = (
-        problem.preprocessing(model),
-        state_sha256(model.state_dict()),
-    )
-    views = probe.views
-
-    def kept(views: list[str], rows: str) -> Path:
-        return features_path(problem, preprocessing, digest, views, rows)
-
-    whole = kept(views, problem.folds.sha256)
-    if not compute and Seal.of(whole) is None:
+    frozen = Frozen.open(layout, comp, run, device_name)
+    if not compute and Seal.of(frozen.kept(None, probe.views)) is None:
         raise missing
-    all_rows = problem.folds.frame["image"].tolist()
-    features = features_of(problem, model, preprocessing, all_rows, views, whole)[0]
-    others = features_of(problem, model, preprocessing, test, views[:1], kept(views[:1], sha256_json(test)))[0]
-    return features[_places(problem, train)], others
+    features = frozen.features(None, probe.views)[0]
+    return features[_places(frozen.problem, train)], frozen.features(test, probe.views[:1])[0]
 
 
 def _places(problem: Problem, images: list[str]) -> list[int]:

@@ -16,9 +16,8 @@ from foldline.core.folds import Folds
 from foldline.core.paths import Layout, manifest_of
 from foldline.core.predictions import read_predictions
 from foldline.core.progress import say
-from foldline.core.provenance import refuse_diverged
+from foldline.core.provenance import fold_of, refuse_diverged
 from foldline.core.records.cv import Cv
-from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.records.seal import Seal
@@ -137,7 +136,7 @@ def require_pseudo(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold
     """
     folder = layout.fold(comp, pseudo.name, fold)
     predict = f"make predict COMP={comp} RUN={pseudo.name}"
-    meta = FoldMeta.read(folder / "meta.json", next=predict)
+    meta = fold_of(layout, comp, pseudo.name, fold, "extra.pseudo")
     require_file(folder / "test.parquet", next=predict)
     require_same(meta, folds=folds.sha256, where="extra.pseudo")
     refuse_diverged(layout, meta, "extra.pseudo")

@@ -17,7 +17,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import say
-from foldline.core.provenance import refuse_diverged
+from foldline.core.provenance import fold_of, refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
@@ -216,8 +216,7 @@ def teacher_meta(problem: Problem, fold: int) -> FoldMeta:
             or its outputs cannot be taught.
     """
     name = problem.run.loss.teacher.name
-    folder = problem.layout.fold(problem.comp, name, fold)
-    meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={name} FOLD={fold}")
+    meta = fold_of(problem.layout, problem.comp, name, fold, "loss.teacher")
     where = f"loss.teacher: {name}"
     require_same(meta, folds=problem.folds.sha256, where=where)
     refuse_diverged(problem.layout, meta, where)

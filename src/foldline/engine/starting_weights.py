@@ -14,7 +14,7 @@ from torch import nn
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
-from foldline.core.provenance import refuse_diverged
+from foldline.core.provenance import fold_of, refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
 from foldline.core.records.same import differences, require_same
 from foldline.core.run_training import Probe, usual_batch
@@ -296,7 +296,7 @@ def _warm_start(problem: Problem, fold: int) -> tuple[Path, FoldMeta]:
     """
     other = problem.run.model.weights.options["run"]
     folder = problem.layout.fold(problem.comp, other, fold)
-    meta = FoldMeta.read(folder / "meta.json", next=f"make train COMP={problem.comp} RUN={other} FOLD={fold}")
+    meta = fold_of(problem.layout, problem.comp, other, fold, "model.weights")
     require_same(meta, folds=problem.folds.sha256, where="model.weights")
     refuse_diverged(problem.layout, meta, "model.weights")
     if problem.run.train.probe is not None:

@@ -45,13 +45,15 @@ def frozen_features(
     """
     model.eval()
     normaliser = Normaliser(preprocessing.mean, preprocessing.std, device)
-    width = classifier(model).in_features
-    result = np.empty((len(views), rows, width), dtype=np.float32)
+    result = np.empty((len(views), 0, 0), dtype=np.float32)
     for images, place in batches:
         begin = 0
         for x, count in all_views(normaliser(images), views):
             pooled = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
-            result[begin : begin + count, place] = pooled.float().cpu().numpy().reshape(count, len(images), width)
+            pooled = pooled.flatten(1).float().cpu().numpy()
+            if not result.size:
+                result = np.empty((len(views), rows, pooled.shape[1]), dtype=np.float32)
+            result[begin : begin + count, place] = pooled.reshape(count, len(images), -1)
             begin += count
     return result
 
@@ -187,36 +189,55 @@ def _losses(logits: Array, truth: Array, task: Task) -> Array:
 
 
 def _fit(x: Array, labels: Array, task: Task, outputs: int, c: float) -> tuple[Array, Array]:
+    return linear_path(x, labels, task, outputs, [c])[0]
+
+
+def linear_path(
+    x: Array, labels: Array, task: Task, outputs: int, strengths: Sequence[float]
+) -> list[tuple[Array, Array]]:
+    """Weight [outputs, features] and bias [outputs] of each inverse strength of the penalty, the strongest first.
+
+    Args:
+        labels: as `core.task.Task.truth` gives them, of one target.
+    """
     from sklearn.linear_model import Ridge
 
     if not task.has_classes:
-        ridge = Ridge(alpha=1 / c).fit(x, labels.reshape(len(x), outputs))
-        return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+        ridges = [Ridge(alpha=1 / c).fit(x, labels.reshape(len(x), outputs)) for c in strengths]
+        return [(np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)) for ridge in ridges]
     if task.label_sets:
-        columns = [_logistic(x, labels[:, i], None, 2, c) for i in range(outputs)]
-        return np.stack([w[1] - w[0] for w, _ in columns]), np.array([b[1] - b[0] for _, b in columns])
+        columns = [_logistic(x, labels[:, i], None, 2, strengths) for i in range(outputs)]
+        paths = zip(*columns, strict=True)
+        return [(np.stack([w[1] - w[0] for w, _ in at]), np.array([b[1] - b[0] for _, b in at])) for at in paths]
     if task.soft:  # each row counts once for each class, weighted by that class's share
         repeated, classes = np.tile(x, (outputs, 1)), np.repeat(np.arange(outputs), len(x))
-        return _logistic(repeated, classes.astype(np.float64), labels.T.reshape(-1), outputs, c)
-    return _logistic(x, labels, None, outputs, c)
+        return _logistic(repeated, classes.astype(np.float64), labels.T.reshape(-1), outputs, strengths)
+    return _logistic(x, labels, None, outputs, strengths)
 
 
-def _logistic(x: Array, labels: Array, weights: Array | None, outputs: int, c: float) -> tuple[Array, Array]:
-    """Softmax weights [outputs, features] and biases [outputs]; classes without a row get a low constant logit."""
+def _logistic(
+    x: Array, labels: Array, weights: Array | None, outputs: int, strengths: Sequence[float]
+) -> list[tuple[Array, Array]]:
+    """Softmax weights [outputs, features] and biases [outputs] of each strength, each fit starting from the one before;
+    classes without a row get a low constant logit."""
     from sklearn.linear_model import LogisticRegression
 
     present = np.unique(labels).astype(int)
-    weight, bias = np.zeros((outputs, x.shape[1])), np.full(outputs, -10.0)
-    if len(present) == 1:
-        bias[present] = 0.0
-        return weight, bias
-    model = LogisticRegression(C=c, max_iter=1000).fit(x, labels.astype(int), sample_weight=weights)
-    if len(present) == 2:  # one row of coefficients, for the second class against the first
-        weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2
-        bias[present] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
-    else:
-        weight[present], bias[present] = model.coef_, model.intercept_
-    return weight, bias
+    model = LogisticRegression(max_iter=1000, warm_start=len(strengths) > 1)
+    path = []
+    for c in strengths:
+        weight, bias = np.zeros((outputs, x.shape[1])), np.full(outputs, -10.0)
+        path.append((weight, bias))
+        if len(present) == 1:
+            bias[present] = 0.0
+            continue
+        model.set_params(C=c).fit(x, labels.astype(int), sample_weight=weights)
+        if len(present) == 2:  # one row of coefficients, for the second class against the first
+            weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2
+            bias[present] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
+        else:
+            weight[present], bias[present] = model.coef_, model.intercept_
+    return path
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.records.cv import Cv
 from foldline.core.task import Array, Task
-from foldline.scoring.choose import How, choose_decision
+from foldline.scoring.choose import How, choose_decision, in_digits
 from foldline.scoring.entities import aggregate
 from foldline.scoring.intervals import score_interval
 from foldline.scoring.metrics import metric_for, score, score_by_part
@@ -108,6 +109,17 @@ def per_entity(oof: pd.DataFrame, facts: Competition, outputs: Sequence[str]) ->
     keep = [*facts.task.target_columns(outputs), "fold", *(["group"] if "group" in oof.columns else [])]
     table = aggregate(oof, "entity", facts.submission.aggregate, task=facts.task, outputs=outputs, keep=keep)
     return table.rename(columns={"entity": "row_id"})
+
+
+def cv_line(cv: Cv) -> str:
+    """The scores in one line."""
+    low, high = cv.interval
+    folds = ", ".join(in_digits(value) for value in cv.per_fold)
+    spread = "" if cv.std is None else f" ± {cv.std:.4f}"
+    return (
+        f"OOF {cv.metric} {in_digits(cv.pooled)} (95 % interval {in_digits(low)} to {in_digits(high)}); "
+        f"folds {folds}; mean {in_digits(cv.mean)}{spread}"
+    )
 
 
 def _one_metric(

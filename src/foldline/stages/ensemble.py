@@ -16,6 +16,7 @@ import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
+from foldline.core.features_run import FeaturesRun
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
@@ -23,7 +24,7 @@ from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
-from foldline.core.run_folder import predictions_of, resolve_run
+from foldline.core.run_folder import predictions_of, resolve_any
 from foldline.core.tables import sha256_file, sha256_files
 from foldline.scoring.blender import Blender
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
@@ -125,7 +126,9 @@ def _current_name(layout: Layout, comp: str, run: str, name: str, overrides: lis
     cv = Cv.read_if_there(layout.run(comp, name or run) / "cv.json")
     if cv is not None and cv.members:
         return name or run  # an ensemble: it has no choices of its own
-    name, choices = resolve_run(layout, comp, run, name, overrides)
+    name, choices = resolve_any(layout, comp, run, name, overrides)
+    if isinstance(choices, FeaturesRun):
+        return name  # its folder was made by these choices, views and all
     if cv is not None and cv.views != choices.predict.views:
         raise FoldlineError(
             f"run '{name}' was predicted with the views {', '.join(cv.views)}, "

@@ -28,8 +28,7 @@ from foldline.core.shards import Shard
 from foldline.core.tables import remove, sha256_file, sha256_files
 from foldline.core.task import Task
 from foldline.engine.writers.logged import log_cv
-from foldline.scoring.choose import in_digits
-from foldline.scoring.cv import cross_validation, metric_names
+from foldline.scoring.cv import cross_validation, cv_line, metric_names
 from foldline.scoring.diverged import Outcome, apart
 from foldline.scoring.metrics import metric_for
 
@@ -276,14 +275,3 @@ def _diverged(metas: list[FoldMeta], facts: Competition) -> list[str]:
 
 def _say_result(cv: Cv) -> None:
     result(cv_line(cv), metric=cv.metric, score=cv.pooled, interval=cv.interval, per_fold=cv.per_fold)
-
-
-def cv_line(cv: Cv) -> str:
-    """The scores in one line."""
-    low, high = cv.interval
-    folds = ", ".join(in_digits(value) for value in cv.per_fold)
-    spread = "" if cv.std is None else f" ± {cv.std:.4f}"
-    return (
-        f"OOF {cv.metric} {in_digits(cv.pooled)} (95 % interval {in_digits(low)} to {in_digits(high)}); "
-        f"folds {folds}; mean {in_digits(cv.mean)}{spread}"
-    )

@@ -1,4 +1,4 @@
-"""The JSON schema of facts or runs, for editors; and both as files below `configs/.schema/`."""
+"""The JSON schema of facts or runs, for editors; and all as files below `configs/.schema/`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from foldline.core.schema import HEADS, schema, write_schemas
 
 
 def schemas(layout: Layout, *, kind: str) -> dict[str, Any]:
-    """Writes both schemas and gives that of `kind`."""
+    """Writes the schemas and gives that of `kind`."""
     write_schemas(layout)
     say(f"wrote configs/.schema/; the first line of a file of {kind} in configs/<comp>/: {HEADS[kind].rstrip()}")
     return schema(kind)

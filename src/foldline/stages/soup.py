@@ -18,6 +18,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.run_folder import predictions_of, stored_run
+from foldline.core.run_kinds import no_networks
 from foldline.core.tables import read_parquet
 from foldline.scoring.blend import blend
 from foldline.scoring.choose import in_digits
@@ -103,6 +104,8 @@ def _metas(layout: Layout, comp: str, run: str) -> list[FoldMeta]:
     metas = [FoldMeta.read(path) for path in folder.glob("fold_*/meta.json")]
     if not metas:
         cv = Cv.read_if_there(folder / "cv.json")
+        if cv and cv.head:
+            raise no_networks(layout.relative(folder))
         members = f'; of its members: RUNS="{" ".join(cv.members)}"' if cv and cv.members else ""
         raise FoldlineError(
             f"run '{run}' has no networks of its own",

@@ -34,6 +34,7 @@ class CvHashes(Part):
         run: of the training choices; None of an ensemble.
         weights: of each fold's networks.
         members: of each member's `test.parquet`.
+        inputs: of what the heads of a run of frozen features were fitted on besides, by the setting that names it.
     """
 
     folds: str
@@ -41,6 +42,7 @@ class CvHashes(Part):
     weights: list[str] = []
     members: dict[str, str] = {}
     test: str = ""
+    inputs: dict[str, str] = {}
 
 
 class Seconds(Part):
@@ -83,6 +85,8 @@ class Cv(Record):
             plain networks, of compiling one, and of a batch then, as far as that was measured.
         files: the sha256 of the predictions that it is of, by their path below the run's folder.
         left_out: the pictures that could not be read (`data.bad_images: skip`), with the sha256 of their files then.
+        head: what a run of frozen features is, in words; empty: it is none.
+        chosen: the options of its heads, by fold and target, and the loss that chose them.
     """
 
     made_by: ClassVar[str] = "make predict, or make ensemble for an ensemble, writes it anew"
@@ -120,6 +124,8 @@ class Cv(Record):
     compile_seconds: dict[str, float] = {}
     files: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    head: str = ""
+    chosen: list[dict[str, Any]] = []
 
     @property
     def title(self) -> str:

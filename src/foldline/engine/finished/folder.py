@@ -14,6 +14,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.run_kinds import no_networks
 from foldline.core.task import Array, Task
 from foldline.scoring.blender import Blender
 
@@ -111,6 +112,8 @@ def read_finished(folder: Path) -> FinishedRun:
     cv = Cv.read_if_there(folder / "cv.json")
     if cv is not None and cv.members:
         return _ensemble(folder, cv)
+    if cv is not None and cv.head:
+        raise no_networks(str(folder))
     folds = [(path.parent, FoldMeta.read(path)) for path in folder.glob("fold_*/meta.json")]
     if not folds:
         raise FoldlineError(

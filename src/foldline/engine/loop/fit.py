@@ -26,6 +26,7 @@ from foldline.engine.evaluate import evaluate
 from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.loop.log import LogRow, in_words, score_of, scores_of, write_log
+from foldline.engine.loop.low_rank import merged
 from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.loop.steps_log import NoStepsLog, StepsLog
@@ -343,6 +344,6 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     last = training.averages.predicting(position.epoch).state_dict()
     learner = training.learner
     return Fitted(
-        cpu_copy(last), training.best, position.best_epoch, position.log, position.seconds,
+        merged(cpu_copy(last)), merged(training.best), position.best_epoch, position.log, position.seconds,
         learner.parts, learner.skipped,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foldline.core.own_code import is_own
+from foldline.engine.loop.low_rank import attach
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.loop.stacked import StackedBatches
@@ -63,6 +64,8 @@ class Learner:
     def __init__(self, job: FoldJob, model: nn.Module, steps: int) -> None:
         run = job.run
         self.job, self.model, self.steps = job, model, steps
+        if run.train.lora is not None:
+            attach(model, run.train.lora.rank, run.train.lora.alpha, run.seed)
         self.frozen = freeze(model, run.train.freeze)
         self.wrapped = job.ranks.wrapped(model, job.device)  # before some are frozen for a while: all take part
         self.groups = _trained(layer_groups(model), self.frozen) if run.train.unfreeze else []

@@ -26,6 +26,8 @@ def lede(run: ReportedRun) -> str:
         same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
         runs = "1 run" if len(run.cv.members) == 1 else f"{len(run.cv.members)} runs"
         return f"The {how} of {runs}, scored on {rows} rows in {same}.{_fitted(run)}{together}"
+    if run.cv.head:
+        return f"{_heads(run)}{together}"
     return f"{_models(run)}{together}"
 
 
@@ -59,6 +61,23 @@ def _models(run: ReportedRun) -> str:
         f"{'training rows' if whole else 'rows of these folds'} is predicted by the one model that has never seen "
         f"it{averaged}; the score is {'that of all these predictions together' if whole else 'of these rows alone'}."
     )
+
+
+def _heads(run: ReportedRun) -> str:
+    views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(run.cv.head)
+    averaged = f" The features are the mean over {views} views of a picture." if views > 1 else ""
+    return (
+        f"No network was trained: {run.k} heads ({name}), one a fold, and their options, were fitted on frozen "
+        f"features. Each of the {rows} training rows is predicted by the one head that has never seen it; the score is "
+        f"that of all these predictions together.{averaged}"
+    )
+
+
+def head_options(run: ReportedRun) -> str:
+    """The options of the heads, fold by fold, as they were chosen: "c 10, 30, 10"."""
+    names = dict.fromkeys(name for one in run.cv.chosen for name in one if name not in ("fold", "target", "loss"))
+    words = [f"{name} {', '.join(f'{one[name]:g}' for one in run.cv.chosen if name in one)}" for name in names]
+    return formats.printable("; ".join(words))
 
 
 def folds(run: ReportedRun) -> str:
@@ -134,6 +153,8 @@ def facts(run: ReportedRun) -> list[tuple[str, str]]:
         line.insert(1, ("Metric", formats.printable(run.cv.metric)))
     if run.cv.members:
         line += [("Members", str(len(run.cv.members)))]
+    elif run.cv.head:
+        line += [("Head", formats.printable(run.cv.head)), ("Fold by fold", head_options(run))]
     else:
         line += [("Model", formats.printable(model(run)))]
     if run.metas:

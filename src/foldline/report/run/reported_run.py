@@ -25,7 +25,7 @@ from foldline.core.records.first_score import FirstScore
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.records.same import differences
-from foldline.core.run_folder import stored_run
+from foldline.core.run_folder import stored_features, stored_run
 from foldline.core.task import Array, Task
 from foldline.images.files.intensity import Intensity
 from foldline.report.look import formats
@@ -64,6 +64,7 @@ class ReportedRun:
         metas, logs, steps: by fold number; empty for an ensemble. Cells of the tables are numbers, an empty one is NaN.
         members: the members' `cv.json` by name; None where a member's folder is gone.
         folds_sha256: the hash of the folds file as it is now.
+        head: the choices of a run of frozen features; None: it is none.
         first_score: of the probe on frozen features alone; None: it was not scored.
         looks: where its networks looked, which whoever has networks computes.
     """
@@ -83,6 +84,7 @@ class ReportedRun:
     truth: Array
     predicted: Floats
     choices: dict[str, Any] | None = None
+    head: dict[str, Any] | None = None
     metas: dict[int, FoldMeta] = field(default_factory=dict)
     logs: dict[int, pd.DataFrame] = field(default_factory=dict)
     steps: dict[int, pd.DataFrame] = field(default_factory=dict)
@@ -175,6 +177,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         )
     cv.require_files(folder)
     stored, outputs = stored_run(layout, comp, run), cv.outputs
+    head = stored_features(layout, comp, run)
     task = cv.task.of(outputs)
     blocks = PredictionBlocks(folder / "oof.parquet", task, outputs)
     tables.require_columns(pd.DataFrame(columns=blocks.beside), ["fold"], where=str(blocks.path))
@@ -197,6 +200,7 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         truth=task.truth(oof, outputs, where=layout.relative(folder / "oof.parquet")),
         predicted=blocks.values(),
         choices=None if stored is None else stored.choices(),
+        head=None if head is None else head.choices(),
         metas=_metas(layout, comp, run, numbers),
         logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
         steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),

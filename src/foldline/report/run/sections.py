@@ -108,7 +108,8 @@ def labels(run: ReportedRun) -> Shown:
 
 def choices(run: ReportedRun) -> Shown:
     """The settings: what differs from the defaults, and the rest."""
-    return {"table": settings.setting_table(run.choices)} if run.choices else None
+    known = run.choices or run.head
+    return {"table": settings.setting_table(known)} if known else None
 
 
 def origin(run: ReportedRun) -> Shown:

@@ -5,7 +5,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from foldline.core.features_run import FeaturesRun
 from foldline.core.run import Run
+from foldline.core.run_kinds import is_features
 from foldline.core.typed import as_typed
 from foldline.core.yaml_models import load_yaml
 from foldline.report.look import formats
@@ -35,7 +37,8 @@ def setting_table(choices: dict[str, Any]) -> SettingTable:
     >>> setting_table({"seed": 3}).changed["run"]
     [Setting(key='seed', value='3', default='0')]
     """
-    defaults, table = _flat(Run().choices()), SettingTable({}, {})
+    usual = FeaturesRun.model_construct(features=[]) if is_features(choices) else Run()
+    defaults, table = _flat(usual.choices()), SettingTable({}, {})
     for key, value in _flat(choices).items():
         section, _, rest = key.partition(".")
         group, name = (section, rest) if rest else ("run", key)
@@ -90,9 +93,12 @@ def _commands(run: ReportedRun) -> list[str]:
 def _run_file(run: ReportedRun) -> tuple[list[str], str]:
     """(the line that brings the run file back, since YAML reads JSON; the run's name). No line where it is there."""
     path = run.layout.run_config(run.comp, run.run)
-    if run.choices is None:
+    known = run.choices or run.head
+    if known is None:
         return [], run.run
-    if path.is_file() and Run.parse(load_yaml(path), where=run.layout.relative(path)).choices() == run.choices:
+    content, kind = load_yaml(path) if path.is_file() else None, FeaturesRun if run.head else Run
+    same_kind = content is not None and is_features(content) == bool(run.head)
+    if same_kind and kind.parse(content, where=run.layout.relative(path)).choices() == known:
         return [], run.run
     name = f"{run.run}-again" if path.is_file() else run.run  # never over another run file
     source = run.layout.relative(run.layout.run(run.comp, run.run) / "run.json")

@@ -1,0 +1,1 @@
+"""Runs of frozen features: what the heads see, and the predictions of all folds."""

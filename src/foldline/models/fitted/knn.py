@@ -1,0 +1,64 @@
+"""Neighbours by cosine: each of the k nearest rows says its own label, the nearer the louder."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldline.core.task import Array, hot_truth
+from foldline.models.fitted.spec import Answers, Fit, Parts, Settings
+
+BLOCK = 20_000_000  # similarities that are in memory together: 80 MB
+
+
+def knn(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
+    """`k` neighbours count exp(cosine / temperature) each; the mean over all rows counts as one part in k + 1, so that
+    no class is ruled out by a few neighbours.
+
+    Each source is centred by the mean of the fitted rows and scaled to length 1, as in Wang et al. 2019, "SimpleShot",
+    https://arxiv.org/abs/1911.04623; the cosine is the mean over the sources.
+    """
+    means = [part.mean(axis=0) for part in fit.x]
+    gallery = embedded(fit.x, means)
+    hot = hot_truth(fit.truth, fit.task, fit.outputs).astype(np.float64)
+    most = int(max(settings["k"] for settings in grid))
+    found = [nearest(embedded(x, means), gallery, most) for x in asked]
+    return [[_voted(*near, hot, settings) for near in found] for settings in grid]
+
+
+def embedded(x: Parts, means: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[rows, columns] whose products are the mean cosine over the sources."""
+    parts = []
+    for part, mean in zip(x, means, strict=True):
+        centred = part - mean
+        length = np.linalg.norm(centred, axis=1, keepdims=True)
+        parts.append(centred / np.maximum(length, 1e-12) / np.sqrt(len(x)))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def nearest(
+    asked: NDArray[np.float32], gallery: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[asked, k] the nearest rows of the gallery, the nearest first (of equal ones the first), and their cosines."""
+    places = np.empty((len(asked), k), dtype=np.int64)
+    cosines = np.empty((len(asked), k))
+    step = max(1, BLOCK // max(1, len(gallery)))
+    for start in range(0, len(asked), step):
+        now = slice(start, start + step)
+        similar = asked[now] @ gallery.T
+        some = np.sort(np.argpartition(-similar, k - 1, axis=1)[:, :k], axis=1)
+        values = np.take_along_axis(similar, some, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        places[now], cosines[now] = (np.take_along_axis(part, order, axis=1) for part in (some, values))
+    return places, cosines
+
+
+def _voted(places: NDArray[np.int64], cosines: Array, hot: Array, settings: Settings) -> Array:
+    """[asked, outputs] the weighted mean of what the neighbours are."""
+    k = int(settings["k"])
+    weights = np.exp((cosines[:, :k] - cosines[:, :1]) / settings["temperature"])
+    weights /= weights.sum(axis=1, keepdims=True)
+    votes = np.zeros((len(places), hot.shape[1]))
+    for j in range(k):
+        votes += weights[:, j, None] * hot[places[:, j]]
+    return np.asarray((k * votes + hot.mean(axis=0)) / (k + 1))
