@@ -15,8 +15,9 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.provenance import fold_of, refuse_diverged, require_current
 from foldline.core.records.fold_meta import FoldMeta
-from foldline.core.run import Probe, Run, Train
+from foldline.core.run import Run
 from foldline.core.run_folder import stored_run
+from foldline.core.run_training import Probe, Train
 from foldline.core.tables import sha256_json
 from foldline.engine.both_sides import Frozen
 from foldline.engine.features.parts import Part

@@ -26,6 +26,8 @@ class LowRank(nn.Module):
         generator: of the numbers that it starts with; `up` starts at 0, so that the network starts as it was.
     """
 
+    scale: Tensor
+
     def __init__(self, weight: Tensor, rank: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         outputs, inputs = weight.shape
