@@ -14,7 +14,11 @@ from foldline.core.run_data import Data
 from foldline.core.tables import sha256_json
 from foldline.core.yaml_models import Seed, Strict
 
-UNUSED = ("grow_from", "original", "workers")  # of `data`: for a network that is trained; with frozen features they do nothing
+UNUSED = (
+    "grow_from",
+    "original",
+    "workers",
+)  # of `data`: for a network that is trained; with frozen features they do nothing
 _CHOSEN = "; 0: chosen on training rows"
 
 

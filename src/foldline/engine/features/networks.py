@@ -40,7 +40,7 @@ def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: s
     if source.run:
         return _by_fold(layout, comp, source, device_name, where)
     run = Run(model=source.model.trained, data=source.data, train=Train(probe=Probe(views=source.views)), seed=seed)
-    require_views(source.views, source.data.height_width, where=f"{where}.views")
+    require_views(source.views, run.tested_height_width, where=f"{where}.views")
     frozen = Frozen.open(layout, comp, run, device_name)
     test = frozen.problem.folds.test["image"].tolist()
     own = frozen.features(None, source.views)
@@ -72,7 +72,7 @@ def _by_fold(layout: Layout, comp: str, source: Source, device_name: str, where:
         )
     prepare_device(device, deterministic=run.train.deterministic)
     problem = replace(open_problem(layout, comp, run, device), encoding=None)
-    require_views(source.views, run.data.height_width, where=f"{where}.views")
+    require_views(source.views, run.tested_height_width, where=f"{where}.views")
     metas = {fold: _meta(layout, comp, source.run, run, fold, problem.folds) for fold in range(problem.folds.k)}
     found: dict[tuple[int, bool], Features] = {}
 
