@@ -24,10 +24,10 @@ def clean(
     from foldline.stages.clean import clean as listed
     from foldline.stages.train import train
 
-    base, choices = resolve_run(layout, comp, run, name, overrides)
-    found = listed(layout, comp, base)
+    found = listed(layout, comp, name or run)
     if action == "ask":
         return found
+    base, choices = resolve_run(layout, comp, run, name, overrides)
     k = load_folds(layout, comp).k
     require_nestable(layout, comp, run, choices, k)
     for fold in wanted_folds(choices, k):

@@ -89,6 +89,8 @@ loss.name=focal | loss.options.gamma=4
 | loss.smoothing=0.2
 | loss.class_weights=balanced
 | loss.class_weights.bright=5
+| loss.auxiliary.age=0.5
+loss.auxiliary.age=0.5 | loss.auxiliary.site=1
 | optim.name=sgd
 | optim.lr=1e-2
 | optim.weight_decay=1

@@ -153,6 +153,10 @@ class Loss(Strict):
         description="of several targets, what each one's loss counts beside the others': target: weight; those that "
         "are not named count 1",
     )
+    auxiliary: dict[str, Weight] = Field(
+        default_factory=dict,
+        description="columns of `train.metadata` that are learnt beside the target and never predicted: column: weight",
+    )
     teacher: Teacher = Field(default_factory=Teacher)
 
 

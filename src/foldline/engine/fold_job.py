@@ -5,11 +5,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.run_folder import run_sha256
 from foldline.core.run_training import usual_batch
+from foldline.engine.auxiliary import Auxiliary, require_auxiliary
 from foldline.engine.entities import stacks_of
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import kind_of
@@ -18,6 +22,7 @@ from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks, require_norms
 from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem
+from foldline.engine.row_arrays import RowArrays
 from foldline.engine.starting_weights import StartingWeights
 from foldline.images.batches import Share
 from foldline.images.sampling import row_classes, rows_per_epoch
@@ -56,8 +61,20 @@ def make_job(
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         batch_size=usual_batch(run.train.batch_size),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
-        made_from=made_from, on_epoch=on_epoch,
+        made_from=made_from, on_epoch=on_epoch, auxiliary=_auxiliary(problem, fold, train),
     )  # fmt: skip
+
+
+def _auxiliary(problem: Problem, fold: int, train: RowArrays) -> Auxiliary | None:
+    """What the fold learns beside its target; test rows with pseudo-labels have nothing of it."""
+    weights, frame = problem.run.loss.auxiliary, problem.folds.frame
+    if not weights:
+        return None
+    ids = train.names(np.arange(len(train) - train.pseudo)) + train.pseudo * [""]
+    learnt = pd.concat([frame[problem.outside(fold)], problem.extra], ignore_index=True)
+    found = Auxiliary.of(weights, frame, learnt, ids)
+    say(f"  fold {fold}: also learnt: {found.in_words()}")
+    return found
 
 
 def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -> None:
@@ -78,6 +95,7 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
         require_pseudo(problem.layout, problem.comp, folds, run.extra.pseudo, fold)
     if run.loss.teacher.name:
         teacher_meta(problem, fold)
+    require_auxiliary(run, 1 if ranks is None else ranks.count)
     _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
     truth = problem.labels_of(fold).truth[problem.own(fold, train=True)]
     stacks = stacks_of(folds.frame.iloc[problem.own(fold, train=True)], run)

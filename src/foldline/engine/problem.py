@@ -24,6 +24,7 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
 from foldline.core.task import Array, Task, hot_truth
+from foldline.engine.auxiliary import Auxiliary
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows, soft_labels
 from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
@@ -299,6 +300,7 @@ class FoldJob:
     batch_size: int
     folder: Path
     teacher: Callable[[], Teacher] | None = None
+    auxiliary: Auxiliary | None = None  # what is learnt beside the target
     made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
     on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
     start_logits: dict[str, Array] = field(default_factory=dict)  # by view: [rows, outputs] of the validation rows

@@ -139,7 +139,7 @@ class Encoding:
         )
 
 
-def fit_encoding(frame: pd.DataFrame, columns: Sequence[str]) -> Encoding:
+def fit_encoding(frame: pd.DataFrame, columns: Sequence[str], *, where: str = "model.metadata") -> Encoding:
     """How `columns` become numbers, from training rows alone.
 
     A column is one of numbers when each cell that is not missing is a finite number. A number for what the training
@@ -153,6 +153,7 @@ def fit_encoding(frame: pd.DataFrame, columns: Sequence[str]) -> Encoding:
     Args:
         frame: training rows as in `folds/<comp>.csv`: cells are strings.
         columns: the metadata columns to use.
+        where: the setting that names them.
 
     Raises:
         FoldlineError: a column is not among the metadata columns.
@@ -162,7 +163,7 @@ def fit_encoding(frame: pd.DataFrame, columns: Sequence[str]) -> Encoding:
     if unknown:
         raise FoldlineError(
             f"no metadata column {first_few(unknown)} in the folds",
-            where="model.metadata",
+            where=where,
             next=f"known: {', '.join(known) or 'none'}; add it to train.metadata in the facts and make the folds again",
         )
     return Encoding(tuple(_fit_column(name, frame[name]) for name in columns))

@@ -112,6 +112,7 @@ class _Training:
         load_state(self.model, parts["model"])
         self.best = parts["best"]
         self.averages.load(parts)
+        self.learner.load(parts)
         self.position = Position(**position)
         self.learner.go_on(self.position.scaler, self.position.skipped)
         self.learner.rates.load(self.position.rates)
@@ -134,7 +135,7 @@ class _Training:
         self.position.scaler = self.learner.scaler.state_dict()
         self.position.rates = self.learner.rates.state()
         self.position.steps_logged = self.steps_log.flush()
-        parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state()
+        parts = {"model": self.model.state_dict(), "best": self.best} | self.averages.state() | self.learner.state()
         if self.job.ranks.first:
             save_resume(self.job.resume_path, parts, self.learner.optimizer, asdict(self.position), self.job.made_from)
         self.job.ranks.wait()

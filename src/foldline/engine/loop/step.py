@@ -1,6 +1,6 @@
 """One training step: pictures and labels of a batch in, changed weights out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foldline.core.own_code import is_own
+from foldline.engine.auxiliary import AuxiliaryHead
+from foldline.engine.loop.checkpoint import State
 from foldline.engine.loop.low_rank import attach
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
@@ -24,6 +26,7 @@ from foldline.images.mix import mix
 from foldline.images.normalise import Normaliser
 from foldline.images.resize import shrink, side_at
 
+AUXILIARY = -5  # a part of the key, apart from all that others draw
 RESIDENT = 2**30  # bytes of labels or metadata that are kept on a GPU; more stay on the host
 
 
@@ -70,6 +73,7 @@ class Learner:
         self.wrapped = job.ranks.wrapped(model, job.device)  # before some are frozen for a while: all take part
         self.groups = _trained(layer_groups(model), self.frozen) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
+        self.auxiliary = self._auxiliary_head()
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
         self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
@@ -88,6 +92,26 @@ class Learner:
         """The network as it is run; CUDA graphs only where a step has one backward pass."""
         network = self.model if self.wrapped is None else self.wrapped
         return compiled(network, self.job.compile, graphs=self.parts * self.job.run.optim.accumulate == 1)
+
+    def _auxiliary_head(self) -> AuxiliaryHead | None:
+        """What learns the auxiliary targets, with the peak rate and the weight decay of all else."""
+        job = self.job
+        if job.auxiliary is None:
+            return None
+        head = AuxiliaryHead(job.auxiliary, self.model, job.device, key_seed(*job.key, AUXILIARY))
+        group = {"params": list(head.head.parameters()), "lr": job.run.optim.lr}
+        self.optimizer.add_param_group(group | {"weight_decay": job.run.optim.weight_decay})
+        head.table = resident(head.table, job.device)
+        return head
+
+    def state(self) -> dict[str, State]:
+        """What a resume point holds of it beside the network and the optimizer."""
+        return {} if self.auxiliary is None else {"auxiliary": self.auxiliary.head.state_dict()}
+
+    def load(self, parts: Mapping[str, State]) -> None:
+        """Takes what `state` gave."""
+        if self.auxiliary is not None:
+            self.auxiliary.head.load_state_dict(parts["auxiliary"])
 
     def go_on(self, scaler: dict[str, Any], skipped: int) -> None:
         """Takes the scaler's state, and how many steps were left out, from a resume point."""
@@ -159,10 +183,13 @@ class Learner:
         least = len(x) if job.share is None else job.share.least(rows)
         parts = slices(len(x), min(self.parts, least))  # as many in every rank
         losses, rights = [], []
+        beside = None if self.auxiliary is None else gathered(self.auxiliary.table, batch, job.device)
         for part in parts:
             share = (part.stop - part.start) / rows
             with own_pass(self.wrapped, syncs=place.last_of_group and part is parts[-1]):
                 loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
+                if self.auxiliary is not None and beside is not None:
+                    loss = loss + self.auxiliary.loss(beside[part])
                 # DDP takes the mean of the ranks' gradients, whose sum is the batch's
                 self.scaler.scale(loss * share * job.ranks.count / place.group).backward()
             losses.append(loss.detach() * share)
