@@ -22,7 +22,7 @@ CONTENTS = {
         "AGENTS",
     ],
     "Look up": [
-        "docs/commands", "docs/troubleshooting", "docs/glossary",
+        "docs/commands", "docs/from-timm", "docs/troubleshooting", "docs/glossary",
         "docs/api/python", "docs/api/metrics", "docs/api/losses", "docs/api/files",
     ],
     "Behind it": [

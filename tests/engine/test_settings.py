@@ -74,6 +74,11 @@ augment.recipe=light | augment.engine=torch
 | augment.mix.name=mixup
 | augment.mix.name=cutmix
 augment.mix.name=mixup | augment.mix.name=both
+train.batch_size=6 augment.recipe=light | augment.copies=augmented
+train.batch_size=6 augment.recipe=light augment.copies=augmented | augment.copies.options.count=2
+train.batch_size=6 augment.recipe=light augment.copies.name=augmented | augment.copies.name=consistent
+train.batch_size=6 augment.recipe=light augment.copies=consistent | augment.copies.options.weight=1
+augment.recipe=light | augment.recipe=timm/rand-m9-mstd0.5
 augment.mix.name=mixup | augment.mix.options.alpha=1
 augment.mix.name=mixup | augment.mix.options.probability=0.5
 augment.mix.name=mixup | augment.mix.options.off_epochs=1
@@ -100,6 +105,7 @@ loss.auxiliary.age=0.5 | loss.auxiliary.site=1
 | optim.clip.options.limit=1e-3
 optim.clip.options.limit=1e-2 | optim.clip.name=value
 optim.clip.options.limit=1e-2 | optim.clip.name=agc
+| optim.sam=0.1
 | optim.accumulate=3
 | optim.options.betas=[0.5,0.9]
 | schedule.name=constant

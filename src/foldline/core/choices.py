@@ -159,6 +159,27 @@ class Crop(Choice):
     )
 
 
+_COPIES = Option(3, 2, 64, "how many; the batch size is a multiple of it")
+
+
+class Copies(Choice):
+    """How often a row stands in a batch, each time as another picture."""
+
+    what = "copies"
+    known: ClassVar = {
+        "one": {},
+        "augmented": {"count": _COPIES},
+        "consistent": {"count": _COPIES, "weight": Option(12.0, 0, 1000, "of the divergence, beside the loss")},
+    }
+
+    name: str = Field(
+        "one",
+        description="one; augmented: so many augmented pictures of a row in one batch, of fewer rows an epoch, whose "
+        "length stays; consistent: the first of them as it is, which alone has the loss, and the network shall say the "
+        "same of all (Jensen-Shannon, as AugMix has it)",
+    )
+
+
 class Pseudo(Choice):
     """Test rows that are trained on."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from foldline.core.choices import (
     MOVED,
     Compile,
+    Copies,
     Crop,
     Entity,
     Head,
@@ -70,7 +71,8 @@ class Augment(Strict):
     recipe: str = Field(
         "light",
         description="none, light, medium, heavy: photographs; flips, dihedral: pictures with mirror axes, without an "
-        "up; document, medical: no flips; randaugment; or one of your own: `file.py:name`",
+        "up; document, medical: no flips; randaugment; timm's policies behind a left-right flip: timm/augmix-m3-w3, "
+        "timm/rand-m9-mstd0.5-inc1, timm/original, timm/3a ...; or one of your own: `file.py:name`",
     )
     strength: float = Field(
         1.0, ge=0, le=3, description="scales the recipe's geometric and photometric ranges; 0 leaves its flips alone"
@@ -88,6 +90,7 @@ class Augment(Strict):
     )
     crop: Crop = Field(default_factory=Crop)
     mix: Mix = Field(default_factory=Mix)
+    copies: Copies = Field(default_factory=Copies)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -95,6 +98,13 @@ class Augment(Strict):
             raise ValueError("strength scales a recipe: transforms of your own take none; leave it out")
         if self.strength not in (0, 1) and self.recipe == "none":
             raise ValueError("recipe: none takes no strength; leave it out")
+        if self.strength != 1 and self.recipe.startswith("timm/"):
+            raise ValueError("the strength of timm's policies stands in their names (m9): leave strength out")
+        changes = self.transforms is not None or self.recipe != "none" or self.erasing or self.crop.name != "none"
+        if self.copies.name != "one" and not changes:
+            raise ValueError(f"copies: {self.copies.name} needs an augmentation, by which the copies differ")
+        if self.copies.name == "consistent" and self.mix.name != "none":
+            raise ValueError("copies: consistent compares pictures of one row: it takes no mix")
         return self
 
 
@@ -207,6 +217,13 @@ class Run(Strict):
                 "train.without keeps rows from the networks, and those of the run that extra.pseudo, loss.teacher or "
                 "model.weights names saw them: leave that out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_copies(self) -> Self:
+        count, size = self.augment.copies.options.get("count", 1), self.train.batch_size
+        if count > 1 and (size == "auto" or size % count):
+            raise ValueError(f"train.batch_size: {size} is no multiple of the {count} copies of a row (augment.copies)")
         return self
 
     @model_validator(mode="after")

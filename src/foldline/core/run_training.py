@@ -22,6 +22,13 @@ class Optim(Strict):
         1.0, gt=0, le=MANY, description="the classifier's learning rate, as a multiple of the others'"
     )
     clip: Clip = Field(default_factory=Clip)
+    sam: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="sharpness-aware: gradients are those at the point so far uphill of the weights, which takes twice "
+        "the time; 0.05 is usual, 0: off",
+    )
     accumulate: int = Field(1, ge=1, le=MANY, description="batches whose gradients are added up before a step")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments: momentum, betas, eps ...")
 

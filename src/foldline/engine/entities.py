@@ -163,6 +163,10 @@ def _require_settings(run: Run) -> None:
     pseudo = run.extra.pseudo.options
     refused = {
         "augment.mix": (run.augment.mix.name != "none", "two entities have no pictures that belong together"),
+        "augment.copies": (
+            run.augment.copies.name != "one",
+            "a batch has entities, of several pictures already",
+        ),
         "loss.teacher": (bool(run.loss.teacher.name), "a teacher answers for one picture"),
         "train.labels": (run.train.labels.name != "given", "labels are changed row by row"),
         "extra.pseudo.options.soft": (bool(pseudo.get("soft")), "an entity has the label of its first picture"),

@@ -16,7 +16,7 @@ from foldline.core.run_training import usual_batch
 from foldline.engine.auxiliary import Auxiliary, require_auxiliary
 from foldline.engine.entities import stacks_of
 from foldline.engine.extra_rows import require_pseudo
-from foldline.engine.losses import kind_of
+from foldline.engine.losses import compared, kind_of
 from foldline.engine.machine.layout import settled_layout
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks, require_norms
@@ -116,12 +116,13 @@ def _require_ranks(problem: Problem, batch: int, ranks: Ranks) -> None:
             next="train a fold with one process (make train-all JOBS=... trains several folds at once)",
         )
     pairs = run.augment.mix.name != "none"
-    if not Share(0, ranks.count, pairs).least(batch):
-        each = "two" if pairs else "one"
+    together = compared(run.augment.copies)
+    if not Share(0, ranks.count, pairs, together).least(batch):
+        each = "two" if pairs else f"{together}" if together > 1 else "one"
         raise FoldlineError(
             f"a batch of {batch} pictures has not {each} for each of {ranks.count} ranks",
             where="--ranks, train.batch_size",
-            next=f"give at most {(batch + 1) // 2 if pairs else batch} ranks",
+            next=f"give at most {(batch + 1) // 2 if pairs else batch // together} ranks",
         )
     if run.train.epochs:
         require_norms(build(problem.architecture), run.train.batch_norm, problem.device)

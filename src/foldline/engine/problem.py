@@ -27,7 +27,7 @@ from foldline.core.task import Array, Task, hot_truth
 from foldline.engine.auxiliary import Auxiliary
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows, soft_labels
-from foldline.engine.losses import Objective, Teacher, as_logits, build_objective
+from foldline.engine.losses import Objective, Teacher, as_logits, build_objective, compared, consistent
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.refused import require_metadata, require_one_head
@@ -141,7 +141,7 @@ class Problem:
 
     def _objective(self, truth: NDArray[np.float64], labels: NDArray[np.float64] | None) -> Objective:
         run, folds = self.located, self.folds
-        return build_objective(
+        objective = build_objective(
             run.loss,
             folds.task,
             folds.outputs,
@@ -150,6 +150,7 @@ class Problem:
             scale=run.model.head.options.get("scale", 30.0),
             labels=labels,
         )
+        return consistent(objective, run.augment.copies)
 
     @property
     def architecture(self) -> Architecture:
@@ -321,7 +322,7 @@ class FoldJob:
     def share(self) -> Share | None:
         """This rank's rows of each batch; None: all."""
         rank, pairs = self.ranks.rank, self.run.augment.mix.name != "none"
-        return None if rank.count == 1 else Share(rank.number, rank.count, pairs)
+        return None if rank.count == 1 else Share(rank.number, rank.count, pairs, compared(self.run.augment.copies))
 
     @property
     def resume_path(self) -> Path:

@@ -20,6 +20,7 @@ def training_rows(job: FoldJob) -> TrainingRows:
             train.positions, job.key,
             truth=train.truth, task=job.task, outputs=job.outputs, sampling=run.sampling, share=job.share,
             pseudo=train.pseudo, ratio=run.extra.pseudo.options.get("ratio", 0.0),
+            copies=run.augment.copies.options.get("count", 1),
         )  # fmt: skip
     return StackRows(
         train.positions, job.key, stacks=train.stacks, most=run.model.entity.options["pictures"],

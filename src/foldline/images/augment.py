@@ -22,6 +22,7 @@ from foldline.images.transforms import WHERE, build_transforms, require_transfor
 Pixels = NDArray[np.uint8]
 ERASING = -2  # the key's last part for erasing, apart from all others: rows, repeats and batches are not negative
 BUILDER = ("strength", "height_width", "channels")  # what a recipe takes
+TIMM = "timm/"  # begins a recipe that is one of timm's policies
 TRIALS = 8  # pictures on which transforms of one's own are tried before training
 
 
@@ -42,6 +43,7 @@ class Augmenter:
         self.made_of = (settings, height_width, channels)
         self.erasing = settings.erasing
         self.cropper = None if settings.crop.name == "none" else Cropper(settings.crop, height_width)
+        self.copies = clean_every(settings)
         self.flips: list[tuple[int, float]] | None = None
         self.compose: Any = None
         by_name = settings.transforms is None and not own_code.is_own(settings.recipe)
@@ -72,6 +74,11 @@ class Augmenter:
         """The part of the picture that is seen, at the size of the results; all of it where nothing is cropped."""
         return image if self.cropper is None else self.cropper(image, np.random.default_rng(key_seed(*key, CUTTING)))
 
+    def keeps(self, repeat: int) -> bool:
+        """Whether a row that came so often before in its epoch is shown as it is: the first of copies that are
+        compared."""
+        return bool(self.copies) and repeat % self.copies == 0
+
     def _recipe(self, image: Pixels, key: tuple[int, ...]) -> Pixels:
         if self.flips == []:
             return image
@@ -84,6 +91,11 @@ class Augmenter:
         return _same_kind(self.compose(image=image)["image"], image, self.where)
 
 
+def clean_every(settings: Augment) -> int:
+    """Of how many pictures of a row one stays as it is; 0: none does."""
+    return int(settings.copies.options["count"]) if settings.copies.name == "consistent" else 0
+
+
 def transforms_of(settings: Augment, height_width: tuple[int, int], channels: int | None) -> list[Any]:
     """A new list of the albumentations that a recipe or the user's list names."""
     if settings.transforms is not None:
@@ -93,6 +105,14 @@ def transforms_of(settings: Augment, height_width: tuple[int, int], channels: in
         build = own_code.load(settings.recipe, BUILDER, where="augment.recipe")
         made = own_code.attempt(settings.recipe, lambda: build(*arguments), where="augment.recipe")
         return require_transforms(made, where=f"augment.recipe: {settings.recipe}")
+    if settings.recipe.startswith(TIMM):
+        if channels not in (None, 1, 3):
+            raise FoldlineError(
+                f"timm's policies are for pictures of one channel or three, and these have {channels}",
+                where=f"augment.recipe: {settings.recipe}",
+                next="use another recipe: light, flips, dihedral",
+            )
+        return build_transforms(["HorizontalFlip", {"TimmPolicy": {"policy": settings.recipe.removeprefix(TIMM)}}])
     from foldline.images.recipes import RECIPES
 
     if settings.recipe not in RECIPES:

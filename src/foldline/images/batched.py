@@ -17,7 +17,7 @@ from torch import Tensor
 from foldline.core import own_code
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Augment
-from foldline.images.augment import erasing_patch, key_seed, set_state, transforms_of
+from foldline.images.augment import clean_every, erasing_patch, key_seed, set_state, transforms_of
 from foldline.images.batched_ops import Operation, operation_for
 from foldline.images.pictures import Items, picture_key
 
@@ -59,6 +59,7 @@ class BatchAugmenter:
             raise _refusal(f"code of your own ({settings.recipe})")
         self.shape = (*height_width, channels)
         self.erasing = settings.erasing
+        self.copies = clean_every(settings)
         self.blank = np.zeros(self.shape, dtype=np.uint8)
         transforms = transforms_of(settings, height_width, channels)
         self.operations: list[Operation] = []
@@ -93,7 +94,10 @@ class BatchAugmenter:
         numbers = np.tile(self.neutral, (len(items), 1))
         noise: list[Noise] = []
         patches = []
-        for i, key in enumerate(map(picture_key, items[:, 1:].tolist())):
+        for i, numbered in enumerate(items[:, 1:].tolist()):
+            if self.copies and numbered[-1] % self.copies == 0:
+                continue
+            key = picture_key(numbered)
             for number, drawn in self._drawn_by(key):
                 numbers[i, self.slots[number]] = self.operations[number].numbers(drawn)
             patch = erasing_patch(self.shape, self.erasing, *key) if self.erasing else None

@@ -42,9 +42,10 @@ class TrainingRows:
         share: of each batch; None: all of it.
         pseudo: how many rows, the last ones, have pseudo-labels.
         ratio: how much of an epoch these are, in turn; 0: they are rows like all others.
+        copies: how often each row stands in a batch; an epoch has so many times fewer rows.
 
     Raises:
-        FoldlineError: the sampling does not fit to the task or the classes.
+        FoldlineError: there are fewer rows than copies; the sampling does not fit to the task or the classes.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class TrainingRows:
         share: "Share | None" = None,
         pseudo: int = 0,
         ratio: float = 0.0,
+        copies: int = 1,
     ) -> None:
         self.positions = positions
         self.key = key
         self.share = share
+        self.copies = copies
         self.sampling = sampling or Sampling()
         self.outputs = list(outputs)
         self.apart = pseudo if ratio else 0
@@ -70,7 +73,10 @@ class TrainingRows:
         self.classes = None if truth is None else row_classes(truth[: self.others], task, self.sampling)
         rows = rows_per_epoch(self.classes, self.others, self.sampling, self.outputs)
         self.quota = round(rows * ratio / (1 - ratio)) if self.apart else 0
-        self.rows_per_epoch = rows + self.quota
+        self.sampled = rows + self.quota
+        self.rows_per_epoch = self.sampled // copies * copies
+        if not self.rows_per_epoch:
+            raise FoldlineError(f"{rows} rows are too few for {copies} copies of each", where="augment.copies")
         self._newest: tuple[int, Indices] | None = None  # an epoch and its order
 
     def batches(self, batch_size: int) -> int:
@@ -78,15 +84,17 @@ class TrainingRows:
         return max(1, self.rows_per_epoch // batch_size)
 
     def order(self, epoch: int) -> Indices:
-        """[rows_per_epoch] the rows of an epoch, in their order."""
-        rows = epoch_rows(self.classes, self.others, self.sampling, self.outputs, self.key, epoch)
+        """[rows_per_epoch] the rows of an epoch, in their order, copies side by side; as many epochs have all rows."""
+        turn, part = divmod(epoch, self.copies)
+        rows = epoch_rows(self.classes, self.others, self.sampling, self.outputs, self.key, turn)
         if self.quota:
-            rows = mixed_in(rows, np.arange(self.others, len(self.positions)), self.quota, self.key, epoch)
-        if len(rows) != self.rows_per_epoch:
+            rows = mixed_in(rows, np.arange(self.others, len(self.positions)), self.quota, self.key, turn)
+        if len(rows) != self.sampled:
             raise FoldlineError(
-                f"an epoch has {len(rows)} rows and not {self.rows_per_epoch}, as the first", where="sampling.function"
+                f"an epoch has {len(rows)} rows and not {self.sampled}, as the first", where="sampling.function"
             )
-        return rows
+        each = self.sampled // self.copies
+        return np.repeat(rows[part * each : (part + 1) * each], self.copies)
 
     def whole(self, epoch: int, batch: int, batch_size: int) -> Indices:
         """[batch] the rows of a batch, whatever the share of it."""
@@ -113,11 +121,13 @@ class Share:
     Attributes:
         number, count: which process, from 0, and of how many.
         pairs: rows that stand as far from the batch's two ends stay together, as those that are mixed (`images.mix`).
+        copies: so many rows beside each other stay together, which are compared.
     """
 
     number: int
     count: int
     pairs: bool = False
+    copies: int = 1
 
     def of(self, rows: int) -> Indices:
         """The places in a batch of so many rows, in their order; none where there are too few of them.
@@ -126,6 +136,8 @@ class Share:
         ([0, 1, 2], [3, 4, 5, 6])
         >>> Share(0, 2, pairs=True).of(7).tolist(), Share(1, 2, pairs=True).of(7).tolist()
         ([0, 1, 5, 6], [2, 3, 4])
+        >>> Share(0, 2, copies=2).of(6).tolist(), Share(1, 2, copies=2).of(6).tolist()
+        ([0, 1], [2, 3, 4, 5])
         """
         return self._of(self.number, rows)
 
@@ -134,8 +146,8 @@ class Share:
         return min(len(self._of(number, rows)) for number in range(self.count))
 
     def _of(self, number: int, rows: int) -> Indices:
-        units = (rows + 1) // 2 if self.pairs else rows
-        front = np.arange(units * number // self.count, units * (number + 1) // self.count)
+        units = (rows + 1) // 2 if self.pairs else rows // self.copies
+        front = np.arange(units * number // self.count * self.copies, units * (number + 1) // self.count * self.copies)
         return np.union1d(front, rows - 1 - front) if self.pairs else front
 
 

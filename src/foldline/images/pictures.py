@@ -58,7 +58,7 @@ def each(augmenter: Augmenter, images: Pixels, items: Items, *, crops: bool = Fa
     size = images.shape[1:3] if augmenter.cropper is None else augmenter.cropper.height_width
     result = images if size == images.shape[1:3] else np.empty((len(images), *size, images.shape[3]), dtype=np.uint8)
     for i, key in enumerate(items[:, 1:].tolist()):
-        change = augmenter.cropped if crops else augmenter
+        change = augmenter.cropped if crops or augmenter.keeps(key[-1]) else augmenter
         result[i] = change(images[i], *picture_key(key))
     return result
 

@@ -72,9 +72,12 @@ def _known() -> dict[str, Any]:
     """Every transform and composition that turns an array into an array."""
     import albumentations as alb
 
+    from foldline.images.policies import TimmPolicy
+
     kinds = (alb.BasicTransform, alb.BaseCompose)
     classes = inspect.getmembers(alb, inspect.isclass)
-    return {name: kind for name, kind in classes if issubclass(kind, kinds) and name not in FOREIGN}
+    known = {name: kind for name, kind in classes if issubclass(kind, kinds) and name not in FOREIGN}
+    return known | {TimmPolicy.__name__: TimmPolicy}
 
 
 def _value(key: str, value: Any) -> Any:

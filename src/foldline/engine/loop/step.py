@@ -13,8 +13,9 @@ from foldline.engine.loop.checkpoint import State
 from foldline.engine.loop.low_rank import attach
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
 from foldline.engine.loop.schedule import build_rates
+from foldline.engine.loop.sharpness import climbed
 from foldline.engine.loop.stacked import StackedBatches
-from foldline.engine.losses import activate, distillation_loss
+from foldline.engine.losses import activate, compared, distillation_loss
 from foldline.engine.machine.compiling import compiled
 from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
@@ -91,7 +92,8 @@ class Learner:
     def _compiled(self) -> Callable[..., Any]:
         """The network as it is run; CUDA graphs only where a step has one backward pass."""
         network = self.model if self.wrapped is None else self.wrapped
-        return compiled(network, self.job.compile, graphs=self.parts * self.job.run.optim.accumulate == 1)
+        alone = self.parts * self.job.run.optim.accumulate == 1 and not self.job.run.optim.sam
+        return compiled(network, self.job.compile, graphs=alone)
 
     def _auxiliary_head(self) -> AuxiliaryHead | None:
         """What learns the auxiliary targets, with the peak rate and the weight decay of all else."""
@@ -143,15 +145,14 @@ class Learner:
     def learn(self, batch: TrainingBatch, place: Place) -> Learnt:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
         self.group.append((batch, place))
-        loss, right = self._backward_where_it_fits()
+        loss, right = self._backward_where_it_fits(self.group[-1:])
         updated = place.last_of_group and self._update(place.step)
         if place.last_of_group:
             self.group.clear()
         return Learnt(loss, right, updated)
 
-    def _backward_where_it_fits(self) -> tuple[Tensor, Tensor | None]:
+    def _backward_where_it_fits(self, todo: list[tuple[TrainingBatch, Place]]) -> tuple[Tensor, Tensor | None]:
         """The newest batch's loss and right rows; where memory is too small for it, its group is done in more parts."""
-        todo = self.group[-1:]
         while True:
             try:
                 return [self._backward(*one) for one in todo][-1]
@@ -181,7 +182,8 @@ class Learner:
         (x, *metadata), target = self._batch(batch, place)
         rows = place.rows or len(x)
         least = len(x) if job.share is None else job.share.least(rows)
-        parts = slices(len(x), min(self.parts, least))  # as many in every rank
+        together = compared(job.run.augment.copies)
+        parts = slices(len(x), min(self.parts, least // together), together)  # as many in every rank
         losses, rights = [], []
         beside = None if self.auxiliary is None else gathered(self.auxiliary.table, batch, job.device)
         for part in parts:
@@ -241,6 +243,10 @@ class Learner:
     def _update(self, step: int) -> bool:
         """The optimizer's step; whether it was done."""
         self.rates.at_step(step - self.skipped)
+        if self.job.run.optim.sam:
+            with climbed(self.model, self.job.run.optim.sam):
+                self.optimizer.zero_grad(set_to_none=True)
+                self._backward_where_it_fits(self.group)
         if self.job.run.optim.clip.name != "none":
             self.scaler.unscale_(self.optimizer)
             clip(self.model, self.job.run.optim.clip)

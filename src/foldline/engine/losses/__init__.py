@@ -2,6 +2,7 @@
 
 from foldline.engine.losses.activations import activate, as_logits, center_and_spread, kind_of
 from foldline.engine.losses.catalogue import LOSSES, Objective, balanced_weights, build_objective
+from foldline.engine.losses.consistency import compared, consistent
 from foldline.engine.losses.distill import Teacher, distillation_loss, require_distillable
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "balanced_weights",
     "build_objective",
     "center_and_spread",
+    "compared",
+    "consistent",
     "distillation_loss",
     "kind_of",
     "require_distillable",

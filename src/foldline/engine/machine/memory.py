@@ -95,12 +95,18 @@ def one_picture(parts: int, batch_size: int) -> FoldlineError:
     )
 
 
-def slices(rows: int, parts: int) -> list[slice]:
+def slices(rows: int, parts: int, together: int = 1) -> list[slice]:
     """Parts of a batch whose lengths differ by one at most: a short last one would have odd batch-norm statistics.
+
+    Args:
+        together: so many rows beside each other are never parted, of which the batch has a multiple.
 
     >>> [part.stop - part.start for part in slices(10, 4)], len(slices(3, 4))
     ([2, 3, 2, 3], 3)
+    >>> [part.stop - part.start for part in slices(12, 3, together=3)]
+    [3, 3, 6]
     """
-    parts = min(parts, rows)
-    ends = [rows * i // parts for i in range(parts + 1)]
+    units = rows // together
+    parts = min(parts, units)
+    ends = [units * i // parts * together for i in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(ends)]
