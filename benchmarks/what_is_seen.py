@@ -1,6 +1,6 @@
 """What `data.fit` and crops from a larger original are worth, on generated pictures whose right answer is known.
 
-    python benchmarks/what_is_seen.py        # a table of AUC of one fold, mean ± standard deviation over seeds, and seconds
+    python benchmarks/what_is_seen.py        # a table: AUC of one fold, mean ± standard deviation of seeds, seconds
 
 shape: a disc or an ellipse in a picture of any shape: squashed, both become ellipses. detail: fine stripes, lying or
 standing, which a picture of 48 px does not hold any more. Writes nothing but a temporary folder.
@@ -51,7 +51,8 @@ def detail(label: bool, rng: np.random.Generator) -> Picture:
     picture = rng.normal(100, 10, (192, 192)) + (stripes if label else stripes.T)
     for x, y in rng.integers(0, 192, (4, 2)).tolist():
         cv2.circle(picture, (x, y), 15, 200.0, -1)
-    return picture.clip(0, 255).astype(np.uint8)
+    result: Picture = picture.clip(0, 255).astype(np.uint8)
+    return result
 
 
 MADE: dict[str, Callable[[bool, np.random.Generator], Picture]] = {"shape": shape, "detail": detail}
