@@ -258,3 +258,15 @@ def test_two_gpus_learn_what_one_learns(project: TinyProject, precision: str) ->
     values = [log["train_loss"][1:].astype(float).to_numpy() for log in logs]
     assert values[0] == pytest.approx(values[1], rel=1e-3 if precision == "fp32" else 3e-2)
     assert json.dumps(read_json(project.fold(0, names[1]) / "meta.json")["ranks"]) == "2"
+
+
+def test_ranks_climb_together_and_compare_whole_copies(project: TinyProject) -> None:
+    """Sharpness-aware steps of several batches, and copies of a row, which stay in one rank."""
+    settings = (
+        "train.epochs=2 train.batch_size=9 optim.lr=1e-3 optim.accumulate=2 optim.sam=0.05 "
+        "augment.copies.name=consistent augment.copies.options.count=3"
+    )
+    ranks = Ranks(project, *words("climb-two", settings))
+    assert ranks.ended() == [0, 0], ranks.said()
+    assert project.run("train", *words("climb-one", settings)) == 0
+    require_alike(project, "climb-one", "climb-two")
