@@ -317,6 +317,19 @@ def test_bi_tempered_by_bisection() -> None:
     assert far < 1 / (1 - t1) + 1, "an outlier's loss is bounded"
 
 
+def test_a_rare_class_has_the_larger_margin() -> None:
+    """Rows 81, 16, 1: rows^(-1/4) is 1/3, 1/2, 1, so the margins are at 0, 1/4 and 1 of their span."""
+    truth = np.repeat([0.0, 1.0, 2.0], [81, 16, 1])
+    task, outputs, logits = TASKS["multiclass"], ["a", "b", "c"], torch.zeros(1, 3)
+
+    def loss(label: int, **options: float) -> float:
+        objective = build_objective(Loss(name="arcface", options=options), task, outputs, truth)
+        return float(objective.function(logits, torch.tensor([label])))
+
+    for label, margin in enumerate((0.1, 0.2, 0.5)):
+        assert loss(label, margin=0.1, rare_margin=0.5) == pytest.approx(loss(label, margin=margin), rel=1e-6)
+
+
 def test_arcface_moves_the_angle() -> None:
     target, cosine = target_of(TASKS["multiclass"]), 0.9 * (2 * torch.rand(ROWS, 4) - 1)
     moved = cosine.clone()

@@ -194,7 +194,13 @@ class FoldFacts(Strict):
     k: int = Field(5, ge=2, le=1000, description="the number of folds")
     seed: Seed = Field(0, description="the seed of the split")
     splitter: str = Field(
-        "auto", description="plain, stratified, grouped, stratified_grouped, column; auto: by the task and the groups"
+        "auto",
+        description="plain, stratified, grouped, stratified_grouped, column; open_set: some classes are in one fold "
+        "alone, new to its networks; auto: by the task and the groups",
+    )
+    unseen: float = Field(0.2, gt=0, lt=1, description="open_set: the share of the classes that lie in one fold alone")
+    new_class: str = Field(
+        "", description="the class of what no training row shows: rows whose class no other fold has are scored as it"
     )
     stratify: list[str] = Field(
         default_factory=lambda: ["target"], description="columns whose joint distribution each fold keeps"
@@ -311,6 +317,10 @@ class Competition(Strict):
             raise ValueError("several targets have a submission of kind targets or long, and no other task has targets")
         if self.makes_sample and self.submission.tells_lines:
             raise ValueError("'submission' says how to read a sample, and there is none: foldline writes it itself")
+        if self.folds.splitter != "open_set" and "unseen" in self.folds.model_fields_set:
+            raise ValueError("'folds.unseen' is for splitter 'open_set'")
+        if (self.folds.new_class or self.folds.splitter == "open_set") and self.task.labels != "class":
+            raise ValueError("'folds.new_class' and splitter 'open_set' are for rows of one class each")
         if self.folds.splitter == "column" and self.folds.column is None:
             raise ValueError("splitter 'column' needs 'folds.column'")
         return self

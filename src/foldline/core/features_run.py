@@ -86,6 +86,9 @@ class FeaturesHead(Choice):
         "knn": {
             "k": Option(0, 0, MANY, f"neighbours{_CHOSEN}"),
             "temperature": Option(0.0, 0, 100, f"how much less a farther neighbour counts{_CHOSEN}"),
+            "threshold": Option(0.0, 0, 1, f"nearest cosine below which `folds.new_class` is likelier{_CHOSEN}"),
+            "expand": Option(0, 0, 1000, "query expansion: so many neighbours are added to a query; 0: none"),
+            "rerank": Option(0, 0, 1000, "k-reciprocal re-ranking among so many neighbours (20 is usual); 0: none"),
         },
         "lightgbm": {
             "leaves": Option(0, 0, 1024, f"leaves a tree{_CHOSEN}"),

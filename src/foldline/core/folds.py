@@ -62,6 +62,23 @@ def load_folds(layout: Layout, comp: str) -> Folds:
     return Folds(frame, test, meta.outputs, meta.task.of(meta.outputs), meta.k, meta.sha256["folds"])
 
 
+def as_scored(frame: pd.DataFrame, new_class: str) -> pd.DataFrame:
+    """The rows with the labels that out-of-fold predictions are scored by: where no other fold has a row's class, it is
+    new to the networks that predict it.
+
+    Args:
+        new_class: of the facts (`folds.new_class`); empty: the rows as they are.
+
+    >>> rows = pd.DataFrame({"target": ["a", "a", "b", "b"], "fold": [0, 1, 1, 1]})
+    >>> as_scored(rows, "new")["target"].tolist()
+    ['a', 'a', 'new', 'new']
+    """
+    if not new_class:
+        return frame
+    homes = frame.groupby("target")["fold"].nunique()
+    return frame.assign(target=frame["target"].where(frame["target"].map(homes) > 1, new_class))
+
+
 def read_folds_meta(layout: Layout, comp: str) -> FoldsMeta:
     """What `folds/<comp>.json` says."""
     return FoldsMeta.read(layout.folds_meta(comp), next=f"make folds COMP={comp}")

@@ -32,7 +32,8 @@ def find_outputs(frame: pd.DataFrame, facts: Competition) -> list[str]:
         if not columns:
             raise FoldlineError("no row has a label", next="correct 'target' in the facts")
         return columns
-    return _classes(frame["target"], facts.task, facts.classes)
+    found, new = _classes(frame["target"], facts.task, facts.classes), facts.folds.new_class
+    return [*found, *([new] if new and new not in found else [])]
 
 
 def given_classes(facts: Competition, target: str) -> list[str] | None:

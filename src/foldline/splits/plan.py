@@ -16,7 +16,7 @@ from foldline.core.tables import require_unique
 from foldline.splits.checks import check_folds, class_counts, contents
 from foldline.splits.groups import joined_groups
 from foldline.splits.holdout import draw_holdout
-from foldline.splits.splitters import ToSplit, choose_splitter, split
+from foldline.splits.splitters import ToSplit, choose_splitter, split, whole_classes
 from foldline.splits.strata import make_strata
 
 FindDuplicates = Callable[[pd.DataFrame], list[str]]
@@ -146,6 +146,9 @@ def _with_groups(
     if facts.folds.group_duplicates:
         same = pd.Series(contents(frame["image"].tolist(), hashes))
         keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]
+    if facts.folds.splitter == "open_set":
+        keys.append(whole_classes(frame["target"].tolist(), facts.folds.unseen, facts.folds.seed))
+        findings.append(f"open set: {len(set(keys[-1]) - {''})} classes lie in one fold alone")
     if keys:
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
     targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
@@ -158,7 +161,11 @@ def _to_split(
 ) -> ToSplit:
     """What the splitters look at. Groups of one row each are no groups, unless the facts ask for a grouped split."""
     groups = frame["group"].tolist() if "group" in frame.columns else None
-    if groups and len(set(groups)) == len(groups) and "grouped" not in facts.folds.splitter:
+    if (
+        groups
+        and len(set(groups)) == len(groups)
+        and not any(word in facts.folds.splitter for word in ("grouped", "open_set"))
+    ):
         groups = None
     return ToSplit(frame["row_id"].tolist(), make_strata(frame, facts.task, outputs, stratify), groups, given)
 

@@ -4,6 +4,7 @@ Reads a rows table in memory; writes nothing. A splitter returns [rows] fold num
 ids, labels, groups, k and seed; never on the order of the rows or on a library's random numbers.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +66,29 @@ def stratified_grouped(rows: ToSplit, k: int, seed: int) -> Indices:
     return _by_group(rows, rows.strata.matrix, rows.strata.classes, k, seed)
 
 
+def open_set(rows: ToSplit, k: int, seed: int) -> Indices:
+    """As `stratified_grouped`: the rows of the classes that lie in one fold alone are groups (`whole_classes`)."""
+    return stratified_grouped(rows, k, seed)
+
+
+def whole_classes(classes: list[str], share: float, seed: int) -> list[str]:
+    """[rows] a name for the rows of each class that must lie in one fold alone, "" for all others.
+
+    They are drawn from the classes of two rows or more, since one row alone is new to all other folds as it is.
+
+    >>> names = whole_classes(["a", "a", "b", "b", "c"], 0.5, seed=0)
+    >>> len(set(names) - {""}), names[4]
+    (1, '')
+    """
+    counts = Counter(classes)
+    able = sorted(name for name, count in counts.items() if count > 1)
+    if not able:
+        return [""] * len(classes)
+    ranks, wanted = shuffle_ranks(able, seed, "unseen"), max(1, round(share * len(able)))
+    drawn = {name for name, rank in zip(able, ranks.tolist(), strict=True) if rank < wanted}
+    return [f"class {name}" if name in drawn else "" for name in classes]
+
+
 def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one signature for all
     """The user's own folds: the sorted values of a column become 0..k-1 (as numbers, where all are).
 
@@ -95,6 +119,7 @@ SPLITTERS: dict[str, Splitter] = {
     "stratified": stratified,
     "grouped": grouped,
     "stratified_grouped": stratified_grouped,
+    "open_set": open_set,
     "column": column,
 }
 

@@ -17,7 +17,7 @@ import pandas as pd
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import FeaturesRun
-from foldline.core.folds import Folds, load_folds
+from foldline.core.folds import Folds, as_scored, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
 from foldline.core.progress import result, say
@@ -272,8 +272,10 @@ def _write_submission(
     folder, path = layout.run(comp, name), layout.submission(comp, name)
     where, how = layout.relative(path), facts.submission.aggregate
 
+    scored = as_scored(folds.frame, facts.folds.new_class)
+
     def judge() -> str:
-        return require_same_meaning(form, validation_rows(form, folder / "oof.parquet", folds.frame, record), where)
+        return require_same_meaning(form, validation_rows(form, folder / "oof.parquet", scored, record), where)
 
     ids = folds.test["row_id"]
     with predictions_in(folder / "test.parquet", folds.task, folds.outputs, ids=ids, how=how) as source:

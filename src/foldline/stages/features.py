@@ -102,7 +102,7 @@ def _fitted(
     folder, inputs = layout.run(comp, name), features_sha256(layout, comp, run)
     (folder / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
     write_run(layout, comp, name, run)
-    found = fit_features(layout, comp, name, run, folds, device)
+    found = fit_features(layout, comp, name, run, folds, device, load_competition(layout, comp).folds.new_class)
     left_out = pictures_sha256(layout, comp, found.left_out)
     hashes = CvHashes(folds=folds.sha256, run=run.sha256, test=sha256_file(layout.test_rows(comp)), inputs=inputs)
     return {

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import FeaturesRun
-from foldline.core.folds import Folds
+from foldline.core.folds import Folds, as_scored
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionWriter, Values
 from foldline.core.progress import doing, say
@@ -50,9 +51,12 @@ class FeaturesFitted:
 
 
 def fit_features(
-    layout: Layout, comp: str, name: str, run: FeaturesRun, folds: Folds, device_name: str
+    layout: Layout, comp: str, name: str, run: FeaturesRun, folds: Folds, device_name: str, new_class: str = ""
 ) -> FeaturesFitted:
     """Writes the predictions of every training row, by the head of its fold, and of the test rows, by all heads.
+
+    Args:
+        new_class: the class of what no training row shows; empty: there is none.
 
     Raises:
         FoldlineError: a source that cannot be read, too many rows for the head, or a task that it is not for.
@@ -67,14 +71,15 @@ def fit_features(
     test = np.zeros((len(folds.test), len(folds.outputs)), dtype=np.float64)
     chosen: list[dict[str, Any]] = []
     for block in folds.task.blocks:
-        for fold, fitted in _fitted(spec, run, folds, block, parts, usable).items():
+        for fold, fitted in _fitted(spec, run, folds, block, parts, usable, new_class).items():
             rows = np.flatnonzero((folds.frame["fold"].to_numpy() == fold) & usable)
             own[rows, block.columns] = fitted.own
             test[:, block.columns] += fitted.test / folds.k
             told = {"target": block.name} if block.name else {}
             loss = fitted.loss if np.isfinite(fitted.loss) else None
             chosen.append({"fold": fold, **told, **fitted.settings, "loss": loss})
-    _write(layout, comp, name, folds, own, test.astype(np.float32), usable)
+    scored = as_scored(folds.frame, new_class)
+    _write(layout, comp, name, folds, scored, own, test.astype(np.float32), usable)
     return FeaturesFitted(
         chosen, sorted({image for part in parts for image in part.bad}),
         sorted({reason for part in parts for reason in part.optimistic}),
@@ -119,7 +124,13 @@ def _usable(folds: Folds, parts: list[Part]) -> NDArray[np.bool_]:
 
 
 def _fitted(
-    spec: HeadSpec, run: FeaturesRun, folds: Folds, block: Block, parts: list[Part], usable: NDArray[np.bool_]
+    spec: HeadSpec,
+    run: FeaturesRun,
+    folds: Folds,
+    block: Block,
+    parts: list[Part],
+    usable: NDArray[np.bool_],
+    new_class: str,
 ) -> dict[int, Fitted]:
     """The heads of one target."""
     truth = block.truth(folds.task.truth(folds.frame, folds.outputs, where="folds"))
@@ -130,8 +141,9 @@ def _fitted(
         lambda fold: Seen([part.own(fold) for part in parts], [part.test(fold) for part in parts]), shared, truth,
         folds.frame["fold"].to_numpy(), usable, block.task, len(range(len(folds.outputs))[block.columns]),
         {key: value for key, value in options.items() if key not in spec.grid}, run.seed, inner,
+        folds.outputs.index(new_class) if new_class else None,
     )  # fmt: skip
-    grid = spec.settings(options, _fewest(folds, usable))
+    grid = spec.settings(options, _fewest(folds, usable), new=bool(new_class))
     found = {}
     for fold in range(folds.k):
         with doing(f"fold {fold}: {run.head.name} head, {len(grid)} settings"):
@@ -161,9 +173,11 @@ def _inner(folds: Folds, seed: int, fold: int) -> Rows:
 
 
 def _write(
-    layout: Layout, comp: str, name: str, folds: Folds, own: Values, test: Values, usable: NDArray[np.bool_]
-) -> None:
-    folder, frame = layout.run(comp, name), folds.frame[usable]
+    layout: Layout, comp: str, name: str, folds: Folds, scored: pd.DataFrame, own: Values, test: Values,
+    usable: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Both files; `scored`: the training rows with the labels that they are scored by."""
+    folder, frame = layout.run(comp, name), scored[usable]
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     keep += folds.task.target_columns(folds.outputs)
     for file, rows, values, kept in (

@@ -16,7 +16,7 @@ from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.options import TINY, Option, read_options
 from foldline.core.own_code import is_own
 from foldline.core.run import Loss
-from foldline.core.task import CLASSES, EXCLUSIVE, Array, Task
+from foldline.core.task import CLASSES, EXCLUSIVE, Array, Task, hot_truth
 from foldline.engine.losses import ordered, sigmoid, softmax
 from foldline.engine.losses.activations import blocks_of
 from foldline.engine.losses.own import own_loss
@@ -38,6 +38,7 @@ _ASYMMETRIC = {
     "gamma_pos": Option(1.0, 0, 10),
     "clip": Option(0.05, 0, 0.5, kinds=("set",)),
 }
+_MARGINS = {"margin": Option(0.3, 0, 1.5), "rare_margin": Option(None, 0, 1.5)}
 _LOW_HIGH = {"low": Option(None, -1e30, 1e30), "high": Option(None, -1e30, 1e30)}
 
 
@@ -75,7 +76,9 @@ LOSSES: dict[str, LossSpec] = {
         lambda context: f"tempered({context.number('t2')!r})",
     ),
     "kl": LossSpec(softmax.kullback_leibler, EXCLUSIVE, {}, by_task),
-    "arcface": LossSpec(softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5)}, by_task),
+    "arcface": LossSpec(
+        softmax.arcface, EXCLUSIVE, {"margin": Option(0.3, 0, 1.5), "rare_margin": Option(None, 0, 1.5)}, by_task
+    ),
     "corn": LossSpec(ordered.corn, ("ordered",), {}, _always("corn"), thresholds=True),
     "cumulative": LossSpec(ordered.cumulative, ("ordered",), {}, _always("cumulative"), thresholds=True),
     "mse": LossSpec(ordered.mean_squared_error, ("numbers",), {}, ordered.scaling),
@@ -156,6 +159,7 @@ def build_objective(
         bounds=bounds,
         scale=scale,
         labels=None if task.has_classes else labels,
+        counts=hot_truth(truth, task, len(outputs)).sum(axis=0, dtype=np.float64) if task.exclusive else None,
     )
     _require_sense(name, context, truth)
     return Objective(

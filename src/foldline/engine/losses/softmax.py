@@ -107,17 +107,29 @@ def arcface(context: LossContext) -> LossFunction:
 
     Options:
         margin: 0 to 1.5 radians, default 0.3; 0 is cross-entropy. The scale is the head's (`model.head.options.scale`).
+        rare_margin: 0 to 1.5, default off; the rarest class's margin, `margin` is then that of the most frequent one.
+            Between them it goes with rows^(-1/4), as in Ha et al. 2020, https://arxiv.org/abs/2010.05350.
     """
-    margin, scale, plain = context.number("margin"), context.scale, cross_entropy(context)
+    margins, scale, plain = _margins(context), context.scale, cross_entropy(context)
 
     def loss(logits: Table, target: Target) -> Mean:
         hot = probabilities(target, logits.shape[1], logits)
-        return plain(_with_margin(logits, hot, margin, scale), target)
+        return plain(_with_margin(logits, hot, margins.like(logits), scale), target)
 
     return loss
 
 
-def _with_margin(logits: Table, hot: Table, margin: float, scale: float) -> Table:
+def _margins(context: LossContext) -> Constant:
+    """[classes] each class's margin, or [1] that of all."""
+    least, most = context.number("margin"), context.options.get("rare_margin")
+    if most is None or context.counts is None:
+        return Constant(torch.tensor([least], dtype=torch.float64))
+    rarity = torch.from_numpy(context.counts).clamp_min(1) ** -0.25
+    span = (rarity.max() - rarity.min()).clamp_min(1e-12)
+    return Constant(least + (most - least) * (rarity - rarity.min()) / span)
+
+
+def _with_margin(logits: Table, hot: Table, margin: Tensor, scale: float) -> Table:
     """Logits scale x cos(angle + margin x label); those without a label stay."""
     cosine = (logits / scale).clamp(-1 + 1e-6, 1 - 1e-6)  # the sine's slope is infinite at 1
     sine = (1 - cosine.square()).sqrt()

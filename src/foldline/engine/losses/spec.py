@@ -44,6 +44,7 @@ class LossContext:
         options: every option that the loss has for this task, by name.
         bounds: the smallest and the largest label of a bounded regression.
         scale: what an ArcFace head multiplies its cosines with.
+        counts: [classes] the training rows of each class; None: not known.
         labels: [rows, outputs] the numbers whose mean and deviation standardise a regression; None: it is not.
     """
 
@@ -54,6 +55,7 @@ class LossContext:
     bounds: tuple[float, float] | None = None
     scale: float = 30.0
     labels: Array | None = None
+    counts: Array | None = None
 
     def number(self, name: str) -> float:
         """An option that is never off."""

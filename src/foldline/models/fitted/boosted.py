@@ -17,13 +17,14 @@ FEW_ROWS = 20  # a leaf, at most; of few rows fewer
 def boosted(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
     """`leaves` a tree, and `trees`: all numbers of trees come from one fit of the most. `rate` is the learning rate."""
     own, others = _joined(fit.x), [_joined(x) for x in asked]
-    answers: dict[tuple[float, float], list[Array]] = {}
-    for leaves in sorted({settings["leaves"] for settings in grid}):
-        wanted = sorted({settings["trees"] for settings in grid if settings["leaves"] == leaves})
-        models = _one(fit, own, leaves, wanted[-1]) if fit.task.single_label else _each(fit, own, leaves, wanted[-1])
-        for trees in wanted:
-            answers[leaves, trees] = [_predicted(fit, models, x, int(trees)) for x in others]
-    return [answers[settings["leaves"], settings["trees"]] for settings in grid]
+    models: list[Any] = []
+    leaves = 0.0
+    for settings in grid:
+        if settings["leaves"] != leaves:
+            leaves = settings["leaves"]
+            most = max(one["trees"] for one in grid if one["leaves"] == leaves)
+            models = _one(fit, own, leaves, most) if fit.task.single_label else _each(fit, own, leaves, most)
+        yield [_predicted(fit, models, x, int(settings["trees"])) for x in others]
 
 
 def _joined(x: Parts) -> Array:

@@ -13,6 +13,14 @@ HEADS: dict[str, HeadSpec] = {
     "svm": HeadSpec(
         svm, {"c": (0.1, 0.3, 1, 3, 10, 30)}, ("class", "set", "numbers"), calibrated=True, most_rows=20_000
     ),
-    "knn": HeadSpec(knn, {"k": (1, 3, 10, 30, 100), "temperature": (0.02, 0.05, 0.1, 0.3)}, _ALL),
+    "knn": HeadSpec(
+        knn,
+        {
+            "k": (1, 3, 10, 30, 100),
+            "temperature": (0.02, 0.05, 0.1, 0.3),
+            "threshold": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        },
+        _ALL,
+    ),
     "lightgbm": HeadSpec(boosted, {"leaves": (4, 15), "trees": (30, 100, 300)}, _ALL, by_view=True),
 }

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array, hot_truth
+from foldline.models.fitted.reranking import reranked
 from foldline.models.fitted.spec import Answers, Fit, Parts, Settings
 
 BLOCK = 20_000_000  # similarities that are in memory together: 80 MB
@@ -15,15 +16,23 @@ def knn(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
     """`k` neighbours count exp(cosine / temperature) each; the mean over all rows counts as one part in k + 1, so that
     no class is ruled out by a few neighbours.
 
+    Where there is a class of what no row shows, it counts as one more neighbour at the cosine `threshold`: it leads
+    where no neighbour is nearer. `expand` and `rerank` are given, not chosen.
+
     Each source is centred by the mean of the fitted rows and scaled to length 1, as in Wang et al. 2019, "SimpleShot",
     https://arxiv.org/abs/1911.04623; the cosine is the mean over the sources.
     """
     means = [part.mean(axis=0) for part in fit.x]
     gallery = embedded(fit.x, means)
     hot = hot_truth(fit.truth, fit.task, fit.outputs).astype(np.float64)
-    most = int(max(settings["k"] for settings in grid))
-    found = [nearest(embedded(x, means), gallery, most) for x in asked]
-    return [[_voted(*near, hot, settings) for near in found] for settings in grid]
+    most, rerank = int(max(settings["k"] for settings in grid)), int(fit.fixed.get("rerank", 0))
+    found = []
+    for x in asked:
+        query = expanded(embedded(x, means), gallery, int(fit.fixed.get("expand", 0)))
+        near = nearest(query, gallery, most)
+        found.append(reranked(query, gallery, most, rerank) if rerank and len(query) else near)
+    for settings in grid:
+        yield [_voted(*near, hot, settings, fit.new) for near in found]
 
 
 def embedded(x: Parts, means: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -53,12 +62,28 @@ def nearest(
     return places, cosines
 
 
-def _voted(places: NDArray[np.int64], cosines: Array, hot: Array, settings: Settings) -> Array:
+def expanded(asked: NDArray[np.float32], gallery: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
+    """Queries to which their nearest rows are added, each times its cosine cubed (alpha query expansion, Radenovic et
+    al. 2018, https://arxiv.org/abs/1711.02512, section 3.2)."""
+    if not neighbours or not len(asked):
+        return asked
+    places, cosines = nearest(asked, gallery, min(neighbours, len(gallery)))
+    weights = np.maximum(cosines, 0.0) ** 3
+    summed = asked + np.einsum("qk,qkc->qc", weights, gallery[places])
+    return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _voted(places: NDArray[np.int64], cosines: Array, hot: Array, settings: Settings, new: int | None) -> Array:
     """[asked, outputs] the weighted mean of what the neighbours are."""
-    k = int(settings["k"])
-    weights = np.exp((cosines[:, :k] - cosines[:, :1]) / settings["temperature"])
+    k, own = int(settings["k"]), cosines[:, :0]
+    if new is not None:
+        own = np.full((len(places), 1), settings["threshold"])
+    weights = np.concatenate([cosines[:, :k], own], axis=1)
+    weights = np.exp((weights - weights.max(axis=1, keepdims=True)) / settings["temperature"])
     weights /= weights.sum(axis=1, keepdims=True)
     votes = np.zeros((len(places), hot.shape[1]))
-    for j in range(k):
+    for j in range(min(k, places.shape[1])):
         votes += weights[:, j, None] * hot[places[:, j]]
+    if new is not None:
+        votes[:, new] += weights[:, -1]
     return np.asarray((k * votes + hot.mean(axis=0)) / (k + 1))

@@ -13,16 +13,14 @@ from foldline.models.probe import LEAST_SCALE, linear_path
 def linear(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
     """`c` is the inverse strength of the penalty, on columns whose sources each have a total variance of 1.
 
-    A fit starts from that of the next stronger penalty, which makes the whole path little dearer than its last one.
+    A fit starts from that of the next stronger penalty, which makes the whole path little dearer than its last one; so
+    the grid begins with the strongest.
     """
     scaler = Scaler.of(fit.x, 0.0 if fit.task.single_label else LEAST_SCALE)
     scaled = [scaler(x) for x in asked]
-    order = np.argsort([settings["c"] for settings in grid])
-    path = linear_path(scaler(fit.x), fit.truth, fit.task, fit.outputs, [grid[place]["c"] for place in order])
-    answers: Answers = [[] for _ in grid]
-    for place, (weight, bias) in zip(order, path, strict=True):
-        answers[place] = [predicted(x @ weight.T + bias, fit.task) for x in scaled]
-    return answers
+    strengths = [settings["c"] for settings in grid]
+    for weight, bias in linear_path(scaler(fit.x), fit.truth, fit.task, fit.outputs, strengths):
+        yield [predicted(x @ weight.T + bias, fit.task) for x in scaled]
 
 
 def predicted(logits: Array, task: Task) -> Array:

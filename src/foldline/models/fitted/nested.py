@@ -17,6 +17,7 @@ from foldline.models.fitted.calibration import Calibration, as_it_is, calibratio
 from foldline.models.fitted.spec import Answers, Fit, HeadSpec, Parts, Settings
 
 Rows = NDArray[np.int64]
+Said = Array  # [rows] losses; of a head that is calibrated [rows, outputs] scores, which have none yet
 SMALLEST = 1e-6  # of a probability in a loss: one sure error must not decide alone
 
 
@@ -42,7 +43,8 @@ class Question:
         outputs: how many numbers are predicted.
         fixed: options of the head that are not chosen.
         parts: where there are too few folds, (fold) -> [rows] the part of each of its training rows; None: the folds.
-        known: answers of fits that leave out two folds, kept from one fold to the next.
+        new: the place of the class of what no training row shows; None: there is none.
+        known: what fits without two folds said of these, kept from one fold to the next.
     """
 
     seen: Callable[[int], Seen]
@@ -55,7 +57,8 @@ class Question:
     fixed: Settings
     seed: int
     parts: Callable[[int], Rows] | None = None
-    known: dict[tuple[int, int], Answers] = field(default_factory=dict, init=False)
+    new: int | None = None
+    known: dict[tuple[int, int], "list[list[Said]]"] = field(default_factory=dict, init=False)
 
     def train(self, *without: int) -> Rows:
         """The usable rows outside some folds."""
@@ -75,9 +78,15 @@ class Question:
         """
         views = max(map(len, seen.own)) if spec.by_view else 1
         truth = np.concatenate([self.truth[rows]] * views)
-        fit = Fit(_rows(seen.own, rows, views), truth, self.task, self.outputs, self.fixed, self.seed)
-        answers = spec.fit(fit, [_rows(parts, some, views) for parts, some in asked], grid)
-        return [[one.reshape(views, -1, self.outputs).mean(axis=0) for one in found] for found in answers]
+        fit = Fit(_rows(seen.own, rows, views), truth, self.task, self.outputs, self.fixed, self.seed, self.new)
+        for found in spec.fit(fit, [_rows(parts, some, views) for parts, some in asked], grid):
+            yield [one.reshape(views, -1, self.outputs).mean(axis=0) for one in found]
+
+    def scored(self, rows: Rows, train: Rows) -> Array:
+        """[rows] what is right of rows for a head that was fitted on others: a class that these have not is new."""
+        if self.new is None:
+            return self.truth[rows]
+        return np.where(np.isin(self.truth[rows], self.truth[train]), self.truth[rows], self.new)
 
 
 def _rows(parts: Parts, rows: Rows, views: int) -> Parts:
@@ -108,23 +117,25 @@ def fit_fold(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Setti
     Args:
         grid: the settings that are tried.
     """
-    seen, calibrated = question.seen(fold), spec.calibrated and question.task.has_classes
+    seen, task, calibrated = question.seen(fold), question.task, spec.calibrated and question.task.has_classes
     chosen, loss = 0, float("nan")
     last: Calibration = as_it_is
     if len(grid) > 1 or calibrated:
-        rows, answers = _left_out(spec, question, fold, grid)
-        truth, task = question.truth[rows], question.task
-        maps: list[Calibration] = [calibration(one, truth, task) if calibrated else as_it_is for one in answers]
-        losses = [row_losses(one(said), truth, task).mean() for one, said in zip(maps, answers, strict=True)]
-        chosen = int(np.argmin(losses))
-        loss, last = float(losses[chosen]), maps[chosen]
+        truth, said = _left_out(spec, question, fold, grid)
+        losses = said
+        if calibrated:
+            maps = [calibration(one, truth, task) for one in said]
+            losses = [row_losses(one(scores), truth, task) for one, scores in zip(maps, said, strict=True)]
+        means = [one.mean() for one in losses]
+        chosen = int(np.argmin(means))
+        loss, last = float(means[chosen]), maps[chosen] if calibrated else as_it_is
     asked = [(seen.own, question.inside(fold)), (seen.test, np.arange(seen.test[0].shape[1]))]
     ((own, test),) = question.ask(spec, seen, question.train(fold), asked, [grid[chosen]])
     return Fitted(grid[chosen], loss, last(own), last(test))
 
 
-def _left_out(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Settings]) -> tuple[Rows, list[Array]]:
-    """The training rows of a fold, and for each setting what is said of them by fits that did not see them."""
+def _left_out(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Settings]) -> tuple[Array, list[Said]]:
+    """What is right of the training rows of a fold, and for each setting what fits that did not see them say."""
     train = question.train(fold)
     if question.parts is None:
         others = np.unique(question.fold[train]).tolist()
@@ -134,28 +145,38 @@ def _left_out(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Sett
         found = []
         for number in np.unique(part):
             rest, held = train[part != number], train[part == number]
-            answers = question.ask(spec, seen, rest, [(seen.own, held)], grid)
-            found.append((held, [one[0] for one in answers]))
-    said = [np.concatenate([answers[place] for _, answers in found]) for place in range(len(grid))]
-    return np.concatenate([rows for rows, _ in found]), said
+            (truth,), said = _said(spec, question, seen, rest, [held], grid)
+            found.append((truth, [one[0] for one in said]))
+    answers = [np.concatenate([said[place] for _, said in found]) for place in range(len(grid))]
+    return np.concatenate([truth for truth, _ in found]), answers
+
+
+def _said(
+    spec: HeadSpec, question: Question, seen: Seen, train: Rows, held: Sequence[Rows], grid: Sequence[Settings]
+) -> tuple[list[Array], list[list[Said]]]:
+    """What is right of each of the held rows, and [grid][held] what heads fitted on others say of them."""
+    truth, task = [question.scored(rows, train) for rows in held], question.task
+    answers = question.ask(spec, seen, train, [(seen.own, rows) for rows in held], grid)
+    if spec.calibrated and task.has_classes:
+        return truth, list(answers)
+    return truth, [[row_losses(one, right, task) for one, right in zip(found, truth, strict=True)] for found in answers]
 
 
 def _without_both(
     spec: HeadSpec, question: Question, fold: int, other: int, grid: Sequence[Settings]
-) -> tuple[Rows, list[Array]]:
-    """The rows of the fold `other`, and for each setting what is said of them by a fit on neither fold's rows.
+) -> tuple[Array, list[Said]]:
+    """What is right of the fold `other`, and for each setting what a fit on neither fold's rows says of it.
 
     Where all heads see the same, that fit is asked about both folds at once. Else all is seen as the head of `other`
     sees it, whose network was trained without these rows.
     """
     key = (min(fold, other), max(fold, other)) if question.shared else (other, fold)
     asked = key if question.shared else (other,)
+    train, rows = question.train(fold, other), [question.inside(one) for one in asked]
     if key not in question.known:
-        seen = question.seen(other)
-        both = [(seen.own, question.inside(one)) for one in asked]
-        question.known[key] = question.ask(spec, seen, question.train(fold, other), both, grid)
+        question.known[key] = _said(spec, question, question.seen(other), train, rows, grid)[1]
     place = asked.index(other)
-    return question.inside(other), [answers[place] for answers in question.known[key]]
+    return question.scored(rows[place], train), [said[place] for said in question.known[key]]
 
 
 def row_losses(prediction: Array, truth: Array, task: Task) -> Array:

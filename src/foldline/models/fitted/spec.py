@@ -1,6 +1,6 @@
 """What every fitted head has in common: what it sees, what it is asked, and how columns are scaled. Arrays only."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ class Fit:
         outputs: how many numbers it predicts.
         fixed: the options that are not chosen.
         seed: of what is random.
+        new: the place of the class of what no row shows; None: there is none.
     """
 
     x: Parts
@@ -31,11 +32,13 @@ class Fit:
     outputs: int
     fixed: Settings
     seed: int
+    new: int | None = None
 
 
-# What each of `grid` says of each of the asked rows: [grid][asked] arrays [rows, outputs], probabilities or numbers;
-# of a head that is calibrated, scores in which more is likelier.
-Answers = list[list[Array]]
+# What each of `grid`, in its order, says of each of the asked rows: [asked] arrays [rows, outputs] of probabilities or
+# numbers; of a head that is calibrated, scores in which more is likelier. One setting after the other: with thousands
+# of classes those of all would not be in memory together.
+Answers = Iterator[list[Array]]
 Fitter = Callable[[Fit, Sequence[Parts], Sequence[Settings]], Answers]
 
 
@@ -59,10 +62,16 @@ class HeadSpec:
     most_rows: int = 0
     by_view: bool = False
 
-    def settings(self, options: Mapping[str, Any], rows: int) -> list[dict[str, float]]:
-        """What is tried, for so many training rows: each combination of the values; one where all are given."""
+    def settings(self, options: Mapping[str, Any], rows: int, *, new: bool = False) -> list[dict[str, float]]:
+        """What is tried, for so many training rows: each combination of the values; one where all are given.
+
+        Args:
+            new: whether there is a class of what no row shows; without it nothing needs a `threshold`.
+        """
         found: list[dict[str, float]] = [{}]
         for name, values in self.grid.items():
+            if name == "threshold" and not new:
+                continue
             tried = [float(options[name])] if options.get(name) else list(values)
             if name == "k":
                 tried = sorted({min(value, rows) for value in tried})

@@ -20,7 +20,8 @@ def svm(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
     scaler = Scaler.of(fit.x, LEAST_SCALE)
     own = scaler(fit.x)
     kernel, others = rbf(own, own), [rbf(scaler(x), own) for x in asked]
-    return [_one(fit, kernel, others, settings["c"]) for settings in grid]
+    for settings in grid:
+        yield _one(fit, kernel, others, settings["c"])
 
 
 def rbf(left: Array, right: Array) -> Array:
