@@ -14,34 +14,25 @@ from pathlib import Path
 def main(words: list[str]) -> None:
     """Trains and predicts."""
     import pandas as pd
-    from fastai.vision.all import (
-        CategoryBlock,
-        ColReader,
-        ColSplitter,
-        DataBlock,
-        ImageBlock,
-        Resize,
-        accuracy,
-        aug_transforms,
-        set_seed,
-        vision_learner,
-    )
+    from fastai.vision import all as vision
 
     folder, comp, fold, seed, network, weights, side, epochs, out = words
     frame = pd.read_csv(Path(folder) / "folds" / f"{comp}.csv", dtype=str, keep_default_na=False)
     frame["is_valid"] = frame["fold"] == fold
-    set_seed(int(seed), reproducible=True)
-    block = DataBlock(
-        blocks=(ImageBlock, CategoryBlock),
-        get_x=ColReader("image", pref=f"{folder}/input/{comp}/"),
-        get_y=ColReader("target"),
-        splitter=ColSplitter("is_valid"),
-        item_tfms=Resize(int(side)),
-        batch_tfms=aug_transforms(),
+    vision.set_seed(int(seed), reproducible=True)
+    block = vision.DataBlock(
+        blocks=(vision.ImageBlock, vision.CategoryBlock),
+        get_x=vision.ColReader("image", pref=f"{folder}/input/{comp}/"),
+        get_y=vision.ColReader("target"),
+        splitter=vision.ColSplitter("is_valid"),
+        item_tfms=vision.Resize(int(side)),
+        batch_tfms=vision.aug_transforms(),
     )
     data = block.dataloaders(frame, num_workers=0)
     overlay = {"file": weights}
-    learn = vision_learner(data, network, pretrained=True, metrics=accuracy, pretrained_cfg_overlay=overlay)
+    learn = vision.vision_learner(
+        data, network, pretrained=True, metrics=vision.accuracy, pretrained_cfg_overlay=overlay
+    )
     with learn.no_bar():
         learn.fine_tune(int(epochs))
         prob, _ = learn.get_preds()

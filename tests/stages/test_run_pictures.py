@@ -204,17 +204,22 @@ def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, 
             "recipe=light views=identity,hflip probe=True lr=0.0001 size=288 epochs=10",
         ),
         (
+            Ground(500, 300, False, False, numbers=True),
+            "recipe=light views=identity,hflip probe=True lr=0.0002 size=224 epochs=5",
+        ),
+        (
             Ground(500, 300, False, False, epochs=0),
             "recipe=light views=identity,hflip probe=True lr=0.001 size=224 epochs=0",
         ),
     ],
-    ids=["few", "digits", "grades", "a GPU", "no time"],
+    ids=["few", "digits", "grades", "a GPU", "numbers", "no time"],
 )
 def test_what_a_first_run_chooses(ground: Ground, expected: str) -> None:
     """Each rule of EXPERIMENTS.md, "How a first run is chosen"."""
     run = Run.parse(parse_yaml(run_text(ground, "pics"), where=""), where="")
-    if run.train.probe is not None:
+    if run.train.probe is not None and not ground.numbers:
         assert run.train.probe.views == run.predict.views
+    assert bool(run.loss.smoothing) != ground.numbers, "smoothing is for classes"
     found = f"recipe={run.augment.recipe} views={','.join(run.predict.views)} probe={run.train.probe is not None} "
     assert found + f"lr={run.optim.lr} size={run.data.image_size} epochs={run.train.epochs}" == expected
 

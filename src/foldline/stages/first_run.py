@@ -236,7 +236,7 @@ def _train_text(ground: Ground, views: str) -> str:
     lines = [f"  epochs: {epochs(ground)}  # {why}", f"  batch_size: {batch(ground)}"]
     if ground.rows <= FEW or not epochs(ground):
         start = "# a logistic regression on frozen features starts the classifier"
-        lines.append(f"  probe: {{c: 0.03, views: {views}}}  {start}")
+        lines.append(f"  probe: {'{}' if ground.numbers else f'{{c: 0.03, views: {views}}}'}  {start}")
         if epochs(ground):
             both = "# the predictions of probe and fine-tuned network are averaged: they err differently"
             lines.append(f"  keep_start: true  {both}")
@@ -261,7 +261,7 @@ def run_text(ground: Ground, comp: str) -> str:
     characters = are_characters(ground.classes)
     views = "[identity]" if characters else "[identity, hflip]"
     tier = tier_for(ground.memory_gb)
-    lr = tier.lr if tier else "1e-3"
+    lr = tier.lr if tier else "2e-4" if ground.numbers else "1e-3"
     return f"""\
 # A first run for {comp}, chosen by its pictures and this machine:
 # {in_words(ground)}.
