@@ -1,7 +1,6 @@
 """What cleaning labels finds and gains where the right labels are known: generated pictures, some labels flipped.
 
-    python benchmarks/noisy_labels.py                      # 20 % flipped: what is found, and what it gains
-    python benchmarks/noisy_labels.py --flipped 1          # labels drawn at random: what may be learnt is nothing
+    python benchmarks/noisy_labels.py
 
 Four classes of stripes in noise; the given label of a row is flipped to one of the other classes by chance. Runs: the
 labels as given; without suspects and relabelled by networks that saw no row of the fold (`train.labels: exclude`,
@@ -43,8 +42,8 @@ RUN: dict[str, Any] = {
 }
 
 
-def make(root: Path, rows: int, tests: int, flipped: float, seed: int) -> dict[str, str]:
-    """The project folder; gives the true label of each training row."""
+def make(root: Path, rows: int, tests: int, flipped: float, seed: int, noise: float = 60) -> dict[str, str]:
+    """The project folder, pictures with noise of so many gray levels; gives the true label of each training row."""
     rng = np.random.default_rng(seed)
     raw, configs = root / "raw", root / "configs" / "stripes"
     raw.mkdir(parents=True)
@@ -57,7 +56,7 @@ def make(root: Path, rows: int, tests: int, flipped: float, seed: int) -> dict[s
             label, name = int(rng.integers(4)), f"{part}{i:05d}"
             angle = label * np.pi / 4 + rng.normal(0, 0.1)
             wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(0.7, 1.3) + rng.uniform(0, 7))
-            picture = 128 + 30 * wave + rng.normal(0, 60, (32, 32))
+            picture = 128 + 30 * wave + rng.normal(0, noise, (32, 32))
             cv2.imwrite(str(raw / f"{name}.png"), np.clip(picture, 0, 255).astype(np.uint8))
             given = label
             if part == "train":
