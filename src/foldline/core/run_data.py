@@ -16,6 +16,9 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+Level = Annotated[float, Field(ge=-1000, le=1000)]  # of a channel, where 0 is black and 1 white
+
+
 class Data(Strict):
     """What the network sees."""
 
@@ -66,7 +69,7 @@ class Data(Strict):
         description="side of the pictures that augment.crop cuts from, as a multiple of image_size; auto: by how large "
         "the files are, up to 2, and so that they take at most 32 GB",
     )
-    normalise: Literal["weights", "imagenet", "half", "pictures"] | tuple[list[float], list[float]] = Field(
+    normalise: Literal["weights", "imagenet", "half", "pictures"] | tuple[list[Level], list[Level]] = Field(
         "weights",
         description="how numbers from 0 to 1 are scaled: by mean and deviation of each channel, as the pretrained "
         "weights expect them; imagenet: ImageNet's; half: 0.5 and 0.5; pictures: those of this competition's training "

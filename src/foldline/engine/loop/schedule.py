@@ -8,6 +8,7 @@ scales of their groups, so all move in proportion.
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -157,17 +158,11 @@ def _step(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, decay: 
 
 
 def _multistep(
-    optimizer: Optimizer,
-    lr: float,  # noqa: ARG001
-    steps: int,
-    warmup: float,
-    *,
-    decay: float,
-    milestones: Sequence[float],
+    optimizer: Optimizer, lr: float, steps: int, warmup: float, *, decay: float, milestones: Sequence[float]
 ) -> Rates:
-    """Times `decay` after each of these shares of the steps."""
-    at = sorted(max(round(share * steps), 1) for share in milestones)
-    return _Timm(optimizer, "multistep", steps, warmup, decay_milestones=at, decay_rate=decay)
+    """Times `decay` from each of these shares of the steps on; timm's own falls a step before, in some versions."""
+    at, rise = sorted(max(round(share * steps), 1) for share in milestones), round(warmup * steps)
+    return RatesByStep(optimizer, lr, lambda step: step / rise if step < rise else decay ** bisect_right(at, step))
 
 
 def _one_cycle(optimizer: Optimizer, lr: float, steps: int, warmup: float, *, min_lr_fraction: float) -> Rates:
