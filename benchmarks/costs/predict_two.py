@@ -53,6 +53,7 @@ def problem_of(rows: pd.DataFrame, test: pd.DataFrame, classes: int) -> Problem:
         run=SimpleNamespace(predict=SimpleNamespace(views=["identity"], batch_size=256)),
         pictures=PictureStore(pixels, torch.device("cpu")),
         cache=SimpleNamespace(rows=lambda images: np.arange(len(images)) % PICTURES),
+        with_stacks=lambda frame: (frame, None, None),
     )
     return cast("Problem", made)
 
@@ -65,6 +66,7 @@ def networks(classes: int) -> list[FoldNetworks]:
         meta: Any = SimpleNamespace(
             fold=fold, outputs=outputs(classes), metadata=None, activation="softmax", mean=[0.5], std=[0.5],
             interpolation="bilinear", precision=SimpleNamespace(choice="fp32"), device="cpu",
+            sees_entities=False,
         )  # fmt: skip
         network = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, classes))
         found.append(FoldNetworks(meta, [network], torch.device("cpu")))

@@ -53,7 +53,7 @@ def test_shards_and_what_lacks_are_joined_to_the_same_bytes(
     assert project.run("train", *NAMED) == 0
     assert project.run("predict", *NAMED) == 0
     whole, cv = files_of(folder), read_json(folder / "cv.json")
-    assert len(whole) == 2 + 2 * 3
+    assert len(whole) == 2 + 3 * 3
     capsys.readouterr()
     assert project.run("predict", *NAMED, "--shard", "0/3") == 0
     assert "shard 0/3: all rows of tiny/flipped are predicted already" in capsys.readouterr().out
