@@ -212,12 +212,12 @@ def test_what_hangs_is_ended_by_the_alarm(kaggle: Kaggle, monkeypatch: pytest.Mo
 def test_a_decoder_that_fails_or_hangs_costs_its_rows_alone(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     real, end = load_picture, threading.Event()
 
-    def load(source: Source, specs: Sequence[Spec]) -> Any:
+    def load(source: Source, specs: Sequence[Spec], *more: Any) -> Any:
         if source.name == "p050.png":
             raise ValueError("a bug in a library")
         if source.name == "p051.png":
             end.wait(60)
-        return real(source, specs)
+        return real(source, specs, *more)
 
     monkeypatch.setattr(reading, "load_picture", load)
     monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.5)
