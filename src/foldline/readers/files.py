@@ -4,6 +4,7 @@ The rule says which file a template's path means where endings, case or folders 
 """
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,8 +92,9 @@ def list_files(root: Path) -> list[str]:
     """All files below `root` as paths with `/`, hidden ones, junk and the manifest left out, sorted."""
     manifest = manifest_of(root)
     own, files = manifest.relative_to(root).as_posix() if manifest.is_relative_to(root) else None, walk(root).files
-    if own in files:
-        files.remove(own)
+    place = bisect_left(files, own or "")  # they are sorted
+    if place < len(files) and files[place] == own:
+        del files[place]
     return files
 
 

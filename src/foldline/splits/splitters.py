@@ -156,7 +156,7 @@ def group_units(rows: ToSplit) -> tuple[list[str], Indices]:
         raise FoldlineError(
             "this splitter needs groups", where="folds.splitter", next="set train.group, or splitter: auto"
         )
-    unit, found = pd.factorize(np.array(rows.groups, dtype=object))
+    unit, found = pd.factorize(pd.Series(rows.groups, dtype=str))
     names = found.tolist()
     order = sorted(range(len(names)), key=names.__getitem__)
     place = np.empty(len(names), dtype=np.int64)
