@@ -103,12 +103,12 @@ def arcface(context: LossContext) -> LossFunction:
     """Cross-entropy after the row's class's angle is made `margin` larger (https://arxiv.org/abs/1801.07698).
 
     Takes what an ArcFace head gives: scale x cosine. A soft label of t moves its class's angle by t x margin.
-    Where the angle would pass pi the cosine goes on in a straight line, as in the authors' code.
+    Where the angle would pass pi the cosine goes on in a straight line, as in the authors' code. With `rare_margin`
+    margins go with rows^(-1/4), as in Ha et al. 2020, https://arxiv.org/abs/2010.05350.
 
     Options:
         margin: 0 to 1.5 radians, default 0.3; 0 is cross-entropy. The scale is the head's (`model.head.options.scale`).
         rare_margin: 0 to 1.5, default off; the rarest class's margin, `margin` is then that of the most frequent one.
-            Between them it goes with rows^(-1/4), as in Ha et al. 2020, https://arxiv.org/abs/2010.05350.
     """
     margins, scale, plain = _margins(context), context.scale, cross_entropy(context)
 
