@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +29,8 @@ from tiny import TinyProject
 
 Numbers = list[tuple[int, str, float]]  # step, name, value
 DRAWN = ("step/loss", "step/lr", "epoch", "epoch/valid_loss", "epoch/score")
-SETTINGS = "train.folds=[0] train.epochs=6 train.checkpoint_minutes=1e-6 train.log_to=[{}]"
+# Pictures so large that an epoch takes longer than the moment after which Trackio writes, on a fast machine too
+SETTINGS = "train.folds=[0] train.epochs=6 train.checkpoint_minutes=1e-6 data.image_size=112 train.log_to=[{}]"
 
 
 def of_tensorboard(root: Path, run: str, part: str) -> Numbers:
@@ -114,7 +116,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyProject]:
         process, log = made.start("train", *given), made.fold(0, "killed") / "log.csv"
         until = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < until:
-            if log.is_file() and len(log.read_text().splitlines()) >= 4:
+            if log.is_file() and len(log.read_text().splitlines()) >= 4 and _has_begun(root):
                 break
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -126,6 +128,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyProject]:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "warning: no more" not in done.stdout + done.stderr, done.stdout + done.stderr
         yield made
+
+
+def _has_begun(root: Path) -> bool:
+    """Whether Trackio, which begins in a thread of its own, holds anything yet: before that a kill loses all."""
+    with suppress(sqlite3.Error):  # it has no table yet
+        return (root / "trackio" / "tiny.db").is_file() and bool(READERS["trackio"](root, "killed", "fold_0"))
+    return False
 
 
 def wanted(folder: Path) -> dict[tuple[int, str], float]:
@@ -149,8 +158,7 @@ def test_a_killed_training_draws_each_point_once(project: TinyProject, name: str
     places = [(step, key) for step, key, _ in held]
     assert len(places) == len(set(places)), "a point was drawn twice"
     lacking = truth.keys() - set(places)
-    # one that writes a moment later loses that moment, in which a fast machine trains one or two of these epochs
-    assert len(lacking) <= (0.45 * len(truth) if WRITERS[name].notes_first else 0), "what it held when it was killed"
+    assert len(lacking) <= (0.2 * len(truth) if WRITERS[name].notes_first else 0), "what it held when it was killed"
     assert max(places) == max(truth)
     expected = {place: truth[place] for place in places}
     assert {(step, key): value for step, key, value in held} == pytest.approx(expected, rel=1e-5)
