@@ -25,10 +25,10 @@ SQUARES = ("brier", "rmse", "mean_column_rmse", "r2", "pearson", "spearman", "rm
 
 
 @dataclass(frozen=True)
-class SharedWeights:
-    """One weight a member, for all outputs."""
+class _ByWeights:
+    """What blends by weights share: they are linear, and some of the members can be left out."""
 
-    words: str = "weighted mean"
+    words: str = ""
     linear: bool = True
     needs_all: bool = False
     most: int = 20_000_000
@@ -37,27 +37,27 @@ class SharedWeights:
         """What is made small: log loss, square or absolute."""
         return loss_of(target)
 
-    def fit(self, stack: Array, target: Target) -> dict[str, Any]:
-        """{"weights": [members]}."""
-        return {"weights": simplex(stack, target.truth, target.task, loss_of(target)).tolist()}
-
     def apply(self, stack: Array, task: Task, fit: dict[str, Any]) -> Array:
         """[rows, outputs]."""
         return weighted(stack, task, np.array(fit["weights"]))
 
 
 @dataclass(frozen=True)
-class ClassWeights:
+class SharedWeights(_ByWeights):
+    """One weight a member, for all outputs."""
+
+    words: str = "weighted mean"
+
+    def fit(self, stack: Array, target: Target) -> dict[str, Any]:
+        """{"weights": [members]}."""
+        return {"weights": simplex(stack, target.truth, target.task, loss_of(target)).tolist()}
+
+
+@dataclass(frozen=True)
+class ClassWeights(_ByWeights):
     """A weight for each member and output."""
 
     words: str = "mean by weights for each output"
-    linear: bool = True
-    needs_all: bool = False
-    most: int = 20_000_000
-
-    def loss(self, target: Target) -> str:
-        """As `SharedWeights`."""
-        return loss_of(target)
 
     def fit(self, stack: Array, target: Target) -> dict[str, Any]:
         """{"weights": [members][outputs]}."""
@@ -70,18 +70,12 @@ class ClassWeights:
             found = np.stack([simplex(stack[..., [j]], truth[:, [j]], task, loss) for j in columns], axis=1)
         return {"weights": found.tolist()}
 
-    def apply(self, stack: Array, task: Task, fit: dict[str, Any]) -> Array:
-        """[rows, outputs]."""
-        return weighted(stack, task, np.array(fit["weights"]))
-
 
 @dataclass(frozen=True)
-class HillClimb:
+class HillClimb(_ByWeights):
     """Weights that are counts in a bag, by the competition's metric."""
 
     words: str = "mean of a bag that hill climbing filled"
-    linear: bool = True
-    needs_all: bool = False
     most: int = 1_000_000
 
     def loss(self, target: Target) -> str:
@@ -102,10 +96,6 @@ class HillClimb:
             if values[place] > best:
                 best, kept = values[place], bag.copy()
         return {"weights": (kept / kept.sum()).tolist()}
-
-    def apply(self, stack: Array, task: Task, fit: dict[str, Any]) -> Array:
-        """[rows, outputs]."""
-        return weighted(stack, task, np.array(fit["weights"]))
 
 
 def weighted(stack: Array, task: Task, weights: Array) -> Array:
