@@ -183,3 +183,39 @@ def test_one_waits_and_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(said) == 1
     assert f"fold 0 is being trained by another process, number {process.pid} on " in said[0]
     assert said[0].endswith(": this process waits for it")
+
+
+def test_a_lock_that_is_opened_by_another_the_moment_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is made by one and locked by the other: one of them holds it, not both."""
+    path, locked, plain = tmp_path / ".lock", threading.Event(), processes._system_lock
+    inside, most = [0], [0]
+
+    def late(handle: int) -> object:
+        """The maker comes second to the system's lock."""
+        if threading.current_thread().name == "maker" and not locked.is_set():
+            locked.wait(10)
+            return plain(handle)
+        found = plain(handle)
+        locked.set()
+        return found
+
+    def work() -> None:
+        with in_turn(path, "it is being tried"):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.3)
+            inside[0] -= 1
+
+    monkeypatch.setattr(processes, "_system_lock", late)
+    maker, second = threading.Thread(target=work, name="maker"), threading.Thread(target=work)
+    maker.start()
+    while not path.exists():
+        time.sleep(0.001)
+    second.start()
+    for thread in (maker, second):
+        thread.join(20)
+    assert most == [1]
+    assert locked.is_set()
+    assert not path.exists()

@@ -19,7 +19,7 @@ from tiny import RUN, TinyProject
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
 FILES = ("model.safetensors", "last.safetensors", "best.safetensors", "valid.parquet")
-CHOICES = {**RUN, "train": {**RUN["train"], "epochs": 8, "folds": [0, 1]}}
+CHOICES = {**RUN, "train": {**RUN["train"], "epochs": 16, "folds": [0, 1]}}
 SMALL = 80_000_000  # bytes of each node's object store
 
 

@@ -213,6 +213,8 @@ def _attempt(path: Path, content: str, dead: set[str]) -> _Found:
             system, now = _system_lock(handle), ""
             if os.fstat(handle).st_nlink == 0:  # somebody has just removed it
                 continue
+            if is_new and system == "refused":  # somebody opened and locked it since it was made: it is theirs
+                continue
             if not is_new:
                 now = _owner_in(handle)
                 name = now.partition(" ")[0]
@@ -227,7 +229,7 @@ def _attempt(path: Path, content: str, dead: set[str]) -> _Found:
             os.truncate(handle, 0)
             os.pwrite(handle, content.encode(), 0)
             os.fsync(handle)
-            sure = is_new or (system == "held" and (not now or own))
+            sure = is_new or (system == "held" and bool(now) and own)
             if sure or _settled(path, content):
                 kept = True
                 return _Found(content, handle)

@@ -23,7 +23,7 @@ from foldline.core.task import Array, Task
 from foldline.scoring.metrics import brief, metric_for, score
 
 WRITE_SECONDS = 2.0  # between two writings of progress.json
-LOOK_SECONDS = 1.0  # between two looks for a pause
+LOOK_SECONDS = 0.25  # between two looks for a pause
 
 
 class Teller:
@@ -157,7 +157,7 @@ class Teller:
         return shown is not None and shown.state in AT_WORK and shown.process != owner()
 
     def pause_asked(self) -> bool:
-        """Whether somebody asked for a pause; looked up once a second."""
+        """Whether somebody asked for a pause; looked up every `LOOK_SECONDS`."""
         path, now = self.pause_file, self.now()
         if path is None or now - self._looked < LOOK_SECONDS:
             return False
