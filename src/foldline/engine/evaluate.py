@@ -10,6 +10,7 @@ from foldline.engine.losses import activate
 from foldline.engine.machine.precision import not_finite
 from foldline.engine.problem import FoldJob, target_tensor
 from foldline.engine.row_parts import own_part, put_together
+from foldline.images.views import of_pictures
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 
 
@@ -70,7 +71,7 @@ def _start_logits(job: FoldJob) -> dict[str, Array]:
 
 def start_predictions(job: FoldJob) -> Array | None:
     """[rows, outputs] what the start predicts of the validation rows in all views; None: only the network tells."""
-    known, views = _start_logits(job), job.run.predict.views
+    known, views = _start_logits(job), of_pictures(job.run.predict.views)
     if not known.keys() >= set(views):
         return None
     parts = [activate(torch.from_numpy(known[view]), job.objective.activation) for view in views]

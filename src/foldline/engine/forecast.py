@@ -29,6 +29,7 @@ from foldline.engine.starting_weights import StartingWeights
 from foldline.images.batches import TrainingBatch
 from foldline.images.glance import Glance
 from foldline.images.resize import side_at
+from foldline.images.views import of_pictures
 from foldline.models.backbone import build, classifier, set_checkpointing
 from foldline.models.fusing import fold_frozen, fuse
 from foldline.models.probe import FIT_SECONDS
@@ -229,17 +230,17 @@ def _view_seconds(problem: Problem, job: FoldJob, model: nn.Module) -> float:
     """Of a picture in one view through a network that predicts."""
     on_cpu, choices = problem.device.type == "cpu", problem.run.predict
     ready = fuse(model, problem.architecture) if on_cpu and job.precision.choice == "fp32" else model.eval()
-    count = min(FEATURE_BATCH if on_cpu else choices.batch_size, len(job.valid))
+    count, views = min(FEATURE_BATCH if on_cpu else choices.batch_size, len(job.valid)), of_pictures(choices.views)
     metadata = job.valid.metadata
     rows = RowArrays(job.valid.positions[:count], np.empty(0), None if metadata is None else metadata[:count])
 
     def call() -> None:
         predict(
             [[ready]], job.tested, rows, job.preprocessing, job.device, job.precision,
-            views=choices.views, activation="identity", batch_size=count,
+            views=views, activation="identity", batch_size=count,
         )  # fmt: skip
 
-    return _seconds(call, job.device) / (count * len(choices.views))
+    return _seconds(call, job.device) / (count * len(views))
 
 
 def _probe_seconds(problem: Problem, model: nn.Module, view_s: float) -> float:

@@ -7,7 +7,7 @@ does not grow with the rows.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.shards import Shard
 from foldline.core.tables import scratch_folder, sha256_files
+from foldline.engine.finished.adapting import adapt
 from foldline.engine.finished.networks import FoldNetworks, at_once, load_models, preprocessing_of
 from foldline.engine.finished.oof import oof_columns, validation_rows
 from foldline.engine.infer import HalfPrecisionError, Predictions
@@ -34,6 +35,7 @@ from foldline.engine.machine.memory import room
 from foldline.engine.problem import Problem, open_problem
 from foldline.engine.row_files import Parts, RowFiles, part_name, write_interleaved, write_mean
 from foldline.images.store import free_memory
+from foldline.images.views import ADAPTED
 
 Networks = Callable[[], Sequence[FoldNetworks]]
 SHARE = 0.25  # of the memory that is free: what the networks of all folds may take of it
@@ -72,11 +74,11 @@ def predict_run(
             networks = work.loader(some)
             for meta in some:
                 path = scratch / f"fold_{meta.fold}" / "valid.parquet"
-                own = partial(_own, networks, meta)
+                own = work.own(networks, meta)
                 sources[meta.fold] = work.stored(meta) or work.predicted(meta, own, path, parts)
             (into / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
             theirs = [file for file, meta in zip(files, metas, strict=True) if meta in some]
-            work.test_rows(problem.folds.test, theirs).write(networks, parts)
+            work.test_rows(problem.folds.test, theirs).write(work.adapted(networks, problem.folds.test), parts)
         write_mean(problem, problem.folds.test, work.keep, files, into / "test.parquet")
         rows = work.scored_rows()
         write_interleaved(problem, rows, oof_columns(problem, rows), sources, into / "oof.parquet")
@@ -103,9 +105,10 @@ def predict_shard(
                     rows = validation_rows(work.problem, meta.fold)
                     path = into / part_name(Path(f"fold_{meta.fold}/valid.parquet"))
                     part = work.valid_rows(rows.iloc[shard.rows(len(rows), size)], path, whole=False)
-                    part.write(partial(_own, networks, meta), Parts())
+                    part.write(work.own(networks, meta), Parts())
             own = [into / part_name(Path(f"fold_{meta.fold}/test.parquet")) for meta in some]
-            work.test_rows(test, own, whole=False).write(networks, Parts())
+            all_of_them = work.adapted(networks, work.problem.folds.test)
+            work.test_rows(test, own, whole=False).write(all_of_them, Parts())
     except HalfPrecisionError as error:
         next = f"make predict COMP={comp} RUN={name}, which predicts all rows in fp32"
         raise FoldlineError(str(error), where=f"--shard {shard}", next=next) from error
@@ -145,6 +148,17 @@ class _Work:
         """Loads the folds when they are asked for, once."""
         return cache(lambda: [FoldNetworks.load(self.folder(meta), meta, self.problem.device) for meta in some])
 
+    def own(self, networks: Networks, meta: FoldMeta) -> Networks:
+        """Of the folds the one that may see its validation rows, ready for them."""
+        rows = validation_rows(self.problem, meta.fold)
+        return self.adapted(lambda: [fold for fold in networks() if fold.meta.fold == meta.fold], rows)
+
+    def adapted(self, networks: Networks, frame: pd.DataFrame) -> Networks:
+        """The folds with what the view `adapted` takes of these rows, where that is asked for."""
+        if ADAPTED not in self.problem.run.predict.views:
+            return networks
+        return cache(lambda: [adapt(fold, self.folder(fold.meta), self.problem, frame) for fold in networks()])
+
     def test_rows(self, frame: pd.DataFrame, files: list[Path], *, whole: bool = True) -> RowFiles:
         return RowFiles(self.problem, frame, self.keep, files, "test rows", self.compiling, whole)
 
@@ -173,11 +187,6 @@ class _Work:
     def done(self, parts: Parts) -> RunPredictions:
         """What there is to say of it."""
         return RunPredictions(describe(self.problem.device), sorted(self.problem.cache.bad), self.compiling, parts)
-
-
-def _own(networks: Networks, meta: FoldMeta) -> list[FoldNetworks]:
-    """Of the loaded folds the one that may see its validation rows."""
-    return [fold for fold in networks() if fold.meta.fold == meta.fold]
 
 
 def _one_after_the_other(

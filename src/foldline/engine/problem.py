@@ -258,7 +258,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device, pict
     """
     facts = load_competition(layout, comp)
     metric_for(facts.metric, facts.task, where="metric")
-    require_views(run.predict.views, run.tested_height_width, where="predict.views")
+    require_views(run.predict.views, run.tested_height_width, where="predict.views", adapted=True)
     if run.train.probe is not None:
         require_views(run.train.probe.views, run.tested_height_width, where="train.probe.views")
     require_mixable(run.augment.mix, facts.task)

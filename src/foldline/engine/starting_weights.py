@@ -24,6 +24,7 @@ from foldline.engine.frozen import features_of, features_path
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
+from foldline.engine.refused import require_adaptable
 from foldline.images.resize import side_at
 from foldline.images.views import OTHER_SIZES, VIEWS
 from foldline.models.architecture import Preprocessing
@@ -138,6 +139,7 @@ def make_starting_weights(
     if note:
         say(f"note: {note}")
     _require_sizes(problem, model)
+    require_adaptable(model, run.model.name, run.predict.views)
     _require_batch(problem, model, folds)
     preprocessing = problem.preprocessing(model)
     digest = state_sha256(model.state_dict())

@@ -46,6 +46,7 @@ from foldline.engine.teller import Teller
 from foldline.engine.writers.catalogue import wanted_writers
 from foldline.engine.writers.logged import mirrored
 from foldline.engine.writers.mirror import Mirror
+from foldline.images.views import of_pictures
 from foldline.models.backbone import build
 from foldline.models.framing import framing_of
 from foldline.scoring.diverged import ran_away
@@ -238,7 +239,8 @@ def _write_valid(problem: Problem, job: FoldJob, members: list[State]) -> None:
     if len(rows):
         (prob,) = predict(
             [models], job.tested, rows, job.preprocessing, job.device, job.precision,
-            views=job.run.predict.views, activation=job.objective.activation, batch_size=job.run.predict.batch_size,
+            views=of_pictures(job.run.predict.views), activation=job.objective.activation,
+            batch_size=job.run.predict.batch_size,
         )  # fmt: skip
     prob = put_together(job.valid, job.ranks, prob)
     if not job.ranks.first:
@@ -278,7 +280,7 @@ def _meta(
         batch_size=job.batch_size, parts=fitted.parts, compile=job.compile, skipped_steps=fitted.skipped,
         workers=job.feed.workers or 0, ranks=job.ranks.count,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
-        views=run.predict.views, select=run.train.select, metric=job.metrics[0], score=score,
+        views=of_pictures(run.predict.views), select=run.train.select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
         loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
         rows_train=len(job.train), rows_valid=len(job.valid), rows_excluded=excluded, rows_relabelled=relabelled,

@@ -80,16 +80,25 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     **SCALES,
 }
 OTHER_SIZES = {*CUTS, *SCALES}  # views that are not as large as the picture
+ADAPTED = "adapted"  # no view of a picture, but another network's: see `engine.finished.adapting`
 TURNING = {"rot90", "rot270", "transpose", "antitranspose"}
 
 
-def require_views(names: Sequence[str], height_width: tuple[int, int], *, where: str) -> None:
-    """Raises FoldlineError: an unknown view, no list or an empty one, a quarter turn of a picture that is no square."""
+def require_views(names: Sequence[str], height_width: tuple[int, int], *, where: str, adapted: bool = False) -> None:
+    """Raises FoldlineError: an unknown view, no list or an empty one, a quarter turn of a picture that is no square.
+
+    Args:
+        adapted: whether the rows of a competition are predicted, so that `adapted` may be among the views.
+    """
     if isinstance(names, str):
         raise FoldlineError(f"'{names}' is no list of views", where=where, next=f"give {names.split()}")
     if not names:
         raise FoldlineError("no view is named", where=where, next="give at least [identity]")
     for name in names:
+        if name == ADAPTED:
+            if not adapted:
+                raise only_together(where)
+            continue
         if name not in VIEWS:
             raise unknown("view", name, list(VIEWS), where=where)
         if name in TURNING and height_width[0] != height_width[1]:
@@ -97,6 +106,24 @@ def require_views(names: Sequence[str], height_width: tuple[int, int], *, where:
                 f"view '{name}' turns the picture and needs a square one, not {height_width[0]} x {height_width[1]}",
                 where=where,
             )
+
+
+def of_pictures(names: Sequence[str]) -> list[str]:
+    """The views but for `adapted`, which none of a single picture is; the picture as it is where nothing else is left.
+
+    >>> of_pictures(["adapted", "hflip"]), of_pictures(["adapted"])
+    (['hflip'], ['identity'])
+    """
+    return [name for name in names if name != ADAPTED] or ["identity"]
+
+
+def only_together(where: str) -> FoldlineError:
+    """That the view `adapted` is asked for where pictures are none of a competition's test rows together."""
+    return FoldlineError(
+        f"view '{ADAPTED}' takes statistics of the competition's test pictures together, and here are others",
+        where=where,
+        next="predict the competition's rows (make predict); for other pictures name views without it",
+    )
 
 
 def all_views(batch: Tensor, names: Sequence[str]) -> list[tuple[Tensor, int]]:

@@ -133,8 +133,8 @@ def _export(
     from foldline.engine.onnx.parity import TOLERANCE
     from foldline.images.views import require_views
 
-    if views:
-        require_views(views, run.first.height_width, where="--views")
+    for own in run.trained:
+        require_views(views or own.views, run.first.height_width, where="--views" if views else f"run '{own.name}'")
     made = export(
         run,
         float32_folds(run),

@@ -4,7 +4,7 @@ Whatever predicts with finished networks does it here: the prediction stage, new
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,6 +26,7 @@ from foldline.engine.machine.precision import Precision, has_bf16
 from foldline.engine.row_arrays import RowArrays
 from foldline.images.stacks import Stacks
 from foldline.images.store import PictureStore
+from foldline.images.views import ADAPTED, only_together
 from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.backbone import build, state_sha256
 from foldline.models.fusing import fuse
@@ -35,11 +36,16 @@ from foldline.models.weights import read_state
 
 @dataclass(frozen=True)
 class FoldNetworks:
-    """A finished fold, ready to predict: its meta, its networks, and the device they are on."""
+    """A finished fold, ready to predict: its meta, its networks, and the device they are on.
+
+    Attributes:
+        adapted: the networks of the view `adapted` (`engine.finished.adapting`); none: it cannot be asked for.
+    """
 
     meta: FoldMeta
     networks: list[nn.Module]
     device: torch.device
+    adapted: list[nn.Module] = field(default_factory=list)
 
     @classmethod
     def load(cls, folder: Path, meta: FoldMeta, device: torch.device) -> Self:
@@ -90,8 +96,10 @@ def predict_rows(
         among: of networks that answer for entities, which rows these are of which stacks.
 
     Raises:
-        FoldlineError: networks answer for entities, and nobody says which pictures these are.
+        FoldlineError: networks answer for entities, and nobody says which pictures these are; the view `adapted`.
     """
+    if ADAPTED in views:
+        raise only_together("views")
     outputs = len(folds[0].meta.outputs)
     if not len(positions if among is None else among.wanted):
         return np.zeros((len(folds), 0, outputs), dtype=np.float32)
@@ -129,9 +137,28 @@ def predict_some(
     Raises:
         HalfPrecisionError: fp16 does not hold all numbers.
     """
-    given, asked = _asked(some, pictures, positions, table, views, batch_size, title, compiling, among)
     precision = replace(some[0].precision, choice="fp32") if exact else some[0].precision
-    return predict_batches(*given, precision, **asked)
+    plain = [view for view in views if view != ADAPTED]
+    streams = []
+    if plain:
+        given, asked = _asked(some, pictures, positions, table, plain, batch_size, title, compiling, among)
+        streams.append(predict_batches(*given, precision, **asked))
+    if len(plain) < len(views):
+        if not all(fold.adapted for fold in some):
+            raise only_together("predict.views")
+        own = [replace(fold, networks=fold.adapted) for fold in some]
+        words = f"{title}, {ADAPTED}"
+        given, asked = _asked(own, pictures, positions, table, ["identity"], batch_size, words, None, among)
+        streams.append(predict_batches(*given, precision, **asked))
+    return streams[0] if len(streams) == 1 else _mean_of_views(streams[0], streams[1], len(plain))
+
+
+def _mean_of_views(
+    plain: Iterator[tuple[slice, Predictions]], adapted: Iterator[tuple[slice, Predictions]], count: int
+) -> Iterator[tuple[slice, Predictions]]:
+    """The mean over so many plain views, which are one stream, and the adapted one."""
+    for (place, values), (_, own) in zip(plain, adapted, strict=True):
+        yield place, (values * np.float32(count) + own) / np.float32(count + 1)
 
 
 Given = tuple[list[list[nn.Module]], PictureStore, RowArrays, Preprocessing, torch.device]
@@ -174,10 +201,13 @@ def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annot
     return total
 
 
-def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.Module]:
+def load_models(folder: Path, meta: FoldMeta, device: torch.device, *, fused: bool = True) -> list[nn.Module]:
     """A fold's network, and its start where that is kept, from its folder alone: meta, weights and code, no YAML.
 
     Weights may be stored in half precision: they become float32, and their hash is that of float32.
+
+    Args:
+        fused: whether batch-norms may become part of the convolutions before them (`ready`).
 
     Raises:
         FoldlineError: the weights or the code are not there, or are not those that `meta.json` is of.
@@ -197,6 +227,8 @@ def load_models(folder: Path, meta: FoldMeta, device: torch.device) -> list[nn.M
             where=str(folder),
             next="copy the whole folder again, or delete it and train this fold again",
         )
+    if not fused:
+        return [model.to(device).eval() for model in models]
     return [ready(model.to(device), architecture, precision_of(meta, device)) for model in models]
 
 
