@@ -274,3 +274,19 @@ docs: $(dev) ## this project's site, build/site: pages, tutorials that are run, 
 clean: ## delete what can be made again: image caches and tool caches; never weights, folds or submissions
 	rm -rf input/*/.cache input/.caches .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# A variable that no goal reads is a mistake that would pass in silence (EPOCHS=3 for SET="train.epochs=3"). Whether one is
+# read shows in what make would do with another value.
+ifndef FOLDLINE_ASKED
+given := $(foreach one,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(one)))),$(one)))
+quoted = '$(subst ','\'',$(1))'
+others = $(foreach one,$(filter-out $(1),$(given)),$(call quoted,$(one)=$(value $(one))))
+plan = FOLDLINE_ASKED=1 MAKEFLAGS= $(MAKE) -nB --no-print-directory $(MAKECMDGOALS) $(call others,$(1)) $(1)=$(2) 2>&1
+unread := $(foreach one,$(given),$(shell \
+  none=$$($(call plan,$(one),)) && some=$$($(call plan,$(one),another)) && [ "$$none" = "$$some" ] && echo $(call quoted,$(one))))
+ifneq ($(strip $(unread)),)
+$(info error: $(strip $(unread)): nothing in 'make $(MAKECMDGOALS)' reads it, so nothing was begun)
+$(info   next:  leave it out; settings of a run are given as SET="train.epochs=3"; `make help` says what each target takes)
+$(error stopped)
+endif
+endif
