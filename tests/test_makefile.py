@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
-    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
     return folder
 
 
@@ -54,13 +55,12 @@ def test_what_is_read_passes(place: Path, words: list[str], begun: str) -> None:
 
 
 def test_what_is_planned_already_does_not_count(place: Path, tmp_path: Path) -> None:
-    """The fold is trained and predicted, so that nothing is left that would read JOBS: it is no mistake all the same."""
+    """The fold is trained and predicted, so that nothing is left that would read JOBS: it is no mistake."""
     done = tmp_path / "done"
     shutil.copytree(place, done)
-    for name in ("oof/elpv/baseline/cv.json", "folds/elpv.csv", "input/elpv/manifest.json", "requirements.txt"):
+    for name in ("oof/elpv/baseline/cv.json", "folds/elpv.csv", "input/elpv/manifest.json"):
         (done / name).parent.mkdir(parents=True, exist_ok=True)
         (done / name).touch()
-    (done / "pyproject.toml").touch()
     made = planned(done, "ensemble", "JOBS=2")
     assert made.returncode == 0
     assert "foldline train" not in made.stdout
