@@ -81,7 +81,7 @@ def test_a_slug_becomes_facts_and_the_next_steps_are_said(folder: Path, site: Si
 
 
 def test_later_targets_bring_the_files_first(folder: Path, site: Site) -> None:
-    made = make(folder, "folds", "COMP=cancer", "YES=1")
+    made = make(folder, "folds", "COMP=cancer")
     assert made.returncode == 0, made.stderr
     assert made.stdout.index("What to do next") < made.stdout.index("GUESSED") < made.stdout.index("wrote folds/")
     stopped = make(folder, "ensemble", "COMP=cancer", "RUN=nothing")
