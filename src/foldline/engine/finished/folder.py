@@ -88,7 +88,7 @@ class FinishedRun:
             raise FoldlineError(
                 f"'{self.name}' blends the ranks that its members give the pictures: a single picture has none",
                 where=str(self.folder),
-                next="give several pictures, or blend by mean or gmean (make ensemble RUNS="a b" BLEND=mean)",
+                next='give several pictures, or blend by mean or gmean (make ensemble RUNS="a b" BLEND=mean)',
             )
         return self.blender({member.name: member.combine(predictions, rows_of) for member in self.members}, rows_of)
 

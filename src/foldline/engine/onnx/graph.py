@@ -206,7 +206,7 @@ def _require_one_input(run: FinishedRun) -> None:
         raise FoldlineError(
             f"the ensemble '{run.name}' is blended by {run.how}, {why}",
             where=str(run.folder),
-            next="blend by mean, gmean or weights (make ensemble RUNS="a b" BLEND=mean)",
+            next='blend by mean, gmean or weights (make ensemble RUNS="a b" BLEND=mean)',
         )
     wanted = {
         own.name: (*own.first.height_width, own.first.channels, own.first.intensity, own.first.framing.in_words())
