@@ -1,6 +1,7 @@
 """A small competition whose pictures carry a signal that a tiny network learns in seconds."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,9 @@ class TinyProject:
 
     def fold(self, fold: int, run: str = "quick") -> Path:
         return self.layout.fold("tiny", run, fold)
+
+
+def seconds_of_children() -> float:
+    """Of CPU time, of the processes that were waited for: what a command costs, however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -151,9 +151,10 @@ def test_without_locks_of_the_system_one_process_at_a_time(tmp_path: Path, monke
             lock(path, "it is made").__enter__()
         process.kill()
         process.wait()
+        monkeypatch.setattr(beats, "SILENT_SECONDS", 60.0)
         begin = time.monotonic()
         with lock(path, "it is made"):
-            assert time.monotonic() - begin < 0.5, "the system knows at once that the owner is dead"
+            assert time.monotonic() - begin < 30, "the system knows at once that the owner is dead"
     assert not path.exists()
 
 

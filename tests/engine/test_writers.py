@@ -202,10 +202,11 @@ class Listed(Writer):
     package, extra = "json", ""
     given: ClassVar[list[Any]] = []
     fails_in: ClassVar[str] = ""
-    waits: ClassVar[float] = 0.0
+    hangs: ClassVar[threading.Event | None] = None  # until it is set
 
     def _do(self, what: str, given: Any) -> None:
-        time.sleep(self.waits)
+        if self.hangs is not None:
+            assert self.hangs.wait(60)
         if what == self.fails_in:
             raise OSError(28, "No space left on device")
         self.given.append((what, given))
@@ -231,7 +232,7 @@ class Listed(Writer):
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> type[Listed]:
     monkeypatch.setitem(WRITERS, "listed", Listed)
-    for key, value in {"given": [], "fails_in": "", "waits": 0.0}.items():
+    for key, value in {"given": [], "fails_in": "", "hangs": None}.items():
         monkeypatch.setattr(Listed, key, value)
     return Listed
 
@@ -270,7 +271,7 @@ def test_a_writer_that_hangs_is_not_waited_for(
     for name in ("OPEN_SECONDS", "CLOSE_SECONDS"):
         monkeypatch.setattr(mirrors, name, 0.05)
     monkeypatch.setattr(mirrors, "MOST_WAITING", 3)
-    monkeypatch.setattr(listed, "waits", 1.5)
+    monkeypatch.setattr(listed, "hangs", threading.Event())
     mirror, _ = made_mirror(tmp_path, listed)
     start = time.monotonic()
     mirror.begin(tmp_path / "steps.csv")
@@ -278,7 +279,9 @@ def test_a_writer_that_hangs_is_not_waited_for(
         mirror.step(step, 0.1, 1.0)
         mirror.flush()
     mirror.close("finished")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 30, "it hangs twice as long"
+    assert listed.hangs is not None
+    listed.hangs.set()
     assert "it takes less than training gives" in capsys.readouterr().out
     for thread in threading.enumerate():
         if thread.name == "log to listed":

@@ -132,7 +132,7 @@ def test_many_classes_stay_fast() -> None:
 
     classes = np.random.default_rng(0).integers(0, 5000, 50_000)
     names = [str(i) for i in range(5000)]
-    start = time.perf_counter()
+    start = time.process_time()
     rows = epoch_rows(classes, 50_000, Sampling(balance=0.5), names, KEY, 0)
     assert len(rows) == 50_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
