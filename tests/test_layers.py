@@ -21,8 +21,8 @@ FLOORS = {
 WINGS = {
     "engine": [
         "machine auxiliary losses extra_rows refused seen training_labels writers teller entities row_arrays",
-        "problem stack_infer", "frozen row_parts", "infer starting_weights", "evaluate", "loop", "finished",
-        "row_files",
+        "problem stack_infer", "frozen row_parts learnt_weights", "infer starting_weights", "evaluate", "loop",
+        "finished", "row_files",
         "predict_run onnx both_sides", "features fold_job first_score", "forecast", "train_run bundle",
         "lr_find", "scale",
     ],

@@ -159,6 +159,59 @@ def test_a_run_that_changed_is_noticed(project: TinyProject, capsys: pytest.Capt
     assert "damaged" in both
 
 
+def test_networks_of_another_run_stay_readable(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run.json` says what the run file said: it is read by all that come after, and without the run file."""
+    folder = fitted(project, "theirs", features={"run": "quick"})
+    assert FeaturesRun.parse(read_json(folder / "run.json"), where="run.json").features[0].run == "quick"
+    (project.root / "configs" / "tiny" / "theirs.yaml").unlink()
+    assert project.run("ensemble", "--run", "theirs") == 0
+    assert (folder / "report.html").is_file()
+    cv = Cv.read(folder / "cv.json")
+    assert cv.optimistic == []
+    project.write_yaml("best", {**RUN, "train": {**RUN["train"], "epochs": 1, "select": "best"}})
+    assert project.run("train", "--run", "best", "--device", "cpu") == 0
+    cv = Cv.read(fitted(project, "chosen", features={"run": "best"}) / "cv.json")
+    assert cv.optimistic == ["best: each fold's epoch was selected by the score on its validation rows"]
+
+
+def test_weights_that_learnt_the_rows_are_no_features(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fold's weights file, or a copy of it, would let every other fold's head see its own labels."""
+    copy = project.root / "mine.safetensors"
+    copy.write_bytes((project.layout.fold("tiny", "quick", 0) / "model.safetensors").read_bytes())
+    weights = {"name": "file", "options": {"file": "mine.safetensors"}}
+    project.write_yaml("leak", {**HEAD, "features": [{**SOURCE, "model": {**SOURCE["model"], "weights": weights}}]})
+    assert project.run("train", "--run", "leak", "--device", "cpu") == 2
+    said = capsys.readouterr().err
+    assert "of learnt rows (a leak)" in said
+    assert "set features.run" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"columns": {"runs": ["odd"]}}, "the run 'odd' names itself"),
+        ({"features": {"run": "odd"}}, "the run 'odd' names itself"),
+        ({"features": {"run": "head"}}, "no networks of its own"),
+        ({"columns": {"metadata": ["hnt"]}}, "where: columns.metadata"),
+        ({"columns": {"metadata": ["hint", "hint"]}}, "columns.metadata names 'hint' twice"),
+        ({"columns": {"runs": ["quick", "quick"]}}, "columns.runs names 'quick' twice"),
+        ({"features": [SOURCE, SOURCE]}, "the same source twice"),
+        ({"features": [{**SOURCE, "views": ["hflip", "hflip"]}]}, "features.0.views names 'hflip' twice"),
+    ],
+)
+def test_what_is_named_wrongly_is_refused(
+    project: TinyProject, changed: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write_yaml("odd", {**HEAD, **changed})
+    assert project.run("train", "--run", "odd", "--device", "cpu") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_more_neighbours_than_rows_are_said(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    fitted(project, "many", head={"name": "knn", "options": {"k": 5000, "temperature": 0.1}})
+    assert "and not 5000: the smallest fit has no more rows" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

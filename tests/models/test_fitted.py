@@ -150,3 +150,12 @@ def test_a_grid_holds_what_is_given() -> None:
     spec = HEADS["knn"]
     assert {one["k"] for one in spec.settings({"k": 0, "temperature": 0.0}, 20)} == {1, 3, 10, 20}
     assert spec.settings({"k": 5, "temperature": 0.1}, 20) == [{"k": 5.0, "temperature": 0.1}]
+
+
+def test_a_part_whose_numbers_are_all_alike_does_not_choose_alone() -> None:
+    """Its errors count like all others, whatever their deviation is."""
+    asked = question("regression")
+    truth = asked.truth.copy()
+    truth[asked.fold == 0] = 50.0
+    found = fit_fold(HEADS["linear"], replace(asked, truth=truth), 2, HEADS["linear"].settings({}, 80))
+    assert 0 < found.loss < 2

@@ -3,11 +3,13 @@
 Reads and writes nothing; which of the two kinds a run file is, `run_kinds` says.
 """
 
+from collections import Counter
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from foldline.core.choices import Weights
+from foldline.core.errors import FoldlineError
 from foldline.core.options import MANY, Choice, Option
 from foldline.core.run import Model, without_owner
 from foldline.core.run_data import Data
@@ -69,6 +71,12 @@ class Source(Strict):
         if odd:
             raise ValueError(f"data.{odd[0]} is for a network that is trained: leave it out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_read(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of a run without `model` and `data`, which it may not have where it is read again."""
+        found: dict[str, Any] = handler(self)
+        return {key: value for key, value in found.items() if not self.run or key not in ("model", "data")}
 
     @property
     def title(self) -> str:
@@ -134,7 +142,22 @@ class FeaturesRun(Strict):
     def _consistent(self) -> Self:
         if not (self.features or self.columns.metadata or self.columns.runs):
             raise ValueError("the head sees nothing: name features, or columns")
+        named = {"columns.metadata": self.columns.metadata, "columns.runs": self.columns.runs}
+        named |= {f"features.{place}.views": source.views for place, source in enumerate(self.features)}
+        for key, names in named.items():
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{key} names '{twice[0]}' twice")
+        if any(source in self.features[:place] for place, source in enumerate(self.features)):
+            raise ValueError("features has the same source twice")
         return self
+
+    def refuse_itself(self, name: str, *, where: str) -> None:
+        """Raises FoldlineError where the run of this name stands on its own predictions or networks."""
+        if name in (*self.columns.runs, *(source.run for source in self.features)):
+            raise FoldlineError(
+                f"the run '{name}' names itself", where=where, next="name another run, or give this one another NAME"
+            )
 
     def choices(self) -> dict[str, Any]:
         """All choices as a JSON value, defaults included: what is written to the run's folder."""

@@ -4,7 +4,6 @@ Reads weights and, for a probe, the images; writes the features into the cache f
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +15,11 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.provenance import fold_of, refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta, TakenWeights
-from foldline.core.records.same import differences, require_same
+from foldline.core.records.same import require_same
 from foldline.core.run_training import Probe, usual_batch
-from foldline.core.tables import sha256_file
 from foldline.core.task import Array
 from foldline.engine.frozen import features_of, features_path
+from foldline.engine.learnt_weights import refuse_leak
 from foldline.engine.losses import as_logits, center_and_spread, kind_of
 from foldline.engine.machine.precision import set_batch_norm
 from foldline.engine.problem import Problem
@@ -125,7 +124,7 @@ def make_starting_weights(
         FoldlineError: the weights cannot be reached, do not fit, or saw rows of a fold that they are to start.
     """
     run = problem.run
-    _refuse_leak(problem, folds)
+    refuse_leak(problem, folds)
     torch.manual_seed(run.seed)
     if run.model.weights.name == "run":
         for fold in folds:
@@ -304,37 +303,6 @@ def _warm_start(problem: Problem, fold: int) -> tuple[Path, FoldMeta]:
     if problem.run.train.probe is not None:
         raise FoldlineError("a probe needs one network for all folds", where="train.probe", next="leave it out")
     return folder / "model.safetensors", meta
-
-
-def _refuse_leak(problem: Problem, folds: list[int]) -> None:
-    """A weights file that is a fold of a run may start that fold alone, and none where the run diverged."""
-    weights = problem.run.model.weights
-    if weights.name != "file":
-        return
-    meta = _meta_of(problem, (problem.layout.root / weights.options["file"]).resolve())  # of what a link points to
-    if meta is None:
-        return
-    refuse_diverged(problem.layout, meta, f"model.weights: {weights.options['file']}")
-    if meta.comp != problem.comp:
-        return
-    seen = [fold for fold in folds if fold != meta.fold or differences(meta, folds=problem.folds.sha256)]
-    if seen:
-        raise FoldlineError(
-            f"these weights were trained on rows of fold {seen[0]}: its score would be of learnt rows (a leak)",
-            where=f"model.weights: {weights.options['file']}",
-            next="set model.weights.name=run and model.weights.options.run: each fold then starts from its own",
-        )
-
-
-def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
-    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere; else None."""
-    trained = problem.layout.runs(problem.comp).glob("*/fold_*/*.safetensors")
-    size = file.stat().st_size if file.is_file() else -1
-    same = [path for path in trained if path.stat().st_size == size and sha256_file(path) == sha256_file(file)]
-    metas = [FoldMeta.read_if_there(path.with_name("meta.json")) for path in sorted(same)]
-    with suppress(FoldlineError):  # a file of that name that is not foldline's
-        metas.append(FoldMeta.read_if_there(file.with_name("meta.json")))
-    return next((meta for meta in metas if meta is not None), None)
 
 
 def _has_features(problem: Problem, preprocessing: Preprocessing, digest: str) -> bool:

@@ -169,6 +169,30 @@ def fit_encoding(frame: pd.DataFrame, columns: Sequence[str], *, where: str = "m
     return Encoding(tuple(_fit_column(name, frame[name]) for name in columns))
 
 
+def in_words(encoding: Encoding, frame: pd.DataFrame) -> list[str]:
+    """A line for each column of which something is lost or odd; `frame` holds the rows that it was fitted on.
+
+    >>> rows = pd.DataFrame({"age": ["30", "n.a.?", "41"], "site": ["arm", "arm", "arm"]})
+    >>> in_words(fit_encoding(rows, ["age", "site"]), rows)
+    ['age: taken as 3 words, since not all are numbers: n.a.?', 'site: the same in all rows, so it says nothing']
+    """
+    lines = []
+    for column in encoding.columns:
+        cells, few = frame[column.name], ""
+        there = cells[~is_missing(cells)]
+        words, strange = there.str.strip().nunique(), there[~np.isfinite(numbers(there))]
+        if column.kind == "word" and column.extra:
+            few = f", of which the {len(column.words)} most frequent count and the others as one"
+        if words < 2 and len(there) in (0, len(cells)):
+            lines.append(f"{column.name}: the same in all rows, so it says nothing")
+        elif column.kind == "word" and 0 < len(strange) < len(there) / 2:
+            odd = first_few(list(strange.unique()))
+            lines.append(f"{column.name}: taken as {words} words, since not all are numbers: {odd}{few}")
+        elif few:
+            lines.append(f"{column.name}: {words} words{few}")
+    return lines
+
+
 def metadata_columns(frame: pd.DataFrame) -> list[str]:
     """The columns of a folds table that are metadata: neither ids, pictures, labels nor what the split needs."""
     return [name for name in frame.columns if name not in _OWN and not name.startswith("target_")]

@@ -55,6 +55,7 @@ def features(
     """
     name, choices = resolve_any(layout, comp, run, name, overrides)
     assert isinstance(choices, FeaturesRun)
+    choices.refuse_itself(name, where=f"run '{name}'")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     metrics = metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
     folder = layout.run(comp, name)
@@ -101,8 +102,8 @@ def _fitted(
 
     folder, inputs = layout.run(comp, name), features_sha256(layout, comp, run)
     (folder / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
-    write_run(layout, comp, name, run)
     found = fit_features(layout, comp, name, run, folds, device, load_competition(layout, comp).folds.new_class)
+    write_run(layout, comp, name, run)  # not before: what is refused can be mended and run again under its name
     left_out = pictures_sha256(layout, comp, found.left_out)
     hashes = CvHashes(folds=folds.sha256, run=run.sha256, test=sha256_file(layout.test_rows(comp)), inputs=inputs)
     return {

@@ -143,7 +143,10 @@ def _fitted(
         {key: value for key, value in options.items() if key not in spec.grid}, run.seed, inner,
         folds.outputs.index(new_class) if new_class else None,
     )  # fmt: skip
-    grid = spec.settings(options, _fewest(folds, usable), new=bool(new_class))
+    rows = _fewest(folds, usable)
+    grid = spec.settings(options, rows, new=bool(new_class))
+    if options.get("k", 0) > rows:
+        say(f"k is {rows} and not {options['k']}: the smallest fit has no more rows")
     found = {}
     for fold in range(folds.k):
         with doing(f"fold {fold}: {run.head.name} head, {len(grid)} settings"):

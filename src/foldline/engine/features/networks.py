@@ -16,13 +16,15 @@ from foldline.core.progress import say
 from foldline.core.provenance import fold_of, refuse_diverged, require_current
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import stored_run
+from foldline.core.run_folder import stored_features, stored_run
+from foldline.core.run_kinds import no_networks
 from foldline.core.run_training import Probe, Train
 from foldline.core.tables import sha256_json
 from foldline.engine.both_sides import Frozen
 from foldline.engine.features.parts import Part
 from foldline.engine.finished.networks import load_models, preprocessing_of
 from foldline.engine.frozen import features_of, features_path
+from foldline.engine.learnt_weights import refuse_leak
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import Problem, open_problem
 from foldline.images.views import require_views
@@ -42,6 +44,10 @@ def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: s
     run = Run(model=source.model.trained, data=source.data, train=Train(probe=Probe(views=source.views)), seed=seed)
     require_views(source.views, run.tested_height_width, where=f"{where}.views")
     frozen = Frozen.open(layout, comp, run, device_name)
+    refuse_leak(
+        frozen.problem, list(range(frozen.problem.folds.k)),
+        instead="set features.run: the rows of each fold are then seen by the network that did not learn them",
+    )  # fmt: skip
     test = frozen.problem.folds.test["image"].tolist()
     own = frozen.features(None, source.views)
     others = frozen.features(test, source.views) if test else own[:, :0]
@@ -59,6 +65,8 @@ def _by_fold(layout: Layout, comp: str, source: Source, device_name: str, where:
     """The features of a run's networks, computed when a fold is asked for, and kept."""
     run, device = stored_run(layout, comp, source.run), pick_device(device_name)
     if run is None:
+        if stored_features(layout, comp, source.run) is not None:
+            raise no_networks(f"{where}.run: run '{source.run}'")
         raise FoldlineError(
             f"run '{source.run}' has no networks here",
             where=f"{where}.run",
@@ -83,7 +91,7 @@ def _by_fold(layout: Layout, comp: str, source: Source, device_name: str, where:
 
     return Part(
         source.title, lambda fold: of(fold, test=False), lambda fold: of(fold, test=True), shared=False,
-        **_unread(problem),
+        optimistic=[f"{source.run}: {reason}" for reason in run.optimistic()], **_unread(problem),
     )  # fmt: skip
 
 

@@ -14,10 +14,11 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
+from foldline.core.progress import say
 from foldline.core.provenance import current_cv, refuse_diverged_runs
 from foldline.core.records.cv import Cv
 from foldline.core.task import Array
-from foldline.models.metadata import fit_encoding
+from foldline.models.metadata import fit_encoding, in_words
 from foldline.models.probe import Features
 
 SMALLEST = 1e-6  # of a probability whose logarithm is taken
@@ -46,8 +47,14 @@ class Part:
 
 def metadata_part(folds: Folds, columns: list[str]) -> Part:
     """Table columns as numbers; raises FoldlineError for one that is not there, in the test rows either."""
-    encoding = fit_encoding(folds.frame, columns)
-    own, test = encoding.encode(folds.frame)[None], encoding.encode(folds.test)[None]
+    where = "columns.metadata"
+    try:
+        encoding = fit_encoding(folds.frame, columns, where=where)
+        own, test = encoding.encode(folds.frame)[None], encoding.encode(folds.test)[None]
+    except FoldlineError as error:  # of a cell or column, which it calls as runs of networks do
+        raise FoldlineError(error.what, where=where, next=error.next.replace("model.metadata", where)) from error
+    for line in in_words(encoding, folds.frame):
+        say(f"metadata: {line}")
     return Part("metadata", lambda _: own, lambda _: test, shared=True)
 
 

@@ -159,7 +159,19 @@ def _said(
     answers = question.ask(spec, seen, train, [(seen.own, rows) for rows in held], grid)
     if spec.calibrated and task.has_classes:
         return truth, list(answers)
-    return truth, [[row_losses(one, right, task) for one, right in zip(found, truth, strict=True)] for found in answers]
+    unit = 1.0 if task.has_classes else _unit(question.truth[train])
+    return truth, [
+        [row_losses(one, right, task, unit) for one, right in zip(found, truth, strict=True)] for found in answers
+    ]
+
+
+def _unit(truth: Array) -> Array:
+    """[outputs] the deviation of numbers that a head was fitted on; 1 where they are all alike.
+
+    Never that of the rows which it is asked about: where these happen to be alike, their errors would outweigh all.
+    """
+    spread = truth.reshape(len(truth), -1).std(axis=0)
+    return np.asarray(np.where(spread > 0, spread, 1.0))
 
 
 def _without_both(
@@ -179,11 +191,11 @@ def _without_both(
     return question.scored(rows[place], train), [said[place] for said in question.known[key]]
 
 
-def row_losses(prediction: Array, truth: Array, task: Task) -> Array:
-    """[rows] the log loss of classes, the squared error of numbers in units of their deviation."""
+def row_losses(prediction: Array, truth: Array, task: Task, unit: Array | float = 1.0) -> Array:
+    """[rows] the log loss of classes, the squared error of numbers in these units."""
     hot = hot_truth(truth, task, prediction.shape[1]).astype(np.float64)
     if not task.has_classes:
-        return np.asarray((((prediction - hot) / np.maximum(hot.std(axis=0), 1e-12)) ** 2).mean(axis=1))
+        return np.asarray((((prediction - hot) / unit) ** 2).mean(axis=1))
     log_yes = np.log(np.clip(prediction, SMALLEST, 1.0))
     if task.label_sets:
         log_no = np.log(np.clip(1 - prediction, SMALLEST, 1.0))
