@@ -157,6 +157,13 @@ def test_a_run_that_changed_is_noticed(project: TinyProject, capsys: pytest.Capt
     both = "".join(capsys.readouterr())
     assert "columns.runs: other, oof.parquet changed since the heads were fitted" in both
     assert "damaged" in both
+    path.write_text(json.dumps(cv))
+    path = project.layout.run("tiny", "stacked") / "cv.json"
+    record = read_json(path)
+    inputs = {**record["sha256"]["inputs"], "columns.runs: other, oof.parquet": "0" * 64}
+    path.write_text(json.dumps({**record, "sha256": {**record["sha256"], "inputs": inputs}}))
+    assert project.run("ensemble", "--runs", "stacked quick", "--name", "older") == 2
+    assert "columns.runs: other, oof.parquet has changed" in capsys.readouterr().err
 
 
 def test_networks_of_another_run_stay_readable(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:

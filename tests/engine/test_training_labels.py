@@ -187,3 +187,19 @@ def test_what_is_relabelled_by_task(tmp_path: Path) -> None:
     assert frame["target_kind"][0] == "cat"
     with pytest.raises(FoldlineError, match="shares"):
         label_column(TASKS["soft"].of(["a", "b"]), ["a", "b"], "")
+
+
+def test_a_file_of_a_spreadsheet_and_numbers_that_changed(tmp_path: Path) -> None:
+    """Semicolons and blanks are no matter; a number that is not the one decided about any more is refused."""
+    frame = pd.DataFrame({"row_id": ["007", "a b"], "target": ["12.3456789", "4"]})
+    task = TASKS["regression"].of([""])
+    path = tmp_path / "labels.csv"
+    head = "\ufeffrow_id;target;given;action;label\r\n"
+    path.write_text(f"{head}007; ;12.3457;relabel; 5 \r\na b;;4.0;keep;\r\n", encoding="utf-8")
+    assert read_labels(path, frame, task, [""], where="").labels == {("007", "target"): "5"}
+    path.write_text(f"{head}007;;12.4;exclude;\r\n", encoding="utf-8")
+    with pytest.raises(FoldlineError, match="another label now than the one decided about: 007"):
+        read_labels(path, frame, task, [""], where="")
+    path.write_text(f"{head}a b;;4;exclude;\r\na b; ;4;keep;\r\n", encoding="utf-8")
+    with pytest.raises(FoldlineError, match="more than one line: a b"):
+        read_labels(path, frame, task, [""], where="")

@@ -74,3 +74,15 @@ def test_what_has_no_shares_is_refused(task: str, entities: bool) -> None:
     with pytest.raises(FoldlineError, match="ranks are no probabilities"):
         require_shares(TASKS["binary"], "rank_mean", entities=False)
     require_shares(TASKS["binary"], "mean", entities=False)
+
+
+def test_no_class_is_ruled_out_by_few_rows() -> None:
+    """Of 40 rows without the rare class its likeliest share is 0; one such row more would cost all that was won."""
+    _, prob = seen(np.array([0.6, 0.4, 0.0]), 40, 0)
+    shares = estimated_shares(prob, TRAIN)
+    assert shares.sum() == pytest.approx(1)
+    assert shares.min() >= 0.4 / 40
+    record = {"train": {"a": 0.7, "b": 0.3, "c": 0.0}, "test": {"a": 0.5, "b": 0.5, "c": 0.0}}
+    ratio = ratio_of(record)
+    assert ratio is not None
+    assert ratio.tolist() == pytest.approx([5 / 7, 5 / 3, 1.0])

@@ -147,6 +147,27 @@ def test_an_ensemble_of_ensembles_is_one_blend_of_another(three: TinyProject) ->
     assert oof_of(three, "outer") == pytest.approx(both, abs=1e-6)
 
 
+def test_an_ensemble_of_what_its_members_said_before_is_refused(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert three.run("ensemble", "--runs", "one noise", "--name", "inner", "--blend", "weights") == 0
+    write_run(three, "one", seeing(1.0), 9)
+    capsys.readouterr()
+    assert three.run("ensemble", "--runs", "inner two", "--name", "outer") == 2
+    said = capsys.readouterr().err
+    assert "its member 'one' has other predictions" in said
+    assert 'RUNS="one noise" BLEND=weights NAME=inner' in said
+    assert three.run("blend", "--runs", "inner two") == 2
+    assert three.run("ensemble", "--runs", "one noise", "--name", "inner", "--blend", "weights") == 0
+    assert three.run("ensemble", "--runs", "inner two", "--name", "outer") == 0
+
+
+def test_a_run_that_is_there_twice_is_named(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(three, "again", MEMBERS["one"], 0)
+    assert three.run("blend", "--runs", "one two again") == 0
+    assert "note: one says what again says: the mean counts it 2 times" in capsys.readouterr().out
+
+
 def test_blend_compares_all_ways(three: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     assert three.run("ensemble", "--runs", "one two", "--name", "plain") == 0
     capsys.readouterr()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from foldline.core.paths import Layout
@@ -70,6 +71,37 @@ def test_what_a_person_decided_stays(tmp_path: Path) -> None:
     written = path.read_bytes()
     clean(layout, COMP, RUN)
     assert path.read_bytes() == written
+
+
+def test_what_a_person_wrote_without_deciding_stays_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another label, or a note, in a line without an action: kept as it is, and said to change nothing."""
+    layout = contradicted(tmp_path, TASKS["multiclass"])
+    path = tmp_path / clean(layout, COMP, RUN)["file"]
+    lines = read_csv(path).assign(note="")
+    lines.loc[0, "note"], lines.loc[1, "label"] = "ask Ann", "newt"
+    undecided = {"given": "cat", "predicted": "dog", "label": "dog", "note": "", "target": "", "action": ""}
+    calm = next(f"{i:04d}" for i in range(90) if f"{i:04d}" not in set(lines["row_id"]))
+    lines = pd.concat([lines, pd.DataFrame([{**undecided, "row_id": calm}])], ignore_index=True).fillna("")
+    write_csv(path, lines)
+    capsys.readouterr()
+    clean(layout, COMP, RUN)
+    said = capsys.readouterr().out
+    after = read_csv(path)
+    assert (after["note"][0], after["label"][1]) == ("ask Ann", "newt")
+    assert (
+        f"have a label or note of yours and no action: they are kept, and change nothing: {lines['row_id'][0]}" in said
+    )
+    assert calm not in set(after["row_id"])
+    assert "1 lines that nobody had decided are not suspected by this run" in said
+
+
+def test_a_page_says_given_and_a_lead(tmp_path: Path) -> None:
+    for task, words in ((TASKS["multiclass"], "a lead of 1.00"), (TASKS["regression"], "deviations off")):
+        layout = contradicted(tmp_path / str(task), task)
+        page = (tmp_path / str(task) / clean(layout, COMP, RUN)["page"]).read_text(encoding="utf-8")
+        assert "<dt>given</dt>" in page
+        assert "<dt>true</dt>" not in page
+        assert words in page
 
 
 def test_a_run_is_cleaned_by_networks_that_did_not_see_the_fold(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from foldline.core.cells import all_numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv
 from foldline.core.task import Task
@@ -63,6 +64,15 @@ def label_column(task: Task, outputs: Sequence[str], target: str) -> str:
     return column
 
 
+def read_lines(path: Path) -> pd.DataFrame:
+    """The lines as they are, with all `COLUMNS`; of a spreadsheet that writes semicolons, too."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    separator = ";" if ";" in head and "," not in head else ","
+    table = read_csv(path, separator=separator, required=("row_id", "action")).fillna("")
+    return table.assign(**dict.fromkeys([name for name in COLUMNS if name not in table.columns], ""))
+
+
 def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[str], *, where: str) -> Decided:
     """The decisions of a file, checked against the rows.
 
@@ -72,15 +82,15 @@ def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[s
     """
     if not path.is_file():
         raise FoldlineError("there is no such file", where=where, next="make clean-labels writes one to fill in")
-    table = read_csv(path, required=("row_id", "action")).fillna("")
-    for name in set(COLUMNS) - set(table.columns):
-        table[name] = ""
+    table = read_lines(path)
+    table["target"] = table["target"].str.strip()
     _refuse(table, table.duplicated(["row_id", "target"]), "stand in more than one line", where)
     _refuse(table, ~table["row_id"].isin(frame["row_id"]), "are no training rows", where)
     table["action"] = table["action"].str.strip().str.lower()
     odd = ~table["action"].isin(["", *ACTIONS])
     _refuse(table, odd, f"have an action that is none of {', '.join(ACTIONS)} (empty: not decided)", where)
     again = table[table["action"] == "relabel"]
+    again = again.assign(label=[_known(label, outputs) for label in again["label"]])
     _refuse(again, again["label"] == "", "shall be relabelled and have no label", where)
     _require_given(table[table["action"].isin(["exclude", "relabel"])], frame, task, outputs, where)
     labels = {
@@ -95,14 +105,23 @@ def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[s
 
 
 def _require_given(table: pd.DataFrame, frame: pd.DataFrame, task: Task, outputs: Sequence[str], where: str) -> None:
-    """Raises FoldlineError where a class was decided about that is not the row's label any more."""
-    classes = {f"target_{block.name}" if block.name else "target" for block in task.blocks if block.task.single_label}
+    """Raises FoldlineError where a label was decided about that is not the row's any more."""
     said = table[table["given"] != ""]
-    for target, lines in said.groupby("target"):
-        column = label_column(task, outputs, str(target)) if not task.soft else ""
-        if column in classes:
-            now = frame.set_index("row_id")[column].reindex(lines["row_id"]).to_numpy()
-            _refuse(lines, lines["given"].to_numpy() != now, "have another label now than the one decided about", where)
+    for target, lines in said.groupby("target") if not task.soft else ():
+        column = label_column(task, outputs, str(target))
+        now = frame.set_index("row_id")[column].reindex(lines["row_id"])
+        other = pd.Series([_shown(one) != _shown(two) for one, two in zip(lines["given"], now, strict=True)])
+        _refuse(lines, other.set_axis(lines.index), "have another label now than the one decided about", where)
+
+
+def _shown(label: str) -> str:
+    """A label as the file shows it: of a number its first six digits."""
+    return f"{float(label):g}" if all_numbers([label]) else label
+
+
+def _known(label: str, outputs: Sequence[str]) -> str:
+    """A label without the blanks around it, unless a class has them."""
+    return label if label in outputs else label.strip()
 
 
 def _refuse(table: pd.DataFrame, bad: "pd.Series[bool]", what: str, where: str) -> None:

@@ -5,6 +5,7 @@ that was made from something else than what is there now is noticed.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from foldline.core import own_code
 from foldline.core.competition import load_competition
@@ -16,7 +17,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.run_folder import nested_run, run_sha256
+from foldline.core.run_folder import nested_run, run_sha256, stored_features
 from foldline.core.run_kinds import no_networks
 from foldline.core.tables import sha256_file, sha256_json
 
@@ -138,7 +139,34 @@ def current_cv(layout: Layout, comp: str, run: str, folds_sha256: str) -> Cv:
             where=layout.relative(path),
             next=predict,
         )
+    _refuse_stale(layout, comp, run, cv)
     return cv
+
+
+def _refuse_stale(layout: Layout, comp: str, run: str, cv: Cv) -> None:
+    """Raises FoldlineError where predictions are not of the networks, members or columns that are there now; what is
+    gone by now is no matter."""
+    folder, changed, next = layout.run(comp, run), [], f"make predict COMP={comp} RUN={run}"
+    for fold in (Path(name).parent for name in cv.files if name.startswith("fold_")):
+        meta = FoldMeta.read_if_there(folder / fold / "meta.json")
+        if meta is not None and meta.sha256.weights not in cv.sha256.weights:
+            changed.append(f"{fold} was trained anew")
+    for member, digest in cv.sha256.members.items():
+        path = layout.run(comp, member) / "test.parquet"
+        if path.is_file() and sha256_file(path) != digest:
+            changed.append(f"its member '{member}' has other predictions")
+            blend = f" BLEND={cv.blend}" if cv.blend not in (None, "mean") else ""
+            next = f'make ensemble COMP={comp} RUNS="{" ".join(cv.members)}"{blend} NAME={run}'
+    head = stored_features(layout, comp, run) if cv.head else None
+    if head is not None:
+        now, made = features_sha256(layout, comp, head), cv.sha256.inputs
+        changed += [f"{name} has changed" for name in sorted(now) if name in made and made[name] != now[name]]
+    if changed:
+        raise FoldlineError(
+            f"the predictions of '{run}' are older than what they stand on: {first_few(changed)}",
+            where=layout.relative(folder / "cv.json"),
+            next=next,
+        )
 
 
 def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:

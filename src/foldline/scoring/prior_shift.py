@@ -18,6 +18,7 @@ from foldline.scoring.metrics.metric import Predicted
 ROUNDS, CLOSE = 500, 1e-7
 DRAWS = 50  # of the simulation
 MOST_TOLD = 8  # classes in a line, those that moved most
+LEAST_ROWS = 0.5  # that a class has among the test rows, at least
 SMALLEST = 1e-9
 
 
@@ -35,19 +36,27 @@ class Worth:
 
 
 def estimated_shares(prob: Predicted, train: Array) -> Array:
-    """[classes] the shares of the classes among rows with these predictions.
+    """[classes] the shares of the classes among rows with these predictions, of no class less than half a row.
+
+    Of few rows the likeliest share of a rare class is 0, and it would be ruled out for each of them.
 
     Args:
         prob: [rows, classes] of a network that saw classes with the shares `train`.
     """
     values, shares = prob.astype(np.float64), train
     for _ in range(ROUNDS):
-        following = shifted(values, shares / np.maximum(train, SMALLEST)).mean(axis=0)
+        following = shifted(values, _ratio(shares, train)).mean(axis=0)
         near = np.abs(following - shares).max() < CLOSE
         shares = following
         if near:
             break
-    return np.asarray(shares)
+    least = np.where(train > 0, np.maximum(shares, LEAST_ROWS / len(values)), shares)
+    return np.asarray(least / least.sum())
+
+
+def _ratio(shares: Array, train: Array) -> Array:
+    """[classes] how many times as frequent each class is; 1 of one that no training row has: nothing is known of it."""
+    return np.where(train > 0, shares / np.maximum(train, SMALLEST), 1.0)
 
 
 def shifted(prob: Predicted, ratio: Array) -> Array:
@@ -90,7 +99,7 @@ def worth(target: Target, prob: Predicted, shares: Array, *, seed: int = 0) -> W
         sizes = rng.multinomial(len(target), wanted / wanted.sum())
         rows = np.concatenate([rng.choice(own, size) for own, size in zip(places, sizes, strict=True) if size])
         drawn, said = target.where(rows), prob[rows]
-        after = shifted(said, estimated_shares(said, train) / np.maximum(train, SMALLEST))
+        after = shifted(said, _ratio(estimated_shares(said, train), train))
         scores.append([score(target.metric, drawn.truth, prob, task=target.task) for prob in (said, after)])
     both = np.array(scores)
     both = both[np.isfinite(both).all(axis=1)]
@@ -138,4 +147,4 @@ def ratio_of(record: dict[str, Any] | None) -> Array | None:
     if record is None:
         return None
     train, test = (np.array(list(record[key].values())) for key in ("train", "test"))
-    return np.asarray(test / np.maximum(train, SMALLEST))
+    return _ratio(test, train)

@@ -26,6 +26,7 @@ from foldline.submission.form import open_form
 
 LONGEST = 24  # letters of a run's name in a table
 MOST_RUNS = 12  # columns of a terminal's table
+ALIKE = 0.99999  # correlation of errors from which on two runs are the same
 
 
 def blend(layout: Layout, comp: str, runs: Sequence[str] = (), *, with_diverged: bool = False) -> BlendStudy:
@@ -161,6 +162,7 @@ def _drop_words(study: BlendStudy) -> str:
 def _say_errors(study: BlendStudy) -> None:
     """How alike the runs err, as a table; of many runs only the most and the least alike pair."""
     runs = list(study.runs)
+    _say_equal(study)
     if len(runs) <= MOST_RUNS:
         say("\ncorrelation of errors: the lower, the more two runs add to each other")
         say_table([["", *(run[:LONGEST] for run in runs)],
@@ -176,6 +178,15 @@ def _say_errors(study: BlendStudy) -> None:
     if pairs:
         for words, (value, one, other) in (("most", max(pairs)), ("least", min(pairs))):
             say(f"errors are {words} alike of {one} and {other}: correlation {value:.3f}")
+
+
+def _say_equal(study: BlendStudy) -> None:
+    """Runs that err in the same way, of which one is enough: a run that was trained, or predicted, twice."""
+    runs = list(study.runs)
+    for i, row in enumerate(study.errors):
+        same = [runs[j] for j, value in enumerate(row) if j > i and value is not None and value > ALIKE]
+        if same:
+            say(f"note: {runs[i]} says what {', '.join(same)} says: the mean counts it {len(same) + 1} times")
 
 
 def _ends(ends: Ends, *, sign: bool = False) -> str:

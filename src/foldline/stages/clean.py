@@ -7,13 +7,16 @@ in which nothing that a person decided is ever changed.
 from dataclasses import asdict
 from typing import Any
 
+import pandas as pd
+
 from foldline.core import tables
+from foldline.core.errors import first_few
 from foldline.core.folds import load_folds
-from foldline.core.label_file import FILE, read_labels
+from foldline.core.label_file import FILE, read_labels, read_lines
 from foldline.core.paths import Layout
 from foldline.core.progress import result, say
 from foldline.core.run_folder import predictions_of
-from foldline.report.run.cleaning import filled_in, page
+from foldline.report.run.cleaning import filled_in, page, touched
 from foldline.report.run.reported_run import read_run
 
 
@@ -32,8 +35,9 @@ def clean(layout: Layout, comp: str, run: str) -> dict[str, Any]:
         read_labels(path, folds.frame, folds.task, folds.outputs, where=where)
     with predictions_of(layout, comp, [run], f"the suspected labels of '{run}' are being listed"):
         read = read_run(layout, comp, run)
-    before = tables.read_csv(path) if path.is_file() else None
+    before = read_lines(path) if path.is_file() else None
     lines = filled_in(read, before)
+    _say_undecided(before, lines, where)
     if before is None or not lines.equals(before.fillna("")):
         tables.write_csv(path, lines)
     html = layout.run(comp, run) / "clean.html"
@@ -46,3 +50,16 @@ def clean(layout: Layout, comp: str, run: str) -> dict[str, Any]:
         "page": layout.relative(html), "file": where, "suspected": len(read.suspects), "decided": decided,
         "strongest": strongest,
     }  # fmt: skip
+
+
+def _say_undecided(before: pd.DataFrame | None, lines: pd.DataFrame, where: str) -> None:
+    """Lines that a person wrote into and did not decide, and those of before that are suspected no more."""
+    open_ = lines.loc[touched(lines), "row_id"].tolist()
+    if open_:
+        what = "have a label or note of yours and no action: they are kept, and change nothing"
+        say(f"warning: {len(open_)} lines of {where} {what}: {first_few(open_)}")
+    if before is not None:
+        now = set(zip(lines["row_id"], lines["target"], strict=True))
+        gone = sum((row, target) not in now for row, target in zip(before["row_id"], before["target"], strict=True))
+        if gone:
+            say(f"{gone} lines that nobody had decided are not suspected by this run: taken out of {where}")

@@ -31,7 +31,8 @@ class Shown:
 
 
 def filled_in(run: ReportedRun, before: pd.DataFrame | None) -> pd.DataFrame:
-    """The lines for `labels.csv`: those that are decided as they are, then what is suspected now, the strongest first.
+    """The lines for `labels.csv`: those that a person decided or wrote in as they are, then what is suspected now, the
+    strongest first.
 
     `label` is what would stand instead, should a person write `relabel`; empty where that cannot be said.
 
@@ -46,10 +47,18 @@ def filled_in(run: ReportedRun, before: pd.DataFrame | None) -> pd.DataFrame:
     before = before.fillna("")
     further = [name for name in before.columns if name not in COLUMNS]  # a person's own notes
     before = before.reindex(columns=[*COLUMNS, *further], fill_value="")
-    kept = before[before["action"].str.strip() != ""]
+    kept = before[(before["action"].str.strip() != "") | touched(before)]
     known = set(zip(kept["row_id"], kept["target"], strict=True))
     new = [pair not in known for pair in zip(found["row_id"], found["target"], strict=True)]
     return pd.concat([kept, found[new]], ignore_index=True).fillna("")
+
+
+def touched(lines: pd.DataFrame) -> "pd.Series[bool]":
+    """[lines] whether a person wrote into a line without deciding it: another label, or a note of their own."""
+    further = [name for name in lines.columns if name not in COLUMNS]
+    label = (lines["label"].str.strip() != "") & (lines["label"] != lines["predicted"])
+    noted = (lines[further] != "").any(axis=1)
+    return (lines["action"].str.strip() == "") & (label | noted)
 
 
 def loss_ranks(run: ReportedRun) -> list[float]:
@@ -110,5 +119,5 @@ def _contradiction(run: ReportedRun, one: Suspect) -> str:
             given, other = (formats.score(float(prob[names.index(name)]), 2) for name in (one.given, one.predicted))
             return f"{one.predicted} {other}, {one.given} {given}"
     if any(part.label_sets for part in run.task.parts):
-        return f"{one.target}: {one.predicted}, not {one.given}; a lead of {formats.score(one.score, 2)}"
+        return f"{one.target}: {one.predicted}, not {one.given}; {suspects.strength(run, one)}"
     return f"{formats.score(one.score, 1)} robust deviations off"

@@ -34,6 +34,7 @@ class Card:
         truth, predicted: in words, without markup.
         right: whether the prediction is the true label; None where there is no such thing.
         heat: where the network looked, as a data URI that is laid over the picture; empty where that is not known.
+        names: what the page calls truth and prediction.
     """
 
     row_id: str
@@ -45,6 +46,7 @@ class Card:
     predicted: str
     right: bool | None
     heat: str = ""
+    names: tuple[str, str] = ("true", "predicted")
 
 
 @dataclass(frozen=True)

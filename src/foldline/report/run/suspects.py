@@ -59,5 +59,14 @@ def card(run: ReportedRun, one: Suspect) -> Card:
     given, predicted = (formats.printable(text, 40) for text in (one.given, one.predicted))
     return replace(
         pictures.card(run, one.row), truth=f"{before}{given}",
-        predicted=f"{before}{predicted} · {formats.score(one.score, 2)}", right=False,
+        predicted=f"{before}{predicted}, {strength(run, one)}", right=False, names=("given", "networks say"),
     )  # fmt: skip
+
+
+def strength(run: ReportedRun, one: Suspect) -> str:
+    """What a suspect's score is: of classes no probability, but how far one leads over the other."""
+    of_class = any(
+        block.task.label_sets or (block.task.single_label and block.name in ("", one.target))
+        for block in run.task.blocks
+    )
+    return f"a lead of {formats.score(one.score, 2)}" if of_class else f"{formats.score(one.score, 1)} deviations off"

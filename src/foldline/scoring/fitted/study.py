@@ -137,7 +137,7 @@ class Study:
             rest = self.answers(self._nested(name, [other for other in runs if other != run])[1])
             gain, low, high = self._gain(rest, whole)
             found.append(WithoutRun(run=run, gain=_number(gain), gain_interval=(_number(low), _number(high))))
-        return sorted(found, key=lambda one: -np.inf if one.gain is None else -one.gain)
+        return sorted(found, key=lambda one: np.inf if one.gain is None else -one.gain)
 
     def errors(self) -> Array:
         """[runs, runs] the correlation of what each run is wrong by, over rows and outputs; of targets the mean."""
