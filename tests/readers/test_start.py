@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from foldline.core.competition import Competition
@@ -12,6 +13,7 @@ from foldline.core.yaml_models import parse_yaml
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.start.look import look
 from foldline.readers.start.paths import UnclearLabelError
+from foldline.readers.start.tables import _is_measured
 from foldline.readers.start.understood import facts_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -360,3 +362,8 @@ def test_a_number_that_is_always_the_same_is_refused(tmp_path: Path) -> None:
     assert look(tmp_path / "t.csv", "age").found.numbers
     with pytest.raises(FoldlineError, match=r"all 12 pictures have the number 7\.5"):
         look(tmp_path / "t.csv", "size")
+
+
+def test_numbers_with_zeros_before_them_are_names() -> None:
+    assert not _is_measured(pd.Series([f"{i:03d}" for i in range(40)]))
+    assert _is_measured(pd.Series([str(3 * i) for i in range(40)]))

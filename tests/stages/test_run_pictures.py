@@ -15,7 +15,7 @@ from foldline.core.paths import Layout, shipped
 from foldline.core.run import Run, load_run
 from foldline.core.yaml_models import parse_yaml
 from foldline.stages import init as init_stage
-from foldline.stages.first_run import Ground, first_run, run_text
+from foldline.stages.first_run import Ground, _other_shapes, first_run, run_text
 from tiny import RUN
 
 
@@ -240,3 +240,17 @@ def test_transparent_pictures_are_seen(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     found = {path.name: _is_transparent(path) for path in tmp_path.iterdir()}
     assert found == {"solid.png": False, "clear.png": True, "plain.jpg": False, "broken.png": False}
+
+
+def test_pictures_of_many_shapes_are_said(tmp_path: Path) -> None:
+    """They are squashed all the same; the run file says so, and how to try another fit."""
+    paths = []
+    for place, (height, width) in enumerate([(20, 20), (20, 60), (60, 20), (30, 20)]):
+        paths.append(tmp_path / f"{place}.png")
+        paths[-1].write_bytes(cv2.imencode(".png", np.zeros((height, width), dtype=np.uint8))[1].tobytes())
+    assert _other_shapes(paths[:1]) == ""
+    words = _other_shapes(paths)
+    assert words.endswith("of another shape than the median one")
+    assert "data.fit=letterbox" in run_text(Ground(100, 20, gray=True, gpu=False, shapes=words), "x")
+    assert "letterbox" not in run_text(Ground(100, 20, gray=True, gpu=False), "x")
+    assert "a ridge regression" in run_text(Ground(100, 20, gray=True, gpu=False, numbers=True), "x")

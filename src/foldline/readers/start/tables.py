@@ -276,9 +276,12 @@ def _set_separator(cells: "pd.Series[str]") -> str:
 
 
 def _is_measured(cells: "pd.Series[str]") -> bool:
-    """Whether cells are measurements: fractions, or whole numbers of many values that do not count from 0 or 1."""
+    """Whether cells are measurements: fractions, or whole numbers of many values that do not count from 0 or 1.
+
+    Numbers with zeros before them, as 007, are names.
+    """
     values = numbers(cells)
-    if pd.isna(values).any():
+    if pd.isna(values).any() or cells.str.strip().str.fullmatch(r"0\d+").any():
         return False
     distinct = sorted(set(values.tolist()))
     if any(value % 1 for value in distinct):
