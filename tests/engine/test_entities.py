@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file
+from foldline.engine.loop.step import Learner
 from stacks import STACK_FACTS, StackProject
 from together import Ranks
 
@@ -97,23 +99,59 @@ def test_metadata_stand_beside_each_picture(pairs: StackProject) -> None:
     assert (table.groupby("entity")["prob_1"].nunique() == 1).all()
 
 
-def test_each_picture_may_have_its_own_answer(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def own_answers(tmp_path_factory: pytest.TempPathFactory) -> StackProject:
     """Labels of slices, which their scan holds together: the competition's lines are the slices'."""
     train: dict[str, Any] = {**STACK_FACTS["train"], "target": "own", "group": "scan"}
     del train["entity"]
-    project = StackProject(tmp_path, 24, train=train)
+    project = StackProject(tmp_path_factory.mktemp("own"), 24, train=train)
     table = project.root / "raw" / "train.csv"
     lines = table.read_text().splitlines()
     rows = [f"{line},{int(line.split(',')[1]) % 2}" for line in lines[1:]]
     table.write_text("\n".join([f"{lines[0]},own", *rows]) + "\n")
     project.prepare()
-    by = f"{FEW} model.entity=transformer model.entity.options.by=group"
-    assert project.run("train", "--name", "one", "--set", by) == 2, "targets differ within an entity"
-    run = done(project, "own", f"{by} model.entity.options.per_picture=all")
+    return project
+
+
+OWN = f"{FEW} model.entity=transformer model.entity.options.by=group"
+
+
+def test_each_picture_may_have_its_own_answer(own_answers: StackProject) -> None:
+    assert own_answers.run("train", "--name", "one", "--set", OWN) == 2, "targets differ within an entity"
+    run = done(own_answers, "own", f"{OWN} model.entity.options.per_picture=all")
     oof = read_parquet(run / "oof.parquet")
     assert (oof.groupby("group")["prob_1"].nunique() > 1).all()
     log = read_csv(run / "fold_0" / "log.csv")
     assert 0 < float(log["train_accuracy"].iloc[-1]) < 1
+
+
+def test_a_picture_that_fills_up_has_no_part_in_the_loss(
+    own_answers: StackProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each picture of an epoch once, however many its scan has; a batch in parts has the loss of the whole."""
+    kept, begin, seen = Learner._right, Learner.__init__, list[int]()
+
+    def right(self: Learner, logits: Tensor, target: Tensor) -> Any:
+        seen.append(len(target))
+        return kept(self, logits, target)
+
+    monkeypatch.setattr(Learner, "_right", right)
+    network = "model.name=test_vit model.options={} data.image_size=32 model.entity.options.per_picture=all"
+    settings, losses = f"{OWN} {network} model.entity.options.dropout=0 train.batch_size=4", []
+    for parts in (1, 3):
+        with monkeypatch.context() as patched:
+
+            def in_parts(self: Learner, *given: Any, parts: int = parts) -> None:
+                begin(self, *given)
+                self.parts = parts
+
+            patched.setattr(Learner, "__init__", in_parts)
+            seen.clear()
+            run = done(own_answers, f"parts-{parts}", settings, "train")
+        rows = read_csv(own_answers.layout.folds("tiny"))
+        assert sum(seen) == (rows["fold"] != "0").sum(), "12 scans in batches of 4"
+        losses.append(float(read_csv(run / "fold_0" / "log.csv")["train_loss"].iloc[-1]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_killed_training_ends_with_the_same_bits(scans: StackProject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,12 @@ def test_group_entity_and_metadata_ride_along_in_this_order(root: Path) -> None:
     assert frame.iloc[1].tolist() == ["02", "train/02.png", "b", "p1", "p1_x", "8"]
 
 
+def test_rows_without_an_entity_are_no_entity_together(root: Path) -> None:
+    (root / "t.csv").write_text(TABLE.replace("p2", ""))
+    with pytest.raises(FoldlineError, match="1 rows have no entity"):
+        rows(root, {"entity": "patient"})
+
+
 def test_lines_are_chosen_by_cells(root: Path) -> None:
     assert rows(root, {"where": {"patient": "p1"}})["row_id"].tolist() == ["01", "02"]
     assert rows(root, {"without": {"id": ["01", "03"]}})["row_id"].tolist() == ["02"]

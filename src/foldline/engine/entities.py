@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.cells import is_missing
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.progress import say
-from foldline.core.run import Run
+from foldline.core.run import Run, Sampling
 from foldline.core.task import Array, Task
 from foldline.images.stacks import Stacks, with_neighbours
 
 ORDERED = ("transformer", "gru")  # heads that mean something only where pictures have an order
 ALL = "all"  # of `model.entity.options.per_picture`
+MANY_PICTURES = 512  # a step, from here on what would be fewer is said
 
 
 def stacks_of(frame: pd.DataFrame, run: Run, bad: NDArray[np.bool_] | None = None) -> Stacks | None:
@@ -32,7 +34,7 @@ def stacks_of(frame: pd.DataFrame, run: Run, bad: NDArray[np.bool_] | None = Non
         return None
     column = run.model.entity.options["by"]
     _require_column(frame, column, "model.entity")
-    return Stacks.of(frame[column].tolist(), _order(frame), bad)
+    return Stacks.of(_names(frame, column).tolist(), _order(frame), bad)
 
 
 def named_apart(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -40,7 +42,59 @@ def named_apart(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     if run.model.entity.name == "none":
         return frame
     column = run.model.entity.options["by"]
-    return frame.assign(**{column: "test rows, " + frame[column].astype(str)})
+    return frame.assign(**{column: "test rows, " + _names(frame, column).astype(str)})
+
+
+def step_in_words(stacks: Stacks, run: Run, batch_size: int) -> str:
+    """How many pictures the entities of a training have, and how many a step sees."""
+    sizes, most = stacks.sizes, run.model.entity.options["pictures"]
+    few, many = int(sizes.min()), int(sizes.max())
+    each, entities = min(many, most) if most else many, min(batch_size, len(stacks))
+    words = f"{len(stacks)} entities of {few} to {many} pictures; a step sees up to {entities} x {each}"
+    if entities * each > MANY_PICTURES and each > 1:
+        words += f" = {entities * each:,} pictures: model.entity.options.pictures, train.batch_size make it fewer"
+    return words
+
+
+def _names(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
+    """[rows] the entity of each. A row of which it is not known stands alone, as one without a group does in folds."""
+    cells = frame[column]
+    unknown = is_missing(cells)
+    if column == "entity" or not unknown.any():
+        return cells
+    return cells.mask(unknown, "a row alone: " + frame["row_id"].astype(str))
+
+
+def _require_own(facts: Competition, by: str, where: str) -> None:
+    """Raises FoldlineError where the column `group` names more than who belongs together."""
+    joined = {
+        "folds.group_duplicates": (facts.folds.group_duplicates, "pictures that look the same"),
+        "folds.splitter: open_set": (facts.folds.splitter == "open_set", "all pictures of some classes"),
+    }
+    for setting, (given, what) in joined.items():
+        if given and by == "group":
+            raise FoldlineError(
+                f"the folds' groups are no entities: by {setting} they hold {what} together too",
+                where=where,
+                next="name the column in train.metadata and test.metadata too, make the folds anew, and set "
+                "model.entity.options.by to it (or name it train.entity, where the submission has a line for each)",
+            )
+
+
+def _remark(frame: pd.DataFrame, by: str, what: str, *, ordered: bool) -> None:
+    """Says which rows stand alone, and which have one place with others."""
+    unknown = by != "entity" and is_missing(frame[by])
+    if np.any(unknown):
+        say(f"warning: {int(np.sum(unknown))} {what} have no '{by}': each is an entity of its own")
+    if not (ordered and "order" in frame.columns):
+        return
+    alike = pd.DataFrame({"name": _names(frame, by), "order": frame["order"].str.strip()}).duplicated(keep=False)
+    if alike.any():
+        named = first_few(list(dict.fromkeys(frame.loc[alike, by])), 3)
+        say(
+            f"warning: {int(alike.sum())} {what} have one place in the column order with others of their entity "
+            f"({named}): these stand by row_id"
+        )
 
 
 def _order(frame: pd.DataFrame) -> "pd.Series[str] | None":
@@ -92,23 +146,26 @@ def _named(chosen: str, task: Task) -> set[str]:
     return own
 
 
-def neighboured(folds: Folds, extra: pd.DataFrame, run: Run) -> tuple[Folds, pd.DataFrame]:
+def neighboured(folds: Folds, extra: pd.DataFrame, run: Run, facts: Competition) -> tuple[Folds, pd.DataFrame]:
     """The rows with each picture between its neighbours (`data.neighbours`), as files that are stacked as channels."""
     count = run.data.neighbours
     if not count:
         return folds, extra
     by = run.model.entity.options.get("by") or ("entity" if "entity" in folds.frame.columns else "group")
-    frame, test, more = (_between(part, by, count) for part in (folds.frame, folds.test, extra))
+    _require_own(facts, by, "data.neighbours")
+    rows = {"training rows": folds.frame, "test rows": folds.test, "extra rows": extra}
+    frame, test, more = (_between(part, by, count, what) for what, part in rows.items())
     say(f"data.neighbours: {2 * count + 1} pictures of the same {by} are each row's channels, by the column order")
     return replace(folds, frame=frame, test=test), more
 
 
-def _between(frame: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
+def _between(frame: pd.DataFrame, by: str, count: int, what: str) -> pd.DataFrame:
     if not len(frame):
         return frame
     _require_column(frame, by, "data.neighbours")
     _require_order(frame, "data.neighbours")
-    stacks = Stacks.of(frame[by].tolist(), _order(frame))
+    _remark(frame, by, what, ordered=True)
+    stacks = Stacks.of(_names(frame, by).tolist(), _order(frame))
     return frame.assign(image=with_neighbours(frame["image"].tolist(), stacks, count))
 
 
@@ -137,30 +194,37 @@ def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataF
             where="submission.aggregate: noisy_or",
             next="set submission.aggregate: mean, which then changes nothing, or model.entity: none",
         )
-    for frame in (folds.frame, folds.test, *([extra] if len(extra) else [])):
-        _require_column(frame, entity.options["by"], "model.entity")
-        if entity.name in ORDERED:
+    by, ordered = entity.options["by"], entity.name in ORDERED
+    _require_own(facts, by, f"model.entity.options.by: {by}")
+    for what, frame in {"training rows": folds.frame, "test rows": folds.test, "extra rows": extra}.items():
+        if not len(frame):
+            continue
+        _require_column(frame, by, "model.entity")
+        if ordered:
             _require_order(frame, f"model.entity.name: {entity.name}")
-    names = folds.frame[entity.options["by"]]
+        _remark(frame, by, what, ordered=ordered and not run.data.neighbours)  # which has said it
+    names = _names(folds.frame, by)
     homes = pd.DataFrame({"name": names, "fold": folds.frame["fold"]}).drop_duplicates()["name"]
     torn = sorted(set(homes[homes.duplicated()]))
     if torn:
         raise FoldlineError(
             f"{len(torn)} entities have pictures in two folds: {first_few(torn)}",
-            where=f"model.entity.options.by: {entity.options['by']}",
+            where=f"model.entity.options.by: {by}",
             next="name this column as train.group (or train.entity) in the facts, and make the folds anew",
         )
-    if len(extra) and (known := sorted(set(extra[entity.options["by"]]) & set(names))):
+    if len(extra) and (known := sorted(set(_names(extra, by)) & set(names))):
         raise FoldlineError(
             f"{len(known)} entities of the extra rows are the competition's too: {first_few(known)}",
             where="extra.rows",
             next="give them names of their own, or take them out",
         )
-    _require_targets(run, folds, truth)
+    _require_targets(run, folds, folds.frame, truth)
+    if len(extra):
+        _require_targets(run, folds, extra, folds.task.truth(extra, folds.outputs, where="extra.rows"))
 
 
 def _require_settings(run: Run) -> None:
-    pseudo = run.extra.pseudo.options
+    pseudo, own = run.extra.pseudo.options, run.model.entity.options["per_picture"]
     refused = {
         "augment.mix": (run.augment.mix.name != "none", "two entities have no pictures that belong together"),
         "augment.copies": (
@@ -169,6 +233,10 @@ def _require_settings(run: Run) -> None:
         ),
         "loss.teacher": (bool(run.loss.teacher.name), "a teacher answers for one picture"),
         "train.labels": (run.train.labels.name != "given", "labels are changed row by row"),
+        "sampling": (
+            bool(own) and run.sampling != Sampling(),
+            "entities are drawn by the label of their first picture, and each of theirs may have another (per_picture)",
+        ),
         "extra.pseudo.options.soft": (bool(pseudo.get("soft")), "an entity has the label of its first picture"),
         "extra.pseudo.options.ratio": (bool(pseudo.get("ratio")), "it counts pictures, and an epoch entities"),
         "predict.compile": (run.predict.compile != "off", "entities have other numbers of pictures each"),
@@ -183,26 +251,31 @@ def _require_settings(run: Run) -> None:
             )
 
 
-def _require_targets(run: Run, folds: Folds, truth: Array) -> None:
-    """Raises FoldlineError where the rows of an entity have other targets each, and one answer for them."""
+def _require_targets(run: Run, folds: Folds, frame: pd.DataFrame, truth: Array) -> None:
+    """Raises FoldlineError where the rows of an entity have other targets each, and one answer for them.
+
+    Args:
+        frame: training rows, or extra ones; truth: theirs.
+    """
     options, task = run.model.entity.options, folds.task
     chosen, by = options["per_picture"], options["by"]
     own = {block.name for block in task.blocks} if chosen == ALL else _named(chosen, task)
-    first = Stacks.of(folds.frame[by].tolist(), None)
+    entities = _names(frame, by)
+    first = Stacks.of(entities.tolist(), None)
     for block in task.blocks:
         labels = block.truth(truth).reshape(len(truth), -1)
         differ = (labels != labels[first.first_rows[first.of_row]]).any(axis=1)
         if not differ.any():
             continue
         what = f"target '{block.name}'" if block.name else "the target"
-        names = first_few(list(dict.fromkeys(folds.frame.loc[differ, by])), 3)
+        names = first_few(list(dict.fromkeys(entities[differ])), 3)
         if block.name not in own:
             raise FoldlineError(
                 f"{what} differs among the rows of an entity ({names}), and one answer is given for all of them",
                 where=f"model.entity.options.by: {by}",
                 next=f"set model.entity.options.per_picture: {block.name or ALL}, which answers for each picture",
             )
-        if "entity" in folds.frame.columns and by == "entity":
+        if by == "entity":
             raise FoldlineError(
                 f"{what} differs among the rows of an entity ({names}), of which the submission has one line",
                 where="train.entity",

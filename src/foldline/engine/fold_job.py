@@ -14,7 +14,7 @@ from foldline.core.provenance import inputs_sha256
 from foldline.core.run_folder import run_sha256
 from foldline.core.run_training import usual_batch
 from foldline.engine.auxiliary import Auxiliary, require_auxiliary
-from foldline.engine.entities import stacks_of
+from foldline.engine.entities import stacks_of, step_in_words
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import compared, kind_of
 from foldline.engine.machine.layout import settled_layout
@@ -46,7 +46,10 @@ def make_job(
     run, train, words = problem.run, problem.train_rows(fold), problem.labels_of(fold).words
     if words:
         say(f"  fold {fold}: {words} (train.labels: {run.train.labels.name})")
-    objective = problem.objective_of(fold, train.truth_of_units)
+    if train.stacks is not None:
+        say(f"  fold {fold}: {step_in_words(train.stacks, run, usual_batch(run.train.batch_size))}")
+    each = run.model.entity.options.get("per_picture")
+    objective = problem.objective_of(fold, train.truth if each else train.truth_of_units)
     made_from = {
         "folds": problem.folds.sha256, "run": run_sha256(run), "rows": len(train),
         "inputs": inputs_sha256(problem.layout, problem.comp, run, fold, problem.left_out),

@@ -266,7 +266,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device, pict
     if not is_own(run.model.name):
         require_known(run.model.name)
     folds = load_folds(layout, comp)
-    folds, extra = neighboured(folds, listed_rows(layout, folds, run.extra), run)
+    folds, extra = neighboured(folds, listed_rows(layout, folds, run.extra), run, facts)
     where = layout.relative(layout.folds(comp))
     truth = folds.task.truth(folds.frame, folds.outputs, where=where)
     require_entities(run, facts, folds, extra, truth)

@@ -187,14 +187,23 @@ class StackRows(TrainingRows):
             numbers[:, 1:4], numbers[:, 5] = (*self.key, epoch), np.repeat(times, rows.shape[1])
             yield numbers
 
+    def answers(self, epoch: int, batch: int, batch_size: int) -> int:
+        """How many different pictures a batch shows, whatever the share of it."""
+        stacks = super().whole(epoch, batch, batch_size)
+        return int(np.minimum(self.stacks.sizes[stacks], self._pictures(stacks)).sum())
+
+    def _pictures(self, stacks: Indices) -> int:
+        """Of each entity of a batch."""
+        count = int(self.stacks.sizes[stacks].max())
+        return min(count, self.most) if self.most else count
+
     def chosen(self, epoch: int, stacks: Indices, again: Indices) -> Indices:
         """[entities, pictures] the rows of the pictures that are seen of each, in their order.
 
         Args:
             again: [entities] how often each came before in this epoch: then others are drawn.
         """
-        count = int(self.stacks.sizes[stacks].max())
-        count = min(count, self.most) if self.most else count
+        count = self._pictures(stacks)
         rows = np.empty((len(stacks), count), dtype=np.int64)
         for place, (stack, times) in enumerate(zip(stacks.tolist(), again.tolist(), strict=True)):
             own = self.stacks.rows(stack)

@@ -171,6 +171,12 @@ def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool)
                 next="give the column another name with `columns` or `extract`",
             )
         riders[name] = fill(lines, name, where=f"{where}: metadata")
+    if "entity" in riders and (nameless := riders["entity"].str.strip() == "").any():
+        raise FoldlineError(
+            f"{int(nameless.sum())} rows have no entity: they would be one, with one answer for all of them",
+            where=f"{where}: entity: {rows.entity}",
+            next="fill the cells; or leave the rows out by `where` or `without`",
+        )
     return riders
 
 

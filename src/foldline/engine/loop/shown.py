@@ -54,7 +54,7 @@ class Shown:
         numbers = self.ranks.summed(torch.stack(values).tolist())
         losses, rights = numbers[: len(self.batches)], iter(numbers[len(self.batches) :])
         seen = [
-            Seen(place, rows, rate, loss, None if learnt.right is None else int(next(rights)))
+            Seen(place, rows, rate, loss, None if learnt.right is None else round(next(rights)))
             for (place, rows, rate, learnt), loss in zip(self.batches, losses, strict=True)
         ]
         self.batches = []

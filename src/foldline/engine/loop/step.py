@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foldline.core.own_code import is_own
@@ -186,10 +188,13 @@ class Learner:
         parts = slices(len(x), min(self.parts, least // together), together)  # as many in every rank
         losses, rights = [], []
         beside = None if self.auxiliary is None else gathered(self.auxiliary.table, batch, job.device)
+        there, answers = self._answering(batch, place)
         for part in parts:
-            share = (part.stop - part.start) / rows
+            share, some = (part.stop - part.start) / rows, None
+            if there is not None:
+                share, some = int(there[part].sum()) / answers, np.flatnonzero(there[part])
             with own_pass(self.wrapped, syncs=place.last_of_group and part is parts[-1]):
-                loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata))
+                loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata), some)
                 if self.auxiliary is not None and beside is not None:
                     loss = loss + self.auxiliary.loss(beside[part])
                 # DDP takes the mean of the ranks' gradients, whose sum is the batch's
@@ -199,14 +204,30 @@ class Learner:
         whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()
         return torch.stack(losses).sum(), whole
 
-    def _forward(self, x: Tensor, target: Tensor, metadata: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-        """The loss of some pictures, and how many of them are right."""
+    def _answering(self, batch: TrainingBatch, place: Place) -> tuple[NDArray[np.bool_] | None, int]:
+        """Where pictures have answers of their own, [entities, pictures] which are there, and how many in all ranks."""
+        if self.stacks is None or not self.stacks.per_picture:
+            return None, 0
+        there = self.stacks.there(batch)
+        alone = self.job.ranks.count == 1
+        return there, int(there.sum()) if alone else self.stacks.answers(place.epoch, place.batch)
+
+    def _forward(
+        self, x: Tensor, target: Tensor, metadata: tuple[Tensor, ...], some: NDArray[np.int64] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The loss of some pictures, and how many of them are right.
+
+        Args:
+            some: the answers that count, where each picture has one; the others are of pictures that only fill up.
+        """
         job = self.job
         with job.precision.autocast(job.device):
             logits = self.forward(x, *metadata)
-        logits, counts = logits.float(), 1  # of each target so many pictures
-        if self.stacks is not None and self.stacks.per_picture:
-            logits, target = logits.flatten(0, 1), target.flatten(0, 1)
+        logits, counts = logits.float(), 1.0  # of each target so many pictures
+        if some is not None:
+            kept = torch.from_numpy(some).to(job.device, non_blocking=True)
+            counts = x.shape[0] * x.shape[1] / len(some)
+            logits, target = logits.flatten(0, 1)[kept], target.flatten(0, 1)[kept]
         elif self.stacks is not None:
             counts = x.shape[1]
         loss = job.objective.function(logits, target)
