@@ -45,6 +45,8 @@ def test_targets_are_standardised_by_the_training_rows_and_missing_ones_are_none
     words = found.columns[1].words
     assert [words[int(place)] if np.isfinite(place) else "" for place in site] == ["leg", "arm", "", "arm"]
     assert found.in_words() == "age of 2, site of 3 of 4 rows"
+    alike = Auxiliary.of({"age": 1.0}, rows(), rows()[:1], ["a", "b"])
+    assert alike.in_words() == "age of 1 that are all the same, of which nothing is learnt, of 2 rows"
 
 
 def test_the_loss_is_of_rows_that_have_a_target_alone() -> None:
@@ -102,6 +104,7 @@ def test_a_killed_training_ends_with_the_same_bits_and_leaves_no_head(
         ("loss.auxiliary.age=1 augment.mix=mixup", "loss.auxiliary and augment.mix do not go together"),
         ("loss.auxiliary.age=1 train.compile=default", "loss.auxiliary and train.compile do not go together"),
         ("loss.auxiliary.age=-1", "loss.auxiliary.age"),
+        ("loss.auxiliary.age=1 model.metadata=[age]", "loss.auxiliary and model.metadata do not go together"),
     ],
 )
 def test_what_cannot_work_is_said(

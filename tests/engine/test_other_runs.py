@@ -21,8 +21,9 @@ from foldline.core.tables import read_csv, read_json, read_parquet, sha256_file,
 from foldline.engine.finished.model import load
 from foldline.engine.machine.device import pick_device
 from foldline.engine.predict_run import predict_run
-from foldline.engine.problem import Problem, open_problem, training_targets
+from foldline.engine.problem import Problem, open_problem
 from foldline.engine.row_arrays import RowArrays
+from foldline.engine.row_parts import training_targets
 from foldline.report.comparison.rivals import Pair
 from foldline.scoring.paired import Difference
 from tiny import FACTS, TinyProject

@@ -90,3 +90,15 @@ def test_wrong_views_are_refused() -> None:
     require_views(["crop_center", "hflip"], (4, 6), where="")
     with pytest.raises(FoldlineError, match="known"):
         require_views(["flip"], (4, 4), where="")
+    for names, size, words in (
+        (["identity", "scale_0.875"], (32, 32), "has 32 x 32 px, as 'identity' has"),
+        (["scale_1.125"], (32, 32), "as 'identity' has"),  # also where that is not asked for: it is no other size
+        (
+            ["scale_0.75", "scale_0.875"],
+            (40, 40),
+            "'scale_0.875' of a picture of 40 x 40 px has 32 x 32 px, as 'scale_",
+        ),
+    ):
+        with pytest.raises(FoldlineError, match=words):
+            require_views(names, size, where="")
+    require_views(["scale_0.875", "scale_1.125", "scale_1.125"], (224, 224), where="")

@@ -118,6 +118,14 @@ def test_re_ranking_of_clear_neighbours_is_their_order() -> None:
     assert expanded(unit[0], unit[1], 0) is unit[0]
 
 
+def test_rows_that_are_all_alike_have_finite_distances() -> None:
+    """A network that says the same of every picture: after centring nothing is left of them."""
+    nothing, same = np.zeros((9, 4), dtype=np.float32), np.tile(np.eye(1, 4, dtype=np.float32), (9, 1))
+    assert np.isfinite(expanded(nothing, nothing, 2)).all()
+    for both in (nothing, same):  # more of one kind than neighbours that are looked at
+        assert np.isfinite(reranked(both[:2], both, 2, 2)[1]).all()
+
+
 def test_too_many_rows_for_re_ranking_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranking, "MOST", 10)
     with pytest.raises(FoldlineError, match="more than 10"):

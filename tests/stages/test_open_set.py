@@ -1,16 +1,19 @@
 """Identities of which some are new: folds that leave some out, what is scored as new, a submission that may say so."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
 from foldline.core.tables import read_csv, read_parquet
+from foldline.splits.plan import _new_in_words
 from foldline.splits.splitters import whole_classes
 from tiny import FACTS, RUN, TinyProject
 
@@ -88,7 +91,7 @@ def test_their_rows_are_scored_as_new(project: TinyProject, capsys: pytest.Captu
 
 def test_neighbours_among_the_embeddings_of_an_arcface_run(project: TinyProject) -> None:
     loss = {"name": "arcface", "options": {"rare_margin": 0.5}}
-    arcface = {**RUN, "model": {**RUN["model"], "head": "arcface"}, "loss": loss}
+    arcface = {**RUN, "model": {**RUN["model"], "head": "arcface"}, "loss": loss, "predict": {"views": ["identity"]}}
     project.write_yaml("arc", arcface)
     project.write_yaml("embedded", {**FEATURES, "features": {"run": "arc"}})
     for run in ("arc", "embedded"):
@@ -100,6 +103,9 @@ def test_neighbours_among_the_embeddings_of_an_arcface_run(project: TinyProject)
     assert project.run("predict", "--run", "arc", "--device", "cpu") == 0
     oof = [read_parquet(project.layout.run("tiny", run) / "oof.parquet")["target"] for run in ("arc", "embedded")]
     assert oof[0].tolist() == oof[1].tolist()  # a run of networks is scored by the same labels
+    scores = Cv.read(project.layout.run("tiny", "arc") / "cv.json").per_fold
+    logs = [read_csv(project.fold(fold, "arc") / "log.csv")["score"].iloc[-1] for fold in range(4)]
+    assert [float(score) for score in logs] == pytest.approx(scores)  # and so is its training's log
 
 
 def test_whole_classes_are_drawn_from_those_of_several_rows() -> None:
@@ -109,6 +115,35 @@ def test_whole_classes_are_drawn_from_those_of_several_rows() -> None:
     assert names[6] == ""
     assert whole_classes(["a", "b"], 0.5, seed=0) == ["", ""]
     assert whole_classes(classes[::-1], 0.34, seed=0)[::-1] == names
+    known = {name for name in whole_classes(classes, 0.99, seed=0, new_class="b") if name}
+    assert known == {"class a", "class c"}  # rows of no known class are no class, and every fold has its share
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ("aabbcc", "2 of 6 rows are scored as 'new', 2 since no other fold has theirs"),
+        (["a", "a", "b", "b", "new", "c"], "2 of 6 rows are scored as 'new', 1 since no other fold has theirs"),
+        (
+            ["a", "a", "b", "b", "new", "new"],
+            "warning: 2 of 6 rows are scored as 'new', 0 since .*: nothing tells known",
+        ),
+        ("abcdef", "warning: 6 of 6 .*: who never says anything else is always right"),
+    ],
+)
+def test_how_many_rows_are_scored_as_new_is_said(targets: list[str], words: str) -> None:
+    rows = pd.DataFrame({"target": list(targets), "fold": [0, 1, 0, 1, 1, 1]})
+    (said,) = _new_in_words(rows, "new")
+    assert re.match(words, said), said
+    assert not _new_in_words(rows, "")
+
+
+def test_a_threshold_without_a_class_behind_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = TinyProject(tmp_path, rows=24)
+    project.write_yaml("nearest", {**FEATURES, "head": {"name": "knn", "options": {"threshold": 0.5}}})
+    project.prepare()
+    assert project.run("train", "--run", "nearest", "--device", "cpu") == 2
+    assert "head.options.threshold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

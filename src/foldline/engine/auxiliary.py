@@ -60,8 +60,11 @@ class Auxiliary:
 
     def in_words(self) -> str:
         """What is learnt, of how many rows."""
-        counts = np.isfinite(self.table).sum(axis=0).tolist()
-        known = [f"{column.name} of {count}" for column, count in zip(self.columns, counts, strict=True)]
+        known = []
+        for column, cells in zip(self.columns, self.table.T, strict=True):
+            there = cells[np.isfinite(cells)]
+            alike = " that are all the same, of which nothing is learnt," if len(np.unique(there)) == 1 else ""
+            known.append(f"{column.name} of {len(there)}{alike}")
         return f"{', '.join(known)} of {len(self.table)} rows"
 
 
@@ -81,6 +84,10 @@ def require_auxiliary(run: Run, ranks: int = 1) -> None:
     refused = {
         "augment.mix": (run.augment.mix.name != "none", "joined pictures have no number or word of their own"),
         "model.entity": (run.model.entity.name != "none", "they are of each picture, the features of an entity"),
+        "model.metadata": (
+            bool(set(run.model.metadata) & run.loss.auxiliary.keys()),
+            "what the head sees beside the picture is learnt from there, and nothing from the picture",
+        ),
         "train.compile": (run.train.compile != "off", "they look into the network while it runs"),
         "--ranks": (ranks > 1, "their head is in no process but one"),
     }

@@ -8,8 +8,8 @@ from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.losses import activate
 from foldline.engine.machine.precision import not_finite
-from foldline.engine.problem import FoldJob, target_tensor
-from foldline.engine.row_parts import own_part, put_together
+from foldline.engine.problem import FoldJob
+from foldline.engine.row_parts import own_part, put_together, target_tensor
 from foldline.images.views import of_pictures
 from foldline.scoring.metrics import metric_for, per_class_accuracy, score
 

@@ -60,7 +60,7 @@ def make_job(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
         feed=problem.feed, tested=problem.tested(), train=train,
         valid=problem.valid_rows(fold, problem.encoding_of(fold)),
-        valid_frame=problem.folds.frame.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
+        valid_frame=problem.scored.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         batch_size=usual_batch(run.train.batch_size),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,

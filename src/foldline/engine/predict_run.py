@@ -14,7 +14,6 @@ from typing import Self
 import pandas as pd
 
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.folds import as_scored
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import say
@@ -181,7 +180,7 @@ class _Work:
 
     def scored_rows(self) -> pd.DataFrame:
         """The rows of the folds table that are predicted out of fold."""
-        frame = as_scored(self.problem.folds.frame, self.problem.facts.folds.new_class)
+        frame = self.problem.scored
         return frame[frame["fold"].isin([meta.fold for meta in self.metas]).to_numpy() & self.problem.usable]
 
     def done(self, parts: Parts) -> RunPredictions:

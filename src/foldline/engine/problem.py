@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import first_few
-from foldline.core.folds import Folds, load_folds
+from foldline.core.folds import Folds, as_scored, load_folds
 from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.run import Run
-from foldline.core.task import Array, Task, hot_truth
+from foldline.core.task import Array, Task
 from foldline.engine.auxiliary import Auxiliary
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
 from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows, soft_labels
-from foldline.engine.losses import Objective, Teacher, as_logits, build_objective, compared, consistent
+from foldline.engine.losses import Objective, Teacher, build_objective, compared, consistent
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
 from foldline.engine.refused import require_metadata, require_one_head
@@ -195,7 +195,19 @@ class Problem:
 
     def valid_rows(self, fold: int, encoding: Encoding | None) -> RowArrays:
         """The fold's validation rows, their metadata by the fold's encoding."""
-        return self._rows(self.folds.frame.iloc[self.own(fold, train=False)], encoding, self.cache)
+        return self._rows(self.scored.iloc[self.own(fold, train=False)], encoding, self.cache)
+
+    @cached_property
+    def scored(self) -> pd.DataFrame:
+        """The training rows with the labels that out-of-fold predictions are scored by."""
+        return as_scored(self.folds.frame, self.facts.folds.new_class)
+
+    @cached_property
+    def scored_truth(self) -> NDArray[np.float64]:
+        """Of all training rows."""
+        if not self.facts.folds.new_class:
+            return self.truth
+        return self.folds.task.truth(self.scored, self.folds.outputs, where=f"rows of {self.comp}")
 
     def train_rows(self, fold: int) -> RowArrays:
         """The rows of the other folds, and the extra ones, as far as they do not look like what is predicted."""
@@ -328,23 +340,3 @@ class FoldJob:
     def resume_path(self) -> Path:
         """The resume point; only training reads it."""
         return self.folder / "resume"
-
-
-def target_tensor(truth: Array, job: FoldJob) -> Tensor:
-    """[rows] int64 class indices, or [rows, outputs] float32, numbers as the logits that they are learnt as."""
-    if job.task.single_label:
-        return torch.from_numpy(truth).long()
-    truth = as_logits(truth, job.task, job.objective.activation)
-    return torch.from_numpy(hot_truth(truth, job.task, len(job.outputs)))
-
-
-def training_targets(job: FoldJob) -> Tensor:
-    """What the fold is trained towards: as `target_tensor`; with soft pseudo-labels [rows, outputs] float32."""
-    target = target_tensor(job.train.truth, job)
-    if job.train.soft is None:
-        return target
-    dense = target if target.ndim == 2 else torch.from_numpy(hot_truth(job.train.truth, job.task, len(job.outputs)))
-    for block in job.task.blocks:
-        if block.task.has_classes:
-            dense[len(dense) - job.train.pseudo :, block.columns] = torch.from_numpy(job.train.soft[:, block.columns])
-    return dense

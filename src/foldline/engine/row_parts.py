@@ -1,10 +1,17 @@
-"""Rows as a training takes them: in the order of each epoch, in the parts of its ranks. Reads and writes nothing."""
+"""Rows as a training takes them: in the order of each epoch, in the parts of its ranks, with what is to be predicted.
+
+Reads and writes nothing.
+"""
 
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from foldline.core.task import Array, hot_truth
+from foldline.engine.losses import as_logits
 from foldline.engine.machine.ranks import Number, Ranks
 from foldline.engine.problem import FoldJob
 from foldline.engine.row_arrays import RowArrays
@@ -53,3 +60,23 @@ def put_together(rows: RowArrays, ranks: Ranks, part: NDArray[Number]) -> NDArra
 def _by_stack(rows: RowArrays) -> NDArray[np.int64]:
     assert rows.stacks is not None
     return np.argsort(rows.stacks.of_row, kind="stable").astype(np.int64)
+
+
+def target_tensor(truth: Array, job: FoldJob) -> Tensor:
+    """[rows] int64 class indices, or [rows, outputs] float32, numbers as the logits that they are learnt as."""
+    if job.task.single_label:
+        return torch.from_numpy(truth).long()
+    truth = as_logits(truth, job.task, job.objective.activation)
+    return torch.from_numpy(hot_truth(truth, job.task, len(job.outputs)))
+
+
+def training_targets(job: FoldJob) -> Tensor:
+    """What the fold is trained towards: as `target_tensor`; with soft pseudo-labels [rows, outputs] float32."""
+    target = target_tensor(job.train.truth, job)
+    if job.train.soft is None:
+        return target
+    dense = target if target.ndim == 2 else torch.from_numpy(hot_truth(job.train.truth, job.task, len(job.outputs)))
+    for block in job.task.blocks:
+        if block.task.has_classes:
+            dense[len(dense) - job.train.pseudo :, block.columns] = torch.from_numpy(job.train.soft[:, block.columns])
+    return dense

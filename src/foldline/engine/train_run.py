@@ -170,7 +170,7 @@ def _know(teller: Teller, problem: Problem, name: str, fold: int) -> None:
     rows = problem.own(fold, train=False)
     ids = problem.folds.frame["row_id"].to_numpy()[rows]
     if set(ids) <= set(table.index):  # else it was trained when other pictures could be read
-        teller.known(fold, problem.truth[rows], table.loc[ids, columns].to_numpy(dtype=np.float64))
+        teller.known(fold, problem.scored_truth[rows], table.loc[ids, columns].to_numpy(dtype=np.float64))
 
 
 def _train_fold(

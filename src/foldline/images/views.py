@@ -44,11 +44,16 @@ def _scale(share: float) -> Callable[[Tensor], Tensor]:
 
     def scale(x: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels, share * height, share * width]."""
-        step = 16 if min(x.shape[-2:]) >= 128 else 8
-        height, width = (max(step, round(side * share / step) * step) for side in x.shape[-2:])
-        return shrink(x, (height, width))
+        return shrink(x, _scaled((x.shape[-2], x.shape[-1]), share))
 
     return scale
+
+
+def _scaled(height_width: tuple[int, int], share: float) -> tuple[int, int]:
+    """[height, width] of a picture of this size in a scaled view."""
+    step = 16 if min(height_width) >= 128 else 8
+    height, width = (max(step, round(side * share / step) * step) for side in height_width)
+    return height, width
 
 
 CUTS = {
@@ -58,7 +63,8 @@ CUTS = {
     "cut_top_left": _cut(0, 0),
     "cut_top_right": _cut(0, 1),
 }
-SCALES = {f"scale_{share:g}": _scale(share) for share in (0.5, 0.75, 0.875, 1.125, 1.25, 1.5)}
+SHARES = {f"scale_{share:g}": share for share in (0.5, 0.75, 0.875, 1.125, 1.25, 1.5)}
+SCALES = {name: _scale(share) for name, share in SHARES.items()}
 CROPS = {
     "crop_bottom_left": _crop(1, 0),
     "crop_bottom_right": _crop(1, 1),
@@ -85,7 +91,8 @@ TURNING = {"rot90", "rot270", "transpose", "antitranspose"}
 
 
 def require_views(names: Sequence[str], height_width: tuple[int, int], *, where: str, adapted: bool = False) -> None:
-    """Raises FoldlineError: an unknown view, no list or an empty one, a quarter turn of a picture that is no square.
+    """Raises FoldlineError: an unknown view, no list or an empty one, a quarter turn of a picture that is no square, a
+    scaled view that is of the size of the picture or of another one.
 
     Args:
         adapted: whether the rows of a competition are predicted, so that `adapted` may be among the views.
@@ -105,6 +112,17 @@ def require_views(names: Sequence[str], height_width: tuple[int, int], *, where:
             raise FoldlineError(
                 f"view '{name}' turns the picture and needs a square one, not {height_width[0]} x {height_width[1]}",
                 where=where,
+            )
+    sizes = {tuple(height_width): "identity"}
+    for name in dict.fromkeys(name for name in names if name in SHARES):
+        height, width = _scaled((height_width[0], height_width[1]), SHARES[name])
+        same = sizes.setdefault((height, width), name)
+        if same != name:
+            raise FoldlineError(
+                f"view '{name}' of a picture of {height_width[0]} x {height_width[1]} px has {height} x {width} px, as "
+                f"'{same}' has: sizes are whole 8 px, of sides from 128 px on whole 16 px",
+                where=where,
+                next="leave it out, or name one that is farther away",
             )
 
 

@@ -107,7 +107,7 @@ def _of_weights(run: Run) -> dict[str, Any]:
     import timm
 
     config = None if is_own(run.model.name) else timm.get_pretrained_cfg(run.model.name)
-    if config is None:
+    if config is None or not config.has_weights:
         raise FoldlineError(
             f"timm has no pretrained weights of '{run.model.name}', so it does not say how these were tested",
             where="data.interpolation, data.crop_fraction: weights",

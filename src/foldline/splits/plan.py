@@ -12,6 +12,7 @@ import pandas as pd
 from foldline.core.cells import is_missing, plains, spellings, spellings_in_words
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import as_scored
 from foldline.core.tables import require_unique
 from foldline.splits.checks import check_folds, class_counts, contents
 from foldline.splits.groups import joined_groups
@@ -78,7 +79,7 @@ def make_plan(
     has_groups, stratify = rows.groups is not None, bool(facts.folds.stratify)
     splitter = choose_splitter(facts.folds.splitter, has_groups=has_groups, stratify=stratify)
     frame = frame.assign(fold=split(rows, splitter, facts.folds.k, facts.folds.seed))
-    findings = remarks + check_folds(
+    findings = [*remarks, *_new_in_words(frame, facts.folds.new_class)] + check_folds(
         frame,
         tables["test"],
         facts.task,
@@ -147,13 +148,30 @@ def _with_groups(
         same = pd.Series(contents(frame["image"].tolist(), hashes))
         keys += [same.where(same.duplicated(keep=False), "").tolist(), find_duplicates(frame)]
     if facts.folds.splitter == "open_set":
-        keys.append(whole_classes(frame["target"].tolist(), facts.folds.unseen, facts.folds.seed))
+        split = facts.folds
+        keys.append(whole_classes(frame["target"].tolist(), split.unseen, split.seed, split.new_class))
         findings.append(f"open set: {len(set(keys[-1]) - {''})} classes lie in one fold alone")
     if keys:
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
     targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
     first = ["row_id", "image", *targets, *[name for name in ("group", "entity") if name in frame.columns]]
     return frame[first + [name for name in frame.columns if name not in first]], findings
+
+
+def _new_in_words(frame: pd.DataFrame, new_class: str) -> list[str]:
+    """How many rows are scored as the class of what no training row shows, with what that means for the score."""
+    if not new_class:
+        return []
+    new = as_scored(frame, new_class)["target"] == new_class
+    unseen = int((new & (frame["target"] != new_class)).sum())
+    words = (
+        f"{int(new.sum())} of {len(frame)} rows are scored as '{new_class}', {unseen} since no other fold has theirs"
+    )
+    if not unseen:
+        words = f"warning: {words}: nothing tells known classes from new ones; folds.splitter: open_set does"
+    elif new.all():
+        words = f"warning: {words}: who never says anything else is always right; lower folds.unseen"
+    return [words]
 
 
 def _to_split(

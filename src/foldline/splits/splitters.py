@@ -71,17 +71,20 @@ def open_set(rows: ToSplit, k: int, seed: int) -> Indices:
     return stratified_grouped(rows, k, seed)
 
 
-def whole_classes(classes: list[str], share: float, seed: int) -> list[str]:
+def whole_classes(classes: list[str], share: float, seed: int, new_class: str = "") -> list[str]:
     """[rows] a name for the rows of each class that must lie in one fold alone, "" for all others.
 
     They are drawn from the classes of two rows or more, since one row alone is new to all other folds as it is.
+
+    Args:
+        new_class: what rows of no known class are labelled: no class itself, so that every fold has its share.
 
     >>> names = whole_classes(["a", "a", "b", "b", "c"], 0.5, seed=0)
     >>> len(set(names) - {""}), names[4]
     (1, '')
     """
     counts = Counter(classes)
-    able = sorted(name for name, count in counts.items() if count > 1)
+    able = sorted(name for name, count in counts.items() if count > 1 and name != new_class)
     if not able:
         return [""] * len(classes)
     ranks, wanted = shuffle_ranks(able, seed, "unseen"), max(1, round(share * len(able)))

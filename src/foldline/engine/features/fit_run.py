@@ -64,6 +64,12 @@ def fit_features(
     start = time.monotonic()
     spec = HEADS[run.head.name]
     _require_fits(spec, run, folds)
+    if run.head.options.get("threshold") and not new_class:
+        raise FoldlineError(
+            "a threshold says from where on `folds.new_class` is likelier, and the facts name no such class",
+            where="head.options.threshold",
+            next="name it in the facts (folds.new_class) and make the folds anew; or leave the threshold out",
+        )
     parts = _parts(layout, comp, run, folds, device_name)
     usable = _usable(folds, parts)
     features_seconds = time.monotonic() - start

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from foldline.core.folds import as_scored
 from foldline.core.predictions import predictions_table
 from foldline.engine.finished.networks import Among, FoldNetworks, predict_rows
 from foldline.engine.infer import Predictions
@@ -37,7 +36,7 @@ def oof_part(problem: Problem, fold: FoldNetworks, compiling: Compiling | None =
 
 def validation_rows(problem: Problem, fold: int) -> pd.DataFrame:
     """The rows of the folds table that the fold is validated on, but for those whose pictures cannot be read."""
-    return as_scored(problem.folds.frame, problem.facts.folds.new_class).iloc[problem.own(fold, train=False)]
+    return problem.scored.iloc[problem.own(fold, train=False)]
 
 
 def oof_table(problem: Problem, frame: pd.DataFrame, prob: Predictions) -> pd.DataFrame:

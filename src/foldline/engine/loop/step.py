@@ -22,7 +22,8 @@ from foldline.engine.machine.compiling import compiled
 from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.machine.ranks import own_pass
-from foldline.engine.problem import FoldJob, training_targets
+from foldline.engine.problem import FoldJob
+from foldline.engine.row_parts import training_targets
 from foldline.images.augment import key_seed
 from foldline.images.batches import TrainingBatch
 from foldline.images.mix import mix

@@ -70,7 +70,8 @@ def expanded(asked: NDArray[np.float32], gallery: NDArray[np.float32], neighbour
     places, cosines = nearest(asked, gallery, min(neighbours, len(gallery)))
     weights = np.maximum(cosines, 0.0) ** 3
     summed = asked + np.einsum("qk,qkc->qc", weights, gallery[places])
-    return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True), dtype=np.float32)
+    length = np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)  # of what is like all others
+    return np.asarray(summed / length, dtype=np.float32)
 
 
 def _voted(places: NDArray[np.int64], cosines: Array, hot: Array, settings: Settings, new: int | None) -> Array:

@@ -12,7 +12,7 @@ from foldline.core.task import Array
 
 EXPANSION = 6  # the paper's k2: neighbours over which encodings are averaged
 OWN_SHARE = 0.3  # the paper's lambda: what the plain distance counts beside that of the encodings
-MOST = 15_000  # queries and gallery together, whose distances are in memory at once: 0.9 GB
+MOST = 15_000  # queries and gallery together: distances, codes and their mean are 0.9 GB each
 
 
 def reranked(
@@ -37,8 +37,10 @@ def reranked(
             next="set rerank: 0, or expand",
         )
     distance = np.maximum(2 - 2 * (both @ both.T), 0.0)
-    distance /= distance.max(axis=0, keepdims=True)
-    order = np.argsort(distance, axis=1, kind="stable")[:, : reciprocal + 1]
+    distance /= np.maximum(distance.max(axis=0, keepdims=True), 1e-12)
+    np.fill_diagonal(distance, -1.0)  # of rows that are alike each is the nearest to itself, however many there are
+    order = np.stack([np.argsort(row, kind="stable")[: reciprocal + 1] for row in distance])
+    np.fill_diagonal(distance, 0.0)
     codes = _codes(distance, order, reciprocal)
     codes = np.stack([codes[near].mean(axis=0) for near in order[:, :EXPANSION]])
     count = len(asked)
