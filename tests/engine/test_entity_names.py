@@ -45,7 +45,7 @@ def run_of(name: str = "gru", neighbours: int = 0, **more: Any) -> Run:
 
 
 def required(run: Run, frame: pd.DataFrame, extra: pd.DataFrame = NO_ROWS, **split: Any) -> None:
-    truth = frame["target"].astype(float).to_numpy(dtype=np.float64)
+    truth = np.array(frame["target"].tolist(), dtype=np.float64)
     require_entities(run, facts(**split), folds_of(frame, frame), extra, truth)
 
 

@@ -122,11 +122,11 @@ def test_whole_classes_are_drawn_from_those_of_several_rows() -> None:
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        ("aabbcc", "2 of 6 rows are scored as 'new', 2 since no other fold has theirs"),
-        (["a", "a", "b", "b", "new", "c"], "2 of 6 rows are scored as 'new', 1 since no other fold has theirs"),
+        ("aabbcc", "2 of 6 rows are scored as 'new', 2 as no other fold has theirs"),
+        (["a", "a", "b", "b", "new", "c"], "2 of 6 rows are scored as 'new', 1 as no other fold has theirs"),
         (
             ["a", "a", "b", "b", "new", "new"],
-            "warning: 2 of 6 rows are scored as 'new', 0 since .*: nothing tells known",
+            "warning: 2 of 6 rows are scored as 'new', 0 as .*: nothing tells known",
         ),
         ("abcdef", "warning: 6 of 6 .*: who never says anything else is always right"),
     ],

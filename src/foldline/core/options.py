@@ -76,7 +76,8 @@ class Option:
 
     def _numbers(self, value: Any, *, where: str) -> list[float]:
         """A list of one or more numbers, each in range."""
-        one = Option(float(self.default[0]), self.low, self.high)
+        assert isinstance(self.default, list)
+        one = Option(self.default[0], self.low, self.high)
         if not isinstance(value, list) or not value:
             raise FoldlineError(f"{value!r} is no list of numbers", where=where, next=f"give one, as {self.default}")
         return [one.read(number, where=where) for number in value]

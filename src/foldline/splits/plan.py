@@ -79,7 +79,8 @@ def make_plan(
     has_groups, stratify = rows.groups is not None, bool(facts.folds.stratify)
     splitter = choose_splitter(facts.folds.splitter, has_groups=has_groups, stratify=stratify)
     frame = frame.assign(fold=split(rows, splitter, facts.folds.k, facts.folds.seed))
-    findings = [*remarks, *_new_in_words(frame, facts.folds.new_class)] + check_folds(
+    remarks += _new_in_words(frame, facts.folds.new_class)
+    findings = remarks + check_folds(
         frame,
         tables["test"],
         facts.task,
@@ -164,9 +165,7 @@ def _new_in_words(frame: pd.DataFrame, new_class: str) -> list[str]:
         return []
     new = as_scored(frame, new_class)["target"] == new_class
     unseen = int((new & (frame["target"] != new_class)).sum())
-    words = (
-        f"{int(new.sum())} of {len(frame)} rows are scored as '{new_class}', {unseen} since no other fold has theirs"
-    )
+    words = f"{int(new.sum())} of {len(frame)} rows are scored as '{new_class}', {unseen} as no other fold has theirs"
     if not unseen:
         words = f"warning: {words}: nothing tells known classes from new ones; folds.splitter: open_set does"
     elif new.all():
