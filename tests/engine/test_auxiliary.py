@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from foldline.core.tables import read_csv, sha256_file
-from foldline.engine.auxiliary import Auxiliary, AuxiliaryHead
+from foldline.engine.auxiliary import NOTHING, Auxiliary, AuxiliaryHead
 from foldline.engine.loop.step import Learner
 from tiny import FACTS, TinyProject
 
@@ -46,7 +46,17 @@ def test_targets_are_standardised_by_the_training_rows_and_missing_ones_are_none
     assert [words[int(place)] if np.isfinite(place) else "" for place in site] == ["leg", "arm", "", "arm"]
     assert found.in_words() == "age of 2, site of 3 of 4 rows"
     alike = Auxiliary.of({"age": 1.0}, rows(), rows()[:1], ["a", "b"])
-    assert alike.in_words() == "age of 1 that are all the same, of which nothing is learnt, of 2 rows"
+    assert alike.in_words() == f"age of 1 that are all the same, {NOTHING} of 2 rows"
+    assert Auxiliary.of({"age": 1.0}, rows(), rows()[2:3], ["c"]).in_words() == f"age of 0 {NOTHING} of 1 rows"
+
+
+def test_further_rows_may_lack_a_column() -> None:
+    """As those of `extra.rows` do, whose file says nothing of it."""
+    further = pd.DataFrame({"row_id": ["x"], "site": ["leg"]})
+    learnt = pd.concat([rows()[:2], further], ignore_index=True)
+    age, site = Auxiliary.of({"age": 1.0, "site": 1.0}, rows(), learnt, ["a", "b", "x"]).table.T
+    assert np.allclose(age, [-1, 1, math.nan], equal_nan=True)
+    assert np.isfinite(site).all()
 
 
 def test_the_loss_is_of_rows_that_have_a_target_alone() -> None:

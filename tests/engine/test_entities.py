@@ -215,6 +215,12 @@ def test_pictures_that_come_one_by_one_are_refused(scans: StackProject, capsys: 
     assert scans.run("export-onnx", "--name", "alone", "--set", FEW) == 2
 
 
+def test_the_page_says_what_it_counts(scans: StackProject) -> None:
+    run = done(scans, "page", FEW)
+    assert scans.run("report", "--run", "page") == 0
+    assert (run / "report.html").read_text().count("an entity of ten pictures counts ten times") == 2
+
+
 def test_one_slice_decides(tmp_path: Path) -> None:
     """Attention finds it in what the mean drowns (docs/runs.md has three seeds)."""
     project = StackProject(tmp_path, 60)

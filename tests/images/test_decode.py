@@ -18,7 +18,7 @@ from foldline.core.errors import FoldlineError
 from foldline.images.cache import open_cache
 from foldline.images.files import decode as decode_module
 from foldline.images.files import header as header_module
-from foldline.images.files.decode import BadImageError, decode, decode_bytes, preview, resize
+from foldline.images.files.decode import BadImageError, decode, decode_bytes, of_values, preview, resize
 from foldline.images.files.header import read_header
 from foldline.images.files.intensity import Intensity, to_bytes
 from old_records import write_manifest
@@ -516,6 +516,20 @@ def test_files_of_several_channels_are_stacked(tmp_path: Path) -> None:
         open_cache(tmp_path, tmp_path / ".cache", ["a.npy|b.npy", "c.npy"], (20, 30), 2)
     with pytest.raises(FoldlineError, match=r"7 channels, not the 2 .*data\.channels=7"):
         open_cache(tmp_path, tmp_path / ".cache", ["c.npy"], (20, 30), 2)
+
+
+@pytest.mark.parametrize("intensity", ["minmax", "percentile"])
+def test_colours_given_as_numbers_are_gray_before_their_range_is_looked_for(
+    tmp_path: Path, intensity: Intensity
+) -> None:
+    """As those of a file are: else a picture that Pillow opened would be another one than its file."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(60, 200, (24, 24, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), colours[:, :, ::-1])
+    of_file = decode(tmp_path / "a.png", 1, intensity).astype(int)
+    assert np.abs(of_values(colours, 1, intensity) - of_file).max() <= 3  # gray levels, rounded and then stretched
+    with_alpha = np.dstack([colours, rng.integers(0, 255, (24, 24, 1)).astype(np.uint8)])
+    assert (of_values(with_alpha, 1, intensity, has_alpha=True) == of_values(colours, 1, intensity)).all()
 
 
 def test_the_default_cache_keeps_its_key(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
+from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.tables import read_csv, read_parquet
 from foldline.splits.plan import _new_in_words
 from foldline.splits.splitters import whole_classes
@@ -69,6 +70,8 @@ def test_some_identities_lie_in_one_fold_alone(project: TinyProject) -> None:
     assert (homes > 1).sum() >= IDENTITIES // 2
     assert rows["fold"].nunique() == 4
     assert "new_whale" not in set(rows["target"])
+    checks = FoldsMeta.read(project.layout.folds_meta("tiny")).checks
+    assert not [words for words in checks if words.startswith("warning")], "it was asked for"
 
 
 def test_their_rows_are_scored_as_new(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:

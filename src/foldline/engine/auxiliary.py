@@ -20,6 +20,7 @@ from foldline.core.run import Run
 from foldline.models.metadata import Column, fit_encoding
 
 WHERE = "loss.auxiliary"
+NOTHING = "(nothing is learnt of it)"
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Auxiliary:
         Raises:
             FoldlineError: no such column of `train.metadata`.
         """
-        columns = fit_encoding(rows, list(weights), where=WHERE).fitted_on(learnt).columns
-        table = learnt.set_index("row_id").reindex(ids)
-        cells = [_targets(column, table[column.name].fillna("")) for column in columns]
+        encoding = fit_encoding(rows, list(weights), where=WHERE)
+        known = learnt.set_index("row_id").reindex(columns=list(weights)).fillna("")  # further rows may lack a column
+        columns, table = encoding.fitted_on(known).columns, known.reindex(ids, fill_value="")
+        cells = [_targets(column, table[column.name]) for column in columns]
         return cls(columns, tuple(weights.values()), np.stack(cells, axis=1))
 
     @property
@@ -63,8 +65,9 @@ class Auxiliary:
         known = []
         for column, cells in zip(self.columns, self.table.T, strict=True):
             there = cells[np.isfinite(cells)]
-            alike = " that are all the same, of which nothing is learnt," if len(np.unique(there)) == 1 else ""
-            known.append(f"{column.name} of {len(there)}{alike}")
+            same = " that are all the same," if len(there) else ""
+            nothing = f"{same} {NOTHING}" if len(np.unique(there)) < 2 else ""
+            known.append(f"{column.name} of {len(there)}{nothing}")
         return f"{', '.join(known)} of {len(self.table)} rows"
 
 

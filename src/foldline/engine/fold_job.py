@@ -13,7 +13,7 @@ from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.run_folder import run_sha256
 from foldline.core.run_training import usual_batch
-from foldline.engine.auxiliary import Auxiliary, require_auxiliary
+from foldline.engine.auxiliary import NOTHING, Auxiliary, require_auxiliary
 from foldline.engine.entities import stacks_of, step_in_words
 from foldline.engine.extra_rows import require_pseudo
 from foldline.engine.losses import compared, kind_of
@@ -27,6 +27,9 @@ from foldline.engine.starting_weights import StartingWeights
 from foldline.images.batches import Share
 from foldline.images.sampling import row_classes, rows_per_epoch
 from foldline.models.backbone import build
+
+LEAST_TOGETHER = 8  # rows of a batch over which a correlation is learnt
+WITHOUT_LEVEL = ("pearson", "spearman")  # metrics of numbers that do not ask where these lie
 
 
 def settled(problem: Problem) -> Problem:
@@ -46,6 +49,7 @@ def make_job(
     run, train, words = problem.run, problem.train_rows(fold), problem.labels_of(fold).words
     if words:
         say(f"  fold {fold}: {words} (train.labels: {run.train.labels.name})")
+    _remark_losses(problem, fold)
     if train.stacks is not None:
         say(f"  fold {fold}: {step_in_words(train.stacks, run, usual_batch(run.train.batch_size))}")
     each = run.model.entity.options.get("per_picture")
@@ -76,7 +80,8 @@ def _auxiliary(problem: Problem, fold: int, train: RowArrays) -> Auxiliary | Non
     ids = train.names(np.arange(len(train) - train.pseudo)) + train.pseudo * [""]
     learnt = pd.concat([frame[problem.outside(fold)], problem.extra], ignore_index=True)
     found = Auxiliary.of(weights, frame, learnt, ids)
-    say(f"  fold {fold}: also learnt: {found.in_words()}")
+    words = found.in_words()
+    say(f"{'warning: ' if NOTHING in words else '  '}fold {fold}: also learnt: {words}")
     return found
 
 
@@ -104,8 +109,32 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
     stacks = stacks_of(folds.frame.iloc[problem.own(fold, train=True)], run)
     truth = truth if stacks is None else truth[stacks.first_rows]
     rows = rows_per_epoch(row_classes(truth, folds.task, run.sampling), len(truth), run.sampling, folds.outputs)
+    _require_whole_batches(problem, min(usual_batch(run.train.batch_size), rows))
     if ranks is not None and ranks.count > 1:
         _require_ranks(problem, min(usual_batch(run.train.batch_size), rows), ranks)
+
+
+def _require_whole_batches(problem: Problem, batch: int) -> None:
+    """Raises FoldlineError where a loss of all rows of a batch has too few of them."""
+    if problem.objective.together and problem.run.train.epochs and batch < LEAST_TOGETHER:
+        raise FoldlineError(
+            f"the loss '{problem.run.loss.name}' is of the rows of a batch together, and {batch} say next to nothing",
+            where="loss.name, train.batch_size",
+            next=f"give batches of {LEAST_TOGETHER} rows at least, 16 are better; optim.accumulate does not help",
+        )
+
+
+def _remark_losses(problem: Problem, fold: int) -> None:
+    """Says what is predicted and means nothing by itself."""
+    loss, facts = problem.run.loss, problem.facts
+    for name, weight in loss.targets.items():
+        if not weight:
+            say(f"warning: fold {fold}: target '{name}' is not learnt (loss.targets: 0): its predictions mean nothing")
+    if loss.name == "pearson" and not facts.task.targets and facts.metric not in WITHOUT_LEVEL:
+        say(
+            f"warning: fold {fold}: what loss.name: pearson predicts has neither level nor spread, for which the "
+            f"metric {facts.metric} asks; concordance or mse learn them"
+        )
 
 
 def _require_ranks(problem: Problem, batch: int, ranks: Ranks) -> None:

@@ -32,6 +32,7 @@ def check_folds(
     hashes: Mapping[str, str],
     held_out: bool = False,
     allow_missing_class: bool = False,
+    open_set: bool = False,
 ) -> list[str]:
     """The findings about a split, in plain words.
 
@@ -44,6 +45,7 @@ def check_folds(
         hashes: the sha256 of each image file, by its path below `input/<comp>`; files not named are taken by path.
         held_out: the test rows were drawn from the same table, so they must share no id and no group.
         allow_missing_class: report a class that a fold lacks, instead of raising.
+        open_set: some classes shall lie in one fold alone.
 
     Raises:
         FoldlineError: an id twice, a group in two folds or on both sides of a holdout, an empty fold, a broken label,
@@ -65,7 +67,7 @@ def check_folds(
         findings += _missing_classes(
             counts, units, names, kind=kind, soft=block.task.soft, allow=allow_missing_class, where=where
         )
-        findings += _unseen_classes(counts, names) + _balance(counts, frame, names)
+        findings += _unseen_classes(counts, names, wanted=open_set) + _balance(counts, frame, names)
         findings += _name_findings(counts, names, block.outputs(outputs))
     findings += _group_findings(frame, k) + shared + _metadata_findings(frame, test)
     return findings + duplicate_findings(frame, test, task.target_columns(outputs), hashes)
@@ -142,13 +144,18 @@ def _missing_classes(
     return findings
 
 
-def _unseen_classes(counts: Indices, outputs: Sequence[str]) -> list[str]:
-    """The classes whose rows are all in one fold: its network is judged by what it never saw."""
+def _unseen_classes(counts: Indices, outputs: Sequence[str], *, wanted: bool) -> list[str]:
+    """The classes whose rows are all in one fold: its network is judged by what it never saw.
+
+    Args:
+        wanted: they are so by the facts, which is nothing to warn of.
+    """
     alone = [
         f"'{outputs[i]}' in fold {fold} ({counts[fold, i]} rows)"
         for fold, i in np.argwhere((counts > 0) & (counts == counts.sum(axis=0))).tolist()
     ]
-    text = f"warning: {len(alone)} classes are in one fold alone, whose network never sees them: {first_few(alone)}"
+    text = f"{len(alone)} classes are in one fold alone, whose network never sees them: {first_few(alone)}"
+    text = text if wanted else f"warning: {text}"
     return [text] if alone and len(counts) > 1 else []
 
 

@@ -90,6 +90,7 @@ def make_plan(
         hashes=hashes,
         held_out=facts.holdout is not None,
         allow_missing_class=facts.folds.allow_missing_class,
+        open_set=splitter == "open_set",
     )
     return Plan({"folds": frame, **tables}, list(outputs), splitter, _counts(frame, facts, outputs, where), findings)
 

@@ -70,7 +70,8 @@ class PictureReader:
         """Does not wait for pictures that nobody takes any more; says how many have no foreground."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._whole:
-            say(f"note: {len({*self._whole})} pictures have no foreground and stay whole: {first_few([*self._whole])}")
+            whole = sorted({*self._whole})  # each member of an ensemble looks for one
+            say(f"note: {len(whole)} pictures have no foreground and stay whole: {first_few(whole)}")
 
     def take(self, count: int) -> Chunk:
         """The next pictures, as many as there still are."""

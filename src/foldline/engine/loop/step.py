@@ -19,7 +19,7 @@ from foldline.engine.loop.sharpness import climbed
 from foldline.engine.loop.stacked import StackedBatches
 from foldline.engine.losses import activate, compared, distillation_loss
 from foldline.engine.machine.compiling import compiled
-from foldline.engine.machine.memory import MorePartsError, more_parts, one_picture, slices
+from foldline.engine.machine.memory import MorePartsError, loss_of_parts, more_parts, one_picture, slices
 from foldline.engine.machine.precision import DTYPES, set_batch_norm
 from foldline.engine.machine.ranks import own_pass
 from foldline.engine.problem import FoldJob
@@ -187,6 +187,8 @@ class Learner:
         least = len(x) if job.share is None else job.share.least(rows)
         together = compared(job.run.augment.copies)
         parts = slices(len(x), min(self.parts, least // together), together)  # as many in every rank
+        if len(parts) > 1 and job.objective.together:
+            raise loss_of_parts(len(parts), job.run.loss.name)
         losses, rights = [], []
         beside = None if self.auxiliary is None else gathered(self.auxiliary.table, batch, job.device)
         there, answers = self._answering(batch, place)

@@ -95,6 +95,15 @@ def one_picture(parts: int, batch_size: int) -> FoldlineError:
     )
 
 
+def loss_of_parts(parts: int, loss: str) -> FoldlineError:
+    """The error of a loss of all rows of a batch, which that of its parts would not add up to."""
+    return FoldlineError(
+        f"a batch fits into the device's memory in {parts} parts alone, and the loss '{loss}' is of its rows together",
+        where="train.batch_size, loss.name",
+        next="set model.checkpointing: true, or take a smaller train.batch_size, pictures or backbone",
+    )
+
+
 def slices(rows: int, parts: int, together: int = 1) -> list[slice]:
     """Parts of a batch whose lengths differ by one at most: a short last one would have odd batch-norm statistics.
 

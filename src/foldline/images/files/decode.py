@@ -70,6 +70,8 @@ def of_values(values: Values, channels: int, intensity: Intensity = "auto", *, h
         raise BadImageError(f"an array of {values.dtype} holds no real numbers")
     if values.ndim == 2:
         values = values[:, :, None]
+    if channels == 1 and values.dtype == np.uint8 and values.shape[2] - has_alpha == 3 and intensity != "on_white":
+        values, has_alpha = _to_channels(values[:, :, :3], 1, has_alpha=False), False  # before its range is looked for
     pixels, has_alpha = _scaled(values, channels, intensity, has_alpha=has_alpha)
     return _to_channels(pixels, channels, has_alpha=has_alpha)
 
