@@ -232,7 +232,8 @@ class Listed(Writer):
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> type[Listed]:
     monkeypatch.setitem(WRITERS, "listed", Listed)
-    for key, value in {"given": [], "fails_in": "", "hangs": None}.items():
+    usual: dict[str, Any] = {"given": [], "fails_in": "", "hangs": None}
+    for key, value in usual.items():
         monkeypatch.setattr(Listed, key, value)
     return Listed
 
