@@ -158,6 +158,8 @@ def test_pseudo_labels_may_be_soft_a_threshold_a_class_and_a_part_of_an_epoch(
     tests = len(read_csv(ready.layout.test_rows("tiny")))
     assert found().pseudo == 2 * tests // 6
     assert "dark 8, bright 0" in capsys.readouterr().out
+    assert found(least=0.99).pseudo == 0
+    assert "fold 0 trains as without pseudo-labels: no test row is sure" in capsys.readouterr().out
     assert found(least=0.75).pseudo == 4 * tests // 6
     by_class = found(share=0.3)
     assert by_class.pseudo == 2 * tests // 6 + int(np.ceil(0.3 * tests / 2)), "the surest of `bright`, too"

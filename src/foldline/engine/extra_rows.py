@@ -88,6 +88,8 @@ def pseudo_rows(layout: Layout, comp: str, folds: Folds, pseudo: Pseudo, fold: i
         counts = frame["target"].value_counts().reindex(folds.outputs, fill_value=0)
         each = f": {first_few([f'{name} {count}' for name, count in counts.items()], 10)}"
     say(f"  fold {fold}: {len(frame)} of {len(values)} test rows get labels from {pseudo.name}'s model {fold}{each}")
+    if frame.empty:
+        say(f"warning: fold {fold} trains as without pseudo-labels: no test row is sure (least, share)")
     return frame
 
 
