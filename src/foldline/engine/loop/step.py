@@ -203,7 +203,8 @@ class Learner:
                 # DDP takes the mean of the ranks' gradients, whose sum is the batch's
                 self.scaler.scale(loss * share * job.ranks.count / place.group).backward()
             losses.append(loss.detach() * share)
-            rights.append(right)
+            filled = rows * x.shape[1] / answers if there is not None else 1.0  # pictures that are counted as rows
+            rights.append(None if right is None else right * filled)
         whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()
         return torch.stack(losses).sum(), whole
 
@@ -226,10 +227,9 @@ class Learner:
         job = self.job
         with job.precision.autocast(job.device):
             logits = self.forward(x, *metadata)
-        logits, counts = logits.float(), 1.0  # of each target so many pictures
+        logits, counts = logits.float(), 1  # of each target so many pictures
         if some is not None:
             kept = torch.from_numpy(some).to(job.device, non_blocking=True)
-            counts = x.shape[0] * x.shape[1] / len(some)
             logits, target = logits.flatten(0, 1)[kept], target.flatten(0, 1)[kept]
         elif self.stacks is not None:
             counts = x.shape[1]
