@@ -38,6 +38,8 @@ def look_at(run: ReportedRun, rows: Sequence[int], *, seconds: float = SECONDS) 
     if not any((folds[k] / meta.weights[0]).is_file() for k, meta in run.metas.items()):
         whose = "an ensemble has no network of its own" if run.cv.members else "its networks are not here"
         return Looks(note=f"Where the networks looked is not shown: {whose}.")
+    if run.cv.oof_of:
+        return Looks(note="Where the network looked is not shown: it saw all rows in training.")
     if any(meta.metadata for meta in run.metas.values()):
         return Looks(note="Where the networks looked is not shown: they read metadata beside the picture.")
     wanted = {row: _output(run, row) for row in rows if run.images[row]}

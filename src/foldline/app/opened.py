@@ -96,12 +96,24 @@ def open_run(layout: Layout, comp: str, name: str, *, device: str = "auto", test
             next=f"make ensemble COMP={comp} RUN={name}",
         )
     reported, model = read_run(layout, comp, name), load(folder, device=device)
+    _refuse_all_rows(model)
     _refuse_metadata(model)
     _refuse_entities(model)
     rows = {OOF: _oof_rows(reported, model), TEST: _test_rows(layout, comp, name, model, test=test)}
     manifest = Manifest.read_if_there(layout.manifest(comp))
     hashes = {} if manifest is None else manifest.hashes
     return OpenRun(layout, comp, name, model, reported, {key: own for key, own in rows.items() if len(own)}, hashes)
+
+
+def _refuse_all_rows(model: Model) -> None:
+    for member in model.members:
+        if member.metas[0].on_all_rows:
+            raise FoldlineError(
+                f"'{member.run}' is one network that saw every training row: none of its answers to these is one to an "
+                "unseen picture",
+                where="train.folds: all",
+                next=f"open the run of the folds, '{member.metas[0].folds_of}'; make predict-files asks this network",
+            )
 
 
 def _refuse_metadata(model: Model) -> None:

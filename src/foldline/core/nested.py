@@ -21,6 +21,11 @@ def require_nestable(layout: Layout, comp: str, run: str, choices: Run, k: int) 
             where=layout.relative(layout.folds(comp)),
             next="make at least 3 folds, or decide by eye: leave ACTION out",
         )
+    if choices.on_all_rows:
+        raise FoldlineError(
+            "this run is one network on all rows: none of its own says anything of an unseen row", where=f"RUN={run}",
+            next=f"name the run of the folds: RUN={choices.train.folds_of}",
+        )  # fmt: skip
     if choices.train.without or choices.train.labels.name != "given":
         raise FoldlineError("this run leaves out rows by itself", where=f"RUN={run}", next="name one that takes all")
 

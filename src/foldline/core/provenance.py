@@ -11,13 +11,14 @@ from foldline.core import own_code
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.features_run import FeaturesRun
+from foldline.core.folds_of import folds_of
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
-from foldline.core.run_folder import nested_run, run_sha256, stored_features
+from foldline.core.run_folder import nested_run, run_sha256, stored_features, stored_run
 from foldline.core.run_kinds import no_networks
 from foldline.core.tables import sha256_file, sha256_json
 
@@ -43,6 +44,9 @@ def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iter
         if meta is not None:
             hashes[f"{setting}: {name}"] = meta.sha256.weights
     hashes |= own_code.run_sha256(layout, comp, run) | _labels_sha256(layout, comp, run, fold)
+    others_folds = folds_of(layout, comp, run, fold) if run.on_all_rows else None
+    if others_folds is not None:
+        hashes[f"train.folds_of: {others_folds.run}"] = sha256_json(others_folds.taken())
     if "best" in (run.train.select, run.train.average.name):
         metric = load_competition(layout, comp).metric
         hashes |= {f"metric: {metric.rpartition('/')[2]}": digest} if (digest := own_code.sha256(metric)) else {}
@@ -100,6 +104,13 @@ def fold_of(layout: Layout, comp: str, name: str, fold: int, where: str) -> Fold
     meta = FoldMeta.read_if_there(layout.fold(comp, name, fold) / "meta.json")
     if meta is not None:
         return meta
+    other = stored_run(layout, comp, name)
+    if other is not None and other.on_all_rows:
+        raise FoldlineError(
+            f"run '{name}' is one network on all rows: none of its networks left fold {fold} unseen",
+            where=where,
+            next=f"name the run of the folds: {other.train.folds_of}",
+        )
     cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
     if cv is not None and cv.head:
         raise no_networks(f"{where}: run '{name}'")
@@ -179,6 +190,23 @@ def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:
                 next="train it anew under another NAME with a lower optim.lr or optim.clip=norm; "
                 "to hand it in all the same: WITH_DIVERGED=1 (--with-diverged)",
             )
+
+
+def require_told_apart(records: dict[str, Cv], how: str) -> None:
+    """Raises FoldlineError where two runs have the OOF predictions of the same folds: a fit cannot choose between
+    them."""
+    seen: dict[str, str] = {}
+    for run, cv in records.items():
+        if cv.whose_oof in seen:
+            one = seen[cv.whose_oof]
+            raise FoldlineError(
+                f"'{one}' and '{run}' have the same OOF predictions, those of the folds of '{cv.whose_oof}': nothing "
+                "that is fitted to these can tell which of the two is better",
+                where=f"BLEND={how}, RUNS",
+                next=f'name one of them; or their mean: make ensemble RUNS="{one} {run}" NAME={cv.whose_oof}-both, and '
+                "then that",
+            )
+        seen[cv.whose_oof] = run
 
 
 def require_current(layout: Layout, comp: str, run: Run, meta: FoldMeta, folds_sha256: str) -> None:

@@ -220,6 +220,17 @@ class Run(Strict):
         return self
 
     @model_validator(mode="after")
+    def _of_all_rows(self) -> Self:
+        by_fold = {
+            "extra.pseudo": self.extra.pseudo.name, "loss.teacher": self.loss.teacher.name,
+            "model.weights: run": self.model.weights.options.get("run", ""),
+        }  # fmt: skip
+        named = [setting for setting, name in by_fold.items() if name]
+        if self.on_all_rows and named:
+            raise ValueError(f"train.folds: all takes no {named[0]}: it names the networks of folds, one for each")
+        return self
+
+    @model_validator(mode="after")
     def _whole_copies(self) -> Self:
         count, size = self.augment.copies.options.get("count", 1), self.train.batch_size
         if count > 1 and (size == "auto" or size % count):
@@ -235,6 +246,11 @@ class Run(Strict):
     def tested_height_width(self) -> tuple[int, int]:
         """[height, width] in px at which networks are tested."""
         return sides(self.predict.image_size or self.data.image_size)
+
+    @property
+    def on_all_rows(self) -> bool:
+        """Whether it is one network on the rows of all folds (`core.all_rows`)."""
+        return self.train.folds == "all"
 
     def choices(self) -> dict[str, Any]:
         """All choices as a JSON value, defaults included: what is hashed and written to the run's folder."""

@@ -38,10 +38,20 @@ def resolve_any(layout: Layout, comp: str, run: str, name: str, overrides: list[
     if stored is not None and not overrides and (name != run or not layout.run_file(comp, run).is_file()):
         return name, stored
     content, where = run_content(layout, comp, run, overrides)
+    content = _with_folds_of(content, run, name)
     wanted = _parse(content, where)
     if stored is not None:
         _refuse_other_choices(layout, comp, name, stored, wanted)
     return name, wanted
+
+
+def _with_folds_of(content: dict[str, Any], run: str, name: str) -> dict[str, Any]:
+    """The settings of one network on all rows, where a run was changed to that under another name: its own folds are
+    meant, unless others are named."""
+    train = content.get("train")
+    if name == run or not isinstance(train, dict) or train.get("folds") != "all" or train.get("folds_of"):
+        return content
+    return {**content, "train": {**train, "folds_of": run}}
 
 
 def resolve_run(layout: Layout, comp: str, run: str, name: str, overrides: list[str]) -> tuple[str, Run]:
@@ -154,10 +164,27 @@ def is_whole(fold: Path) -> bool:
 
 
 def wanted_folds(run: Run, k: int) -> list[int]:
-    """The folds that make the run complete: `train.folds`, or all; raises FoldlineError for one that is not there."""
+    """The folds that make the run complete: `train.folds`, or each; raises FoldlineError for one that is not there.
+
+    One network on all rows stands as the fold behind the last one, whose own rows are none.
+    """
+    if run.on_all_rows:
+        return [k]
     for fold in run.train.without:
         known_fold(fold, k, where="train.without")
-    return sorted({known_fold(fold, k, where="train.folds") for fold in run.train.folds}) or list(range(k))
+    return sorted({known_fold(fold, k, where="train.folds") for fold in run.train.some_folds}) or list(range(k))
+
+
+def asked_folds(run: Run, fold: int | None, k: int) -> list[int]:
+    """`wanted_folds`, or the one fold that is asked for; raises FoldlineError for one that is not there."""
+    wanted = wanted_folds(run, k)
+    if fold is None or (run.on_all_rows and fold in wanted):
+        return wanted
+    if run.on_all_rows:
+        raise FoldlineError(
+            f"this run is one network on all rows: it has no fold {fold}", where="FOLD", next="make train-all trains it"
+        )
+    return [known_fold(fold, k)]
 
 
 def nested_run(run: str, fold: int) -> str:

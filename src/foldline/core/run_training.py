@@ -50,9 +50,15 @@ class Lora(Strict):
 class Train(Off):
     """How the network is fine-tuned."""
 
-    folds: list[Annotated[int, Field(ge=0, le=999)]] = Field(
+    folds: list[Annotated[int, Field(ge=0, le=999)]] | Literal["all"] = Field(
         default_factory=list,
-        description="the folds that are trained, for a fixed split or a quick look; empty: all. OOF is of their rows",
+        description="the folds that are trained, for a fixed split or a quick look; empty: each of them. OOF is of "
+        "their rows. all: one network on the rows of all folds, when those of `folds_of` are trained",
+    )
+    folds_of: str = Field(
+        "",
+        description="with folds: all: the run whose folds give the epochs (the median of their best ones) and the OOF "
+        "score; its settings are the same but for these two and the seed",
     )
     without: list[Annotated[int, Field(ge=0, le=999)]] = Field(
         default_factory=list,
@@ -117,9 +123,24 @@ class Train(Off):
     )
     log_to: LogTo = Field(default_factory=lambda: ["auto"])
 
+    @property
+    def some_folds(self) -> list[int]:
+        """The folds that `folds` names one by one; empty: all that there are."""
+        return [] if self.folds == "all" else self.folds
+
+    @model_validator(mode="after")
+    def _whose_folds(self) -> Self:
+        if self.folds == "all" and not self.folds_of:
+            raise ValueError("folds: all needs folds_of: the run whose folds give the epochs and the OOF score")
+        if self.folds_of and self.folds != "all":
+            raise ValueError("folds_of needs folds: all")
+        if self.folds == "all" and self.labels.name in ("exclude", "relabel"):
+            raise ValueError(f"folds: all takes no labels: {self.labels.name}, which is decided fold by fold")
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.without and (not self.folds or set(self.without) & set(self.folds)):
+        if self.without and (not self.some_folds or set(self.without) & set(self.some_folds)):
             raise ValueError("without needs folds: the others, which are trained")
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: best")

@@ -16,6 +16,7 @@ Number = StrictInt | StrictFloat
 NOT_SEARCHED = {
     "seed": "the best seed of many is luck, and no better on new pictures",
     "train.folds": "the search's own `folds` say on which folds a trial is trained",
+    "train.folds_of": "no row is left to score a network on all rows",
 }
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from foldline.core.all_rows import require_folds_of
 from foldline.core.errors import FoldlineError
+from foldline.core.folds_of import folds_of
 from foldline.core.progress import say
 from foldline.core.provenance import inputs_sha256
 from foldline.core.run_folder import run_sha256
@@ -69,6 +71,7 @@ def make_job(
         batch_size=usual_batch(run.train.batch_size),
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch, auxiliary=_auxiliary(problem, fold, train),
+        folds_of=folds_of(problem.layout, problem.comp, run, problem.folds.k) if run.on_all_rows else None,
     )  # fmt: skip
 
 
@@ -92,7 +95,8 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
         ranks: that train the fold together; None: one process does.
     """
     run, folds = problem.located, problem.folds
-    for train, what in ((True, "to train on"), (False, "of its own")):
+    require_folds_of(problem.layout, problem.comp, problem.run, folds.k, folds.sha256)
+    for train, what in ((True, "to train on"), (False, "of its own"))[: 1 if run.on_all_rows else 2]:
         if not len(problem.own(fold, train=train)):
             raise FoldlineError(
                 f"fold {fold} has no rows {what}: their pictures cannot be decoded, or settings leave them out",

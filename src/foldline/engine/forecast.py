@@ -161,7 +161,7 @@ def of_problem(problem: Problem, folds: list[int], *, decode_s: float = 0.0) -> 
     written = 4 * sum(tensor.nbytes for tensor in model.state_dict().values()) / WRITE_BYTES  # two moments, the best
     plan = FoldPlan(
         start_s=2 * built_s + (0 if known else len(job.valid) * view_s),
-        epochs=run.train.epochs,
+        epochs=job.epochs,
         steps=rows.batches(job.batch_size),
         step_s=step_s * _area(run),
         epoch_end_s=looks * len(job.valid) * view_s + written,
@@ -230,9 +230,10 @@ def _view_seconds(problem: Problem, job: FoldJob, model: nn.Module) -> float:
     """Of a picture in one view through a network that predicts."""
     on_cpu, choices = problem.device.type == "cpu", problem.run.predict
     ready = fuse(model, problem.architecture) if on_cpu and job.precision.choice == "fp32" else model.eval()
-    count, views = min(FEATURE_BATCH if on_cpu else choices.batch_size, len(job.valid)), of_pictures(choices.views)
-    metadata = job.valid.metadata
-    rows = RowArrays(job.valid.positions[:count], np.empty(0), None if metadata is None else metadata[:count])
+    valid = job.valid if job.folds_of is None else problem.valid_rows(0, problem.encoding_of(0))
+    count, views = min(FEATURE_BATCH if on_cpu else choices.batch_size, len(valid)), of_pictures(choices.views)
+    metadata = valid.metadata
+    rows = RowArrays(valid.positions[:count], np.empty(0), None if metadata is None else metadata[:count])
 
     def call() -> None:
         predict(

@@ -5,6 +5,7 @@ Each fold's test rows go to its own file, batch by batch, and their mean is take
 does not grow with the rows.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import require_same
 from foldline.core.run import Run
 from foldline.core.shards import Shard
-from foldline.core.tables import scratch_folder, sha256_files
+from foldline.core.tables import atomic_path, scratch_folder, sha256_files
 from foldline.engine.finished.adapting import adapt
 from foldline.engine.finished.networks import FoldNetworks, at_once, load_models, preprocessing_of
 from foldline.engine.finished.oof import oof_columns, validation_rows
@@ -71,7 +72,7 @@ def predict_run(
     with scratch_folder(into) as scratch:
         for some in work.together():
             networks = work.loader(some)
-            for meta in some:
+            for meta in some if not run.on_all_rows else []:
                 path = scratch / f"fold_{meta.fold}" / "valid.parquet"
                 own = work.own(networks, meta)
                 sources[meta.fold] = work.stored(meta) or work.predicted(meta, own, path, parts)
@@ -79,8 +80,11 @@ def predict_run(
             theirs = [file for file, meta in zip(files, metas, strict=True) if meta in some]
             work.test_rows(problem.folds.test, theirs).write(work.adapted(networks, problem.folds.test), parts)
         write_mean(problem, problem.folds.test, work.keep, files, into / "test.parquet")
-        rows = work.scored_rows()
-        write_interleaved(problem, rows, oof_columns(problem, rows), sources, into / "oof.parquet")
+        if run.on_all_rows:
+            _copy_oof(layout.run(comp, run.train.folds_of), into)
+        else:
+            rows = work.scored_rows()
+            write_interleaved(problem, rows, oof_columns(problem, rows), sources, into / "oof.parquet")
     return work.done(parts)
 
 
@@ -100,7 +104,7 @@ def predict_shard(
         for some in work.together():
             networks = work.loader(some)
             for meta in some:
-                if work.stored(meta) is None:
+                if not run.on_all_rows and work.stored(meta) is None:
                     rows = validation_rows(work.problem, meta.fold)
                     path = into / part_name(Path(f"fold_{meta.fold}/valid.parquet"))
                     part = work.valid_rows(rows.iloc[shard.rows(len(rows), size)], path, whole=False)
@@ -186,6 +190,12 @@ class _Work:
     def done(self, parts: Parts) -> RunPredictions:
         """What there is to say of it."""
         return RunPredictions(describe(self.problem.device), sorted(self.problem.cache.bad), self.compiling, parts)
+
+
+def _copy_oof(folds: Path, into: Path) -> None:
+    """The OOF predictions of a network on all rows: those of the folds that it is of."""
+    with atomic_path(into / "oof.parquet") as path:
+        shutil.copyfile(folds / "oof.parquet", path)
 
 
 def _one_after_the_other(

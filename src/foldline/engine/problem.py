@@ -19,6 +19,7 @@ from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import first_few
 from foldline.core.folds import Folds, as_scored, load_folds
+from foldline.core.folds_of import FoldsOf
 from foldline.core.own_code import is_own, locate, located
 from foldline.core.paths import Layout
 from foldline.core.progress import say
@@ -324,6 +325,12 @@ class FoldJob:
     teller: Teller = field(default_factory=Teller)  # where the job stands, and whether it shall pause
     plan: FoldPlan | None = None  # what the fold takes, where that was measured
     ranks: Ranks = field(default_factory=Ranks)  # the processes that train it together
+    folds_of: FoldsOf | None = None  # of a network on all rows: what stands for rows of its own
+
+    @property
+    def epochs(self) -> int:
+        """That are trained; a network on all rows may end before its schedule does, as the folds that it is of did."""
+        return self.run.train.epochs if self.folds_of is None else self.folds_of.epochs
 
     @property
     def key(self) -> tuple[int, int]:

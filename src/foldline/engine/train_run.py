@@ -25,7 +25,7 @@ from foldline.core.rank import ONE, Rank
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.records.framing import AS_USUAL
 from foldline.core.run import Run
-from foldline.core.run_folder import drop_disposable, is_whole, run_sha256, write_run
+from foldline.core.run_folder import drop_disposable, is_whole, run_sha256, wanted_folds, write_run
 from foldline.core.tables import read_parquet, sha256_files, write_parquet
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
@@ -78,7 +78,8 @@ def train_folds(
         if not folds:
             return
         together = f", {ranks.count} ranks together" if ranks.count > 1 else ""
-        say(f"training {comp}/{name}, folds {', '.join(map(str, folds))}, on {describe(device)}{together}")
+        which = "on all rows" if run.on_all_rows else f"folds {', '.join(map(str, folds))}"
+        say(f"training {comp}/{name}, {which}, on {describe(device)}{together}")
         if ranks.count > 1 and device.type == "cpu" and device_name != "cpu":
             say("warning: there is no GPU here: the ranks share the CPU, which one process uses faster")
         with ranks.machine_by_machine():
@@ -95,7 +96,7 @@ def _train_all(
     layout, comp, run = problem.layout, problem.comp, problem.run
     planned = _planned(problem, folds, ranks)
     plan = None if planned is None else planned.fold
-    few = None if planned is None else sampled(problem, planned.view_s)
+    few = None if planned is None or run.on_all_rows else sampled(problem, planned.view_s)
     teller = _teller(problem, name, folds, plan) if ranks.first else Teller()
     teller.forget_pause()
     with problem.feed, teller, ranks.watched():
@@ -109,7 +110,8 @@ def _train_all(
             )  # fmt: skip
         if ranks.first:
             write_run(layout, comp, name, run)
-            first_score(problem, start, name, folds, started)
+            if not run.on_all_rows:  # its first score would be that of the folds
+                first_score(problem, start, name, folds, started)
         for fold in folds:
             with _held(problem, name, fold, ranks) as finished:
                 if finished:
@@ -179,11 +181,13 @@ def _train_fold(
 ) -> None:  # fmt: skip
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
+    if job.folds_of is not None:
+        say(f"fold {fold}: all {len(job.train):,} rows, {job.folds_of.in_words(of=problem.run.train.epochs)}")
     job = settle(
         job,
         lambda: start.for_fold(problem, fold),
         folder.parent / "precision.json",
-        len(problem.run.train.folds) or problem.folds.k,
+        len(wanted_folds(problem.run, problem.folds.k)),
         ranks,
     )
     job = replace(job, start_logits=start.valid_logits(problem, fold), teller=teller, plan=plan, ranks=ranks)
@@ -201,7 +205,7 @@ def _train_fold(
 
 def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJob, fitted: Fitted) -> FoldMeta | None:
     """Weights, validation predictions, log, then meta; the resume point goes last. Rank 0 writes; None elsewhere."""
-    last = job.run.train.select == "last"
+    last = job.run.train.select == "last" or job.folds_of is not None
     chosen, other = (fitted.last, fitted.best) if last else (fitted.best, fitted.last)
     members = {"model.safetensors": chosen}
     if start.joins(problem, job.fold):
@@ -209,8 +213,10 @@ def _write_fold(problem: Problem, start: StartingWeights, name: str, job: FoldJo
     if job.ranks.first:
         for file, weights in members.items():
             save_weights(job.folder / file, weights)
-        save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
-    _write_valid(problem, job, list(members.values()))
+        if job.folds_of is None:
+            save_weights(job.folder / ("best.safetensors" if last else "last.safetensors"), other)
+    if job.folds_of is None:
+        _write_valid(problem, job, list(members.values()))
     if not job.ranks.first:
         return None
     write_log(job.folder / "log.csv", fitted.log)
@@ -255,10 +261,12 @@ def _meta(
 ) -> FoldMeta:  # fmt: skip
     run, encoding = problem.run, problem.encoding_of(job.fold)
     last_epoch = len(fitted.log) - 1
-    selected = last_epoch if run.train.select == "last" else fitted.best_epoch
+    select = "last" if job.folds_of is not None else run.train.select
+    selected = last_epoch if select == "last" else fitted.best_epoch
     score, probe_score = fitted.log[selected]["score"], fitted.log[0]["score"] if run.train.probe else None
     taken = start.taken.get(job.fold, start.taken.get(None))
-    loss, nothing = fitted.log[selected]["valid_loss"], nothing_loss(job)
+    loss = fitted.log[selected]["valid_loss"]
+    nothing = nothing_loss(job) if job.folds_of is None else float("nan")
     excluded, relabelled = problem.labels_of(job.fold).counts(problem.folds.frame, problem.outside(job.fold))
     hashes = FoldHashes(
         folds=problem.folds.sha256, run=run_sha256(run), pretrained=start.sha256, weights=weights_sha256(members),
@@ -272,7 +280,7 @@ def _meta(
         **asdict(start.preprocessing), intensity=run.data.intensity,
         **({} if framing_of(run) == AS_USUAL else {"framing": framing_of(run)}),
         metadata=None if encoding is None else encoding.as_json(), sha256=hashes, weights=list(members),
-        files=sha256_files(job.folder, ["valid.parquet"]), seed=run.seed,
+        files=sha256_files(job.folder, [] if job.folds_of else ["valid.parquet"]), seed=run.seed,
         versions=versions(), device=job.precision.device, commit=commit_of(problem.layout.root),
         precision=MeasuredPrecision(
             choice=job.precision.choice, images_per_second=job.precision.images_per_second
@@ -280,12 +288,13 @@ def _meta(
         batch_size=job.batch_size, parts=fitted.parts, compile=job.compile, skipped_steps=fitted.skipped,
         workers=job.feed.workers or 0, ranks=job.ranks.count,
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
-        views=of_pictures(run.predict.views), select=run.train.select, metric=job.metrics[0], score=score,
+        views=of_pictures(run.predict.views), select=select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
         loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
         rows_train=len(job.train), rows_valid=len(job.valid), rows_excluded=excluded, rows_relabelled=relabelled,
         neighbours=run.data.neighbours,
         **({} if taken is None else {"taken": taken}),
+        **({} if job.folds_of is None else {"folds_of": job.folds_of.run}),
     )  # fmt: skip
 
 

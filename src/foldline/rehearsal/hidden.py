@@ -93,6 +93,8 @@ def _build(home: Home, target: Path, wanted: int | None, seed: int) -> Hidden:
     rows = home.facts.test
     if rows is None:
         raise CannotBeMadeError("the facts have no test set")
+    if home.train.empty:
+        raise CannotBeMadeError("no training row is new to a network of every member (train.folds: all)")
     form, lines = home.form(home.root, home.sample), RawLines.read(home.root, rows)
     places, examples = _examples(home, form, lines)
     drawn, left_out = draw(home.train, home.facts, count_lines(_count(home.train), len(examples), wanted), seed)

@@ -118,7 +118,7 @@ def cv_line(cv: Cv) -> str:
     spread = "" if cv.std is None else f" ± {cv.std:.4f}"
     return (
         f"OOF {cv.metric} {in_digits(cv.pooled)} (95 % interval {in_digits(low)} to {in_digits(high)}); "
-        f"folds {folds}; mean {in_digits(cv.mean)}{spread}"
+        f"folds {folds}; mean {in_digits(cv.mean)}{spread}{f'; {cv.remark}' if cv.remark else ''}"
     )
 
 

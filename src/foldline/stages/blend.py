@@ -15,8 +15,9 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import doing, result, say, say_table
-from foldline.core.provenance import current_cv, refuse_diverged_runs
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart
 from foldline.core.records.blend import BlendStudy, BlendWay, Ends, WithoutRun
+from foldline.core.records.cv import Cv
 from foldline.core.run_folder import predictions_of
 from foldline.scoring.choose import in_digits
 from foldline.scoring.fitted.runs import read_oof
@@ -52,6 +53,7 @@ def blend(layout: Layout, comp: str, runs: Sequence[str] = (), *, with_diverged:
     records = {run: current_cv(layout, comp, run, folds.sha256) for run in chosen}
     if not with_diverged:
         refuse_diverged_runs(comp, records)
+    require_told_apart(records, "any")
     with predictions_of(layout, comp, chosen, "blends of these runs are being compared"):
         study = _study(layout, comp, chosen, facts, folds)
     path = layout.run(comp, "blend.json")
@@ -65,6 +67,7 @@ def _all_runs(layout: Layout, comp: str, folds: Folds, *, with_diverged: bool) -
     """The trained runs that can be blended; says which others there are, and why they cannot."""
     found: dict[str, int] = {}
     left_out: dict[str, str] = {}
+    records: dict[str, Cv] = {}
     for path in sorted(layout.runs(comp).glob("*/cv.json")):
         name = path.parent.name
         try:
@@ -77,12 +80,28 @@ def _all_runs(layout: Layout, comp: str, folds: Folds, *, with_diverged: bool) -
         elif cv.diverged and not with_diverged:
             left_out[name] = "it diverged"
         else:
+            records[name] = cv
             found[name] = len(PredictionBlocks(path.with_name("oof.parquet"), folds.task, folds.outputs))
     most = max(found.values(), default=0)
     left_out |= {name: f"{rows:,} of {most:,} rows predicted" for name, rows in found.items() if rows < most}
+    kept = [name for name, rows in found.items() if rows == most]
+    left_out |= _on_all_rows({name: records[name] for name in kept})
     for name, why in left_out.items():
         say(f"left out: {name} ({why})")
-    return [name for name, rows in found.items() if rows == most]
+    return [name for name in kept if name not in left_out]
+
+
+def _on_all_rows(records: dict[str, Cv]) -> dict[str, str]:
+    """The networks on all rows whose OOF predictions stand in another run's place already, and why they are left out:
+    by these rows nothing tells the two apart."""
+    first: dict[str, str] = {}
+    for name, cv in sorted(records.items(), key=lambda item: bool(item[1].oof_of)):
+        first.setdefault(cv.whose_oof, name)
+    return {
+        name: f"its OOF is that of {first[cv.whose_oof]}, in whose place it may be named"
+        for name, cv in records.items()
+        if first[cv.whose_oof] != name
+    }
 
 
 def _study(layout: Layout, comp: str, runs: list[str], facts: Competition, folds: Folds) -> BlendStudy:

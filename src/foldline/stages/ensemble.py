@@ -21,7 +21,7 @@ from foldline.core.folds import Folds, as_scored, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
 from foldline.core.progress import result, say
-from foldline.core.provenance import current_cv, refuse_diverged_runs
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.run_folder import predictions_of, resolve_any
@@ -117,6 +117,9 @@ def _make(
     if blend:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
         say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
+    for run, member in records.items():
+        if member.remark:
+            say(f"note: {run}: {member.remark}")
     _write_submission(layout, comp, name, record, facts, folds, form, made_from)
     return True
 
@@ -153,7 +156,7 @@ def _write_blend(
 ) -> Cv:  # fmt: skip
     """Writes the predictions of an ensemble; its record still has the scores of its first member."""
     folder, runs, members = layout.run(comp, name), list(records), list(records.values())
-    blender, fitted = _fitted(layout, comp, runs, how, facts, folds)
+    blender, fitted = _fitted(layout, comp, records, how, facts, folds)
     _blend(layout, comp, runs, folder / "oof.parquet", blender, folds)
     _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
     if prior == "em":
@@ -172,6 +175,7 @@ def _write_blend(
             "sha256": CvHashes(folds=folds.sha256, run=None, members=hashes),
             "optimistic": sorted({reason for member in members for reason in member.optimistic}),
             "below_probe": [],
+            "oof_of": "",
             "diverged": [f"{run}, {reason}" for run, member in records.items() for reason in member.diverged],
             "seconds": Seconds(
                 train=round(sum(member.seconds.train or 0.0 for member in members), 1),
@@ -185,12 +189,14 @@ def _write_blend(
 
 
 def _fitted(
-    layout: Layout, comp: str, runs: list[str], how: str, facts: Competition, folds: Folds
+    layout: Layout, comp: str, records: dict[str, Cv], how: str, facts: Competition, folds: Folds
 ) -> tuple[Blender, dict[str, Any]]:  # fmt: skip
     """How the runs are blended, fitted where that is asked for, and what `cv.json` says of the fit."""
     if how not in FITTED:
         return Blender(how, folds.task.of(folds.outputs)), {}
-    oof = read_oof({run: layout.run(comp, run) for run in runs}, facts, folds.outputs)
+    if how not in OF_ONE:
+        require_told_apart(records, how)
+    oof = read_oof({run: layout.run(comp, run) for run in records}, facts, folds.outputs)
     found = chosen_fit(how, oof)
     for line in fit_in_words(found, facts.metric):
         say(line)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldline.core.all_rows import score_of_folds
 from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
@@ -46,7 +47,7 @@ def predict(layout: Layout, comp: str, run: str, *, name: str = "", overrides: l
         FoldlineError: a fold is not trained, or was trained on other folds or with other choices.
     """
     asked = _asked(layout, comp, run, name, overrides)
-    with predictions_of(layout, comp, [asked.name], f"'{asked.name}' is being predicted"):
+    with predictions_of(layout, comp, asked.runs, f"'{asked.name}' is being predicted"):
         with ExitStack() as held:
             for path in sorted((asked.folder / "shards").glob(".*.lock")):
                 held.enter_context(in_turn(path, f"shards of '{asked.name}' are being joined"))
@@ -158,6 +159,11 @@ class _Asked:
     hashes: CvHashes
 
     @property
+    def runs(self) -> list[str]:
+        """Whose predictions are written or read: a network on all rows has the OOF predictions of another run."""
+        return [self.name, *([self.run.train.folds_of] if self.run.on_all_rows else [])]
+
+    @property
     def folder(self) -> Path:
         return self.layout.run(self.comp, self.name)
 
@@ -180,6 +186,9 @@ def _asked(layout: Layout, comp: str, run: str, name: str, overrides: list[str])
     metrics = metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
     metas = [_meta(layout, comp, name, k, choices, folds) for k in wanted_folds(choices, folds.k)]
     hashes = _hashes(metas, sha256_file(layout.test_rows(comp)))
+    if choices.on_all_rows:
+        theirs = score_of_folds(layout, comp, choices, folds.sha256)
+        hashes = hashes.model_copy(update={"inputs": {f"train.folds_of: {theirs.run}": theirs.files["oof.parquet"]}})
     return _Asked(layout, comp, name, choices, facts, folds, metrics, metas, hashes)
 
 
@@ -243,7 +252,7 @@ def _write(layout: Layout, asked: _Asked, predictions: "RunPredictions", seconds
         below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, asked.facts),
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
         device=device, files=sha256_files(folder, files), **_compiled(predictions),
-        **({"left_out": left_out} if left_out else {}),
+        **({"left_out": left_out} if left_out else {}), **({"oof_of": run.train.folds_of} if run.on_all_rows else {}),
     )  # fmt: skip
     cv.write(folder / "cv.json")
     _say_result(cv)

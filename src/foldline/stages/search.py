@@ -51,6 +51,7 @@ def search(
     wanted, facts, folds = load_search(layout, comp, name), load_competition(layout, comp), load_folds(layout, comp)
     base = load_run(layout, comp, wanted.base, [])
     _require_room(layout, comp, name, wanted, folds)
+    _require_folds(base, layout.relative(layout.search_config(comp, name)))
     made_from = {
         "search": wanted.identity(),
         "base": base.model_dump(mode="json", exclude_defaults=True, exclude={"predict"}),
@@ -71,6 +72,15 @@ def search(
             _run(TrialsHere(layout, comp, name, wanted, book, device, train or _train_folds()), base, facts)
         _say_best(book, facts)
         return _write_winner(layout, comp, name, wanted, book, facts)
+
+
+def _require_folds(base: Run, where: str) -> None:
+    """Raises FoldlineError where no row is left to score a trial."""
+    if base.on_all_rows:
+        raise FoldlineError(
+            "the base is one network on all rows: no row is left to score a trial on", where=f"{where}: base",
+            next=f"name {base.train.folds_of}, and train on all rows when the search is done",
+        )  # fmt: skip
 
 
 def _run(trials: Trials, base: Run, facts: Competition) -> None:

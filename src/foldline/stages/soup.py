@@ -116,6 +116,13 @@ def _metas(layout: Layout, comp: str, run: str) -> list[FoldMeta]:
 
 
 def _require_parts(metas: dict[str, list[FoldMeta]]) -> None:
+    whole = next((own[0] for own in metas.values() if own[0].on_all_rows), None)
+    if whole is not None:
+        raise FoldlineError(
+            f"{whole.title} has no validation rows: a soup with it could not be scored",
+            where="RUNS",
+            next=f"name runs of folds, such as {whole.folds_of}; then train.folds: all with train.folds_of: that",
+        )
     first, *others = metas.values()
     for own in others:
         if [meta.fold for meta in own] != [meta.fold for meta in first]:

@@ -30,6 +30,7 @@ class RunState:
     interval: tuple[float | None, float | None] | None = None
     predicted: bool = False
     members: list[str] = field(default_factory=list)
+    oof_of: str = ""
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _run(state: State, folder: Path, folds: list[Path]) -> RunState:
     run = RunState(folder.name, done, sorted(numbers.keys() - set(done)))
     if cv := _read(state, Cv, folder / "cv.json"):
         run.metric, run.score, run.interval, run.predicted = cv.metric, cv.pooled, cv.interval, True
-        run.members = cv.members
+        run.members, run.oof_of = cv.members, cv.oof_of
     return run
 
 
@@ -133,7 +134,7 @@ def _next(state: State) -> list[str]:
     trained = [run for run in state.runs if not run.members]
     for run in trained:
         if not run.predicted:
-            left = run.begun or len(run.finished) < state.k
+            left = run.begun or (len(run.finished) < state.k and state.k not in run.finished)
             return [f"foldline {'train' if left else 'predict'} {comp} --run {run.name}"]
     if not trained:
         return [f"foldline train {comp} --run baseline"]
@@ -176,6 +177,8 @@ def _say_lines(stage: str, lines: list[str]) -> None:
 
 
 def _training(run: RunState, k: int) -> str:
+    if k and k in (*run.finished, *run.begun):
+        return f"{run.name}: on all rows, {'trained' if run.finished else 'begun'}"
     begun = f", fold {', '.join(map(str, run.begun))} begun" if run.begun else ""
     return f"{run.name}: {len(run.finished)} of {k or '?'} folds{begun}"
 
@@ -183,7 +186,8 @@ def _training(run: RunState, k: int) -> str:
 def _scored(run: RunState) -> str:
     ends = [end for end in run.interval or () if end is not None]
     interval = f" (95 % {ends[0]:.4f} to {ends[1]:.4f})" if len(ends) == 2 else ""
-    return f"{run.name}: OOF {run.metric} {'undefined' if run.score is None else f'{run.score:.4f}'}{interval}"
+    whose = f", by the folds of {run.oof_of}" if run.oof_of else ""
+    return f"{run.name}: OOF {run.metric} {'undefined' if run.score is None else f'{run.score:.4f}'}{interval}{whose}"
 
 
 def _handed(comp: str, one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from foldline.core.all_rows import require_folds_of
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
@@ -18,7 +19,7 @@ from foldline.core.provenance import is_finished
 from foldline.core.rank import Rank, is_launched, rank_here, speaking_as
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
-from foldline.core.run_folder import drop_disposable, known_fold, resolve_run, wanted_folds
+from foldline.core.run_folder import asked_folds, drop_disposable, resolve_run
 from foldline.engine.scale.pooled import pooled_now
 from foldline.engine.scale.side_by_side import Pool, needs_a_trial, places_for
 from foldline.engine.scale.unit import Unit
@@ -61,8 +62,10 @@ def _train(layout: Layout, asked: Unit, fold: int | None, ranks: int, jobs: int 
     name, choices = resolve_run(layout, comp, run, name, overrides)
     folds = load_folds(layout, comp)
     metric_names(load_competition(layout, comp), [locate(layout, comp, metric) for metric in choices.metrics])
-    wanted = wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]
+    wanted = asked_folds(choices, fold, folds.k)
     left = [k for k in wanted if not is_finished(layout, comp, name, k, choices, folds.sha256)]
+    if left:
+        require_folds_of(layout, comp, choices, folds.k, folds.sha256)
     for k in sorted(set(wanted) - set(left)):
         if rank.number == 0:
             drop_disposable(layout.fold(comp, name, k))  # where training was killed at its very end

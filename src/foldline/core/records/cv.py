@@ -87,6 +87,8 @@ class Cv(Record):
         left_out: the pictures that could not be read (`data.bad_images: skip`), with the sha256 of their files then.
         head: what a run of frozen features is, in words; empty: it is none.
         chosen: the options of its heads, by fold and target, and the loss that chose them.
+        oof_of: of one network on all rows (`train.folds: all`) the run whose folds `oof.parquet` and the scores are of:
+            it has no unseen row of its own; empty: they are its own.
     """
 
     made_by: ClassVar[str] = "make predict, or make ensemble for an ensemble, writes it anew"
@@ -126,6 +128,7 @@ class Cv(Record):
     left_out: dict[str, str] = {}
     head: str = ""
     chosen: list[dict[str, Any]] = []
+    oof_of: str = ""
 
     @property
     def title(self) -> str:
@@ -147,6 +150,16 @@ class Cv(Record):
                 where=str(folder),
                 next=self.made_by,
             )
+
+    @property
+    def whose_oof(self) -> str:
+        """The run whose networks predicted its OOF rows; two runs of one name there cannot be told apart by them."""
+        return self.oof_of or self.run
+
+    @property
+    def remark(self) -> str:
+        """What must be said beside its score; empty: nothing."""
+        return f"the score is that of the folds of '{self.oof_of}': this network saw all rows" if self.oof_of else ""
 
     @property
     def fitted(self) -> bool:

@@ -101,6 +101,7 @@ class FoldMeta(Record):
         rows_train: rows that it was trained on; rows_valid: its validation rows.
         rows_excluded: that it might have been trained on, but for their labels (`train.labels`); rows_relabelled: that
             it was trained on with another label than the given one.
+        folds_of: of a network on all rows the run whose folds gave its epochs; empty: it is a fold.
     """
 
     made_by: ClassVar[str] = "delete this fold's folder and train it again"
@@ -154,6 +155,12 @@ class FoldMeta(Record):
     rows_valid: int
     rows_excluded: int = 0
     rows_relabelled: int = 0
+    folds_of: str = ""
+
+    @property
+    def on_all_rows(self) -> bool:
+        """Whether it was trained on the rows of all folds, and validated on none (`train.folds: all`)."""
+        return bool(self.folds_of)
 
     @property
     def sees_entities(self) -> bool:
@@ -163,4 +170,6 @@ class FoldMeta(Record):
     @property
     def title(self) -> str:
         """What messages call it."""
+        if self.on_all_rows:
+            return f"the network on all rows of run '{self.run}'"
         return f"fold {self.fold} of run '{self.run}'"

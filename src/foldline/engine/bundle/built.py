@@ -50,7 +50,7 @@ def build_member(
     comp, run = member.cv.comp, member.run
     problem = open_problem(layout, comp, member.choices, device)
     numbers = [meta.fold for meta in member.folds.values()]
-    tried = some_rows(oof[oof["fold"].isin(numbers)])
+    tried = some_rows(oof if member.choices.on_all_rows else oof[oof["fold"].isin(numbers)])
     folder = inside.run(comp, run)
     metas = write_run(folder, member.folds, half=True)
     halves = {inside.fold(comp, run, meta.fold): meta for meta in metas}

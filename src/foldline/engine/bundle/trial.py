@@ -89,7 +89,7 @@ def try_member(
     frame = problem.folds.frame.set_index("row_id").loc[rows["row_id"]].reset_index()
     for pair in zip(folds.items(), halves.items(), strict=True):
         meta = pair[0][1]
-        own = np.flatnonzero(frame["fold"].to_numpy() == meta.fold)
+        own = np.flatnonzero((frame["fold"].to_numpy() == meta.fold) | meta.on_all_rows)
         networks = [FoldNetworks.load(*place, problem.device) for place in pair]
         table, among = among_all(problem, frame.iloc[own])
         positions = problem.cache.rows(table["image"].tolist())

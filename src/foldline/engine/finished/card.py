@@ -64,6 +64,7 @@ def _score(cv: Cv, entry: Entry | None, remarks: Sequence[str]) -> list[str]:
         lines.append(f"- on held-out or leaderboard labels, all folds together: {cv.metric} {in_digits(entry.private)}")
     if cv.decision and (words := decision_in_words(cv.decision, cv.metric)):
         lines.append(f"- {words}")
+    lines += [f"- {cv.remark}"] if cv.remark else []
     lines += [f"- a little too good: {reason}" for reason in cv.optimistic]
     lines += [f"- not to be trusted: {reason}" for reason in cv.diverged]
     return [*lines, *(f"- {remark}" for remark in remarks)]

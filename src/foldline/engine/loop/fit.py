@@ -8,9 +8,8 @@ order of the rows, the augmentation and dropout are functions of these, so a res
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.loop.log import LogRow, in_words, score_of, scores_of, write_log
 from foldline.engine.loop.low_rank import merged
+from foldline.engine.loop.position import Position
 from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.loop.steps_log import NoStepsLog, StepsLog
@@ -39,28 +39,6 @@ from foldline.scoring.metrics import metric_for
 from foldline.scoring.row_loss import row_loss
 
 MOST_ODD = 30  # batches in a row whose loss fp16 could not hold
-
-
-@dataclass
-class Position:
-    """Where training stands: all of it is in a resume point, as JSON."""
-
-    epoch: int = 0  # the epoch that is being trained, from 0
-    batch: int = 0  # its next batch
-    loss_sum: float = 0.0  # over this epoch's batches so far
-    right: int = 0  # rows whose class was right, and rows of which that can be said
-    judged: int = 0
-    odd: int = 0  # of this epoch's batches, those whose loss was no finite number, which fp16 leaves out
-    odd_in_a_row: int = 0
-    skipped: int = 0  # optimizer steps of the fold that fp16 left out
-    rows: int = 0  # of this epoch's batches so far
-    seconds: float = 0.0  # of the whole fold: training, validation, resume points
-    epoch_seconds: float = 0.0  # of this epoch's batches alone
-    best_epoch: int = 0
-    steps_logged: int = 0
-    scaler: dict[str, Any] = field(default_factory=dict)
-    rates: dict[str, Any] = field(default_factory=dict)
-    log: list[LogRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -246,10 +224,10 @@ class _Training:
         if train_loss is not None:
             row["lr"] = self._rate()
             row["train_accuracy"] = position.right / position.judged if position.judged else None
-        last = number == job.run.train.epochs
-        looked = last or number % job.run.train.validate_every == 0
+        looked = job.folds_of is None and (number == job.epochs or number % job.run.train.validate_every == 0)
         row |= self._validate(number) if looked else {"valid_loss": None, "score": None}
-        row |= self._validate(number) if number and looked and self._joined(number, score_of(row)) else {}
+        if number and (looked or job.folds_of is not None) and self._joined(number, score_of(row)) and looked:
+            row |= self._validate(number)
         self.tick()
         row |= {
             "images_per_second": position.rows / position.epoch_seconds if train_loss is not None else None,
@@ -262,8 +240,9 @@ class _Training:
         if number == 0 or (looked and better(score_of(row), score_of(position.log[position.best_epoch]))):
             position.best_epoch = number
             self.best = cpu_copy(self.averages.predicting(number).state_dict())
-        if train_loss is not None and row["valid_loss"] is not None:
-            self.learner.rates.after_epoch(row["valid_loss"])
+        loss = row["valid_loss"] if job.folds_of is None else job.folds_of.losses.get(number)
+        if train_loss is not None and loss is not None:
+            self.learner.rates.after_epoch(loss)
         if job.ranks.first:
             write_log(job.folder / "log.csv", position.log)
         job.mirror.epoch(row)
@@ -272,9 +251,10 @@ class _Training:
             job.on_epoch(job.fold, number, score_of(row))
 
     def _joined(self, number: int, newest: float) -> bool:
-        """Whether the mean of the best epochs predicts from now on."""
-        better = metric_for(self.job.metrics[0], self.job.task).better
-        epochs = self.averages.judged(number, scores_of(self.position.log) | {number: newest}, better)
+        """Whether the mean of the best epochs predicts from now on; on all rows those that were best in the folds."""
+        better, known = metric_for(self.job.metrics[0], self.job.task).better, self.job.folds_of
+        scores = scores_of(self.position.log) | {number: newest} if known is None else known.scores
+        epochs = self.averages.judged(number, scores, better)
         if epochs:
             say(f"  fold {self.job.fold}: the mean of the weights of epochs {', '.join(map(str, epochs))} predicts")
         return bool(epochs)
@@ -315,7 +295,7 @@ class _Training:
         """Whether the metric has not become better for `patience` epochs; epochs without a look say nothing."""
         patience, every = self.job.run.train.patience, self.job.run.train.validate_every
         looked = self.position.epoch - self.position.epoch % every
-        return bool(patience) and looked - self.position.best_epoch >= patience
+        return bool(patience) and self.job.folds_of is None and looked - self.position.best_epoch >= patience
 
 
 def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
@@ -329,7 +309,7 @@ def fit_fold(job: FoldJob, start: Callable[[], nn.Module]) -> Fitted:
     """
     training = _Training(job, start())
     training.resume_or_start()
-    epochs, position = job.run.train.epochs, training.position
+    epochs, position = job.epochs, training.position
     plan = in_steps(epochs, training.batches) if job.plan is None else replace(job.plan, steps=training.batches)
     job.teller.begin(job.fold, plan, position.epoch, position.batch)
     with Progress() as progress, later() as flag:

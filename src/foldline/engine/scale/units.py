@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from foldline.core.all_rows import require_folds_of
 from foldline.core.competition import load_competition
 from foldline.core.folds import load_folds
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout
 from foldline.core.provenance import is_finished
 from foldline.core.run import Run
-from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
+from foldline.core.run_folder import asked_folds, resolve_run
 from foldline.engine.scale.unit import Unit
 from foldline.scoring.cv import metric_names
 
@@ -44,7 +45,10 @@ def parts_of(
     for run in dict.fromkeys(runs):
         found, choices = resolve_run(layout, comp, run, name, overrides)
         metric_names(facts, [locate(layout, comp, metric) for metric in choices.metrics])
-        for k in wanted_folds(choices, folds.k) if fold is None else [known_fold(fold, folds.k)]:
+        for k in asked_folds(choices, fold, folds.k):
             unit = Unit(comp, run, k, name, tuple(overrides), device)
-            parts.append(Part(unit, found, choices, is_finished(layout, comp, found, k, choices, folds.sha256)))
+            finished = is_finished(layout, comp, found, k, choices, folds.sha256)
+            if not finished:
+                require_folds_of(layout, comp, choices, folds.k, folds.sha256)
+            parts.append(Part(unit, found, choices, finished))
     return parts

@@ -170,9 +170,16 @@ class _Judge:
         found = compare_runs(
             left, right, self.facts, self.folds.outputs, fitted=(fitted[0], fitted[1]), resamples=RESAMPLES
         )
-        if found.verdict == "undefined":
+        same = found.gain == found.low == found.high == 0
+        if found.verdict == "undefined" or (same and self._on_all_rows(first.name, other.name)):
             return plain
         return replace(plain, gain=found.gain, deviation=(found.high - found.low) / NORMAL_WIDTH)
+
+    def _on_all_rows(self, *names: str) -> bool:
+        """Whether a candidate is, or has as a member, a network on all rows: by OOF it is the same as its folds."""
+        runs = [run for name in names for run in (self.known[name].entry.run, *self.known[name].entry.members)]
+        records = [Cv.read_if_there(self.layout.run(self.known[names[0]].entry.comp, run) / "cv.json") for run in runs]
+        return any(cv is not None and cv.oof_of for cv in records)
 
     def _oof(self, name: str) -> pd.DataFrame | None:
         """The out-of-fold predictions that a candidate's CV score is of; None where they are gone."""

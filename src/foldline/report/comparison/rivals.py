@@ -289,4 +289,5 @@ def caveats(comparison: Comparison) -> list[str]:
     for rival in comparison.rivals:
         reasons = "; ".join(formats.printable(reason) for reason in rival.cv.optimistic)
         lines += [f"{rival.name}'s score is optimistic: {reasons}"] if reasons else []
+        lines += [f"{rival.name}: {rival.cv.remark}, and cannot be compared with that run"] if rival.cv.remark else []
     return [formats.printable(line) for line in lines]

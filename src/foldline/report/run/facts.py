@@ -50,6 +50,12 @@ def _fitted(run: ReportedRun) -> str:
 def _models(run: ReportedRun) -> str:
     views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(model(run))
     averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
+    if run.cv.oof_of:
+        return (
+            f"One model ({name}), trained on all rows: it predicts the test rows alone. The score is that of the folds "
+            f"of {formats.printable(run.cv.oof_of)}, each of the {rows} rows predicted by the one of their models that "
+            f"has never seen it{averaged}."
+        )
     if run.k == 1 < run.all_k:
         return (
             f"One model ({name}), for 1 of {run.all_k} folds. Each of the {rows} rows of fold {run.fold_numbers[0]}, "

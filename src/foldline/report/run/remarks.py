@@ -25,6 +25,7 @@ def remarks(run: ReportedRun) -> list[Remark]:
     """All warnings of a run, the gravest first; empty when there is nothing to say."""
     checks = (
         _diverged,
+        _of_other_networks,
         _unconfirmed,
         _no_better,
         _optimistic,
@@ -45,6 +46,21 @@ def _diverged(run: ReportedRun) -> Remark | None:
         "The training diverged",
         f"{formats.printable('; '.join(run.cv.diverged), 2000)}. Scores and submission are of these networks too: "
         "train the run anew with a smaller learning rate (optim.lr) or clipped gradients (optim.clip=norm).",
+    )
+
+
+def _of_other_networks(run: ReportedRun) -> Remark | None:
+    """A network on all rows, as the run itself or among the members of an ensemble."""
+    whose = {run.run: run.cv.oof_of, **{name: cv.oof_of for name, cv in run.members.items() if cv is not None}}
+    named = {name: of for name, of in whose.items() if of}
+    if not named:
+        return None
+    words = formats.listing([f"{name}: by the folds of {of}" for name, of in named.items()])
+    return Remark(
+        "all-rows",
+        "The score is of other networks than those that predict the test rows",
+        f"{formats.printable(words, 500)}. A network that was trained on all rows has none left to be scored on. It is "
+        "as good as its folds or a little better, as far as more rows help; no row here can show that.",
     )
 
 

@@ -25,7 +25,8 @@ from foldline.core.records.first_score import FirstScore
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.records.same import differences
-from foldline.core.run_folder import stored_features, stored_run
+from foldline.core.run import Run
+from foldline.core.run_folder import stored_features, stored_run, wanted_folds
 from foldline.core.task import Array, Task
 from foldline.images.files.intensity import Intensity
 from foldline.report.look import formats
@@ -201,13 +202,18 @@ def read_run(layout: Layout, comp: str, run: str) -> ReportedRun:
         predicted=blocks.values(),
         choices=None if stored is None else stored.choices(),
         head=None if head is None else head.choices(),
-        metas=_metas(layout, comp, run, numbers),
+        metas=_metas(layout, comp, run, numbers if stored is None else _trained(stored, folds.k, numbers)),
         logs=_tables(layout, comp, run, numbers, "log.csv", ["epoch", "train_loss", "valid_loss", "score"]),
         steps=_tables(layout, comp, run, numbers, "steps.csv", ["step", "epoch", "lr"]),
         members={name: Cv.read_if_there(layout.run(comp, name) / "cv.json") for name in cv.members},
         ledger=_ledger(layout, comp, run),
         first_score=FirstScore.read_if_there(layout.first_score(comp, run)),
     )
+
+
+def _trained(run: Run, k: int, scored: list[int]) -> list[int]:
+    """The folds that have networks: those that are scored, but for a network on all rows."""
+    return wanted_folds(run, k) if run.on_all_rows else scored
 
 
 def _fold_numbers(oof: pd.DataFrame) -> list[int]:

@@ -121,6 +121,7 @@ class FoldTrip(Trip):
         weights = choices.model.weights
         if weights.name == "file":
             yield layout.root / weights.options["file"]
+        yield from _folds_of(self, "meta.json", "log.csv")
         for name in (choices.loss.teacher.name, weights.options.get("run", ""), choices.extra.pseudo.name):
             if name:
                 yield layout.run(self.comp, name) / "cv.json"
@@ -148,8 +149,17 @@ class ShardTrip(Trip):
 
     def own(self) -> Iterator[Path]:
         """The weights of all folds, and what they say of themselves."""
-        return (path for path in self.run.glob("fold_*/*") if path.name not in OF_TRAINING)
+        yield from _folds_of(self, "meta.json", "log.csv")
+        yield from (path for path in self.run.glob("fold_*/*") if path.name not in OF_TRAINING)
 
     def finish(self) -> bool:
         """Whether the shard is predicted."""
         return (self.folder / "shard.json").is_file()
+
+
+def _folds_of(trip: Trip, *of_each_fold: str) -> Iterator[Path]:
+    """What a network on all rows reads of the run that its epochs and its OOF score are of; of other runs nothing."""
+    if trip.choices.on_all_rows:
+        run = trip.layout.run(trip.comp, trip.choices.train.folds_of)
+        yield from (run / name for name in ("run.json", "cv.json", "oof.parquet", "test.parquet"))
+        yield from (path for name in of_each_fold for path in run.glob(f"fold_*/{name}"))
