@@ -30,14 +30,15 @@ def require_folds_of(layout: Layout, comp: str, run: Run, k: int, folds_sha256: 
         return None
     name = run.train.folds_of
     other = _other(layout, comp, run)
-    left = [k for k in wanted_folds(other, k) if not (layout.fold(comp, name, k) / "meta.json").is_file()]
+    wanted = wanted_folds(other, k)
+    left = [fold for fold in wanted if not (layout.fold(comp, name, fold) / "meta.json").is_file()]
     if left:
         raise FoldlineError(
             f"fold {', '.join(map(str, left))} of '{name}' is not trained yet: the folds say how long a network on all "
             "rows is trained, and what it scores",
             where=WHERE, next=f"make train-all COMP={comp} RUN={name}",
         )  # fmt: skip
-    for fold in wanted_folds(other, k):
+    for fold in wanted:
         meta = FoldMeta.read(layout.fold(comp, name, fold) / "meta.json")
         require_current(layout, comp, other, meta, folds_sha256)
         refuse_diverged(layout, meta, WHERE)

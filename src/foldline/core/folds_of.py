@@ -72,14 +72,26 @@ def folds_of(layout: Layout, comp: str, run: Run, k: int) -> FoldsOf | None:
     )  # fmt: skip
 
 
+def training_losses(layout: Layout, comp: str, run: Run, k: int, epoch: int) -> list[float]:
+    """The folds' training losses of an epoch, of those that were trained so long."""
+    other = stored_run(layout, comp, run.train.folds_of)
+    wanted = [] if other is None else wanted_folds(other, k)
+    return _by_epoch([layout.fold(comp, run.train.folds_of, fold) for fold in wanted], "train_loss").get(epoch, [])
+
+
 def _means(folders: Sequence[Path], column: str) -> dict[int, float]:
-    """The mean over the folds of a column of their logs, by epoch, of those that have it; the start is left out."""
+    """The mean over the folds of a column of their logs, by epoch."""
+    return {epoch: fmean(values) for epoch, values in _by_epoch(folders, column).items()}
+
+
+def _by_epoch(folders: Sequence[Path], column: str) -> dict[int, list[float]]:
+    """A column of the folds' logs, by epoch, of those that have it; the start is left out."""
     found: dict[int, list[float]] = {}
     for folder in folders:
         log = read_csv(folder / "log.csv", required=["epoch", column]).apply(pd.to_numeric, errors="coerce")
         for epoch, value in log.loc[log[column].notna() & (log["epoch"] > 0), ["epoch", column]].to_numpy():
             found.setdefault(int(epoch), []).append(float(value))
-    return {epoch: fmean(values) for epoch, values in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
 def _listed(by_epoch: dict[int, float]) -> list[list[float]]:

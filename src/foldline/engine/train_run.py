@@ -16,6 +16,7 @@ import numpy as np
 from foldline.core import own_code
 from foldline.core.advice import ways_out
 from foldline.core.clock import FoldPlan, JobClock, in_day, in_steps
+from foldline.core.folds_of import training_losses
 from foldline.core.git import commit_of
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
@@ -49,7 +50,7 @@ from foldline.engine.writers.mirror import Mirror
 from foldline.images.views import of_pictures
 from foldline.models.backbone import build
 from foldline.models.framing import framing_of
-from foldline.scoring.diverged import ran_away
+from foldline.scoring.diverged import left_the_folds, ran_away
 from foldline.scoring.metrics import metric_for
 
 
@@ -290,7 +291,7 @@ def _meta(
         seconds=round(fitted.seconds, 2), epochs=last_epoch, selected_epoch=selected,
         views=of_pictures(run.predict.views), select=select, metric=job.metrics[0], score=score,
         probe_score=probe_score, below_probe=_below_probe(job, score, probe_score),
-        loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(job, fitted, selected, nothing),
+        loss=_finite(loss), nothing_loss=_finite(nothing), diverged=_diverged(problem, job, fitted, selected, nothing),
         rows_train=len(job.train), rows_valid=len(job.valid), rows_excluded=excluded, rows_relabelled=relabelled,
         neighbours=run.data.neighbours,
         **({} if taken is None else {"taken": taken}),
@@ -298,9 +299,13 @@ def _meta(
     )  # fmt: skip
 
 
-def _diverged(job: FoldJob, fitted: Fitted, selected: int, nothing: float) -> str:
+def _diverged(problem: Problem, job: FoldJob, fitted: Fitted, selected: int, nothing: float) -> str:
     """Why the fold's training is not to be trusted; says so, since everything after it would go on."""
-    reason = ran_away([row["valid_loss"] for row in fitted.log], selected, nothing)
+    if job.folds_of is None:
+        reason = ran_away([row["valid_loss"] for row in fitted.log], selected, nothing)
+    else:
+        folds = training_losses(problem.layout, problem.comp, problem.run, problem.folds.k, job.epochs)
+        reason = left_the_folds(fitted.log[-1]["train_loss"], folds)
     if reason:
         say(
             f"warning: fold {job.fold} diverged: {reason}; lower optim.lr, or clip the gradients (optim.clip=norm). "

@@ -47,6 +47,21 @@ def ran_away(losses: Sequence[float | None], kept: int, nothing: float) -> str:
     return f"its validation loss {rose}; it was {start:.3g} at the start, and knowing nothing costs {nothing:.3g}"
 
 
+def left_the_folds(loss: float | None, folds: Sequence[float]) -> str:
+    """Why the training on all rows diverged, which has no validation rows: by its training loss beside the folds'.
+
+    Args:
+        loss: of its last epoch; None: it was not trained.
+        folds: the training losses of the folds after as many epochs.
+
+    >>> left_the_folds(0.7, [0.1, 0.2]), left_the_folds(9.0, [0.1, 0.2])
+    ('', "its training loss is 9, and that of the folds was 0.2 at most after as many epochs")
+    """
+    if loss is None or not folds or loss <= FAR * max(folds):
+        return ""
+    return f"its training loss is {loss:.3g}, and that of the folds was {max(folds):.3g} at most after as many epochs"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a fold's training ended: validation loss and score of the kept weights, the loss of knowing nothing."""
