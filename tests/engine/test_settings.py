@@ -146,7 +146,7 @@ train.epochs=4 optim.lr=3e-2 | train.select=best
 ELSEWHERE = {
     "model.weights.name", "model.weights.options", "model.checkpointing", "data.intensity", "data.bad_images",
     "data.workers", "data.cache", "extra.rows", "extra.pseudo.name", "extra.pseudo.options", "loss.teacher.name",
-    "loss.teacher.options", "predict.compile", "train.compile", "train.deterministic", "train.folds",
+    "loss.teacher.options", "predict.compile", "train.compile", "train.deterministic", "train.folds", "train.folds_of",
     "train.patience", "train.keep_start", "train.checkpoint_minutes", "train.validate_every", "predict.views",
     "predict.batch_size", "metrics", "sampling.function", "train.log_to", "loss.targets",
 }  # fmt: skip
