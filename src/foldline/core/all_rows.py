@@ -71,7 +71,7 @@ def _other(layout: Layout, comp: str, run: Run) -> Run:
 
 
 def _alike(run: Run) -> dict[str, Any]:
-    """The settings that are the same in both: all of training, but for the seed, which rows, and what changes no bit."""
+    """The settings that are the same in both: those of training, but for seed, rows, and what changes no bit."""
     choices, free = training_choices(run), ("folds", "folds_of", "checkpoint_minutes")
     train = {key: value for key, value in choices["train"].items() if key not in free}
     return {**choices, "train": train, "seed": 0}
