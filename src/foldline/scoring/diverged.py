@@ -55,7 +55,7 @@ def left_the_folds(loss: float | None, folds: Sequence[float]) -> str:
         folds: the training losses of the folds after as many epochs.
 
     >>> left_the_folds(0.7, [0.1, 0.2]), left_the_folds(9.0, [0.1, 0.2])
-    ('', "its training loss is 9, and that of the folds was 0.2 at most after as many epochs")
+    ('', 'its training loss is 9, and that of the folds was 0.2 at most after as many epochs')
     """
     if loss is None or not folds or loss <= FAR * max(folds):
         return ""
