@@ -75,10 +75,10 @@ def main() -> None:
     """The table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--tests", type=int, default=2000)
-    parser.add_argument("--noise", type=float, default=150)
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--tests", type=int, default=1000)
+    parser.add_argument("--noise", type=float, default=100)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     args = parser.parse_args()
     every = []

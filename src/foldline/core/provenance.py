@@ -168,6 +168,9 @@ def _refuse_stale(layout: Layout, comp: str, run: str, cv: Cv) -> None:
             changed.append(f"its member '{member}' has other predictions")
             blend = f" BLEND={cv.blend}" if cv.blend not in (None, "mean") else ""
             next = f'make ensemble COMP={comp} RUNS="{" ".join(cv.members)}"{blend} NAME={run}'
+    theirs = layout.run(comp, cv.oof_of) / "oof.parquet" if cv.oof_of else None
+    if theirs is not None and theirs.is_file() and sha256_file(theirs) != cv.files.get("oof.parquet"):
+        changed.append(f"the folds of '{cv.oof_of}', whose score it has, have other predictions")
     head = stored_features(layout, comp, run) if cv.head else None
     if head is not None:
         now, made = features_sha256(layout, comp, head), cv.sha256.inputs
