@@ -20,7 +20,7 @@ FLOORS = {
 # Inside a room, from the ground up; what is not named stands above all of these, in no order, and stages stand alone.
 WINGS = {
     "engine": [
-        "machine auxiliary losses extra_rows refused seen training_labels writers teller entities row_arrays",
+        "machine auxiliary masks losses extra_rows refused seen training_labels writers teller entities row_arrays",
         "problem stack_infer", "frozen row_parts learnt_weights", "infer starting_weights", "evaluate", "loop",
         "finished", "row_files",
         "predict_run onnx both_sides", "features fold_job first_score", "forecast", "train_run bundle",

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run, load_run
+from foldline.core.source_facts import Source
 from foldline.core.yaml_models import apply_overrides, load_yaml, parse_yaml
 
 

@@ -96,6 +96,8 @@ loss.name=focal | loss.options.gamma=4
 | loss.class_weights.bright=5
 | loss.auxiliary.age=0.5
 loss.auxiliary.age=0.5 | loss.auxiliary.site=1
+| loss.masks=1
+loss.masks=1 | loss.masks=0.1
 | optim.name=sgd
 | optim.lr=1e-2
 | optim.weight_decay=1
@@ -162,7 +164,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     more = [f"{line},{20 + i % 50},{['arm', 'leg', 'head'][i % 3]}" for i, line in enumerate(lines[1:])]
     more = [f"{line},{'-'.join(line.split(',')[1:3])}" for line in more]  # the pictures of a patient with one label
     table.write_text("\n".join([lines[0] + ",age,site,case", *more]) + "\n")
-    train: dict[str, Any] = {**FACTS["train"], "order": "id", "metadata": ["age", "site", "case"]}
+    train: dict[str, Any] = {**FACTS["train"], "order": "id", "mask": "{id}.png", "metadata": ["age", "site", "case"]}
     project.write_yaml("competition", {**FACTS, "train": train})
     project.prepare()
     rows = read_csv(project.layout.folds("tiny"))

@@ -81,9 +81,9 @@ def test_the_count_notices_a_wait(project: TinyProject, waits: list[str], monkey
     plain = Learner._forward
 
     def forward(self: Learner, *args: Any) -> Any:
-        loss, right = plain(self, *args)
+        loss, right, maps = plain(self, *args)
         assert float(loss.detach()) > 0
-        return loss, right
+        return loss, right, maps
 
     monkeypatch.setattr(Learner, "_forward", forward)
     project.prepare()
@@ -96,9 +96,9 @@ def breaks_at(monkeypatch: pytest.MonkeyPatch, batch: int, value: float) -> None
     plain, seen = Learner._forward, [0]
 
     def forward(self: Learner, *args: Any) -> Any:
-        loss, right = plain(self, *args)
+        loss, right, maps = plain(self, *args)
         seen[0] += 1
-        return (loss * value if seen[0] - 1 == batch else loss), right
+        return (loss * value if seen[0] - 1 == batch else loss), right, maps
 
     monkeypatch.setattr(Learner, "_forward", forward)
 

@@ -13,7 +13,7 @@ from foldline.core.paths import Layout
 from foldline.core.task import TASKS, Task
 from foldline.report.look.curves import limits, mean_curve, stretch, values_of
 from foldline.report.look.palette import Picture
-from foldline.report.run import learning_figures
+from foldline.report.run import facts, learning_figures
 from foldline.report.run.page import build_report
 from foldline.report.run.reported_run import ReportedRun, read_run
 from report.made_runs import COMP, OUTPUTS, RUN, make_run, write_fold
@@ -53,6 +53,17 @@ def test_every_metric_has_its_curves(tmp_path: Path, task: Task, titles: list[st
     trained = [picture.title for picture in found if len(lines(picture, "muted")) >= 4]
     assert ("Accuracy" in trained) == task.single_label
     assert "Loss" in trained
+
+
+def test_masks_that_were_learnt_are_drawn_and_said(tmp_path: Path) -> None:
+    layout, run = made(tmp_path)
+    assert facts.masks(run) == ""
+    for fold in range(3):
+        change_log(layout, fold, mask_loss=1.0, mask_dice=0.5 + 0.1 * fold)
+    run = read_run(layout, COMP, RUN)
+    titles = [picture.title for picture in learning_figures.curves_over_epochs(run)]
+    assert titles == ["Loss", "AUC", "Accuracy", "Precision", "Recall", "F1", "Dice of masks", "Learning rate"]
+    assert "last epoch, 0.6000, mean of 3 folds" in facts.masks(run)
 
 
 def test_words_have_the_mean_of_the_folds(tmp_path: Path) -> None:

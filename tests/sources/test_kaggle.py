@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
+from foldline.core.source_facts import Source
 from foldline.sources import fetch
 from foldline.sources.kaggle import FAILURES, client_error, run_client
 from foldline.sources.placing import parking
@@ -82,7 +82,7 @@ def test_a_killed_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) 
     site.archive = zipped({"noise.bin": os.urandom(5 << 20)})
     site.stall_after = 3 << 20
     code = (
-        "import sys; from pathlib import Path; from foldline.core.competition import Source; "
+        "import sys; from pathlib import Path; from foldline.core.source_facts import Source; "
         "from foldline.sources import fetch; fetch(Source(kind='kaggle', name='cats'), Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], start_new_session=True) as process:

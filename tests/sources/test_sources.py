@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
+from foldline.core.source_facts import Source
 from foldline.sources import SOURCES, fetch
 from foldline.sources.packages import PIP, file_from_wheel
 from foldline.sources.placing import parking

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.source_facts import Source
 from foldline.core.tables import read_json
 from foldline.sources import fetch
 from foldline.sources.tools import UnreachableError

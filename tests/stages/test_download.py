@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from foldline.core.competition import Source, load_competition
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
+from foldline.core.source_facts import Source
 from foldline.readers import find_outputs, read_rows
 from foldline.readers.files import list_files
 from foldline.sources import SOURCES

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from foldline.core.errors import unknown
 from foldline.core.own_code import locate
 from foldline.core.paths import Layout, shipped
+from foldline.core.source_facts import Source
 from foldline.core.task import TaskField
 from foldline.core.yaml_models import Seed, Side, Strict, ascending, load_yaml
 
@@ -24,32 +25,6 @@ def _known_encoding(name: str) -> str:
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
 Separator = Annotated[str, Field(min_length=1, pattern=r"\A[^\r\n]+\z")]
-
-
-class Source(Strict):
-    """Where the raw files come from."""
-
-    kind: str = Field(
-        description="the source: pypi, npm, debian, folder, kaggle, kaggle_dataset, huggingface, torchvision, placed; "
-        "an unknown name lists the known ones"
-    )
-    name: str = Field(
-        "", description="the package, competition slug, owner/dataset, dataset class; or the local folder or archive"
-    )
-    version: str = Field("", description="the version of a package or Kaggle dataset, a Hugging Face revision")
-    sha256: str = Field("", description="the expected sha256 of the downloaded file")
-    keep: list[str] = Field(
-        default_factory=list, description="folders or files to keep; empty: all. A folder's files lose this prefix"
-    )
-    unpack: bool = Field(True, description="whether archives inside the download are unpacked too, and then removed")
-    otherwise: "Source | None" = Field(
-        None, description="another source of the same files, tried when the first cannot be reached; has all settings"
-    )
-
-    def alternatives(self) -> "list[Source]":
-        """This source, then those of `otherwise`, each standing alone."""
-        rest = [] if self.otherwise is None else self.otherwise.alternatives()
-        return [self.model_copy(update={"otherwise": None}), *rest]
 
 
 class Target(Strict):
@@ -174,6 +149,12 @@ class RowFacts(Strict):
     entity: str | None = Field(None, description="a column or a template: what one line of the submission is about")
     order: str | None = Field(
         None, description="a column or a template: the place of a picture among its entity's, as a slice's number"
+    )
+    mask: str | None = Field(
+        None,
+        description="a column or a template: the file of what is to be found in a row's picture, for `loss.masks` of a "
+        "run: one channel, of the picture's size, the object above 127, or above 0 where nothing is above 127. An "
+        "empty cell, or a template's file that is not there: the row has none",
     )
     metadata: list[str] = Field(default_factory=list, description="columns that ride along")
 
@@ -308,6 +289,8 @@ class Competition(Strict):
     def _consistent(self) -> Self:
         if (self.test is None) == (self.holdout is None):
             raise ValueError("give either 'test' (how test rows are read) or 'holdout' (a share of the training rows)")
+        if self.test is not None and self.test.mask is not None:
+            raise ValueError("masks are learnt, and test rows are not: leave 'test.mask' out")
         if self.train.target is None and not self.task.targets:
             raise ValueError("setting 'train.target' is missing")
         if self.task.two_classes and self.classes is not None and len(self.classes) != 2:

@@ -16,6 +16,7 @@ from foldline.core.records.folds_meta import FoldsMeta
 from foldline.core.tables import read_csv, require_unique, sha256_file
 from foldline.core.task import Task
 
+MASK = "mask_file"  # the column of the file in which a training row's object is marked
 # The facts that decide the folds. The others (title, metric ...) may change and the folds stay valid.
 SHAPING = {"task", "classes", "train", "test", "holdout", "folds"}
 
@@ -25,7 +26,7 @@ class Folds:
     """The rows of a competition and their folds.
 
     Attributes:
-        frame: the training rows: row_id, image, target columns, [group], [entity], [metadata], fold. All
+        frame: the training rows: row_id, image, target columns, [group], [entity], [mask_file], [metadata], fold. All
             strings, except `fold`: int64, 0..k-1.
         test: the test rows: the same columns without target and fold.
         outputs: the ordered class names, or the names of the numbers of a regression.

@@ -167,6 +167,11 @@ class Loss(Strict):
         default_factory=dict,
         description="columns of `train.metadata` that are learnt beside the target and never predicted: column: weight",
     )
+    masks: Weight = Field(
+        0.0,
+        description="the weight of what a small decoder on the feature maps learns beside the target: the masks that "
+        "`train.mask` of the facts names, of the rows that have one; the decoder is dropped after training. 0: none",
+    )
     teacher: Teacher = Field(default_factory=Teacher)
 
 

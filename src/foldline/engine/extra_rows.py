@@ -31,6 +31,7 @@ from foldline.core.tables import (
     write_csv,
 )
 from foldline.core.task import Task, hot_truth
+from foldline.images.stacks import middle
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 
 
@@ -165,6 +166,32 @@ def _labelled(folds: Folds, rows: pd.DataFrame, values: NDArray[np.float64]) -> 
             labels = (part >= 0.5).astype(int) if block.task.label_sets else part
             cells += labels.T.astype(str).tolist()
     return rows.assign(**dict(zip(folds.task.target_columns(folds.outputs), cells, strict=True)))
+
+
+def like_predicted(
+    layout: Layout,
+    comp: str,
+    folds: Folds,
+    rows: pd.DataFrame,
+    valid: NDArray[np.int64],
+    neighbours: int,
+    *,
+    test: bool,
+) -> NDArray[np.bool_]:
+    """[rows] whether a row's picture looks like one that is predicted.
+
+    Args:
+        valid: the validation rows.
+        neighbours: between how many others each picture stands (`data.neighbours`).
+        test: the test rows' pictures count too.
+    """
+    images, tested, own = (
+        part["image"].map(lambda image: middle(image, neighbours)) for part in (folds.frame, folds.test, rows)
+    )
+    others = images.tolist() + (tested.tolist() if test else [])
+    alike = lookalikes(layout.input(comp), layout.cache(comp), own.tolist(), others)
+    forbidden = set(images.iloc[valid]) | (set(tested) if test else set())
+    return own.map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
 
 
 def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> dict[str, set[str]]:

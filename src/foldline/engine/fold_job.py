@@ -22,6 +22,7 @@ from foldline.engine.losses import compared, kind_of
 from foldline.engine.machine.layout import settled_layout
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks, require_norms
+from foldline.engine.masks import WHERE, LearntMasks, opened_masks, require_masks
 from foldline.engine.predict_run import load_teacher, teacher_meta
 from foldline.engine.problem import FoldJob, Problem
 from foldline.engine.row_arrays import RowArrays
@@ -72,6 +73,7 @@ def make_job(
         folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
         made_from=made_from, on_epoch=on_epoch, auxiliary=_auxiliary(problem, fold, train),
         folds_of=folds_of(problem.layout, problem.comp, run, problem.folds.k) if run.on_all_rows else None,
+        masks=_masks(problem, fold, train),
     )  # fmt: skip
 
 
@@ -86,6 +88,30 @@ def _auxiliary(problem: Problem, fold: int, train: RowArrays) -> Auxiliary | Non
     words = found.in_words()
     say(f"{'warning: ' if NOTHING in words else '  '}fold {fold}: also learnt: {words}")
     return found
+
+
+def _masks(problem: Problem, fold: int, train: RowArrays) -> LearntMasks | None:
+    """What the fold learns of masks beside its target; extra rows and test rows have none."""
+    if problem.masks is None:
+        return None
+    known = problem.masks.of_picture[train.positions] >= 0
+    known[len(problem.own(fold, train=True)) :] = False
+    of, valid = (problem.layout, problem.comp, problem.run, problem.folds.frame), problem.masks
+    if problem.cut_from is not problem.cache:
+        valid = opened_masks(*of, problem.cache, trained=False) or valid
+    looked_at = valid.of_picture[problem.cache.rows(_images(problem, fold))] >= 0
+    if not known.any():
+        raise FoldlineError(
+            f"no row that fold {fold} trains on has a mask", where=WHERE, next="leave loss.masks out, or mark more rows"
+        )
+    counted = f"{int(known.sum())} of {len(known)} training rows, {int(looked_at.sum())} of {len(looked_at)} validation"
+    say(f"  fold {fold}: masks of {counted} rows are learnt (loss.masks: {problem.run.loss.masks:g})")
+    return LearntMasks(problem.run.loss.masks, known, valid, looked_at)
+
+
+def _images(problem: Problem, fold: int) -> list[str]:
+    images: list[str] = problem.folds.frame["image"].iloc[problem.own(fold, train=False)].tolist()
+    return images
 
 
 def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -> None:
@@ -108,6 +134,7 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
     if run.loss.teacher.name:
         teacher_meta(problem, fold)
     require_auxiliary(run, 1 if ranks is None else ranks.count)
+    require_masks(run, 1 if ranks is None else ranks.count)
     _ = problem.feed  # transforms that cannot work are refused here, and pictures that do not fit where they shall be
     truth = problem.labels_of(fold).truth[problem.own(fold, train=True)]
     stacks = stacks_of(folds.frame.iloc[problem.own(fold, train=True)], run)

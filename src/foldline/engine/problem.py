@@ -27,10 +27,11 @@ from foldline.core.run import Run
 from foldline.core.task import Array, Task
 from foldline.engine.auxiliary import Auxiliary
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
-from foldline.engine.extra_rows import listed_rows, lookalikes, pseudo_rows, soft_labels
+from foldline.engine.extra_rows import like_predicted, listed_rows, pseudo_rows, soft_labels
 from foldline.engine.losses import Objective, Teacher, build_objective, compared, consistent
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
+from foldline.engine.masks import LearntMasks, opened_masks
 from foldline.engine.refused import require_metadata, require_one_head
 from foldline.engine.row_arrays import RowArrays
 from foldline.engine.seen import Opens, scaling, tested_pictures, trained_pictures
@@ -41,8 +42,9 @@ from foldline.images.augment import Augmenter
 from foldline.images.batches import Share
 from foldline.images.cache import ImageCache, open_cache
 from foldline.images.feed import Feed, gathers
+from foldline.images.masks import Masks
 from foldline.images.mix import require_mixable
-from foldline.images.stacks import Stacks, middle
+from foldline.images.stacks import Stacks
 from foldline.images.store import PictureStore, open_store
 from foldline.images.views import require_views
 from foldline.models.architecture import Architecture, Preprocessing
@@ -79,8 +81,14 @@ class Problem:
     @cached_property
     def feed(self) -> Feed:
         """What makes training batches; its processes serve all folds and end when it is closed."""
-        store = open_store(self.cut_from.pixels, self.device, self.run.data.cache, gathers=gathers(self.augmenter))
-        return Feed(store, self.augmenter, self.run.data.workers)
+        gather = gathers(self.augmenter) and not self.run.loss.masks
+        store = open_store(self.cut_from.pixels, self.device, self.run.data.cache, gathers=gather)
+        return Feed(store, self.augmenter, self.run.data.workers, masks=self.masks)
+
+    @cached_property
+    def masks(self) -> Masks | None:
+        """Those of the pictures that training sees or cuts from; None: the run learns none."""
+        return opened_masks(self.layout, self.comp, self.run, self.folds.frame, self.cut_from, trained=True)
 
     @cached_property
     def pictures(self) -> PictureStore:
@@ -248,15 +256,8 @@ class Problem:
 
     def _unlike(self, rows: pd.DataFrame, fold: int, what: str, *, test: bool) -> pd.DataFrame:
         """Without rows whose picture looks like one of the fold's validation rows, or of the test rows."""
-        images, tested, own = (
-            part["image"].map(lambda image: middle(image, self.run.data.neighbours))
-            for part in (self.folds.frame, self.folds.test, rows)
-        )
-        others = images.tolist() + (tested.tolist() if test else [])
-        alike = lookalikes(self.layout.input(self.comp), self.layout.cache(self.comp), own.tolist(), others)
-        forbidden = set(images.iloc[self.own(fold, train=False)])
-        forbidden |= set(tested) if test else set()
-        bad = own.map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+        where, own = (self.layout, self.comp, self.folds), self.own(fold, train=False)
+        bad = like_predicted(*where, rows, own, self.run.data.neighbours, test=test)
         if bad.any():
             named = first_few(rows.loc[bad, "row_id"].tolist())
             say(f"  fold {fold}: {int(bad.sum())} {what} look like rows that are predicted and are left out: {named}")
@@ -280,8 +281,7 @@ def open_problem(layout: Layout, comp: str, run: Run, device: torch.device, pict
         require_known(run.model.name)
     folds = load_folds(layout, comp)
     folds, extra = neighboured(folds, listed_rows(layout, folds, run.extra), run, facts)
-    where = layout.relative(layout.folds(comp))
-    truth = folds.task.truth(folds.frame, folds.outputs, where=where)
+    truth = folds.task.truth(folds.frame, folds.outputs, where=layout.relative(layout.folds(comp)))
     require_entities(run, facts, folds, extra, truth)
     encoding = None
     if run.model.metadata:
@@ -315,6 +315,7 @@ class FoldJob:
     folder: Path
     teacher: Callable[[], Teacher] | None = None
     auxiliary: Auxiliary | None = None  # what is learnt beside the target
+    masks: LearntMasks | None = None
     made_from: dict[str, Any] = field(default_factory=dict)  # hashes; a resume point of another training is refused
     on_epoch: Callable[[int, int, float], None] | None = None  # (fold, epoch, score), after each epoch's record
     start_logits: dict[str, Array] = field(default_factory=dict)  # by view: [rows, outputs] of the validation rows

@@ -1,4 +1,4 @@
-"""Rows as a training takes them: in the order of each epoch, in the parts of its ranks, with what is to be predicted.
+"""Rows as a training takes them: in the order of each epoch, in the parts of its ranks, with what is learnt of them.
 
 Reads and writes nothing.
 """

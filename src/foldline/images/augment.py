@@ -70,6 +70,31 @@ class Augmenter:
         result = self._recipe(self.cropped(image, *key), key)
         return erase(result, self.erasing, *key) if self.erasing else result
 
+    def with_mask(self, joined: Pixels, *key: int, crops: bool = False) -> Pixels:
+        """A picture whose last channel is its mask: the picture as by itself, and the mask moved as it is, by the
+        nearest px, without what is of light and colour. What is erased or dropped of the picture stays marked.
+
+        Args:
+            joined: [height, width, channels + 1] uint8, 0 or 1 in the last channel.
+            crops: the picture is cropped alone.
+        """
+        image, mask = np.ascontiguousarray(joined[..., :-1]), np.ascontiguousarray(joined[..., -1])
+        image = self.cropped(image, *key)
+        if self.cropper is not None:
+            mask = self.cropper.mask(mask, np.random.default_rng(key_seed(*key, CUTTING)))
+        if not crops:
+            image, mask = self._both(image, mask, key)
+            image = erase(image, self.erasing, *key) if self.erasing else image
+        return np.concatenate([image, mask[..., None]], axis=2)
+
+    def _both(self, image: Pixels, mask: Pixels, key: tuple[int, ...]) -> tuple[Pixels, Pixels]:
+        """The picture after the recipe, and its mask; an empty one stays so, whatever moves it."""
+        if self.compose is None or not mask.any():
+            return self._recipe(image, key), flip(mask, self.flips or [], key_seed(*key))
+        set_state(self.compose, key_seed(*key))
+        done = self.compose(image=image, mask=mask)
+        return _same_kind(done["image"], image, self.where), done["mask"]
+
     def cropped(self, image: Pixels, *key: int) -> Pixels:
         """The part of the picture that is seen, at the size of the results; all of it where nothing is cropped."""
         return image if self.cropper is None else self.cropper(image, np.random.default_rng(key_seed(*key, CUTTING)))

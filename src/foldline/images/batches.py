@@ -24,11 +24,13 @@ class TrainingBatch:
             floats where they were augmented there.
         rows: [batch] which training rows they are, on the host.
         on_device: [batch] int64 the same where the network is, so that their labels are gathered there.
+        masks: [batch, height, width] uint8, 1 where a picture shows the object, beside the images; None: not asked for.
     """
 
     images: Tensor
     rows: Indices
     on_device: Tensor
+    masks: Tensor | None = None
 
 
 class TrainingRows:

@@ -25,7 +25,7 @@ from foldline.core.records.framing import AS_USUAL, Framing
 from foldline.core.records.seal import Seal
 from foldline.core.tables import atomic_path
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, content_of, decode_bytes
-from foldline.images.framing import framed
+from foldline.images.framing import framed, framed_mask
 from foldline.images.shards import RAW, as_jpeg, write_jpegs
 
 THREADS_ONLY = (
@@ -33,6 +33,7 @@ THREADS_ONLY = (
 )
 AHEAD = 256  # decoded pictures that wait
 TRIED = 32  # pictures whose JPEGs tell how large all will be
+MARKED = 127  # of 255: what is above is the object
 LARGE = 1e9  # bytes, from here on what a cache takes is said before it is made
 
 
@@ -47,6 +48,7 @@ class CacheSpec:
     intensity: Intensity = "auto"
     jpeg: bool = False
     framing: Framing = AS_USUAL
+    mask_of: int = 0  # masks, whose file comes last, of pictures with so many channels a file; 0: pictures
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -194,6 +196,8 @@ def load(
     """
     files = name.split("|")
     try:
+        if spec.mask_of:
+            return _load_mask(root, files, spec, hashes)
         parts = [
             _load_file(root / file, hashes.get(file), spec.channels // len(files), spec.intensity) for file in files
         ]
@@ -203,6 +207,23 @@ def load(
     if whole and on_whole is not None:
         on_whole(name)
     return picture
+
+
+def _load_mask(root: Path, files: Sequence[str], spec: CacheSpec, hashes: Mapping[str, str]) -> Pixels:
+    """[height, width, 1] 1 where the object is: what the picture's files show, framed as they are.
+
+    Raises:
+        BadImageError: a file cannot be read, or they are not all of one size.
+    """
+    *pictures, own = files
+    parts = [_load_file(root / file, hashes.get(file), spec.mask_of, spec.intensity) for file in pictures]
+    mask = _load_file(root / own, hashes.get(own), 1, "auto")
+    odd = next((part.shape for part in parts if part.shape[:2] != mask.shape[:2]), None)
+    if odd is not None:
+        sizes = f"{mask.shape[0]} x {mask.shape[1]} px (height x width), its picture {odd[0]} x {odd[1]}"
+        raise BadImageError(f"the mask has {sizes}")
+    level = MARKED if (mask > MARKED).any() else 0  # files of 0 and 1, or of the numbers of classes
+    return framed_mask((mask > level).astype(np.uint8), parts, spec.height, spec.width, spec.framing)
 
 
 def _load_file(path: Path, sha256: str | None, channels: int, intensity: Intensity) -> Pixels:

@@ -77,7 +77,11 @@ def open_cache(
     Raises:
         FoldlineError: bad pictures; too little space; channels that JPEG does not have.
     """
-    spec = spec_of(images, height_width, channels, intensity, form, framing)
+    return opened(root, folder, spec_of(images, height_width, channels, intensity, form, framing), bad_images)
+
+
+def opened(root: Path, folder: Path, spec: CacheSpec, bad_images: str = "stop") -> ImageCache:
+    """The cache of a spec, as `open_cache` opens it."""
     hashes = hashes_of(root)
     key = _key(root, spec, hashes)
     parts = _parts(folder, key, spec)
@@ -90,11 +94,11 @@ def open_cache(
     seals = [Seal.read(path.with_suffix(".json")) for path in parts]
     bad = {name: why for seal in seals for name, why in seal.bad.items()}
     _remark_whole(sum(seal.whole for seal in seals), spec)
-    _report_bad(bad, bad_images, folder / "bad_images.csv")
-    return ImageCache(key, _opened(parts, spec), {name: i for i, name in enumerate(spec.images)}, bad)
+    _report_bad(bad, bad_images, folder / f"bad_{'masks' if spec.mask_of else 'images'}.csv")
+    return ImageCache(key, _pixels(parts, spec), {name: i for i, name in enumerate(spec.images)}, bad)
 
 
-def _opened(parts: Mapping[Path, CacheSpec], spec: CacheSpec) -> Pictures:
+def _pixels(parts: Mapping[Path, CacheSpec], spec: CacheSpec) -> Pictures:
     paths = list(parts)
     if len(paths) == 1 and not spec.jpeg:
         pixels: NDArray[np.uint8] = np.load(paths[0], mmap_mode="r")
@@ -166,6 +170,7 @@ def _key(root: Path, spec: CacheSpec, hashes: dict[str, str]) -> str:
     settings: list[object] = [VERSION, spec.height, spec.width, spec.channels]
     settings += ([] if spec.intensity == "auto" else [spec.intensity]) + ([f"jpeg {JPEG_QUALITY}"] if spec.jpeg else [])
     settings += [] if spec.framing == AS_USUAL else [_framing_key(spec.framing)]
+    settings += [f"masks of pictures with {spec.mask_of} channels a file"] if spec.mask_of else []
     hasher, before = hashlib.sha256(f"{_json(settings)[:-1]},[".encode()), ""
     for start in range(0, len(spec.images), KEYED):
         names = spec.images[start : start + KEYED]
@@ -209,8 +214,11 @@ def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:
         say(f"warning: {len(bad)} bad images are left out: {first_few(lines, 3)}")
         return
     write_csv(path, pd.DataFrame(bad.items(), columns=["image", "problem"]))
+    masks = path.stem == "bad_masks"
     raise FoldlineError(
-        f"{len(bad)} images cannot be used:\n    " + "\n    ".join(lines[:20]),
+        f"{len(bad)} {'masks' if masks else 'images'} cannot be used:\n    " + "\n    ".join(lines[:20]),
         where=f"the whole list: {path}",
-        next="mend or download these files again, or leave their rows out with SET=data.bad_images=skip",
+        next="mend these files, or take them out of the facts' train.mask and make the folds anew"
+        if masks
+        else "mend or download these files again, or leave their rows out with SET=data.bad_images=skip",
     )

@@ -5,6 +5,7 @@ The whole picture is what is tested; a training sees parts of it, at the detail 
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from foldline.core.choices import Crop
@@ -28,9 +29,17 @@ class Cropper:
 
     def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         """[height, width, channels] uint8 -> the same of the wanted size."""
-        draw = BOXES[self.settings.name]
-        top, left, bottom, right = draw((image.shape[0], image.shape[1]), rng, **self.settings.options)
+        top, left, bottom, right = self._box(image, rng)
         return resize(np.ascontiguousarray(image[top:bottom, left:right]), *self.height_width)
+
+    def mask(self, mask: Pixels, rng: np.random.Generator) -> Pixels:
+        """[height, width] the same part of a picture's mask, by the nearest px."""
+        top, left, bottom, right = self._box(mask, rng)
+        part, (height, width) = np.ascontiguousarray(mask[top:bottom, left:right]), self.height_width
+        return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+
+    def _box(self, image: Pixels, rng: np.random.Generator) -> Box:
+        return BOXES[self.settings.name]((image.shape[0], image.shape[1]), rng, **self.settings.options)
 
 
 def random_resized(shape: tuple[int, int], rng: np.random.Generator, *, scale: float, ratio: float) -> Box:

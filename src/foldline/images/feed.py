@@ -19,6 +19,7 @@ from foldline.images.ahead import ahead
 from foldline.images.augment import Augmenter
 from foldline.images.batched import BatchAugmenter, Drawn
 from foldline.images.batches import TrainingBatch, TrainingRows, rows_of
+from foldline.images.masks import Masks, require_moving
 from foldline.images.pictures import AugmentedPictures, Items, channels_last, each
 from foldline.images.shards import Indices
 from foldline.images.store import PictureStore
@@ -38,14 +39,21 @@ class Feed:
     Args:
         workers: the setting `data.workers`.
         method: how worker processes start; None: as usual on this system.
+        masks: of the pictures; None: they are not asked for.
+
+    Raises:
+        FoldlineError: the augmentation moves pictures, and cannot move their masks.
     """
 
     def __init__(
-        self, store: PictureStore, augmenter: Augmenter, workers: int | str = 0, method: str | None = None
-    ) -> None:
-        self.store, self.augmenter, self.device = store, augmenter, store.device
-        self.pictures = AugmentedPictures(store.pixels, augmenter, store.file)
-        self.batched = _batched(augmenter, store)
+        self, store: PictureStore, augmenter: Augmenter, workers: int | str = 0, method: str | None = None,
+        masks: Masks | None = None,
+    ) -> None:  # fmt: skip
+        if masks is not None:
+            require_moving(augmenter)
+        self.store, self.augmenter, self.device, self.masked = store, augmenter, store.device, masks is not None
+        self.pictures = AugmentedPictures(store.pixels, augmenter, store.file, masks)
+        self.batched = None if self.masked else _batched(augmenter, store)
         self.asked_for, self.method = workers, method
         self.taken_per_second: float | None = None  # pictures that the network trains on, where that was measured
         self.workers: int | None = None  # processes at work; None: it was not decided yet
@@ -93,7 +101,10 @@ class Feed:
             (numbers, (x, torch.from_numpy(rows_of(numbers)))) for x, numbers in zip(pictures, named, strict=True)
         )
         for numbers, (images, on_device) in ahead(labelled, self.device):
-            yield TrainingBatch(images, rows_of(numbers), on_device)
+            if self.masked:
+                yield TrainingBatch(images[:, :-1], rows_of(numbers), on_device, images[:, -1])
+            else:
+                yield TrainingBatch(images, rows_of(numbers), on_device)
 
     def _batched(self, items: Iterator[Items], augmenter: BatchAugmenter) -> Iterator[TrainingBatch]:
         """Pictures as they are, or gathered where they lie, and what happens to them drawn on the host."""
@@ -121,7 +132,9 @@ class Feed:
         if self.workers is None:
             self.workers = self.asked_for if isinstance(self.asked_for, int) else self._by_trial(rows)
         if self.workers and batch_size > self._largest_batch:
-            self.workers = usable_workers(batch_size * self.store.bytes_each, self.workers)
+            height, width = self.store.height_width
+            of_mask = height * width if self.masked else 0
+            self.workers = usable_workers(batch_size * (self.store.bytes_each + of_mask), self.workers)
             self._largest_batch = batch_size
             if not self.workers:
                 self.close()

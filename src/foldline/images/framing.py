@@ -75,6 +75,17 @@ def framed(parts: Sequence[Pixels], height: int, width: int, framing: Framing = 
     return (done[0] if len(done) == 1 else np.concatenate(done, axis=2)), not found
 
 
+def framed_mask(mask: Pixels, parts: Sequence[Pixels], height: int, width: int, framing: Framing) -> Pixels:
+    """[height, width, 1] a mask as the picture's files are framed, all of one size: by the nearest px, 0 in bars.
+
+    Args:
+        mask: [height, width, 1] uint8 of the picture's size.
+        parts: as `framed` takes them.
+    """
+    boxes, _ = _boxes(parts, framing)
+    return _one(mask, boxes[0], height, width, framing.model_copy(update={"interpolation": "nearest"}), bars=0)
+
+
 def placement(shape: Shape, height: int, width: int, framing: Framing, box: Box | None = None) -> Placement:
     """Where a picture of [height, width] px comes to lie in the network's.
 
@@ -161,7 +172,7 @@ def _boxes(parts: Sequence[Pixels], framing: Framing) -> tuple[list[Box | None],
     return found, bool(known)
 
 
-def _one(image: Pixels, box: Box | None, height: int, width: int, framing: Framing) -> Pixels:
+def _one(image: Pixels, box: Box | None, height: int, width: int, framing: Framing, bars: int = BARS) -> Pixels:
     if box is None and framing.fit == "squash" and framing.crop_fraction == 1:
         return scaled(image, height, width, framing.interpolation)
     place = placement((image.shape[0], image.shape[1]), height, width, framing, box)
@@ -173,15 +184,15 @@ def _one(image: Pixels, box: Box | None, height: int, width: int, framing: Frami
     edges = max(0, top), max(0, height - bottom), max(0, left), max(0, width - right)
     if not any(edges):
         return np.ascontiguousarray(inner)
-    return _filled_up(inner, edges, mirrored=framing.fit == "pad")
+    return _filled_up(inner, edges, None if framing.fit == "pad" else bars)
 
 
-def _filled_up(image: Pixels, edges: tuple[int, int, int, int], *, mirrored: bool) -> Pixels:
-    """With so many px more above, below, left and right: the picture's own, mirrored, or gray bars."""
+def _filled_up(image: Pixels, edges: tuple[int, int, int, int], bars: int | None) -> Pixels:
+    """With so many px more above, below, left and right: bars of one level, or None: the picture's own, mirrored."""
     top, below, left, right = edges
-    if mirrored:
+    if bars is None:
         return np.pad(image, ((top, below), (left, right), (0, 0)), mode="symmetric")
-    return np.pad(image, ((top, below), (left, right), (0, 0)), constant_values=BARS)
+    return np.pad(image, ((top, below), (left, right), (0, 0)), constant_values=bars)
 
 
 def _middle(outer: Shape, inner: Shape) -> Box:

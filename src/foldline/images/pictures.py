@@ -1,6 +1,5 @@
 """The pictures of a cache as workers need them: augmented, by position and key. Reads the cache's memory map."""
 
-from mmap import mmap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foldline.images.augment import Augmenter
-from foldline.images.shards import Indices, Pictures, Pixels, Shards
+from foldline.images.masks import Masks
+from foldline.images.shards import Indices, Pictures, Pixels, Shards, file_of, opened
 
 Items = Annotated[Indices, "batch 6"]  # position in the cache, seed, fold, epoch, row, how often it came before
 
@@ -21,10 +21,13 @@ class AugmentedPictures(Dataset[Tensor]):
     Args:
         pixels: [images, height, width, channels] uint8, all images of the cache. They are never changed.
         file: the `.npy` that holds them, or the shards; None: found where they are a memory map.
+        masks: of the pictures, which they get as their last channel; None: they have none.
     """
 
-    def __init__(self, pixels: Pictures, augmenter: Augmenter, file: Path | Shards | None = None) -> None:
-        self.pixels, self.augmenter = pixels, augmenter
+    def __init__(
+        self, pixels: Pictures, augmenter: Augmenter, file: Path | Shards | None = None, masks: Masks | None = None
+    ) -> None:
+        self.pixels, self.augmenter, self.masks = pixels, augmenter, masks
         self.file = file or file_of(pixels)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -32,9 +35,7 @@ class AugmentedPictures(Dataset[Tensor]):
         return self.__dict__ if self.file is None else {**self.__dict__, "pixels": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        pixels, file = state["pixels"], state["file"]
-        if pixels is None:
-            pixels = file if isinstance(file, Shards) else np.load(file, mmap_mode="r")
+        pixels = opened(state["file"]) if state["pixels"] is None else state["pixels"]
         self.__dict__ = {**state, "pixels": pixels}
 
     def __getitem__(self, item: Indices) -> Tensor:
@@ -43,23 +44,30 @@ class AugmentedPictures(Dataset[Tensor]):
 
     def __getitems__(self, items: Items) -> Tensor:
         """[batch, channels, height, width] uint8, channels last; what a worker is asked for."""
-        return channels_last(each(self.augmenter, np.asarray(self.pixels[items[:, 0]]), items))
+        images = np.asarray(self.pixels[items[:, 0]])
+        if self.masks is None:
+            return channels_last(each(self.augmenter, images, items))
+        return channels_last(each(self.augmenter, self.masks.beside(images, items[:, 0]), items, masked=True))
 
 
-def each(augmenter: Augmenter, images: Pixels, items: Items, *, crops: bool = False) -> Pixels:
+def each(augmenter: Augmenter, images: Pixels, items: Items, *, crops: bool = False, masked: bool = False) -> Pixels:
     """The pictures of some items, augmented; the array itself where it can hold them.
 
     Args:
         images: [batch, height, width, channels] uint8 as they lie in the cache; they may be changed.
         crops: they are cropped alone, which leaves the rest to whoever augments whole batches.
+        masked: their last channel is their mask.
     """
     if augmenter.does_nothing:
         return images
     size = images.shape[1:3] if augmenter.cropper is None else augmenter.cropper.height_width
     result = images if size == images.shape[1:3] else np.empty((len(images), *size, images.shape[3]), dtype=np.uint8)
     for i, key in enumerate(items[:, 1:].tolist()):
-        change = augmenter.cropped if crops or augmenter.keeps(key[-1]) else augmenter
-        result[i] = change(images[i], *picture_key(key))
+        alone = crops or augmenter.keeps(key[-1])
+        if masked:
+            result[i] = augmenter.with_mask(images[i], *picture_key(key), crops=alone)
+        else:
+            result[i] = (augmenter.cropped if alone else augmenter)(images[i], *picture_key(key))
     return result
 
 
@@ -71,11 +79,3 @@ def picture_key(numbers: list[int]) -> list[int]:
 def channels_last(images: Pixels) -> Tensor:
     """[batch, height, width, channels] -> [batch, channels, height, width] of the same memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def file_of(pixels: Pictures) -> Path | Shards | None:
-    """The file of a whole memory map, or the shards; None for a part of a map, and for what is no map."""
-    if isinstance(pixels, Shards):
-        return pixels
-    whole = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap)
-    return Path(str(pixels.filename)) if isinstance(pixels, np.memmap) and whole else None

@@ -4,6 +4,7 @@ Reads `images-<key>/<shard>-of-<shards>.npy` or `.jpegs`; files are opened when 
 """
 
 from collections.abc import Iterable, Sequence
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ class Jpegs:
 
 
 Pictures = Pixels | Shards  # of a whole cache
+
+
+def file_of(pixels: Pictures) -> Path | Shards | None:
+    """The file of a whole memory map, or the shards; None for a part of a map, and for what is no map."""
+    if isinstance(pixels, Shards):
+        return pixels
+    whole = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap)
+    return Path(str(pixels.filename)) if isinstance(pixels, np.memmap) and whole else None
+
+
+def opened(file: Path | Shards) -> Pictures:
+    """What `file_of` names, in another process."""
+    return file if isinstance(file, Shards) else np.load(file, mmap_mode="r")
 
 
 def as_jpeg(picture: Pixels) -> bytes:

@@ -13,8 +13,8 @@ from torch import Tensor
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.images.ahead import ahead
-from foldline.images.pictures import channels_last, file_of
-from foldline.images.shards import Indices, Pictures, Pixels, Shards
+from foldline.images.pictures import channels_last
+from foldline.images.shards import Indices, Pictures, Pixels, Shards, file_of
 
 SHARE = 0.3  # of a GPU's free memory that a cache may take without being asked to
 PIECE = 2**28  # bytes that are copied to a GPU at a time

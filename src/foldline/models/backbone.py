@@ -67,11 +67,15 @@ def _with_channels_first(kind: type[Any]) -> type[nn.Module]:
         logits: Tensor = kind.forward(self, x.contiguous(), *beside)
         return logits
 
-    def forward_features(self: nn.Module, x: Tensor) -> Tensor:
-        features: Tensor = kind.forward_features(self, x.contiguous())
+    def forward_features(self: nn.Module, x: Tensor, **options: Any) -> Tensor:
+        features: Tensor = kind.forward_features(self, x.contiguous(), **options)
         return features
 
-    own = {"forward": forward, "forward_features": forward_features}
+    def forward_intermediates(self: nn.Module, x: Tensor, **options: Any) -> Any:
+        return kind.forward_intermediates(self, x.contiguous(), **options)
+
+    own: dict[str, Any] = {"forward": forward, "forward_features": forward_features}
+    own |= {"forward_intermediates": forward_intermediates} if hasattr(kind, "forward_intermediates") else {}
     return type(kind.__name__, (kind,), {**own, "__doc__": kind.__doc__, "__module__": kind.__module__})
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from foldline.core.cells import all_numbers, is_missing, numbers
 from foldline.core.errors import FoldlineError, first_few
+from foldline.core.folds import MASK
 
 MOST_WORDS = 50
-_OWN = {"row_id", "image", "target", "group", "entity", "fold"}
+_OWN = {"row_id", "image", "target", "group", "entity", "fold", MASK}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The rows of a competition: reads a raw layout by the facts, gives the table that folds are made of.
 
-raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, order, metadata
+raw table (a reader)  ->  extract, join, where, without  ->  row_id, image, target, group, entity, order, metadata, mask
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import pandas as pd
 from foldline.core.cells import spellings
 from foldline.core.competition import Competition, RowFacts
 from foldline.core.errors import FoldlineError, first_few, unknown
+from foldline.core.folds import MASK
 from foldline.core.progress import say
 from foldline.core.tables import require_unique
 from foldline.readers.arrays import read_arrays
@@ -22,6 +23,7 @@ from foldline.readers.folders import read_folders
 from foldline.readers.hook import read_hook
 from foldline.readers.json import read_coco, read_json_table
 from foldline.readers.lines import shape_lines
+from foldline.readers.masks import mask_files
 from foldline.readers.pictures import PICTURE, write_pixels
 from foldline.readers.tables import read_table
 from foldline.readers.targets import make_targets
@@ -60,8 +62,8 @@ def read_rows(
         index: the files below `root`, where they were listed before; None: they are listed.
 
     Returns:
-        Strings only: row_id, image, target or target_<class>..., then group, entity, order and metadata where the facts
-        name them; one line for each row_id, in the order of the raw table.
+        Strings only: row_id, image, target or target_<class>..., then mask_file, group, entity, order and metadata as
+        the facts name them; one line for each row_id, in the order of the raw table.
 
     Raises:
         FoldlineError: something that the facts name is not there, an id stands twice, a label is empty, an image
@@ -89,9 +91,8 @@ def read_rows(
     first = pd.Series(True, index=ids.index) if once else ~ids.duplicated()
     if rows.repeated == "first" and not (long or first.all()):
         say(f"{where}: {int((~first).sum())} of {len(ids)} lines repeat a row_id; the first of each counts")
-    result = pd.DataFrame(
-        {"row_id": ids[first], "image": _resolve(index or FileIndex(root), [s[first] for s in images], where)}
-    )
+    index = index or FileIndex(root)
+    result = pd.DataFrame({"row_id": ids[first], "image": _resolve(index, [s[first] for s in images], where)})
     if with_target:
         targets = make_targets(lines, ids, first, root, rows, facts, where=where)
         if not targets.index.equals(pd.Index(result["row_id"])):
@@ -100,6 +101,9 @@ def read_rows(
             targets = targets.reindex(result["row_id"])
         for name in targets.columns:
             result[name] = targets[name].to_numpy()
+    if with_target and rows.mask is not None:
+        masks = mask_files(lines.loc[result.index], rows.mask, index, where=f"{where}: mask")
+        result[MASK] = masks.to_numpy()
     own_folds = with_target and facts.folds.splitter == "column"
     for name, column in _riders(lines, rows, where, own_folds=own_folds).items():
         result[name] = column[first]
@@ -157,7 +161,7 @@ def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "p
 def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
     """Group, entity, order and metadata columns; one may be called `fold` where the user's own folds are read."""
     taken = {"row_id", "image", "target", "group", "entity"} | (set() if own_folds else {"fold"})
-    taken |= set() if rows.order is None else {"order"}
+    taken |= (set() if rows.order is None else {"order"}) | (set() if rows.mask is None else {MASK})
     riders = {
         name: fill(lines, template, where=f"{where}: {name}")
         for name, template in (("group", rows.group), ("entity", rows.entity), ("order", rows.order))

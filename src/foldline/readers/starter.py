@@ -11,8 +11,8 @@ import pandas as pd
 import yaml
 
 from foldline.core.cells import is_missing
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
+from foldline.core.source_facts import Source
 from foldline.core.tables import read_csv
 from foldline.core.task import TASKS
 from foldline.readers.files import FileIndex

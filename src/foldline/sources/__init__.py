@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from foldline.core.competition import Source
 from foldline.core.errors import unknown
 from foldline.core.progress import say
+from foldline.core.source_facts import Source
 from foldline.sources.folder import fetch_folder
 from foldline.sources.huggingface import fetch_huggingface
 from foldline.sources.kaggle import fetch_kaggle, fetch_kaggle_dataset

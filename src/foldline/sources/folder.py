@@ -4,9 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress
+from foldline.core.source_facts import Source
 from foldline.core.tables import scratch_folder, sha256_file
 from foldline.core.walk import walk
 from foldline.sources.placing import keep_only, unpack_all, unpack_nested

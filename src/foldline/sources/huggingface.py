@@ -4,9 +4,9 @@ import errno
 import re
 from pathlib import Path
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.core.source_facts import Source
 from foldline.core.tables import scratch_folder
 from foldline.sources.placing import keep_only, link_all, parking, unpack_nested
 from foldline.sources.tools import UnreachableError, last_line

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.core.source_facts import Source
 from foldline.sources.archives import BrokenError
 from foldline.sources.folder import check_sha256
 from foldline.sources.placing import parking, unpack_all

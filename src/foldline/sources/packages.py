@@ -11,9 +11,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
+from foldline.core.source_facts import Source
 from foldline.core.tables import atomic_path, scratch_folder
 from foldline.sources.archives import gunzip_all
 from foldline.sources.folder import check_sha256

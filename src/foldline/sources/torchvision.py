@@ -6,9 +6,9 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
-from foldline.core.competition import Source
 from foldline.core.errors import FoldlineError, unknown
 from foldline.core.progress import say
+from foldline.core.source_facts import Source
 from foldline.core.tables import scratch_folder
 from foldline.sources.archives import is_archive
 from foldline.sources.placing import keep_only

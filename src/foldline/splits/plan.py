@@ -12,7 +12,7 @@ import pandas as pd
 from foldline.core.cells import is_missing, plains, spellings, spellings_in_words
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError, first_few
-from foldline.core.folds import as_scored
+from foldline.core.folds import MASK, as_scored
 from foldline.core.tables import require_unique
 from foldline.splits.checks import check_folds, class_counts, contents
 from foldline.splits.groups import joined_groups
@@ -211,7 +211,8 @@ def _given_test(test: pd.DataFrame, facts: Competition, outputs: Sequence[str], 
 def _apart(labelled: pd.DataFrame, facts: Competition, outputs: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Test rows without their labels, and the solution with nothing else."""
     targets = facts.task.target_columns(outputs)
-    return {"test": labelled.drop(columns=targets), "solution": solution(labelled, targets)}
+    test = labelled.drop(columns=[*targets, MASK], errors="ignore")
+    return {"test": test, "solution": solution(labelled, targets)}
 
 
 def solution(labelled: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:

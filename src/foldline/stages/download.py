@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from foldline.core.competition import Source, load_competition
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.paths import Layout, is_ours, shipped
 from foldline.core.processes import in_turn
 from foldline.core.progress import Progress, say
 from foldline.core.records.manifest import Fetched, Manifest, RawFile
 from foldline.core.schema import HEADS, write_schemas
+from foldline.core.source_facts import Source
 from foldline.core.tables import sha256_file, write_text
 from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml

@@ -26,6 +26,7 @@ from foldline.engine.loop.averages import Averages, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.loop.log import LogRow, in_words, score_of, scores_of, write_log
 from foldline.engine.loop.low_rank import merged
+from foldline.engine.loop.masks import valid_dice
 from foldline.engine.loop.position import Position
 from foldline.engine.loop.shown import Seen, Shown
 from foldline.engine.loop.step import Learner, Place
@@ -182,6 +183,9 @@ class _Training:
             if seen.right is not None:
                 position.right += seen.right
                 position.judged += len(seen.rows)
+            if seen.masks is not None:
+                position.mask_sum += seen.masks
+                position.mask_batches += 1
             self.step_losses.append(seen.loss)
             if seen.place.last_of_group:
                 mean = sum(self.step_losses) / len(self.step_losses)
@@ -214,6 +218,7 @@ class _Training:
         position.epoch += 1
         position.loss_sum = position.epoch_seconds = 0.0
         position.batch = position.rows = position.right = position.judged = position.odd = 0
+        position.mask_sum, position.mask_batches = 0.0, 0
         self.save()
 
     def _record(self, train_loss: float | None) -> None:
@@ -232,6 +237,7 @@ class _Training:
         row |= {
             "images_per_second": position.rows / position.epoch_seconds if train_loss is not None else None,
             **({"skipped_steps": self.learner.skipped} if self.learner.scaler.is_enabled() else {}),
+            **self._of_masks(number, looked=looked),
             "memory_mb": memory_mb(job.device),
             "seconds": position.seconds,
         }
@@ -249,6 +255,18 @@ class _Training:
         say(f"  fold {job.fold}, epoch {number}: {in_words(row, job.metrics[0])}")
         if job.on_epoch is not None and number:
             job.on_epoch(job.fold, number, score_of(row))
+
+    def _of_masks(self, number: int, *, looked: bool) -> LogRow:
+        """The loss of the masks in training, and what the decoder makes of the validation rows' that have one."""
+        learner, position = self.learner, self.position
+        if learner.masks is None:
+            return {}
+        found = number and looked
+        worth = (
+            valid_dice(self.job, self.averages.predicting(number), learner.masks, learner.normaliser) if found else None
+        )
+        mean = position.mask_sum / position.mask_batches if number and position.mask_batches else None
+        return {"mask_loss": mean, "mask_dice": worth}
 
     def _joined(self, number: int, newest: float) -> bool:
         """Whether the mean of the best epochs predicts from now on; on all rows those that were best in the folds."""

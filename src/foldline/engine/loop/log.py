@@ -34,4 +34,5 @@ def in_words(row: LogRow, metric: str) -> str:
     if row["valid_loss"] is None:
         return f"{train}not validated{speed}"
     shown = "undefined" if row["score"] is None else f"{row['score']:.4f}"
-    return f"{train}valid loss {row['valid_loss']:.4f}, {brief(metric)} {shown}{speed}"
+    dice = "" if row.get("mask_dice") is None else f", Dice of masks {row['mask_dice']:.4f}"
+    return f"{train}valid loss {row['valid_loss']:.4f}, {brief(metric)} {shown}{dice}{speed}"

@@ -19,6 +19,8 @@ class Position:
     odd_in_a_row: int = 0
     skipped: int = 0  # optimizer steps of the fold that fp16 left out
     rows: int = 0  # of this epoch's batches so far
+    mask_sum: float = 0.0  # of the losses of masks, over this epoch's batches that have some
+    mask_batches: int = 0
     seconds: float = 0.0  # of the whole fold: training, validation, resume points
     epoch_seconds: float = 0.0  # of this epoch's batches alone
     best_epoch: int = 0

@@ -20,6 +20,7 @@ class Seen:
         rows: [batch] of the fold's training rows, of all ranks.
         rate: the learning rate of its optimizer step.
         right: how many of its rows were right; None where that is undefined.
+        masks: the loss of its masks; None where none of its rows has one.
     """
 
     place: Place
@@ -27,6 +28,7 @@ class Seen:
     rate: float
     loss: float
     right: int | None
+    masks: float | None = None
 
 
 class Shown:
@@ -51,11 +53,14 @@ class Shown:
             return []
         values = [learnt.loss.double() for *_, learnt in self.batches]
         values += [learnt.right.double() for *_, learnt in self.batches if learnt.right is not None]
-        numbers = self.ranks.summed(torch.stack(values).tolist())
-        losses, rights = numbers[: len(self.batches)], iter(numbers[len(self.batches) :])
+        values += [learnt.masks.double() for *_, learnt in self.batches if learnt.masks is not None]
+        numbers = iter(self.ranks.summed(torch.stack(values).tolist()))
+        losses = [next(numbers) for _ in self.batches]
+        rights = [None if learnt.right is None else round(next(numbers)) for *_, learnt in self.batches]
+        masks = [None if learnt.masks is None else next(numbers) for *_, learnt in self.batches]
         seen = [
-            Seen(place, rows, rate, loss, None if learnt.right is None else round(next(rights)))
-            for (place, rows, rate, learnt), loss in zip(self.batches, losses, strict=True)
+            Seen(place, rows, rate, loss, right, of_masks)
+            for (place, rows, rate, _), loss, right, of_masks in zip(self.batches, losses, rights, masks, strict=True)
         ]
         self.batches = []
         return seen

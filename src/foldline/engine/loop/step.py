@@ -1,7 +1,7 @@
 """One training step: pictures and labels of a batch in, changed weights out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from foldline.core.own_code import is_own
 from foldline.engine.auxiliary import AuxiliaryHead
 from foldline.engine.loop.checkpoint import State
 from foldline.engine.loop.low_rank import attach
+from foldline.engine.loop.masks import Marked, MaskLearner
 from foldline.engine.loop.optim import build_optimizer, clip, freeze, layer_groups, set_trainable, trainable_groups
+from foldline.engine.loop.row_tables import gathered, resident
 from foldline.engine.loop.schedule import build_rates
 from foldline.engine.loop.sharpness import climbed
 from foldline.engine.loop.stacked import StackedBatches
@@ -31,7 +33,6 @@ from foldline.images.normalise import Normaliser
 from foldline.images.resize import shrink, side_at
 
 AUXILIARY = -5  # a part of the key, apart from all that others draw
-RESIDENT = 2**30  # bytes of labels or metadata that are kept on a GPU; more stay on the host
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Learnt:
     Attributes:
         loss: its mean, float32; of several ranks this one's part, and theirs add up to it.
         right: how many of its rows were right, of this rank's; None where that is undefined.
+        masks: the loss of its masks, float32; None: none of its rows has one.
         updated: whether the weights changed: in fp16 a step is left out whose gradients are not finite.
     """
 
     loss: Tensor
     right: Tensor | None
-    updated: bool
+    masks: Tensor | None = None
+    updated: bool = False
 
 
 class Learner:
@@ -78,6 +81,9 @@ class Learner:
         self.groups = _trained(layer_groups(model), self.frozen) if run.train.unfreeze else []
         self.optimizer = build_optimizer(model, run.optim, job.device)
         self.auxiliary = self._auxiliary_head()
+        self.masks = None if job.masks is None else MaskLearner(job.masks, model, job)
+        if self.masks is not None:
+            self._also_learns(self.masks.decoder)
         self.rates = build_rates(self.optimizer, run.optim.lr, run.schedule, steps)
         self.scaler = job.precision.scaler(job.device)
         self.parts, self.splits = job.parts, True  # whether a batch that does not fit goes in more parts
@@ -99,24 +105,34 @@ class Learner:
         return compiled(network, self.job.compile, graphs=alone)
 
     def _auxiliary_head(self) -> AuxiliaryHead | None:
-        """What learns the auxiliary targets, with the peak rate and the weight decay of all else."""
+        """What learns the auxiliary targets."""
         job = self.job
         if job.auxiliary is None:
             return None
         head = AuxiliaryHead(job.auxiliary, self.model, job.device, key_seed(*job.key, AUXILIARY))
-        group = {"params": list(head.head.parameters()), "lr": job.run.optim.lr}
-        self.optimizer.add_param_group(group | {"weight_decay": job.run.optim.weight_decay})
+        self._also_learns(head.head)
         head.table = resident(head.table, job.device)
         return head
 
+    def _also_learns(self, module: nn.Module) -> None:
+        """Trains what is no part of the network too, with the peak rate and the weight decay of all else."""
+        optim = self.job.run.optim
+        group = {"params": list(module.parameters()), "lr": optim.lr, "weight_decay": optim.weight_decay}
+        self.optimizer.add_param_group(group)
+
+    def _beside(self) -> dict[str, nn.Module]:
+        """What learns beside the network, by its name in a resume point."""
+        heads = {} if self.auxiliary is None else {"auxiliary": self.auxiliary.head}
+        return heads | ({} if self.masks is None else {"masks": self.masks.decoder})
+
     def state(self) -> dict[str, State]:
         """What a resume point holds of it beside the network and the optimizer."""
-        return {} if self.auxiliary is None else {"auxiliary": self.auxiliary.head.state_dict()}
+        return {name: module.state_dict() for name, module in self._beside().items()}
 
     def load(self, parts: Mapping[str, State]) -> None:
         """Takes what `state` gave."""
-        if self.auxiliary is not None:
-            self.auxiliary.head.load_state_dict(parts["auxiliary"])
+        for name, module in self._beside().items():
+            module.load_state_dict(parts[name])
 
     def go_on(self, scaler: dict[str, Any], skipped: int) -> None:
         """Takes the scaler's state, and how many steps were left out, from a resume point."""
@@ -148,14 +164,14 @@ class Learner:
     def learn(self, batch: TrainingBatch, place: Place) -> Learnt:
         """Forward and backward for one batch, and the optimizer's step where it is the last of its group."""
         self.group.append((batch, place))
-        loss, right = self._backward_where_it_fits(self.group[-1:])
+        learnt = self._backward_where_it_fits(self.group[-1:])
         updated = place.last_of_group and self._update(place.step)
         if place.last_of_group:
             self.group.clear()
-        return Learnt(loss, right, updated)
+        return replace(learnt, updated=updated)
 
-    def _backward_where_it_fits(self, todo: list[tuple[TrainingBatch, Place]]) -> tuple[Tensor, Tensor | None]:
-        """The newest batch's loss and right rows; where memory is too small for it, its group is done in more parts."""
+    def _backward_where_it_fits(self, todo: list[tuple[TrainingBatch, Place]]) -> Learnt:
+        """What the newest batch showed; where memory is too small for it, its group is done in more parts."""
         while True:
             try:
                 return [self._backward(*one) for one in todo][-1]
@@ -177,19 +193,19 @@ class Learner:
                 torch.cuda.empty_cache()
             todo = self.group
 
-    def _backward(self, batch: TrainingBatch, place: Place) -> tuple[Tensor, Tensor | None]:
-        """Adds the batch's gradients, part by part, each by its share of the rows; its loss and how many were right."""
+    def _backward(self, batch: TrainingBatch, place: Place) -> Learnt:
+        """Adds the batch's gradients, part by part, each by its share of the rows."""
         job = self.job
         drawn = [job.ranks.rank.number] if job.ranks.rank.number else []
         torch.manual_seed(key_seed(*job.key, place.epoch, place.batch, *drawn))  # dropout and stochastic depth
-        (x, *metadata), target = self._batch(batch, place)
+        (x, *metadata), target, marked = self._batch(batch, place)
         rows = place.rows or len(x)
         least = len(x) if job.share is None else job.share.least(rows)
         together = compared(job.run.augment.copies)
         parts = slices(len(x), min(self.parts, least // together), together)  # as many in every rank
         if len(parts) > 1 and job.objective.together:
             raise loss_of_parts(len(parts), job.run.loss.name)
-        losses, rights = [], []
+        losses, rights, of_masks = list[Tensor](), list[Tensor | None](), list[Tensor]()
         beside = None if self.auxiliary is None else gathered(self.auxiliary.table, batch, job.device)
         there, answers = self._answering(batch, place)
         for part in parts:
@@ -197,16 +213,21 @@ class Learner:
             if there is not None:
                 share, some = int(there[part].sum()) / answers, np.flatnonzero(there[part])
             with own_pass(self.wrapped, syncs=place.last_of_group and part is parts[-1]):
-                loss, right = self._forward(x[part], target[part], tuple(values[part] for values in metadata), some)
+                beside_x = tuple(values[part] for values in metadata)
+                loss, right, maps = self._forward(x[part], target[part], beside_x, some)
                 if self.auxiliary is not None and beside is not None:
                     loss = loss + self.auxiliary.loss(beside[part])
+                if self.masks is not None and marked is not None:
+                    own = self.masks.loss(maps, marked.part(part))
+                    loss = loss if own is None else loss + self.masks.masks.weight * own / share
+                    of_masks += [] if own is None else [own.detach()]
                 # DDP takes the mean of the ranks' gradients, whose sum is the batch's
                 self.scaler.scale(loss * share * job.ranks.count / place.group).backward()
             losses.append(loss.detach() * share)
             filled = rows * x.shape[1] / answers if there is not None else 1.0  # pictures that are counted as rows
             rights.append(None if right is None else right * filled)
         whole = None if rights[0] is None else torch.stack([right for right in rights if right is not None]).sum()
-        return torch.stack(losses).sum(), whole
+        return Learnt(torch.stack(losses).sum(), whole, torch.stack(of_masks).sum() if of_masks else None)
 
     def _answering(self, batch: TrainingBatch, place: Place) -> tuple[NDArray[np.bool_] | None, int]:
         """Where pictures have answers of their own, [entities, pictures] which are there, and how many in all ranks."""
@@ -218,15 +239,18 @@ class Learner:
 
     def _forward(
         self, x: Tensor, target: Tensor, metadata: tuple[Tensor, ...], some: NDArray[np.int64] | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The loss of some pictures, and how many of them are right.
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """The loss of some pictures, how many of them are right, and the feature maps that masks are learnt from.
 
         Args:
             some: the answers that count, where each picture has one; the others are of pictures that only fill up.
         """
-        job = self.job
+        job, maps = self.job, list[Tensor]()
         with job.precision.autocast(job.device):
-            logits = self.forward(x, *metadata)
+            if self.masks is None:
+                logits = self.forward(x, *metadata)
+            else:
+                logits, maps = self.masks.forward(self.model, x, *metadata)
         logits, counts = logits.float(), 1  # of each target so many pictures
         if some is not None:
             kept = torch.from_numpy(some).to(job.device, non_blocking=True)
@@ -244,20 +268,30 @@ class Learner:
             )
             loss = (1 - options["weight"]) * loss + options["weight"] * learnt
         right = self._right(logits.detach(), target)
-        return loss, None if right is None else right * counts
+        return loss, None if right is None else right * counts, maps
 
-    def _batch(self, batch: TrainingBatch, place: Place) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Normalised, shrunk, mixed pictures with their metadata; their targets, which mixed are no class indices."""
+    def _batch(self, batch: TrainingBatch, place: Place) -> tuple[tuple[Tensor, ...], Tensor, Marked | None]:
+        """Normalised, shrunk, mixed pictures with their metadata; their targets, which mixed are no class indices; and
+        their masks, where these are learnt."""
         job, run = self.job, self.job.run
         grows, data = run.data.grow_from < 1, run.data
         side = side_at(place.epoch, run.train.epochs, data.grow_from, data.height_width) if grows else None
         x, *metadata = self.inputs(batch, side)
         target = gathered(self.truth, batch, job.device)
         if self.stacks is not None:  # two entities have no pictures that belong together
-            return (x, *metadata), self.stacks.target(target)
+            return (x, *metadata), self.stacks.target(target), None
+        marked = None if self.masks is None else self.masks.of(batch, (x.shape[-2], x.shape[-1]))
         if place.epoch < run.train.epochs - run.augment.mix.options.get("off_epochs", 0):
-            x, target = mix(x, target, len(job.outputs), run.augment.mix, *job.key, place.epoch, place.batch)
-        return (x, *metadata), target
+            truth, key = target, (*job.key, place.epoch, place.batch)
+
+            def mixed(pictures: Tensor) -> tuple[Tensor, Tensor]:
+                return mix(pictures, truth, len(job.outputs), run.augment.mix, *key)
+
+            if marked is None:
+                x, target = mixed(x)
+            else:
+                x, target, marked = marked.mixed(x, mixed)
+        return (x, *metadata), target, marked
 
     def _right(self, logits: Tensor, target: Tensor) -> Tensor | None:
         if target.ndim != 1 or not self.job.task.single_label:
@@ -306,15 +340,3 @@ def input_dtype(job: FoldJob) -> torch.dtype:
     run = job.run
     read = run.augment.mix.name != "none" or run.loss.teacher.name or run.data.grow_from < 1 or is_own(run.model.name)
     return torch.float32 if read or job.device.type != "cuda" else DTYPES[job.precision.choice]
-
-
-def resident(table: Tensor, device: torch.device) -> Tensor:
-    """Labels or metadata of all training rows: where small on the device, so that no step waits for a copy of them."""
-    return table.to(device) if table.nbytes <= RESIDENT else table
-
-
-def gathered(table: Tensor, batch: TrainingBatch, device: torch.device) -> Tensor:
-    """The table's lines of the batch's rows, on the device."""
-    if table.device == batch.on_device.device:
-        return table[batch.on_device]
-    return table[torch.from_numpy(batch.rows)].to(device, non_blocking=True)

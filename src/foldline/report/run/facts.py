@@ -193,5 +193,14 @@ def trained_on(run: ReportedRun) -> list[tuple[str, str]]:
         "Pseudo-labels": f"test rows, by the run {pseudo}" if pseudo else "",
         "Teacher": run.choices["loss"]["teacher"]["name"],
         "Beside the picture": ", ".join(run.choices["model"]["metadata"]),
+        "Masks": masks(run),
     }
     return [(name, formats.printable(value)) for name, value in parts.items() if value]
+
+
+def masks(run: ReportedRun) -> str:
+    """What became of masks that were learnt beside the label; empty: none were."""
+    logs = [log["mask_dice"].dropna() for log in run.logs.values() if "mask_dice" in log]
+    last = [float(found.iloc[-1]) for found in logs if len(found)]
+    mean = f", {formats.score(sum(last) / len(last))}, mean of {len(last)} folds" if last else " undefined"
+    return f"learnt beside the label; Dice of validation rows that have one, last epoch{mean}" if logs else ""

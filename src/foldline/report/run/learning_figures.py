@@ -59,6 +59,7 @@ def panels(run: ReportedRun, logs: dict[int, pd.DataFrame]) -> list[Panel]:
     every += [_panel(run, name, f"valid_{name}") for name in further if name != metric]
     if "accuracy" not in (metric, *further):
         every.append(Panel("Accuracy", "train_accuracy", VALID_ACCURACY, (0.0, 1.0)))
+    every.append(Panel("Dice of masks", "", "mask_dice", (0.0, 1.0)))
     return [panel for panel in every if curves.values_of(logs.values(), panel.valid) or panel.title == "Loss"]
 
 
