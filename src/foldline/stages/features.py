@@ -101,7 +101,6 @@ def _fitted(
     from foldline.engine.features.fit_run import fit_features
 
     folder, inputs = layout.run(comp, name), features_sha256(layout, comp, run)
-    (folder / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
     found = fit_features(layout, comp, name, run, folds, device, load_competition(layout, comp).folds.new_class)
     write_run(layout, comp, name, run)  # not before: what is refused can be mended and run again under its name
     left_out = pictures_sha256(layout, comp, found.left_out)

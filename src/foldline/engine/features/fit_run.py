@@ -187,6 +187,7 @@ def _write(
 ) -> None:  # fmt: skip
     """Both files; `scored`: the training rows with the labels that they are scored by."""
     folder, frame = layout.run(comp, name), scored[usable]
+    (folder / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     keep += folds.task.target_columns(folds.outputs)
     for file, rows, values, kept in (
