@@ -277,11 +277,11 @@ def test_what_is_stale_is_refused(project: TinyProject) -> None:
     with pytest.raises(FoldlineError, match="the folder of 'own' holds the predictions of 'quick'"):
         chosen("own")
     change_cv(project, "own", run="own", sha256={**hashes, "weights": ["0" * 64]})
-    with pytest.raises(FoldlineError, match="other weights than those of now"):
+    with pytest.raises(FoldlineError, match="fold_0 was trained anew"):
         chosen("own")
     hashes = Cv.read(layout.run("tiny", "quick+own") / "cv.json").sha256.model_dump(exclude_unset=True)
     change_cv(project, "quick+own", sha256={**hashes, "members": {**hashes["members"], "quick": "0" * 64}})
-    with pytest.raises(FoldlineError, match="made of other predictions of 'quick'"):
+    with pytest.raises(FoldlineError, match="its member 'quick' has other predictions"):
         chosen("quick+own", with_diverged=True)
 
 
