@@ -12,8 +12,10 @@ from foldline.core.paths import Layout
 from foldline.core.records.bundle import Bundle, BundleMember
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.run_folder import stored_run
 from foldline.core.tables import sha256_file
 from foldline.core.task import hot_truth
+from foldline.engine.entities import together_by
 
 
 def write_bundle(
@@ -55,7 +57,9 @@ def _copied(layout: Layout, project: Layout, comp: str, run: str) -> BundleMembe
             shutil.copytree(source / "code", target / "code")
     shutil.copy(layout.run(comp, run) / "cv.json", project.run(comp, run) / "cv.json")
     views = Cv.read(project.run(comp, run) / "cv.json").views
-    return BundleMember(run=run, folds=[meta.fold for meta in metas], views=views)
+    choices = stored_run(layout, comp, run)
+    together = "" if choices is None else together_by(choices)
+    return BundleMember(run=run, folds=[meta.fold for meta in metas], views=views, together=together)
 
 
 def raw_copy(layout: Layout, comp: str, inputs: Path) -> Path:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from foldline.core.competition import load_competition
+from foldline.core.competition import Competition, load_competition
+from foldline.core.tables import read_csv, write_csv
 from foldline.images.files.decode import BadImageError, decode
 from foldline.readers import find_outputs, read_rows
 from foldline.rehearsal.draw import owners
@@ -14,6 +15,7 @@ from foldline.rehearsal.tree import stamp
 from foldline.submission.form import sample_path
 from shapes.shapes import SHAPES
 from shapes.test_shapes import Line
+from stacks import STACK_FACTS, write_stacks
 
 MADE = {
     "alaska2-image-steganalysis": "a folder without a table",
@@ -92,3 +94,45 @@ def test_where_no_hidden_layout_can_be_made_the_visible_rows_stay_and_it_is_said
     assert (target / home.sample_name).read_bytes() == home.sample.read_bytes()
     assert home.facts.test is not None
     assert len(read_rows(target, home.facts.test, home.facts, with_target=False)) == len(home.visible)
+
+
+def scans(root: Path, order: str, beside: str) -> Home:
+    """Scans whose slices have a place of their own beside the number in their names: it falls where that rises."""
+    write_stacks(root, 12)
+    table = read_csv(root / "train.csv")
+    table = table.assign(place=[str(100 - int(number)) for number in table["slice"]])
+    tested = table["scan"] >= "s008"
+    write_csv(root / "train.csv", table[~tested])
+    write_csv(root / "test.csv", table[tested].drop(columns="label"))
+    write_csv(root / "sample.csv", table[tested][["scan"]].drop_duplicates().assign(label="0.5"))
+    rows = {**STACK_FACTS["train"], "order": order}
+    test = {key: value for key, value in rows.items() if key != "target"} | {"file": "test.csv"}
+    content = {key: value for key, value in STACK_FACTS.items() if key != "holdout"}
+    facts = Competition.parse(
+        {**content, "train": rows, "test": test, "submission": {"sample": "sample.csv"}}, where="competition.yaml"
+    )
+    assert facts.test is not None
+    train, visible = (
+        read_rows(root, one, facts, with_target=known) for one, known in ((facts.train, True), (facts.test, False))
+    )
+    return Home(root, facts, ["0", "1"], train.assign(fold=0), visible, root / "sample.csv", "sample.csv", {beside})
+
+
+@pytest.mark.parametrize("order", ["slice", "place"])
+def test_new_rows_of_an_entity_keep_its_order(order: str, tmp_path: Path) -> None:
+    """Also where a row's place is a part of its id, which is new."""
+    home, target = scans(tmp_path / "tiny", order, "entity"), tmp_path / "hidden" / "tiny"
+    hidden = build(home, target)
+    assert hidden.made, hidden.notes
+    found, known = rows_of(home, target, hidden), home.train.set_index("row_id").loc[hidden.rows["known"]]
+    for line in set(hidden.rows["line"]):
+        own = (hidden.rows["line"] == line).to_numpy()
+        new, old = (rows["order"][own].astype(float).to_numpy().argsort().tolist() for rows in (found, known))
+        assert new == old
+        assert len(new) > 7
+
+
+def test_nothing_is_made_where_networks_see_more_than_a_line_together(tmp_path: Path) -> None:
+    hidden = build(scans(tmp_path / "tiny", "slice", "group"), tmp_path / "hidden" / "tiny")
+    assert not hidden.made
+    assert "all pictures of a group beside each other" in hidden.notes[0]

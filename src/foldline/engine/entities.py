@@ -34,7 +34,23 @@ def stacks_of(frame: pd.DataFrame, run: Run, bad: NDArray[np.bool_] | None = Non
         return None
     column = run.model.entity.options["by"]
     _require_column(frame, column, "model.entity")
-    return Stacks.of(_names(frame, column).tolist(), _order(frame), bad)
+    return Stacks.of(entity_names(frame, column).tolist(), _order(frame), bad)
+
+
+def together_by(run: Run) -> str:
+    """The column that names whose pictures the network sees together (`model.entity`); empty: each by itself."""
+    return "" if run.model.entity.name == "none" else str(run.model.entity.options["by"])
+
+
+def between_by(run: Run, columns: Sequence[str]) -> str:
+    """The column that names among whose pictures each has its neighbours (`data.neighbours`); empty: it has none.
+
+    Args:
+        columns: of the rows.
+    """
+    if not run.data.neighbours:
+        return ""
+    return together_by(run) or ("entity" if "entity" in columns else "group")
 
 
 def named_apart(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -42,7 +58,7 @@ def named_apart(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     if run.model.entity.name == "none":
         return frame
     column = run.model.entity.options["by"]
-    return frame.assign(**{column: "test rows, " + _names(frame, column).astype(str)})
+    return frame.assign(**{column: "test rows, " + entity_names(frame, column).astype(str)})
 
 
 def step_in_words(stacks: Stacks, run: Run, batch_size: int) -> str:
@@ -56,7 +72,7 @@ def step_in_words(stacks: Stacks, run: Run, batch_size: int) -> str:
     return words
 
 
-def _names(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
+def entity_names(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
     """[rows] the entity of each. A row of which it is not known stands alone, as one without a group does in folds."""
     cells = frame[column]
     unknown = is_missing(cells)
@@ -88,7 +104,7 @@ def _remark(frame: pd.DataFrame, by: str, what: str, *, ordered: bool) -> None:
         say(f"warning: {int(np.sum(unknown))} {what} have no '{by}': each is an entity of its own")
     if not (ordered and "order" in frame.columns):
         return
-    alike = pd.DataFrame({"name": _names(frame, by), "order": frame["order"].str.strip()}).duplicated(keep=False)
+    alike = pd.DataFrame({"name": entity_names(frame, by), "order": frame["order"].str.strip()}).duplicated(keep=False)
     if alike.any():
         named = first_few(list(dict.fromkeys(frame.loc[alike, by])), 3)
         say(
@@ -151,7 +167,7 @@ def neighboured(folds: Folds, extra: pd.DataFrame, run: Run, facts: Competition)
     count = run.data.neighbours
     if not count:
         return folds, extra
-    by = run.model.entity.options.get("by") or ("entity" if "entity" in folds.frame.columns else "group")
+    by = between_by(run, list(folds.frame.columns))
     _require_own(facts, by, "data.neighbours")
     rows = {"training rows": folds.frame, "test rows": folds.test, "extra rows": extra}
     frame, test, more = (_between(part, by, count, what) for what, part in rows.items())
@@ -165,7 +181,7 @@ def _between(frame: pd.DataFrame, by: str, count: int, what: str) -> pd.DataFram
     _require_column(frame, by, "data.neighbours")
     _require_order(frame, "data.neighbours")
     _remark(frame, by, what, ordered=True)
-    stacks = Stacks.of(_names(frame, by).tolist(), _order(frame))
+    stacks = Stacks.of(entity_names(frame, by).tolist(), _order(frame))
     return frame.assign(image=with_neighbours(frame["image"].tolist(), stacks, count))
 
 
@@ -203,7 +219,7 @@ def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataF
         if ordered:
             _require_order(frame, f"model.entity.name: {entity.name}")
         _remark(frame, by, what, ordered=ordered and not run.data.neighbours)  # which has said it
-    names = _names(folds.frame, by)
+    names = entity_names(folds.frame, by)
     homes = pd.DataFrame({"name": names, "fold": folds.frame["fold"]}).drop_duplicates()["name"]
     torn = sorted(set(homes[homes.duplicated()]))
     if torn:
@@ -212,7 +228,7 @@ def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataF
             where=f"model.entity.options.by: {by}",
             next="name this column as train.group (or train.entity) in the facts, and make the folds anew",
         )
-    if len(extra) and (known := sorted(set(_names(extra, by)) & set(names))):
+    if len(extra) and (known := sorted(set(entity_names(extra, by)) & set(names))):
         raise FoldlineError(
             f"{len(known)} entities of the extra rows are the competition's too: {first_few(known)}",
             where="extra.rows",
@@ -260,7 +276,7 @@ def _require_targets(run: Run, folds: Folds, frame: pd.DataFrame, truth: Array) 
     options, task = run.model.entity.options, folds.task
     chosen, by = options["per_picture"], options["by"]
     own = {block.name for block in task.blocks} if chosen == ALL else _named(chosen, task)
-    entities = _names(frame, by)
+    entities = entity_names(frame, by)
     first = Stacks.of(entities.tolist(), None)
     for block in task.blocks:
         labels = block.truth(truth).reshape(len(truth), -1)

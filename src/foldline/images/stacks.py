@@ -52,7 +52,7 @@ class Stacks:
         """
         of_row = pd.factorize(np.asarray(names, dtype=object))[0].astype(np.int64)
         rows, count = np.arange(len(of_row)), int(of_row.max(initial=-1)) + 1
-        rank = rows.astype(np.float64) if order is None else _ranks(order)
+        rank = rows.astype(np.float64) if order is None else place_ranks(order)
         sorted_rows = np.lexsort((rows, rank, of_row)).astype(np.int64)
         sizes = np.bincount(of_row, minlength=count)
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -107,8 +107,12 @@ class Stacks:
             first = end
 
 
-def _ranks(order: "pd.Series[str]") -> NDArray[np.float64]:
-    """[rows] where each stands among all: numbers by value, anything else by its text."""
+def place_ranks(order: "pd.Series[str]") -> NDArray[np.float64]:
+    """[rows] where each stands among all: numbers by value, anything else by its text.
+
+    Raises:
+        FoldlineError: a row has no place, or only some have numbers.
+    """
     cells = order.str.strip()
     empty, found = (cells == "").to_numpy(dtype=bool), numbers(cells)
     known = np.isfinite(found)

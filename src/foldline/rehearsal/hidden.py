@@ -6,7 +6,7 @@ by the facts before it is used; where it says anything else, or cannot be made, 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pandas as pd
 from foldline.core.competition import Competition
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import remove, write_csv
+from foldline.images.stacks import place_ranks
 from foldline.readers import class_names, read_rows
 from foldline.readers.raw_lines import CannotBeMadeError, RawLines
 from foldline.rehearsal.draw import count_lines, draw, owners
@@ -38,6 +39,7 @@ class Home:
         outputs: the class names, or the names of the numbers.
         train: the training rows with their folds; visible: the test rows.
         sample: the sample submission; sample_name: its path below the competition's folder.
+        beside: the columns that name whose pictures the networks see beside each other.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class Home:
     visible: pd.DataFrame
     sample: Path
     sample_name: str
+    beside: Collection[str] = ()
 
     def form(self, root: Path, sample: Path) -> Form:
         """The form of a sample beside the raw files in `root`."""
@@ -95,6 +98,10 @@ def _build(home: Home, target: Path, wanted: int | None, seed: int) -> Hidden:
         raise CannotBeMadeError("the facts have no test set")
     if home.train.empty:
         raise CannotBeMadeError("no training row is new to a network of every member (train.folds: all)")
+    if further := sorted(set(home.beside) - {"entity"}):
+        raise CannotBeMadeError(
+            f"networks see all pictures of a {further[0]} beside each other, and new rows are made line by line"
+        )
     form, lines = home.form(home.root, home.sample), RawLines.read(home.root, rows)
     places, examples = _examples(home, form, lines)
     drawn, left_out = draw(home.train, home.facts, count_lines(_count(home.train), len(examples), wanted), seed)
@@ -241,11 +248,22 @@ def _require_read(home: Home, target: Path, table: pd.DataFrame) -> None:
             found[name].tolist() == known[name].tolist() for name in home.facts.test.metadata if name in known.columns
         ),
         "pictures": _same_pictures(home, target, found, known, table["counts"].tolist()),
+        "order": not home.beside or _same_order(found, known, table["line"].tolist()),
         "sample": set(asked) == set(table["line"]),
     }
     wrong = [what for what, holds in same.items() if not holds]
     if wrong:
         raise CannotBeMadeError(f"what the facts read of it is something else: {', '.join(wrong)}")
+
+
+def _same_order(found: pd.DataFrame, known: pd.DataFrame, lines: Sequence[str]) -> bool:
+    """Whether the rows of each line have the order that the training rows have."""
+    if "order" not in found.columns or "order" not in known.columns:
+        return "order" not in found.columns and "order" not in known.columns
+    one, other = (
+        np.lexsort((place_ranks(rows["order"]), pd.factorize(np.asarray(lines))[0])) for rows in (found, known)
+    )
+    return bool(np.array_equal(one, other))
 
 
 def _same_pictures(

@@ -6,9 +6,11 @@ What the facts use is changed (ids, entities, paths, metadata, pixels); every ot
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from foldline.core.competition import RowFacts
+from foldline.images.stacks import place_ranks
 from foldline.readers.raw_lines import PATH, CannotBeMadeError, RawLines, of_its_kind
 from foldline.readers.templates import fill
 from foldline.rehearsal.ids import NewIds
@@ -123,14 +125,19 @@ def make_lines(
     made: list[tuple[dict[str, str], int, int, int]] = []
     for known, examples in hidden:
         line_text = ids.like(told[names.line][places[examples[0]][0]])
-        for number, row in enumerate(known):
-            example = examples[number % len(examples)]
-            changed = {name: ids.like(told[name][places[example][0]]) for name in _told(names) if name != names.line}
+        own = [examples[number % len(examples)] for number in range(len(known))]
+        fresh = [
+            {name: ids.like(told[name][places[example][0]]) for name in _told(names) if name != names.line}
+            for example in own
+        ]
+        if lines.rows.order is not None and "order" in train.columns:
+            fresh = _in_order(fresh, names, train["order"].iloc[list(known)])
+        for row, example, changed in zip(known, own, fresh, strict=True):
             for place in places[example]:
                 line = {str(key): value for key, value in plain[place].items()}
                 for name, text in ({names.line: line_text} | changed).items():
                     lines.put(line, name, text)
-                line |= _metadata(lines.rows, line, train, row)
+                line |= _copied(lines.rows, names, line, train, row)
                 made.append((line, place, row, example))
     return _assembled(lines, made, pixels)
 
@@ -139,9 +146,28 @@ def _told(names: Names) -> list[str]:
     return [name for name in (names.line, names.row, names.picture) if name is not None]
 
 
-def _metadata(rows: RowFacts, line: Mapping[str, str], train: pd.DataFrame, row: int) -> dict[str, str]:
-    """The training row's metadata, for the columns that the table has."""
-    return {name: str(train[name].iat[row]) for name in rows.metadata if name in line and name in train.columns}
+def _in_order(fresh: list[dict[str, str]], names: Names, order: "pd.Series[str]") -> list[dict[str, str]]:
+    """The new texts of an entity's rows, dealt so that what tells these apart rises with their places: the place may be
+    made of it."""
+    name = names.row or names.picture
+    if name is None:
+        return fresh
+    rising = np.argsort(place_ranks(pd.Series([texts[name] for texts in fresh], dtype=str)), kind="stable").tolist()
+    dealt = list(fresh)
+    for place, text in zip(np.argsort(place_ranks(order), kind="stable").tolist(), rising, strict=True):
+        dealt[place] = fresh[text]
+    return dealt
+
+
+def _copied(
+    rows: RowFacts, names: Names, line: Mapping[str, str], train: pd.DataFrame, row: int
+) -> dict[str, str]:  # fmt: skip
+    """The training row's metadata, for the columns that the table has; its place, where that has one of its own."""
+    copied = {name: str(train[name].iat[row]) for name in rows.metadata if name in line and name in train.columns}
+    order = rows.order
+    if order is not None and order in line and order not in _told(names) and "order" in train.columns:
+        copied[order] = str(train["order"].iat[row])
+    return copied
 
 
 def _assembled(

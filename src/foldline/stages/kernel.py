@@ -24,10 +24,11 @@ from foldline.core.records.kernel import DATASET, KERNEL, Budget, KernelEntry, b
 from foldline.core.tables import read_parquet, remove, scratch_folder, sha256_file, sha256_files
 from foldline.core.task import hot_truth
 from foldline.engine.bundle.budget import MARGIN, in_hours
-from foldline.engine.bundle.members import Chosen, choose
+from foldline.engine.bundle.members import Chosen, choose, neighbours_of
 from foldline.engine.bundle.notebook import Names, write_metadata, write_notebook
 from foldline.engine.bundle.project import own_files, write_facts
 from foldline.engine.bundle.wheels import own_sha256, write_wheels
+from foldline.engine.entities import together_by
 from foldline.scoring.choose import in_digits
 from foldline.sources.kaggle_user import known_user
 from foldline.submission.form import open_form
@@ -66,6 +67,7 @@ def kernel(
     chosen = choose(
         layout, comp, name, rows.sha256, rows.k, only_folds=folds, only_views=views, with_diverged=with_diverged
     )
+    neighbours_of(chosen.members, list(rows.frame.columns))
     place = layout.kernel(comp, name)
     before = KernelEntry.read_if_there(place / "kernel.json")
     owner = owner or known_user() or (before.owner if before else "")
@@ -182,7 +184,9 @@ def _write_dataset(
     from foldline.engine.machine.device import pick_device
 
     comp, inside = chosen.cv.comp, Bundle.project(folder)
-    sample = write_facts(layout, comp, facts, inside)
+    neighbours, between = neighbours_of(chosen.members, list(rows.frame.columns))
+    needed = {between, *(together_by(member.choices) for member in chosen.members)}
+    sample = write_facts(layout, comp, facts, inside, needed)
     wheels = write_wheels(folder / "wheels", _extras(layout, comp, rows))
     on = pick_device(device)
     built = [build_member(layout, facts, rows.outputs, member, oof, inside, on) for member in chosen.members]
@@ -194,12 +198,13 @@ def _write_dataset(
     Bundle(
         comp=comp, slug=_slug(facts), name=chosen.name, task=rows.task, outputs=rows.outputs, metric=facts.metric,
         members=[
-            BundleMember(run=one.run, folds=[meta.fold for meta in one.folds.values()], views=one.views)
+            BundleMember(run=one.run, folds=[meta.fold for meta in one.folds.values()], views=one.views,
+                         together=together_by(one.choices))
             for one in chosen.members
         ],
         blend=chosen.how, decision=chosen.cv.decision, prior=dict(zip(rows.outputs, prior.tolist(), strict=True)),
         limit_seconds=hours * 3600 * (1 - MARGIN), half=all(one.half for one in built), sample=sample,
-        files=sha256_files(folder, files), **_blended(chosen.cv),
+        files=sha256_files(folder, files), neighbours=neighbours, between=between, **_blended(chosen.cv),
     ).write(folder / "bundle.json")  # fmt: skip
     _say_sizes(folder)
     return built

@@ -163,12 +163,12 @@ def _predict(work: _Work, rehearsal: Path | None, device: str) -> None:
 
     with work.timed("load"):
         members = load_members(work.layout, work.bundle, len(work.hidden.rows), device)
-    rows = work.hidden.rows
+    rows, work.mended_cells = work.hidden.rows, work.hidden.mended
     for member in members:
         rows, count = mended(rows, member.metadata)
         work.mended_cells += count
     fold_of = np.full(len(rows), ALL_FOLDS) if rehearsal is None else _folds_of(rows, rehearsal, ALL_FOLDS)
-    work.passes = Passes(rows, members, work.clock, work.bundle.batch_size, fold_of)
+    work.passes = Passes(rows, members, work.clock, work.bundle.batch_size, fold_of, work.hidden.unit)
     work.passes.run(work.layout.input(work.bundle.comp))
 
 

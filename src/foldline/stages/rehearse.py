@@ -133,7 +133,8 @@ def _home(layout: Layout, bundle: _Bundle) -> Home:
     train = rows.frame[rows.frame["fold"].isin(folds) & rows.frame["row_id"].isin(known)]
     sample = sample_path(layout, record.comp, load_competition(layout, record.comp))
     raw = layout.input(record.comp)
-    return Home(raw, facts, record.outputs, train.reset_index(drop=True), rows.test, sample, record.sample)
+    train, beside = train.reset_index(drop=True), {*record.together, *([record.between] if record.neighbours else [])}
+    return Home(raw, facts, record.outputs, train, rows.test, sample, record.sample, beside)
 
 
 def _run(

@@ -21,11 +21,14 @@ class BundleMember(Part):
         run: its folder below `project/oof/<comp>`.
         folds: which of its folds take part, by number.
         views: of each picture, in the order in which they are predicted; the last ones are left out first.
+        together: the column that names the entity whose pictures it sees together (`model.entity`); empty: it sees
+            each picture by itself.
     """
 
     run: str
     folds: list[int] = Field(min_length=1)
     views: list[str] = Field(min_length=1)
+    together: str = ""
 
 
 class Bundle(Record):
@@ -43,6 +46,8 @@ class Bundle(Record):
         limit_seconds: what the notebook may take, from its first line.
         batch_size: pictures that go through the networks together.
         half: whether the weights are float16; the folds' `meta.json` then holds the hash of these.
+        neighbours: so many pictures before and after each one are its channels, too (`data.neighbours` of all members);
+            between: the column that names among whose pictures these are, empty where there are none.
         sample: the sample submission, by its path below the competition's folder.
         files: the sha256 of the bundle's other files, by their path beside this file.
     """
@@ -64,8 +69,15 @@ class Bundle(Record):
     limit_seconds: float = KAGGLE_SECONDS
     batch_size: int = 64
     half: bool = False
+    neighbours: int = 0
+    between: str = ""
     sample: str
     files: dict[str, str] = {}
+
+    @property
+    def together(self) -> list[str]:
+        """The columns that name whose pictures some member sees together."""
+        return list(dict.fromkeys(member.together for member in self.members if member.together))
 
     @staticmethod
     def project(folder: Path) -> Layout:

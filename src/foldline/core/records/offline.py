@@ -38,7 +38,8 @@ class OfflineReport(Record):
         priors: how many of the answers are the training prior, by the reason why.
         prior_ids: the first hundred of them.
         bad_pictures: the first hundred pictures that cannot be read, and why.
-        mended_cells: metadata cells that hold no number where one is needed, taken for missing.
+        mended_cells: metadata cells that hold no number where one is needed, taken for missing; and rows that have no
+            place among those of their entity, which stand last.
         levels: how many rows were predicted with what; the first is the fullest.
         passes_planned: folds x views, over all members: how many networks' answers make up a row's.
         passes_done: those of the rows that had fewest.

@@ -12,6 +12,7 @@ from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
 from foldline.core.tables import sha256_file
+from foldline.engine.entities import between_by
 from foldline.scoring.blender import Blender
 
 
@@ -105,6 +106,28 @@ def choose(
     return Chosen(name, cv, members)
 
 
+def neighbours_of(members: Sequence[Member], columns: Sequence[str]) -> tuple[int, str]:
+    """`data.neighbours` of all members, and the column that names among whose pictures these are.
+
+    Args:
+        columns: of the rows.
+
+    Raises:
+        FoldlineError: members have others each, and the notebook reads each picture once for all.
+    """
+    found = {own.run: (own.choices.data.neighbours, between_by(own.choices, columns)) for own in members}
+    if len(set(found.values())) > 1:
+        told = [f"{run}: {count} of the same {by}" if count else f"{run}: none" for run, (count, by) in found.items()]
+        raise FoldlineError(
+            f"the members see each picture between other neighbours, and a notebook reads its pictures once for all of "
+            f"them: {first_few(told)}",
+            where="data.neighbours",
+            next='blend runs with the same neighbours (make ensemble RUNS="..."), or bundle one of them alone '
+            "(make kernel RUN=...)",
+        )
+    return next(iter(found.values()))
+
+
 def _refuse_stack(layout: Layout, cv: Cv) -> None:
     """Raises FoldlineError where the blend has no meaning without one of its members."""
     if cv.members and Blender.of(cv.blend or "mean", cv.blend_fit, cv.task.of(cv.outputs)).needs_all:
@@ -119,12 +142,6 @@ def _member(
     layout: Layout, comp: str, cv: Cv, folds_sha256: str, k: int, only_folds: Sequence[int], only_views: Sequence[str]
 ) -> Member:
     _, choices = resolve_run(layout, comp, cv.run, "", [])
-    if choices.model.entity.name != "none" or choices.data.neighbours:
-        raise FoldlineError(
-            f"run '{cv.run}' sees several pictures of an entity together, and the notebook reads picture by picture",
-            where="model.entity, data.neighbours",
-            next="bundle runs of single pictures; this one predicts the visible test rows here (make ensemble)",
-        )
     predict = f"make predict COMP={comp} RUN={cv.run}"
     where = layout.relative(layout.run(comp, cv.run))
     if cv.views != choices.predict.views:

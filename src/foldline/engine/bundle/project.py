@@ -4,6 +4,7 @@ Reads `configs/`, `folds/`; writes `configs/<comp>/competition.yaml`, `folds/<co
 """
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class _Quoted(yaml.SafeDumper):
 _Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
-def write_facts(layout: Layout, comp: str, facts: Competition, inside: Layout) -> str:
+def write_facts(
+    layout: Layout, comp: str, facts: Competition, inside: Layout, needed: Collection[str] = ()
+) -> str:  # fmt: skip
     """Writes the facts as they are at Kaggle, and the user's own files of code that they name.
 
     A competition whose test rows are held out at home (`holdout`), or whose test labels are known, has hidden test rows
@@ -40,6 +43,7 @@ def write_facts(layout: Layout, comp: str, facts: Competition, inside: Layout) -
     Args:
         facts: of the competition, its code located.
         inside: the project in the bundle.
+        needed: columns of the rows that networks go by, `group` among them: then it is read of hidden rows, too.
 
     Returns:
         The sample submission's path below the competition's folder.
@@ -48,7 +52,8 @@ def write_facts(layout: Layout, comp: str, facts: Competition, inside: Layout) -
     content = load_yaml(source)
     if facts.holdout is not None:
         del content["holdout"]
-        content["test"] = {key: value for key, value in content["train"].items() if key not in _OF_TRAINING}
+        dropped = set(_OF_TRAINING) - set(needed)
+        content["test"] = {key: value for key, value in content["train"].items() if key not in dropped}
     elif facts.test is not None and facts.test.target is not None:
         content["test"] = {key: value for key, value in content["test"].items() if key != "target"}
     sample = SAMPLE if facts.makes_sample else facts.submission.sample or SAMPLE

@@ -99,7 +99,8 @@ def try_member(
                 networks, problem.pictures, positions, table, views=[view], title=f"{meta.run}, {view}",
                 batch_size=problem.run.predict.batch_size, among=among,
             )  # fmt: skip
-            rates.append(len(networks) * len(own) / (time.perf_counter() - start))
+            seen = len(own) if among is None else among.seen(problem.run.predict.batch_size)
+            rates.append(len(networks) * seen / (time.perf_counter() - start))
             for half, value in zip((False, True), values, strict=True):
                 found[half][view][own] = value
     decoded = _decoded_per_second(problem, *next(iter(folds.items())), frame["image"].tolist())

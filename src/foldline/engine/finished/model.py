@@ -20,7 +20,14 @@ from foldline.engine.finished.embed import pooled_features
 from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.metadata import Metadata, metadata_table
-from foldline.engine.finished.networks import FoldNetworks, mean_of_folds, predict_rows, preprocessing_of, spec_of
+from foldline.engine.finished.networks import (
+    Among,
+    FoldNetworks,
+    mean_of_folds,
+    predict_rows,
+    preprocessing_of,
+    spec_of,
+)
 from foldline.engine.finished.pictures import Picture, Source, Spec, require_neighbours, sources_of
 from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
@@ -208,7 +215,7 @@ class Model:
     def fold_predictions(
         self, store: PictureStore, positions: NDArray[np.int64], *, member: Member, folds: Sequence[int] | None = None,
         views: Sequence[str] | None = None, metadata: pd.DataFrame | None = None, batch_size: int = 32,
-        title: str = "predicting",
+        title: str = "predicting", among: Among | None = None,
     ) -> Annotated[Predictions, "folds rows outputs"]:  # fmt: skip
         """What some folds of a member say of pictures that are decoded already: all that predicts comes down to this.
 
@@ -218,6 +225,7 @@ class Model:
             folds: some of the member's, in this order; None: all.
             views: instead of the member's.
             metadata: the rows' columns as text, where the networks read some.
+            among: of networks that answer for entities, which rows these are of which stacks.
 
         Raises:
             FoldlineError: an unknown fold or view, or no metadata.
@@ -226,7 +234,7 @@ class Model:
         require_views(chosen, store.height_width, where="views")
         return predict_rows(
             member.fold_networks(folds), store, positions, metadata, views=list(chosen), batch_size=batch_size,
-            title=title,
+            title=title, among=among,
         )  # fmt: skip
 
     def features(

@@ -70,6 +70,12 @@ class Among:
     stacks: Stacks
     wanted: NDArray[np.int64]
 
+    def seen(self, batch_size: int) -> int:
+        """How many pictures go through the networks for the rows that are wanted, in packs of so many."""
+        asked = np.zeros(len(self.stacks), dtype=bool)
+        asked[self.stacks.of_row[self.wanted]] = True
+        return sum(int(self.stacks.sizes[pack].sum()) for pack in self.stacks.packs(batch_size, asked))
+
 
 def predict_rows(
     folds: Sequence[FoldNetworks],

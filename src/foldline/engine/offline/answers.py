@@ -70,7 +70,7 @@ def answers(
         fold_of: [rows] of a rehearsal the fold of each row, below 0 where it has none; None: no row has one.
     """
     task, outputs = bundle.task.of(bundle.outputs), bundle.outputs
-    done = np.array([reason == "" for reason in reasons], dtype=bool)
+    done = np.array([reason == "" for reason in reasons], dtype=bool) & hidden.asked
     first = hidden.rows.assign(reason=reasons).drop_duplicates(hidden.key).set_index(hidden.key)["reason"].to_dict()
     if not done.any():
         return only_priors(bundle, {name: first.get(name, NO_ROW) for name in ids})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from foldline.core.cells import is_missing, numbers
 from foldline.core.competition import Competition, load_competition
@@ -15,6 +16,7 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.bundle import Bundle
+from foldline.engine.offline.beside import between_neighbours, placed, require_columns, units
 from foldline.readers import read_rows
 from foldline.submission.form import Form, open_form
 
@@ -23,17 +25,23 @@ LINKED = ("configs", "folds", "oof")
 
 @dataclass(frozen=True)
 class Hidden:
-    """The test rows that the sample asks for.
+    """The test rows that the sample asks for, and those that are seen beside them.
 
     Attributes:
-        rows: row_id, image, [entity], [metadata]; all strings.
+        rows: row_id, image, [group], [entity], [order], [metadata]; all strings. Those of a unit lie together.
         key: the column that the sample's answers are about: row_id or entity.
+        asked: [rows] whether the sample asks for it.
+        unit: [rows] rows of the same number are predicted together, since a member sees them so.
         not_asked: how many further rows were read.
+        mended: how many rows had no place among those of their entity.
     """
 
     rows: pd.DataFrame
     key: str
+    asked: NDArray[np.bool_]
+    unit: NDArray[np.int64]
     not_asked: int
+    mended: int = 0
 
 
 def find_competition(inputs: Path, bundle: Bundle) -> Path:
@@ -89,7 +97,8 @@ def open_facts(layout: Layout, bundle: Bundle) -> tuple[Competition, Form]:
 def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) -> Hidden:
     """The rows that the sample asks for. One without a picture, or that repeats an id, is left out, which is said.
 
-    They are sorted by id, as those of the folds: the same rows in the same batches give the same bits.
+    They are sorted by id, as those of the folds: the same rows in the same batches give the same bits. What members see
+    together stands behind the first of its rows, with the rows that nobody asks for.
 
     Raises:
         FoldlineError: as `read_rows`: a table or a column is not there, or no row has a picture.
@@ -98,13 +107,21 @@ def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) 
     repeated = "first" if facts.test.repeated == "stop" else facts.test.repeated
     forgiving = facts.test.model_copy(update={"missing_images": "drop", "repeated": repeated})
     rows = read_rows(layout.input(bundle.comp), forgiving, facts, with_target=False)
+    rows = rows.iloc[np.argsort(rows["row_id"].to_numpy(dtype=object), kind="stable")].reset_index(drop=True)
+    require_columns(rows, [*bundle.together, *([bundle.between] if bundle.neighbours else [])])
+    rows, mended = placed(rows) if bundle.together or bundle.neighbours else (rows, 0)
+    rows = between_neighbours(rows, bundle.between, bundle.neighbours)
     key = "entity" if "entity" in rows.columns else "row_id"
     asked = rows[key].isin(list(form.kind.ids)).to_numpy(dtype=bool)
+    unit = units(rows, bundle.together)
+    seen = np.isin(unit, unit[asked])
     if not asked.all():
-        say(f"{int((~asked).sum())} of {len(rows)} test rows are left out: the sample does not ask for them")
-    ids = rows["row_id"].tolist()
-    order = sorted(np.flatnonzero(asked).tolist(), key=ids.__getitem__)
-    return Hidden(rows.iloc[order].reset_index(drop=True), key, int((~asked).sum()))
+        beside = f"; {int((seen & ~asked).sum())} of these are seen beside others" if bundle.together else ""
+        say(f"{int((~asked).sum())} of {len(rows)} test rows are left out: the sample does not ask for them{beside}")
+    order = np.argsort(unit, kind="stable")
+    order = order[seen[order]]
+    kept = rows.iloc[order].reset_index(drop=True)
+    return Hidden(kept, key, asked[order], unit[order], int((~asked).sum()), mended)
 
 
 def mended(rows: pd.DataFrame, columns: list[dict[str, object]]) -> tuple[pd.DataFrame, int]:

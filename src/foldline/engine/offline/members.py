@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.bundle import Bundle, BundleMember
+from foldline.engine.entities import entity_names
 from foldline.engine.finished.model import Model, load
-from foldline.engine.finished.networks import mean_of_folds
+from foldline.engine.finished.networks import Among, mean_of_folds
 from foldline.engine.finished.pictures import Spec
 from foldline.engine.infer import Predictions
 from foldline.engine.machine.memory import room
 from foldline.engine.offline.levels import Share
+from foldline.images.stacks import Stacks
 from foldline.images.store import PictureStore
 
 ALL_FOLDS = -1  # a row of which no fold has seen anything
@@ -59,28 +61,42 @@ class OfflineMember:
 
     def predict(
         self, share: Share, store: PictureStore, places: NDArray[np.int64], table: pd.DataFrame,
-        fold_of: NDArray[np.int64], batch_size: int,
+        fold_of: NDArray[np.int64], batch_size: int, bad: NDArray[np.bool_],
     ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
         """[rows, outputs] what so many of its folds and views say of rows, and [rows] whether they say anything.
 
+        Of an entity they do where one of its pictures can be read.
+
         Args:
             store: pictures; places: [rows] which of them each row is.
-            table: the rows.
+            table: the rows; of a member that sees entities whole ones. Rows that come again are entities of their own.
             fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
+            bad: [rows] whether its picture cannot be read.
         """
+        among = self._among(places, table, bad)
         folds = self.plan.folds[: share.folds]
         self._move(self.model.device)
         values = self.model.fold_predictions(
             store, places, member=self.model.members[0], folds=folds,
             views=self.plan.views[: share.views], metadata=table if self.metadata else None, batch_size=batch_size,
-            title=self.run,
+            title=self.run, among=among,
         )  # fmt: skip
         self._move(torch.device("cpu"))
         answers, known = mean_of_folds(values), fold_of == ALL_FOLDS
         for place, fold in enumerate(folds):
             alone = fold_of == fold
             answers[alone], known = values[place, alone], known | alone
+        known &= ~bad if among is None else _readable(among.stacks, bad)
         return answers, known & np.isfinite(answers).all(axis=1)
+
+    def _among(self, places: NDArray[np.int64], table: pd.DataFrame, bad: NDArray[np.bool_]) -> Among | None:
+        """The rows as entities; None where each is seen by itself."""
+        if not self.plan.together:
+            return None
+        again = pd.Series(places).groupby(places).cumcount()
+        names = [f"{turn} {name}" for turn, name in zip(again, entity_names(table, self.plan.together), strict=True)]
+        stacks = Stacks.of(names, table["order"] if "order" in table.columns else None, bad)
+        return Among(stacks, np.arange(len(table)))
 
     def rest(self) -> None:
         """Its networks leave the GPU until their turn."""
@@ -93,6 +109,12 @@ class OfflineMember:
         for fold in self.model.members[0].networks(self.plan.folds) if self.waits else ():
             for network in fold:
                 network.to(device)
+
+
+def _readable(stacks: Stacks, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[rows] whether any picture of its entity can be read."""
+    found = np.bincount(stacks.of_row, weights=~bad, minlength=len(stacks)) > 0
+    return np.asarray(found[stacks.of_row])
 
 
 def load_members(layout: Layout, bundle: Bundle, rows: int, device: str) -> list[OfflineMember]:

@@ -2,7 +2,8 @@
 
 Every picture is read once, for all members and views. Before each chunk the clock chooses the fullest level that all
 rows left still fit. While few rows are done, and the speed is known from few, views and folds may come back; later
-nothing does. A chunk counts when all of its members are done with it.
+nothing does. A chunk counts when all of its members are done with it. It ends where an entity ends that a member sees
+as a whole: one that is larger than a chunk is a chunk.
 """
 
 from collections import Counter
@@ -47,8 +48,9 @@ class Passes:
     """The work, and how far it got.
 
     Attributes:
-        rows: row_id, image, metadata.
+        rows: row_id, image, what names entities and their order, metadata.
         fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
+        unit: [rows] rows of the same number lie together and are predicted in one chunk.
         reasons: [rows] why a row was not predicted; empty: it was.
         level: in which the next rows are predicted.
         levels: how many rows were predicted in which.
@@ -62,6 +64,7 @@ class Passes:
     clock: Clock
     batch_size: int
     fold_of: NDArray[np.int64]
+    unit: NDArray[np.int64]
     speed: Speed = field(default_factory=Speed)
     reasons: NDArray[np.object_] = field(init=False)
     level: Level = field(init=False)
@@ -74,6 +77,7 @@ class Passes:
 
     def __post_init__(self) -> None:
         self.reasons = np.full(len(self.rows), NO_TIME, dtype=object)
+        self._ends = np.flatnonzero(np.diff(self.unit, append=-1)) + 1
         self._start(self.members)
 
     @property
@@ -105,9 +109,16 @@ class Passes:
         return pictures
 
     def _chunk_rows(self, most: int) -> int:
-        """How many rows come next: whole batches, of some seconds; first one, on which the speed is measured."""
-        if not self.position:
-            return self.batch_size
+        """How many rows come next: whole batches, of some seconds; first one, on which the speed is measured.
+
+        No more than these, but up to where a unit ends; the next unit alone where it is larger.
+        """
+        wanted = self.batch_size if not self.position else self._wanted_rows(most)
+        first, after = np.searchsorted(self._ends, [self.position, self.position + wanted], "right")
+        end: int = self._ends[max(first, after - 1)].item()
+        return end - self.position
+
+    def _wanted_rows(self, most: int) -> int:
         seconds = min(CHUNK_SECONDS, CHUNK_SHARE * max(self.clock.left, 0.0))
         rows = min(seconds / max(self._seconds(1), 1e-9), most)
         return max(1, int(rows) // self.batch_size) * self.batch_size
@@ -127,7 +138,7 @@ class Passes:
                 if not self.position:
                     self._measure(pictures)
                 self._choose(self._open_levels(), rows=len(self.rows) - self.position)
-                if self.position and self.clock.left < self._seconds(min(len(pictures.problems), self.batch_size)):
+                if self.position and self.clock.left < self._seconds(self._least(chunk)):
                     return False
                 self._keep(chunk, pictures, {share.run: self._said(share, pictures, chunk) for share in self.level})
             except MemberFailedError as failure:
@@ -136,6 +147,11 @@ class Passes:
             self.position = chunk.stop
             return True
         return False
+
+    def _least(self, chunk: slice) -> int:
+        """So many of the next rows at least must be predicted together."""
+        first = int(self._ends[np.searchsorted(self._ends, chunk.start, "right")]) - chunk.start
+        return int(max(first, min(chunk.stop - chunk.start, self.batch_size)))
 
     def _measure(self, pictures: Chunk) -> None:
         """What the first rows take: once in one view, which warms up; where there is time for it, in all, and often
@@ -159,8 +175,9 @@ class Passes:
         store, start = PictureStore(pictures.pixels[member.spec], member.model.device), self.clock.now()
         places = np.tile(np.arange(len(pictures.problems)), times)
         rows, fold_of = self.rows.iloc[chunk.start + places], self.fold_of[chunk.start + places]
+        bad = np.array([bool(problem) for problem in pictures.problems])[places]
         try:
-            answers = member.predict(share, store, places, rows, fold_of, self.batch_size)
+            answers = member.predict(share, store, places, rows, fold_of, self.batch_size, bad)
         except Exception as error:
             raise MemberFailedError(share.run, error) from error
         seconds = self.clock.now() - start
@@ -169,15 +186,15 @@ class Passes:
         return answers
 
     def _keep(self, chunk: slice, pictures: Chunk, said: Said) -> None:
-        """What the members said of rows whose pictures can be read; the chunk is done."""
+        """What the members said of rows; the chunk is done."""
         good = np.array([not problem for problem in pictures.problems])
         names = self.rows["image"].iloc[chunk]
         self.bad |= {name: problem for name, problem in zip(names, pictures.problems, strict=True) if problem}
-        known = good.copy()
+        known = np.ones(len(good), dtype=bool)
         for member in self.alive:
             if member.run in said:
                 answers, there = said[member.run]
-                member.values[chunk], member.done[chunk] = answers, there & good
+                member.values[chunk], member.done[chunk] = answers, there
                 known &= there
         silent = np.where(self.fold_of[chunk] == ALL_FOLDS, NO_NUMBER, OWN_FOLD)
         self.reasons[chunk] = np.where(known, "", np.where(good, silent, NO_PICTURE))
