@@ -226,7 +226,7 @@ def test_a_rehearsal_scores_what_oof_says(
 
 
 def test_rows_that_nobody_asks_for_are_seen_beside_those_that_are(tmp_path: Path) -> None:
-    """Lines are rows here, and their group is what the head sees; a rehearsal's rows would lack theirs."""
+    """Lines are rows here, and their group is what the head sees."""
     train = {key: value for key, value in STACK_FACTS["train"].items() if key != "entity"} | {"group": "scan"}
     project = StackProject(tmp_path / "home", 8, train=train, folds={"k": 2})
     project.prepare()
@@ -246,7 +246,3 @@ def test_rows_that_nobody_asks_for_are_seen_beside_those_that_are(tmp_path: Path
     assert answers.to_numpy() == pytest.approx(usual[answers.index].to_numpy(), abs=5e-3)
     table = read_parquet(project.layout.run("tiny", "grouped") / "test.parquet")
     assert report.rows_not_asked == len(load_folds(project.layout, "tiny").frame) + len(table) - report.lines
-    assert project.run("rehearse", "--run", "grouped", "--fast") == 0
-    notes = KernelEntry.read(project.layout.kernel("tiny", "grouped") / "kernel.json").rehearsal
-    assert notes is not None
-    assert any("all pictures of a group beside each other" in note for note in notes.notes)
