@@ -43,6 +43,8 @@ def test_rows_without_an_entity_are_no_entity_together(root: Path) -> None:
     (root / "t.csv").write_text(TABLE.replace("p2", ""))
     with pytest.raises(FoldlineError, match="1 rows have no entity"):
         rows(root, {"entity": "patient"})
+    known = facts({**TRAIN, "entity": "patient"}, "binary")
+    assert "" in read_rows(root, known.train, known, with_target=False, nameless=True)["entity"].tolist()
 
 
 def test_lines_are_chosen_by_cells(root: Path) -> None:

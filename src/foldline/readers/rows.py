@@ -50,15 +50,16 @@ LINE = "line"  # the number of a line, for tables without ids whose sample count
 
 
 def read_rows(
-    root: Path, rows: RowFacts, facts: Competition, *, with_target: bool, index: FileIndex | None = None
-) -> pd.DataFrame:
+    root: Path, rows: RowFacts, facts: Competition, *, with_target: bool, index: FileIndex | None = None,
+    nameless: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """The rows of a raw layout.
 
     Args:
         root: `input/<comp>`.
         rows: how to read them: `facts.train` or `facts.test`.
         facts: the competition, for its task and classes.
-        with_target: whether to make the label columns.
+        with_target: whether to make the label columns; nameless: whether rows may have an empty entity.
         index: the files below `root`, where they were listed before; None: they are listed.
 
     Returns:
@@ -102,10 +103,9 @@ def read_rows(
         for name in targets.columns:
             result[name] = targets[name].to_numpy()
     if with_target and rows.mask is not None:
-        masks = mask_files(lines.loc[result.index], rows.mask, index, where=f"{where}: mask")
-        result[MASK] = masks.to_numpy()
+        result[MASK] = mask_files(lines.loc[result.index], rows.mask, index, where=f"{where}: mask").to_numpy()
     own_folds = with_target and facts.folds.splitter == "column"
-    for name, column in _riders(lines, rows, where, own_folds=own_folds).items():
+    for name, column in _riders(lines, rows, where, own_folds=own_folds, nameless=nameless).items():
         result[name] = column[first]
     return _with_images(result, rows, root).reset_index(drop=True)
 
@@ -158,7 +158,9 @@ def _resolve(index: FileIndex, images: "list[pd.Series[str]]", where: str) -> "p
     return pd.Series(cells, index=images[0].index, dtype=str)
 
 
-def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool) -> "dict[str, pd.Series[str]]":
+def _riders(
+    lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool, nameless: bool
+) -> "dict[str, pd.Series[str]]":
     """Group, entity, order and metadata columns; one may be called `fold` where the user's own folds are read."""
     taken = {"row_id", "image", "target", "group", "entity"} | (set() if own_folds else {"fold"})
     taken |= (set() if rows.order is None else {"order"}) | (set() if rows.mask is None else {MASK})
@@ -175,9 +177,9 @@ def _riders(lines: pd.DataFrame, rows: RowFacts, where: str, *, own_folds: bool)
                 next="give the column another name with `columns` or `extract`",
             )
         riders[name] = fill(lines, name, where=f"{where}: metadata")
-    if "entity" in riders and (nameless := riders["entity"].str.strip() == "").any():
+    if "entity" in riders and not nameless and (empty := riders["entity"].str.strip() == "").any():
         raise FoldlineError(
-            f"{int(nameless.sum())} rows have no entity: they would be one, with one answer for all of them",
+            f"{int(empty.sum())} rows have no entity: they would be one, with one answer for all of them",
             where=f"{where}: entity: {rows.entity}",
             next="fill the cells; or leave the rows out by `where` or `without`",
         )

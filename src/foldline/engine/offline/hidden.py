@@ -106,7 +106,7 @@ def hidden_rows(layout: Layout, bundle: Bundle, facts: Competition, form: Form) 
     assert facts.test is not None, "open_facts refuses this"
     repeated = "first" if facts.test.repeated == "stop" else facts.test.repeated
     forgiving = facts.test.model_copy(update={"missing_images": "drop", "repeated": repeated})
-    rows = read_rows(layout.input(bundle.comp), forgiving, facts, with_target=False)
+    rows = read_rows(layout.input(bundle.comp), forgiving, facts, with_target=False, nameless=True)
     rows = rows.iloc[np.argsort(rows["row_id"].to_numpy(dtype=object), kind="stable")].reset_index(drop=True)
     require_columns(rows, [*bundle.together, *([bundle.between] if bundle.neighbours else [])])
     rows, mended = placed(rows) if bundle.together or bundle.neighbours else (rows, 0)
