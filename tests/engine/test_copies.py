@@ -94,6 +94,16 @@ def test_yes_and_no_diverge_as_two_classes() -> None:
         consistent(build_objective(Loss(), TASKS["regression"], ["x"], np.zeros((3, 1))), COPIES)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_what_is_certain_has_a_gradient(activation: str) -> None:
+    """A network that starts from a probe may be so sure that a probability is 0 in float32."""
+    logits = torch.tensor([[[200.0, -200.0], [-200.0, 200.0], [0.0, 1.0]]], requires_grad=True)
+    divergence(activate(logits, activation), activation).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad.abs().sum() > 0
+
+
 def test_ranks_and_parts_never_part_copies() -> None:
     shares = [Share(number, 4, copies=COUNT).of(21).tolist() for number in range(4)]
     assert sorted(row for part in shares for row in part) == list(range(21))

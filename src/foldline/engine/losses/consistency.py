@@ -58,5 +58,5 @@ def divergence(prob: Tensor, activation: str) -> Mean:
     if activation == "sigmoid":
         prob = torch.stack([prob, 1 - prob], -1).flatten(2)
     mixture = prob.mean(1, keepdim=True).clamp(LEAST, 1)
-    terms: Tensor = torch.xlogy(prob, prob) - prob * mixture.log()
+    terms: Tensor = prob * (prob.clamp(min=LEAST).log() - mixture.log())  # whose gradient is finite where prob is 0
     return terms.sum(2).mean()
