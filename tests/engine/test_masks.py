@@ -228,6 +228,15 @@ def test_masks_go_with_what_changes_pictures_and_steps(project: TinyProject) -> 
     assert project.run("train", "--name", "copies", "--set", copies, "--fold", "0") == 0
 
 
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16"])
+def test_masks_in_every_precision(project: TinyProject, precision: str) -> None:
+    """The network's maps are in half precision, and the decoder is not."""
+    settings = f"{BASE} loss.masks=1 train.precision={precision}"
+    assert project.run("train", "--name", f"in-{precision}", "--set", settings, "--fold", "0") == 0
+    log = read_csv(project.fold(0, f"in-{precision}") / "log.csv")
+    assert np.isfinite(log["mask_loss"][1:].astype(float)).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

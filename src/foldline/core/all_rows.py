@@ -90,6 +90,8 @@ def score_of_folds(layout: Layout, comp: str, run: Run, folds_sha256: str) -> Cv
         raise FoldlineError(
             f"the OOF predictions of '{name}' are by the views {', '.join(cv.views)}, and those of this network would "
             f"be by {', '.join(run.predict.views)}",
-            where="predict.views", next=f"make both alike, then make predict COMP={comp} RUN={name}",
+            where="predict.views",
+            next=f"give both the same predict.views, then make predict of each: first of '{name}', then of this one "
+            "as it was trained (with its NAME= and SET=, if it has no run file)",
         )  # fmt: skip
     return cv

@@ -140,7 +140,8 @@ def only_together(where: str) -> FoldlineError:
     return FoldlineError(
         f"view '{ADAPTED}' takes statistics of the competition's test pictures together, and here are others",
         where=where,
-        next="predict the competition's rows (make predict); for other pictures name views without it",
+        next="predict the competition's rows (make predict); for other pictures take a run whose predict.views do not "
+        "name it, or name views: foldline.load(...).predict(pictures, views=[...])",
     )
 
 

@@ -38,11 +38,15 @@ class MaskDecoder(nn.Module):
         )
 
     def forward(self, maps: Maps, height_width: tuple[int, int]) -> Logits:
-        """Maps [batch, channels, height, width], the finest first, -> a logit for each px of the picture, float32."""
-        first, *finer = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)][::-1]
-        for x in finer:
-            first = x + functional.interpolate(first, x.shape[-2:], mode="nearest")
-        logits = self.joined(first).float()
+        """Maps [batch, channels, height, width], the finest first, -> a logit for each px of the picture, float32.
+
+        All of it is in float32, whatever the maps were computed in: it is small.
+        """
+        with torch.autocast(maps[0].device.type, enabled=False):
+            first, *finer = [lateral(x.float()) for lateral, x in zip(self.lateral, maps, strict=True)][::-1]
+            for x in finer:
+                first = x + functional.interpolate(first, x.shape[-2:], mode="nearest")
+            logits = self.joined(first)
         return functional.interpolate(logits, height_width, mode="bilinear", align_corners=False)[:, 0]
 
 

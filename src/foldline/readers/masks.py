@@ -37,7 +37,8 @@ def mask_files(lines: pd.DataFrame, mask: str, index: FileIndex, *, where: str) 
         raise FoldlineError(
             f"none of {len(files)} rows has a mask" + (f": there is no file such as {lacking[0]}" if lacking else ""),
             where=where,
-            next="correct 'mask' in the facts, or leave it out",
+            next="correct 'mask' in the facts, or leave it out; files that came after the download are not in the "
+            "competition's input folder yet: remove that folder and its manifest, then make download",
         )
     say(f"{where}: {count} of {len(files)} rows have a mask")
     return files

@@ -73,7 +73,7 @@ def _all_runs(layout: Layout, comp: str, folds: Folds, *, with_diverged: bool) -
         try:
             cv = current_cv(layout, comp, name, folds.sha256)
         except FoldlineError as error:
-            left_out[name] = error.what
+            left_out[name] = f"{error.what}; {error.next}" if error.next else error.what
             continue
         if cv.members:
             left_out[name] = "an ensemble of " + ", ".join(cv.members)

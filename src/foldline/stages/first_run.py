@@ -289,7 +289,7 @@ def run_text(ground: Ground, comp: str) -> str:
     return f"""\
 # A first run for {comp}, chosen by its pictures and this machine:
 # {in_words(ground)}.
-# To change it, copy this file under another name, or SET="train.epochs=10" NAME=longer. docs/runs.md has all settings.
+# To change it, copy this file under another name, or SET="train.epochs=10" NAME=other. docs/runs.md has all settings.
 {_model_text(ground)}
 {_data_text(ground)}
 {CHARACTERS_TEXT if characters else PICTURES_TEXT}
