@@ -1,5 +1,6 @@
 """Variables that make is given: one that nothing reads is no small thing, it is a night of another training."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(place: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["make", "-n", *words], cwd=place, check=False, capture_output=True, text=True)
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command = ["make", "-n", *words]
+    return subprocess.run(command, cwd=place, env=alone, check=False, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
