@@ -21,7 +21,7 @@ from foldline.engine.problem import Problem
 from foldline.engine.refused import require_adaptable
 from foldline.images.normalise import Normaliser
 from foldline.images.views import ADAPTED
-from foldline.models.norms import batch_norms
+from foldline.models.norms import batch_norms, counted_anew
 
 PRIOR = 16  # pictures that the statistics of training count as: the paper's N, its best for small samples
 MOST_PICTURES, BATCH = 2048, 64
@@ -56,19 +56,16 @@ def _adapt(network: nn.Module, batches: Iterator[tuple[Tensor, ...]], pictures: 
     layers = batch_norms(network.eval())
     trained = [(layer.running_mean, layer.running_var) for layer in layers]
     kept = [(mean.clone(), var.clone()) for mean, var in trained if mean is not None and var is not None]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative mean
-        layer.train()
-    for inputs in batches:
-        network(*inputs)
+    with counted_anew(network):
+        for layer in layers:
+            layer.train()
+        for inputs in batches:
+            network(*inputs)
     share = pictures / (pictures + PRIOR)
-    for layer, old, momentum in zip(layers, kept, momenta, strict=True):
+    for layer, old in zip(layers, kept, strict=True):
         for now, before in zip((layer.running_mean, layer.running_var), old, strict=True):
             assert now is not None
             now.copy_(torch.lerp(before, now, share))
-        layer.momentum = momentum
     network.eval()
 
 

@@ -6,11 +6,11 @@ from functools import cmp_to_key
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from foldline.core.run_training import Train
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state
+from foldline.models.norms import batch_norms, counted_anew
 
 KEPT = "kept_"  # begins what a resume point calls the weights of an epoch; its number follows
 
@@ -120,15 +120,9 @@ def _best(scores: Mapping[int, float], better: Callable[[float, float], bool]) -
 @torch.no_grad()
 def refresh_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Takes the running statistics of all batch-norm layers anew, as plain means over the batches."""
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    if not layers:
+    if not batch_norms(model):
         return
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative mean
-    model.train()
-    for inputs in batches:
-        model(*inputs)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    with counted_anew(model):
+        model.train()
+        for inputs in batches:
+            model(*inputs)
