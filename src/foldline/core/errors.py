@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from foldline.core.typed import as_typed
 
@@ -153,3 +153,17 @@ def device_is_full(error: RuntimeError) -> FoldlineError:
         where="train.batch_size, predict.batch_size, data.image_size",
         next="lower one of them, end other programs there, or take a smaller backbone, then the same command goes on",
     )
+
+
+def refuse_together(where: str, refused: Mapping[str, tuple[bool, str]]) -> None:
+    """Raises FoldlineError for the first other setting that is given.
+
+    Args:
+        where: the setting that it does not go together with.
+        refused: setting: whether it is given, and why that cannot be.
+    """
+    for setting, (given, why) in refused.items():
+        if given:
+            raise FoldlineError(
+                f"{where} and {setting} do not go together: {why}", where=f"{where}, {setting}", next="leave one out"
+            )

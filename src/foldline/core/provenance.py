@@ -195,7 +195,7 @@ def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:
             )
 
 
-def require_told_apart(records: dict[str, Cv], how: str) -> None:
+def require_told_apart(records: dict[str, Cv], how: str = "") -> None:
     """Raises FoldlineError where two runs have the OOF predictions of the same folds: a fit cannot choose between
     them."""
     seen: dict[str, str] = {}
@@ -205,7 +205,7 @@ def require_told_apart(records: dict[str, Cv], how: str) -> None:
             raise FoldlineError(
                 f"'{one}' and '{run}' have the same OOF predictions, those of the folds of '{cv.whose_oof}': nothing "
                 "that is fitted to these can tell which of the two is better",
-                where=f"BLEND={how}, RUNS",
+                where=f"BLEND={how}, RUNS" if how else "RUNS",
                 next=f'name one of them; or their mean: make ensemble RUNS="{one} {run}" NAME={cv.whose_oof}-both, and '
                 "then that",
             )

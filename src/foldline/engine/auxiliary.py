@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, refuse_together
 from foldline.core.run import Run
 from foldline.models.metadata import Column, fit_encoding
 
@@ -94,11 +94,7 @@ def require_auxiliary(run: Run, ranks: int = 1) -> None:
         "train.compile": (run.train.compile != "off", "they look into the network while it runs"),
         "--ranks": (ranks > 1, "their head is in no process but one"),
     }
-    for setting, (given, why) in refused.items():
-        if given:
-            raise FoldlineError(
-                f"{WHERE} and {setting} do not go together: {why}", where=f"{WHERE}, {setting}", next="leave one out"
-            )
+    refuse_together(WHERE, refused)
 
 
 class AuxiliaryHead:

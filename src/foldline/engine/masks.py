@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldline.core.errors import FoldlineError, first_few
+from foldline.core.errors import FoldlineError, first_few, refuse_together
 from foldline.core.folds import MASK
 from foldline.core.own_code import located
 from foldline.core.paths import Layout
@@ -88,8 +88,4 @@ def require_masks(run: Run, ranks: int = 1) -> None:
         "train.compile": (run.train.compile != "off", "they look into the network while it runs"),
         "--ranks": (ranks > 1, "their decoder is in no process but one"),
     }
-    for setting, (given, why) in refused.items():
-        if given:
-            raise FoldlineError(
-                f"{WHERE} and {setting} do not go together: {why}", where=f"{WHERE}, {setting}", next="leave one out"
-            )
+    refuse_together(WHERE, refused)

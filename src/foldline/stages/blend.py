@@ -53,7 +53,7 @@ def blend(layout: Layout, comp: str, runs: Sequence[str] = (), *, with_diverged:
     records = {run: current_cv(layout, comp, run, folds.sha256) for run in chosen}
     if not with_diverged:
         refuse_diverged_runs(comp, records)
-    require_told_apart(records, "any")
+    require_told_apart(records)
     with predictions_of(layout, comp, chosen, "blends of these runs are being compared"):
         study = _study(layout, comp, chosen, facts, folds)
     path = layout.run(comp, "blend.json")
