@@ -29,6 +29,8 @@ class Drawn:
 SETS = {
     "elpv": Drawn("elpv"),
     "stamps": Drawn("stamps"),
+    "mnist": Drawn("mnist"),
+    "fashion": Drawn("fashion"),
     "mnist-tenth": Drawn("mnist", 0.1),
     "fashion-tenth": Drawn("fashion", 0.1),
     "elpv-tenth": Drawn("elpv", 0.1),

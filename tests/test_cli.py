@@ -1,6 +1,7 @@
 """The command line: every command explains itself, what is mistyped is named, a result is one JSON value."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from foldline import cli
 from foldline.arguments import ARGUMENTS, COMMON
 from foldline.cli import main
 from foldline.command import EXIT_CODES, GROUPS
@@ -128,6 +130,17 @@ def test_a_result_is_one_json_value_and_all_else_is_on_standard_error(
     assert err.startswith("error: ")
     assert main(["trian", "--json"]) == 2
     assert json.loads(capfd.readouterr().out)["error"]["what"] == "unknown command 'trian'"
+
+
+def test_large_tensors_lie_in_large_pages_unless_the_environment_says_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, then in ((None, "1"), ("0", "0")):
+        monkeypatch.setenv(cli.HUGE_PAGES, "0")
+        if given is None:
+            monkeypatch.delenv(cli.HUGE_PAGES)
+        said(capsys, "--version")
+        assert os.environ[cli.HUGE_PAGES] == then
 
 
 def test_what_a_child_process_prints_is_no_part_of_the_result(tmp_path: Path) -> None:

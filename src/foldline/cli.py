@@ -1,6 +1,7 @@
 """The command line: reads what was typed, calls the command's function, prints its result. No torch for `--help`."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,11 +22,13 @@ from foldline.helping import read
 from foldline.values import READ
 
 AS_JSON, DEBUG = "--json", "--debug"
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch looks for it at its first tensor (engine/machine/device.py)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code (`command.EXIT_CODES`)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault(HUGE_PAGES, "1")
     with signals() as stop, ExitStack() as output:
         end_with_parent()
         out = output.enter_context(result_alone()) if AS_JSON in words else None

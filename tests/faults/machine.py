@@ -75,6 +75,21 @@ def refused_at(moment: int, code: int) -> Fault:
     return lambda root: moments(root, act)
 
 
+def waits_inside(file: str, marks: Path) -> Fault:
+    """At its first change of such a file the process leaves a mark, and goes on when there are two: of both processes,
+    or of this one and of the end of the other."""
+
+    def act(now: int, event: str, path: str) -> None:
+        mark = marks / str(os.getpid())
+        if file in path and not mark.exists():
+            mark.touch()
+            deadline = time.monotonic() + 120
+            while len(list(marks.iterdir())) < 2 and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+    return lambda root: moments(root, act)
+
+
 def both(*faults: Fault) -> Fault:
     """Several faults at once."""
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -153,10 +154,20 @@ def full_disk(size: int, states: States, name: str) -> str:
 
 
 def two_at_once(fault: Fault | None, states: States, name: str) -> str:
-    """Two processes train one run: one does it, the other says who."""
-    root = states.copy("train", name)
-    both = [begun(root, "train", fault=fault) for _ in range(2)]
-    outcomes = sorted((end() for end in both), key=lambda outcome: outcome.code or 0)
+    """Two processes train one run: one does it, the other says who. The one stays in its fold until the other ends."""
+    root, marks = states.copy("train", name), states.folder / f"{name}.marks"
+    shutil.rmtree(marks, ignore_errors=True)
+    marks.mkdir()
+    stays = machine.waits_inside("fold_0/.steps.csv", marks)
+    both = [begun(root, "train", fault=stays if fault is None else machine.both(fault, stays)) for _ in range(2)]
+
+    def ended_by(number: int) -> Outcome:
+        outcome = both[number]()
+        (marks / f"end-{number}").touch()
+        return outcome
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = sorted(threads.map(ended_by, range(2)), key=lambda outcome: outcome.code or 0)
     wrong = ended(outcomes[0], 0) or ended(outcomes[1], 2, "is being trained by another process, number")
     return wrong or same(root, states.after("train"))
 

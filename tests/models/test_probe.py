@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from foldline.core.task import TASKS, Task, hot_truth
-from foldline.models.probe import FittedHead, fit_head
+from foldline.models import probe
+from foldline.models.probe import FittedHead, JudgingFits, fit_head
 
 PLAIN = [task for name, task in TASKS.items() if name != "several"]
 ROWS, WIDTH = 90, 60
@@ -77,6 +78,42 @@ def test_one_row_that_is_surely_wrong_does_not_cost_a_good_probe_its_place(task:
     other = next(row for row in range(2 * ROWS) if truth[row] != truth[0] and row % 4)
     x[0, 0, -1], x[0, other, -1] = 1e-4, 1.0  # alive in two rows of different classes, which are held out apart
     assert not fit_head(x, truth, task, outputs, 0.01, np.arange(2 * ROWS) % 4).poor.any()
+
+
+@pytest.mark.parametrize("task", PLAIN)
+def test_heads_of_all_folds_share_the_fits_that_judge_them(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fold 0 and fold 1 is without fold 1 and fold 0: six pairs of four folds, and a head for each."""
+    x, truth, outputs = made(task, 1.0)
+    fold, fits = np.arange(2 * ROWS) % 4, JudgingFits()
+    seen: list[int] = []
+    alone = [fit_head(x[:, fold != a], truth[fold != a], task, outputs, 0.1, fold[fold != a]) for a in range(4)]
+    plain = probe._fit_blocks
+
+    def counted(*given: Any) -> Any:
+        seen.append(len(given[1]))
+        return plain(*given)
+
+    monkeypatch.setattr(probe, "_fit_blocks", counted)
+    for a in range(4):
+        rows = np.flatnonzero(fold != a)
+        head = fit_head(x[:, rows], truth[rows], task, outputs, 0.1, fold[rows], rows, fits)
+        for own, other in zip(
+            (head.weight, head.bias, head.poor), (alone[a].weight, alone[a].bias, alone[a].poor), strict=True
+        ):
+            np.testing.assert_array_equal(own, other)
+    assert sorted(seen) == [ROWS] * 6 + [2 * ROWS * 3 // 4] * 4
+    assert not fits.kept
+
+
+def test_a_fit_of_other_labels_is_another() -> None:
+    """Of runs whose labels are corrected fold by fold."""
+    task = TASKS["regression"]
+    x, truth, outputs = made(task, 1.0)
+    fits, rows = JudgingFits(), np.arange(2 * ROWS)
+    first = fits.fit(x, rows, truth, task, outputs, 0.1)
+    again, other = (fits.fit(x, rows, y, task, outputs, 0.1) for y in (truth, -truth))
+    assert again is first
+    assert not np.allclose(other[0], first[0])
 
 
 def test_rows_of_one_fold_are_held_out_too() -> None:

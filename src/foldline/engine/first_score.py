@@ -52,7 +52,6 @@ def first_score(
     own = bool(problem.run.train.labels.options.get("run", ""))  # labels of each fold, maybe not of one not asked for
     seconds = k * _fit_seconds(start.features, len(problem.folds.outputs))
     scored = range(k) if not own and seconds <= PATIENCE_SECONDS else folds
-    scored = range(k) if not own and seconds <= PATIENCE_SECONDS else folds
     scored = [fold for fold in scored if len(problem.own(fold, train=True)) and len(problem.own(fold, train=False))]
     with doing("the first score: a linear head for each fold, and the interval"):
         table = probe_oof(problem, start, scored)

@@ -37,7 +37,7 @@ from foldline.models.backbone import (
 from foldline.models.fusing import fold_frozen, random_inputs
 from foldline.models.heads import classifier_name
 from foldline.models.licences import licence_note
-from foldline.models.probe import Features, FittedHead, ends_linear, fit_head, start_classifier
+from foldline.models.probe import Features, FittedHead, JudgingFits, ends_linear, fit_head, start_classifier
 from foldline.models.weights import odd_names, state_from
 
 MOST_FEATURES = 4e9  # numbers of the probe's table: 32 GB as float64
@@ -57,6 +57,7 @@ class StartingWeights:
     taken: dict[int | None, TakenWeights] = field(default_factory=dict)  # by fold, or of all folds: None
     heads: dict[int, FittedHead] = field(default_factory=dict)  # of the folds that were asked for
     ends_linear: bool = True  # see `models.probe.ends_linear`
+    judging: JudgingFits = field(default_factory=JudgingFits)
 
     def joins(self, problem: Problem, fold: int) -> bool:
         """Whether the fold's start is averaged with what training makes of it (`train.keep_start`)."""
@@ -100,7 +101,9 @@ class StartingWeights:
             truth = problem.labels_of(fold).truth[rows]
             truth = as_logits(truth, folds.task, problem.objective_of(fold).activation, INVERTED)
             parts = folds.frame["fold"].to_numpy()[rows]
-            head = fit_head(self.features[:, rows], truth, folds.task, len(folds.outputs), probe.c, parts)
+            head = fit_head(
+                self.features[:, rows], truth, folds.task, len(folds.outputs), probe.c, parts, rows, self.judging
+            )
             if head.poor.any():
                 _say_poor(problem, fold, head, classifier_name(self.model))
             self.heads[fold] = head

@@ -6,7 +6,8 @@ https://arxiv.org/abs/2202.10054: a head that fits the features first keeps fine
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from foldline.models.backbone import classifier
 from foldline.models.fusing import alike
 
 Features = NDArray[np.float32]
+Rows = NDArray[np.int64]
 # Of the features' root mean square deviation, for targets of one label and for all others (EXPERIMENTS.md)
 LEAST_SCALE_LABEL, LEAST_SCALE = 1.0, 0.3
 MOST_JUDGED = 10_000  # rows on which the probe is held against a constant, and that it is fitted on for that
@@ -91,8 +93,42 @@ class FittedHead:
         return not any(mask.all() if sets else mask.any() for sets, mask in poor)
 
 
+@dataclass(frozen=True)
+class JudgingFits:
+    """Fits that judge a probe, kept for whom they serve as well: without fold a, and fold b held out of the rest, is
+    without fold b, and fold a held out. Of one table of features and one strength of the penalty.
+
+    Attributes:
+        kept: by the rows and what is true of them; each until it was asked for again.
+    """
+
+    kept: dict[bytes, tuple[Array, Array]] = field(default_factory=dict)
+
+    def fit(
+        self, features: Features, rows: Rows, truth: Array, task: Task, outputs: int, c: float
+    ) -> tuple[Array, Array]:
+        """As `_fit_blocks`.
+
+        Args:
+            features: [views, len(rows), features].
+            rows: which these are.
+        """
+        key = sha256(rows.tobytes() + np.ascontiguousarray(truth).tobytes()).digest()
+        if key in self.kept:
+            return self.kept.pop(key)
+        self.kept[key] = _fit_blocks(features, truth, task, outputs, c)
+        return self.kept[key]
+
+
 def fit_head(
-    features: Features, truth: Array, task: Task, outputs: int, c: float, parts: NDArray[np.int64]
+    features: Features,
+    truth: Array,
+    task: Task,
+    outputs: int,
+    c: float,
+    parts: NDArray[np.int64],
+    rows: Rows | None = None,
+    judging: JudgingFits | None = None,
 ) -> FittedHead:
     """A regularised linear model of each target on scaled features; a constant where that is the better one.
 
@@ -105,9 +141,12 @@ def fit_head(
         outputs: how many numbers the network predicts.
         c: inverse strength of the L2 penalty.
         parts: [rows] which rows are held out together: their folds.
+        rows: [rows] their numbers among all rows, for `judging`.
+        judging: what other folds' heads have fitted already.
     """
     weight, bias = _fit_blocks(features, truth, task, outputs, c)
-    poor = _worse_than_constant(features, truth, task, outputs, c, parts)
+    rows = np.arange(len(truth)) if rows is None else rows
+    poor = _worse_than_constant(features, truth, task, outputs, c, parts, rows, judging or JudgingFits())
     constant = _constant(truth, task, outputs)
     return FittedHead(np.where(poor[:, None], 0.0, weight), np.where(poor, constant, bias), poor)
 
@@ -140,7 +179,14 @@ def _scales(std: Array, task: Task) -> Array:
 
 
 def _worse_than_constant(
-    features: Features, truth: Array, task: Task, outputs: int, c: float, parts: NDArray[np.int64]
+    features: Features,
+    truth: Array,
+    task: Task,
+    outputs: int,
+    c: float,
+    parts: NDArray[np.int64],
+    rows: Rows,
+    judging: JudgingFits,
 ) -> NDArray[np.bool_]:
     """[outputs] whether fits without each part of the rows do not predict these parts better than constants do, by
     more than twice the standard error of the difference."""
@@ -153,7 +199,7 @@ def _worse_than_constant(
         rest, held = few[~now], few[now]
         if not len(rest):
             return np.zeros(outputs, dtype=bool)
-        weight, bias = _fit_blocks(features[:1, rest], truth[rest], task, outputs, c)
+        weight, bias = judging.fit(features[:1, rest], rows[rest], truth[rest], task, outputs, c)
         logits = features[0, held].astype(np.float64) @ weight.T + bias
         constant = np.broadcast_to(_constant(truth[rest], task, outputs), logits.shape)
         gained[now] = _losses(constant, truth[held], task) - _losses(logits, truth[held], task)
@@ -221,6 +267,7 @@ def _logistic(
     """Softmax weights [outputs, features] and biases [outputs] of each strength, each fit starting from the one before;
     classes without a row get a low constant logit."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     present = np.unique(labels).astype(int)
     model = LogisticRegression(max_iter=1000, warm_start=len(strengths) > 1)
@@ -231,7 +278,8 @@ def _logistic(
         if len(present) == 1:
             bias[present] = 0.0
             continue
-        model.set_params(C=c).fit(x, labels.astype(int), sample_weight=weights)
+        with threadpool_limits(1, user_api="blas"):  # two threads took three times as long (EXPERIMENTS.md, Speed)
+            model.set_params(C=c).fit(x, labels.astype(int), sample_weight=weights)
         if len(present) == 2:  # one row of coefficients, for the second class against the first
             weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2
             bias[present] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
