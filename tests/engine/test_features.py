@@ -145,6 +145,18 @@ def test_columns_alone_are_a_run_too(project: TinyProject) -> None:
     assert {key.rpartition(", ")[2] for key in cv.sha256.inputs} >= {"oof.parquet", "fold_0/test.parquet"}
 
 
+def test_columns_that_were_fitted_to_others_are_refused(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted(project, "over", features=[], columns={"runs": ["quick"]})
+    project.write_yaml("twice", {**HEAD, "columns": {"runs": ["over", "quick"]}})
+    capsys.readouterr()
+    assert project.run("train", "--run", "twice", "--device", "cpu") == 2
+    assert "'over' was fitted to the OOF predictions of quick" in capsys.readouterr().err
+    assert project.run("ensemble", "--runs", "over quick", "--name", "x", "--blend", "stack") == 2
+    assert "'over' was fitted to the OOF predictions of quick" in capsys.readouterr().err
+
+
 def test_a_run_that_changed_is_noticed(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     project.write_yaml("other", HEAD)
     assert project.run("train", "--run", "other", "--device", "cpu") == 0

@@ -8,7 +8,7 @@ import pytest
 from foldline.core.errors import FoldlineError
 from foldline.core.records.blend import BlendStudy
 from foldline.core.records.cv import Cv
-from foldline.core.tables import read_parquet, write_parquet
+from foldline.core.tables import read_parquet, write_json, write_parquet
 from foldline.core.task import Array
 from foldline.engine.bundle.members import _refuse_stack
 from foldline.engine.finished.folder import FinishedRun
@@ -145,6 +145,48 @@ def test_an_ensemble_of_ensembles_is_one_blend_of_another(three: TinyProject) ->
     own = blend_of(cv_of(three, "inner"))({run: oof_of(three, run) for run in ("one", "noise")}, folds)
     both = blend_of(cv_of(three, "outer"))({"inner": own, "two": oof_of(three, "two")}, folds)
     assert oof_of(three, "outer") == pytest.approx(both, abs=1e-6)
+
+
+def test_nothing_that_turns_predictions_around_is_fitted_to_what_was_fitted(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stack's OOF errors follow the labels of the fold that it lacks: of noise a stack of it and its members makes
+    an AUC of 0.6 (docs/blends.md)."""
+    assert three.run("ensemble", "--runs", "one noise", "--name", "inner", "--blend", "stack") == 0
+    assert three.run("ensemble", "--runs", "inner two", "--name", "around") == 0
+    for member in ("inner", "around"):
+        capsys.readouterr()
+        assert three.run("ensemble", "--runs", f"{member} one two", "--name", "outer", "--blend", "stack") == 2
+        said = capsys.readouterr().err
+        assert f"'{member}' was fitted to the OOF predictions of one, noise" in said
+        assert three.run("blend", "--runs", f"{member} one two") == 0
+        study = BlendStudy.read(three.layout.run("tiny", "blend.json"))
+        assert {way for way, why in study.left_out.items() if "scores too well" in why} == {"stack", "stack_lightgbm"}
+    assert three.run("ensemble", "--runs", "inner one two", "--name", "outer", "--blend", "weights") == 0
+
+
+def test_a_mean_has_nothing_of_its_first_member(three: TinyProject) -> None:
+    """A member's fit, shares and heads are no matter of the ensemble, whose cells they would change once more."""
+    assert three.run("ensemble", "--runs", "one two", "--name", "in", "--blend", "weights", "--prior", "em") == 0
+    path = three.layout.run("tiny", "in") / "cv.json"
+    cv_of(three, "in").changed(head="linear", chosen=[{"fold": 0}]).write(path)
+    assert three.run("ensemble", "--runs", "in noise", "--name", "mean") == 0
+    cv = cv_of(three, "mean")
+    assert (cv.blend, cv.blend_fit, cv.blend_scores, cv.prior_shift) == ("mean", None, {}, None)
+    assert (cv.head, cv.chosen) == ("", [])
+    members = {run: oof_of(three, run, "test") for run in ("in", "noise")}
+    found = Blender.of("mean", cv.blend_fit, cv.task.of(cv.outputs), cv.prior_shift)(members)
+    assert oof_of(three, "mean", "test") == pytest.approx(found, abs=1e-6)
+
+
+def test_an_ensemble_is_never_written_over_a_trained_run(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(three.layout.run("tiny", "noise") / "run.json", {})
+    before = oof_of(three, "noise")
+    assert three.run("ensemble", "--runs", "one two", "--name", "noise") == 2
+    assert "'noise' is a trained run, whose predictions" in capsys.readouterr().err
+    assert np.array_equal(before, oof_of(three, "noise"))
 
 
 def test_an_ensemble_of_what_its_members_said_before_is_refused(

@@ -130,3 +130,46 @@ def test_what_has_no_honest_or_no_meaningful_mean_is_refused(
     ):
         assert project.run("soup", *arguments) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_training_that_is_not_whole_is_never_written_over(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write_yaml("partly", {**CHOICES, "seed": 2})
+    assert project.run("train", "--run", "partly", "--fold", "1") == 0
+    files = {path: path.read_bytes() for path in project.layout.run("tiny", "partly").rglob("*.*") if path.is_file()}
+    assert project.run("soup", "--runs", "quick slower", "--name", "partly") == 2
+    assert "the run 'partly' is something else" in capsys.readouterr().err
+    assert all(path.read_bytes() == content for path, content in files.items())
+    for path in files:
+        if path.parent.name == "fold_1":
+            path.unlink()  # as while its first fold is trained
+    assert project.run("soup", "--runs", "quick slower", "--name", "partly") == 2
+
+
+def test_runs_that_went_on_from_others_have_their_start(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The random numbers of one seed, in whose place another run's weights were put, are no start that they share."""
+    for name, other in (("on-quick", "quick"), ("on-stranger", "stranger")):
+        weights_of = {"name": "run", "options": {"run": other}}
+        project.write_yaml(name, {**CHOICES, "model": {**CHOICES["model"], "weights": weights_of}})
+        assert project.run("train", "--run", name) == 0
+    capsys.readouterr()
+    assert project.run("soup", "--runs", "on-quick on-stranger", "--name", "x") == 2
+    assert "did not start from the same weights" in capsys.readouterr().err
+    assert project.run("soup", "--runs", "stranger on-stranger", "--name", "x") == 2  # not predicted
+    assert "did not start from the same weights" not in capsys.readouterr().err
+
+
+def test_a_soup_of_what_its_part_was_before_is_refused(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("soup", "--runs", "quick slower", "--name", "older") == 0
+    path = project.fold(1, "slower") / "meta.json"
+    meta = FoldMeta.read(path)
+    meta.changed(sha256=meta.sha256.model_copy(update={"weights": "0" * 64})).write(path)
+    assert project.run("ensemble", "--run", "older") == 2
+    assert "fold_1 of its part 'slower' was trained anew" in capsys.readouterr().err
+    meta.write(path)
+    assert project.run("ensemble", "--run", "older") == 0

@@ -23,6 +23,7 @@ from foldline.core.run_kinds import no_networks
 from foldline.core.tables import sha256_file, sha256_json
 
 LEFT_OUT = "data.bad_images: "
+SOUPS = ("soup", "greedy soup")  # in a fold's inputs: the runs whose weights are in it, or were tried
 
 
 def inputs_sha256(layout: Layout, comp: str, run: Run, fold: int, left_out: Iterable[str] = ()) -> dict[str, str]:
@@ -162,6 +163,10 @@ def _refuse_stale(layout: Layout, comp: str, run: str, cv: Cv) -> None:
         meta = FoldMeta.read_if_there(folder / fold / "meta.json")
         if meta is not None and meta.sha256.weights not in cv.sha256.weights:
             changed.append(f"{fold} was trained anew")
+        parts = changed_parts(layout, meta) if meta is not None else []
+        if parts:
+            changed.append(f"{fold} of its part '{parts[0]}' was trained anew")
+            next = f"make the soup again (make soup COMP={comp} ... NAME={run})"
     for member, digest in cv.sha256.members.items():
         path = layout.run(comp, member) / "test.parquet"
         if path.is_file() and sha256_file(path) != digest:
@@ -181,6 +186,45 @@ def _refuse_stale(layout: Layout, comp: str, run: str, cv: Cv) -> None:
             where=layout.relative(folder / "cv.json"),
             next=next,
         )
+
+
+def changed_parts(layout: Layout, meta: FoldMeta) -> list[str]:
+    """The runs whose fold a soup's fold is made of, and which have other weights by now; what is gone is no matter."""
+    found = []
+    for name, digest in meta.sha256.inputs.items():
+        kind, _, run = name.partition(": ")
+        part = FoldMeta.read_if_there(layout.fold(meta.comp, run, meta.fold) / "meta.json") if kind in SOUPS else None
+        if part is not None and part.sha256.weights != digest:
+            found.append(run)
+    return found
+
+
+def learnt_from(layout: Layout, comp: str, cv: Cv) -> list[str]:
+    """The runs to whose OOF predictions a run was fitted, itself or by a member; empty: to none's.
+
+    What it says of a fold's rows knows the labels of all other folds, those of the fold among them that a further fit
+    leaves out; where its errors follow these labels, as those of a fit without a fold do, that fit turns them around.
+    """
+    if cv.blend_fit is not None:
+        return cv.members
+    head = stored_features(layout, comp, cv.run) if cv.head else None
+    if head is not None and head.columns.runs:
+        return head.columns.runs
+    others = (Cv.read_if_there(layout.run(comp, member) / "cv.json") for member in cv.members)
+    return next((found for other in others if other and (found := learnt_from(layout, comp, other))), [])
+
+
+def require_unlearnt(layout: Layout, comp: str, records: dict[str, Cv], where: str) -> None:
+    """Raises FoldlineError where something that may turn a run's predictions around is to be fitted to OOF predictions
+    that were fitted to labels themselves: it would learn the labels of the fold that it leaves out."""
+    for run, cv in records.items():
+        if found := learnt_from(layout, comp, cv):
+            raise FoldlineError(
+                f"'{run}' was fitted to the OOF predictions of {first_few(found)}: what is fitted to it again knows "
+                "labels of the rows that it is scored on, and scores too well",
+                where=where,
+                next=f"name the runs that it is made of, all at once: {first_few(found)}; or blend by weights or mean",
+            )
 
 
 def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:

@@ -15,7 +15,7 @@ from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import doing, result, say, say_table
-from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart, require_unlearnt
 from foldline.core.records.blend import BlendStudy, BlendWay, Ends, WithoutRun
 from foldline.core.records.cv import Cv
 from foldline.core.run_folder import predictions_of
@@ -55,7 +55,7 @@ def blend(layout: Layout, comp: str, runs: Sequence[str] = (), *, with_diverged:
         refuse_diverged_runs(comp, records)
     require_told_apart(records)
     with predictions_of(layout, comp, chosen, "blends of these runs are being compared"):
-        study = _study(layout, comp, chosen, facts, folds)
+        study = _study(layout, comp, records, facts, folds)
     path = layout.run(comp, "blend.json")
     study.write(path)
     _say(study)
@@ -104,9 +104,16 @@ def _on_all_rows(records: dict[str, Cv]) -> dict[str, str]:
     }
 
 
-def _study(layout: Layout, comp: str, runs: list[str], facts: Competition, folds: Folds) -> BlendStudy:
+def _study(layout: Layout, comp: str, records: dict[str, Cv], facts: Competition, folds: Folds) -> BlendStudy:
+    runs, learnt = list(records), ""
+    try:
+        require_unlearnt(layout, comp, records, "RUNS")
+    except FoldlineError as error:
+        learnt = error.what
     labels = open_form(layout, comp, facts, folds.outputs).holds_labels
-    study = Study(read_oof({run: layout.run(comp, run) for run in runs}, facts, folds.outputs), decide=labels)
+    study = Study(
+        read_oof({run: layout.run(comp, run) for run in runs}, facts, folds.outputs), decide=labels, learnt=learnt
+    )
     if len(np.unique(study.target.folds)) < 2:
         raise FoldlineError(
             "these runs have predicted a single fold: nothing can be fitted without it",

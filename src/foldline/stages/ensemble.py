@@ -21,7 +21,7 @@ from foldline.core.folds import Folds, as_scored, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks, PredictionWriter
 from foldline.core.progress import result, say
-from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart, require_unlearnt
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
 from foldline.core.run_folder import predictions_of, resolve_any
@@ -39,6 +39,8 @@ from foldline.submission.meaning import require_same_meaning
 from foldline.submission.source import predictions_in
 from foldline.submission.writing import write_submission
 
+# what a member's record says of its own blend, heads or networks, and an ensemble of it is not
+OWN = {"blend_fit", "blend_scores", "prior_shift", "head", "chosen", "compile", "compile_seconds"}
 OF_ONE = ("temperature",)  # fitted blends that change a single run, too
 
 
@@ -81,6 +83,11 @@ def ensemble(
         raise FoldlineError(
             f"the ensemble cannot have its member's name '{name}'", where="NAME", next="add NAME=<new name>"
         )
+    if blended and (layout.run(comp, name) / "run.json").is_file():
+        raise FoldlineError(
+            f"'{name}' is a trained run, whose predictions an ensemble of that name would replace",
+            where="NAME", next="add NAME=<new name>",
+        )  # fmt: skip
     with predictions_of(layout, comp, [name, *runs], f"the submission of '{name}' is being made"):
         how = blend if blended else None
         return name, _make(layout, comp, name, runs, how, decide, facts, folds, with_diverged, prior)
@@ -164,7 +171,8 @@ def _write_blend(
         blender, fitted = replace(blender, ratio=ratio_of(shift)), {**fitted, "prior_shift": shift}
         _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
     left_out = {image: digest for member in members for image, digest in member.left_out.items()}
-    return members[0].model_copy(
+    first = Cv.model_validate(members[0].model_dump(by_alias=True, exclude_unset=True, exclude=OWN))
+    return first.model_copy(
         update={
             "run": name,
             "metrics": {metric: scores for member in members for metric, scores in member.metrics.items()},
@@ -196,6 +204,8 @@ def _fitted(
         return Blender(how, folds.task.of(folds.outputs)), {}
     if how not in OF_ONE:
         require_told_apart(records, how)
+    if FITTED[how].needs_all:
+        require_unlearnt(layout, comp, records, f"BLEND={how}, RUNS")
     oof = read_oof({run: layout.run(comp, run) for run in records}, facts, folds.outputs)
     found = chosen_fit(how, oof)
     for line in fit_in_words(found, facts.metric):

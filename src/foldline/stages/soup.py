@@ -4,6 +4,7 @@ Reads the runs' fold folders; writes `oof/<comp>/<name>/fold_<k>/` and `run.json
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -151,17 +152,23 @@ def _is_current(layout: Layout, comp: str, name: str, parts: dict[str, list[Fold
     folder = layout.run(comp, name)
     if not folder.exists():
         return False
+    current, prefix = True, "greedy soup: " if greedy else "soup: "
+    ours = 0
     for place, meta in enumerate(next(iter(parts.values()))):
         there = FoldMeta.read_if_there(folder / f"fold_{meta.fold}" / "meta.json")
-        prefix = "greedy soup: " if greedy else "soup: "
         wanted = {f"{prefix}{run}": metas[place].sha256.weights for run, metas in parts.items()}
         made = {} if there is None else {k: v for k, v in there.sha256.inputs.items() if k.startswith(prefix)}
         if there is not None and not greedy and any(k.startswith("greedy soup: ") for k in there.sha256.inputs):
             made = {}
-        if made.keys() != wanted.keys() and (there is not None or (folder / "cv.json").is_file()):
-            raise FoldlineError(
-                f"the run '{name}' is something else", where=layout.relative(folder), next="give another NAME"
-            )
-        if made != wanted:
-            return False
-    return (folder / "run.json").is_file()
+        if made.keys() != wanted.keys() and there is not None:
+            raise _something_else(layout, folder)
+        ours, current = ours + (there is not None), current and made == wanted
+    if not ours and any((folder / file).is_file() for file in ("cv.json", "run.json")):
+        raise _something_else(layout, folder)  # an ensemble, or a training whose folds are not there yet
+    return current and (folder / "run.json").is_file()
+
+
+def _something_else(layout: Layout, folder: Path) -> FoldlineError:
+    return FoldlineError(
+        f"the run '{folder.name}' is something else", where=layout.relative(folder), next="give another NAME"
+    )

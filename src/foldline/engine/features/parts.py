@@ -15,7 +15,7 @@ from foldline.core.folds import Folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import say
-from foldline.core.provenance import current_cv, refuse_diverged_runs
+from foldline.core.provenance import current_cv, refuse_diverged_runs, require_unlearnt
 from foldline.core.records.cv import Cv
 from foldline.core.task import Array
 from foldline.models.metadata import fit_encoding, in_words
@@ -69,6 +69,7 @@ def run_part(layout: Layout, comp: str, run: str, folds: Folds) -> Part:
     """
     cv = current_cv(layout, comp, run, folds.sha256)
     refuse_diverged_runs(comp, {run: cv})
+    require_unlearnt(layout, comp, {run: cv}, "columns.runs")
     folder = layout.run(comp, run)
     oof = PredictionBlocks(folder / "oof.parquet", folds.task, folds.outputs)
     place = pd.Index(oof.ids).get_indexer(pd.Index(folds.frame["row_id"]))

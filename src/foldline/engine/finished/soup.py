@@ -45,8 +45,8 @@ def require_one_start(runs: Sequence[FinishedRun], choices: Sequence[Run]) -> No
     """
     first, others = runs[0], runs[1:]
     for run, chosen in zip(others, choices[1:], strict=True):
-        one, other = first.folds[0][1], run.folds[0][1]
-        odd = differing_keys(_alike(one), _alike(other))
+        pairs = [(one, other) for (_, one), (_, other) in zip(first.folds, run.folds, strict=True)]
+        odd = next((odd for one, other in pairs if (odd := differing_keys(_alike(one), _alike(other)))), [])
         if odd:
             raise FoldlineError(
                 f"'{first.name}' and '{run.name}' have no weights in common: {first_few(odd)}",
@@ -55,7 +55,7 @@ def require_one_start(runs: Sequence[FinishedRun], choices: Sequence[Run]) -> No
             )
         probes = choices[0].train.probe, chosen.train.probe
         same_probe = probes[0] is not None and probes[0] == probes[1] and choices[0].model == chosen.model
-        if one.sha256.pretrained != other.sha256.pretrained and not same_probe:
+        if not (same_probe or all(_one_start(pair, (choices[0], chosen)) for pair in pairs)):
             raise FoldlineError(
                 f"'{first.name}' and '{run.name}' did not start from the same weights: their classifiers, or all of "
                 "them, began as other random numbers",
@@ -69,6 +69,18 @@ def require_one_start(runs: Sequence[FinishedRun], choices: Sequence[Run]) -> No
                 where="RUNS",
                 next=f"name {run.name} first, so that the soup's score says so too",
             )
+
+
+def _one_start(pair: tuple[FoldMeta, FoldMeta], choices: tuple[Run, Run]) -> bool:
+    """Whether a fold's networks of two runs started from the same weights, or one from what the other became.
+
+    Of a run that goes on from another one (`model.weights: run`) `pretrained` is of random numbers that no step saw.
+    """
+    one, other = (
+        meta.sha256.inputs.get(f"model.weights: {run.model.weights.options.get('run')}", meta.sha256.pretrained)
+        for meta, run in zip(pair, choices, strict=True)
+    )
+    return one == other or one == pair[1].sha256.weights or other == pair[0].sha256.weights
 
 
 def _alike(meta: FoldMeta) -> dict[str, object]:

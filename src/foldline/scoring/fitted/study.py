@@ -34,10 +34,12 @@ class Study:
 
     Attributes:
         decide: fit labels by cross-fitting before they are scored, where the metric reads labels.
+        learnt: why no stack is fitted to these runs (`core.provenance.require_unlearnt`); empty: it may be.
     """
 
     oof: OofRuns
     decide: bool = False
+    learnt: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -93,6 +95,8 @@ class Study:
     def _way(self, name: str) -> BlendWay:
         if name == "rank_mean" and not _reads_ranks(self.metric):
             raise FoldlineError(f"ranks are no predictions for {self.metric.name}")
+        if self.learnt and name in FITTED and FITTED[name].needs_all:
+            raise FoldlineError(self.learnt)
         blender, prob = self._nested(name, list(self.oof.values))
         own = self.answers(prob)
         low, high, _ = score_interval(
