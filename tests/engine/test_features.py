@@ -99,7 +99,6 @@ def test_submission_blend_report_and_status_take_it(project: TinyProject, capsys
         ("export onnx --run head", "no networks of its own"),
         ("kernel --run head", "no networks of its own"),
         ("soup --run head --name soup", "no networks of its own"),
-        ("predict-files --run head .", "no networks of its own"),
         ("explore --run head", "no networks of its own"),
         ("train --run quick --set 'model.weights.name=run model.weights.options.run=head' --name w", "no networks"),
         ("train --run quick --set loss.teacher=head --name t", "no networks of its own"),

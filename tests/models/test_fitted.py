@@ -8,8 +8,10 @@ import pytest
 
 from foldline.core.task import TASKS, Array, Task, hot_truth
 from foldline.models.fitted.catalogue import HEADS
+from foldline.models.fitted.finished import FinishedHead
 from foldline.models.fitted.nested import Question, Seen, fit_fold, row_losses
-from foldline.models.fitted.spec import HeadSpec, Scaler
+from foldline.models.fitted.spec import Fit, HeadSpec, Scaler
+from foldline.models.fitted.svm import SvmHead, rbf, svm
 
 ROWS, K, OUTPUTS = 150, 5, 3
 KINDS = ["multiclass", "binary", "multilabel", "soft", "regression"]
@@ -59,6 +61,9 @@ def test_a_head_learns_and_its_own_rows_choose_nothing(head: str, kind: str) -> 
     settings = few_settings(spec)
     found = fit_fold(spec, asked, fold, settings)
     own = asked.inside(fold)
+    kept = {name: array.copy() for name, array in found.head.arrays.items()}
+    again = FinishedHead.stored(spec, found.head.about, kept, found.head.texts)
+    assert again.answers(asked.seen(fold).test).tobytes() == found.test.tobytes(), "what is stored says the same"
     assert found.own.shape == (len(own), asked.outputs)
     assert found.test.shape == (7, asked.outputs)
     constant = np.broadcast_to(
@@ -74,9 +79,32 @@ def test_a_head_learns_and_its_own_rows_choose_nothing(head: str, kind: str) -> 
     other = asked.truth.copy()
     other[own], other[3] = other[own][::-1], other[4]
     assert (other[own] != asked.truth[own]).any()
-    again = fit_fold(spec, question(kind, truth=other), fold, settings)
-    assert again.settings == found.settings
-    assert again.own.tobytes() == found.own.tobytes()
+    unmoved = fit_fold(spec, question(kind, truth=other), fold, settings)
+    assert unmoved.settings == found.settings
+    assert unmoved.own.tobytes() == found.own.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_a_kept_machine_says_what_scikit_learn_does(kind: str) -> None:
+    """Of its support vectors alone, and of rows that it never saw."""
+    from sklearn.svm import SVC, SVR
+
+    x, truth, task, outputs = made(kind)
+    rows, others = [part[:100] for part in x], [part[100:] for part in x]
+    (head,) = svm(Fit(rows, truth[:100], task, outputs, {}, 0), [{"c": 3.0}])
+    stored = SvmHead.stored(head.kept(), head.about)
+    found = stored.answer(stored.see(others))
+    kernel, asked = rbf(head.own, head.own), rbf(head.scaler(others), head.own)
+    if kind == "regression":
+        values = (truth[:100] - truth[:100].mean(axis=0)) / truth[:100].std(axis=0)
+        machines = [SVR(C=3.0, kernel="precomputed").fit(kernel, column) for column in values.T]
+        right = np.stack([machine.predict(asked) for machine in machines], axis=1)
+        right = truth[:100].mean(axis=0) + truth[:100].std(axis=0) * right
+    else:
+        right = SVC(C=3.0, kernel="precomputed").fit(kernel, truth[:100].astype(int)).decision_function(asked)
+        right = np.stack([-right, right], axis=1) if right.ndim == 1 else right
+    assert found == pytest.approx(right, abs=1e-9)
+    assert len(stored.own) < len(head.own)
 
 
 @pytest.mark.parametrize("head", ["linear", "svm"])

@@ -88,7 +88,7 @@ def ask(run: OpenRun, sources: Sequence[Source]) -> list[Answer]:
             f"{len(sources)} pictures at once are more than the {MOST_AT_ONCE} that this page shows",
             next="drop fewer, or use make predict-files, which takes any number",
         )
-    specs = list(dict.fromkeys(member.spec for member in run.model.members))
+    specs = list(dict.fromkeys(member.spec for member in run.model.with_networks))
     answers = []
     for chunk in in_chunks(sources, specs, 32, "skip"):
         good = np.flatnonzero([not problem for problem in chunk.problems]).astype(np.int64)
@@ -146,10 +146,10 @@ def _by_fold(run: OpenRun, pixels: dict[Spec, Pixels], good: NDArray[np.int64]) 
 
     Where an ensemble blends ranks, the mean stands for them.
     """
-    common = [fold for fold in run.first.folds if all(fold in member.folds for member in run.model.members)]
+    common = [fold for fold in run.first.folds if all(fold in member.folds for member in run.model.with_networks)]
     parts: dict[str, Predictions] = {}
     with run.lock:
-        for member in run.model.members:
+        for member in run.model.with_networks:
             store = PictureStore(pixels[member.spec], run.model.device)
             parts[member.run] = run.model.fold_predictions(store, good, member=member, folds=common)
     values = {name: part.astype(np.float64) for name, part in parts.items()}

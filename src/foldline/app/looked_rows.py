@@ -93,7 +93,8 @@ def _computed(run: ReportedRun, wanted: dict[int, int], seconds: float) -> dict[
 
     end = time.monotonic() + seconds
     model = load(run.layout.run(run.comp, run.run), device="cpu")
-    member, spec, root = model.members[0], model.members[0].spec, run.layout.input(run.comp)
+    member = model.with_networks[0]
+    spec, root = member.spec, run.layout.input(run.comp)
     folds = run.oof["fold"].astype(int).tolist()
     heat: dict[int, HeatMap] = {}
     for row, output in wanted.items():

@@ -19,7 +19,8 @@ from foldline.core.progress import say
 from foldline.core.records.manifest import Manifest
 from foldline.core.tables import read_csv
 from foldline.core.task import Task
-from foldline.engine.finished.model import Member, Model, load
+from foldline.engine.finished.member import Member
+from foldline.engine.finished.model import Model, load
 from foldline.report.run.reported_run import ReportedRun, read_run
 
 OOF, TEST = "training", "test"
@@ -52,7 +53,7 @@ class OpenRun:
     @property
     def first(self) -> Member:
         """The run whose networks are looked into: the only one, or an ensemble's first."""
-        return self.model.members[0]
+        return self.model.with_networks[0]
 
     @property
     def blends_ranks(self) -> bool:
@@ -106,7 +107,7 @@ def open_run(layout: Layout, comp: str, name: str, *, device: str = "auto", test
 
 
 def _refuse_all_rows(model: Model) -> None:
-    for member in model.members:
+    for member in model.with_networks:
         if member.metas[0].on_all_rows:
             raise FoldlineError(
                 f"'{member.run}' is one network that saw every training row: none of its answers to these is one to an "
@@ -128,7 +129,7 @@ def _refuse_metadata(model: Model) -> None:
 
 
 def _refuse_entities(model: Model) -> None:
-    for member in model.members:
+    for member in model.with_networks:
         if member.metas[0].sees_entities or member.metas[0].neighbours:
             raise FoldlineError(
                 f"the networks of '{member.run}' see several pictures of an entity together, and the app shows "

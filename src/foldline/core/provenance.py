@@ -84,7 +84,8 @@ def features_sha256(layout: Layout, comp: str, run: FeaturesRun) -> dict[str, st
             hashes[f"{key}.run: {source.run}, fold {meta.fold}"] = meta.sha256.weights
     for name in run.columns.runs:
         cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
-        hashes |= {f"columns.runs: {name}, {file}": sha for file, sha in (cv.files if cv else {}).items()}
+        files = {file: sha for file, sha in (cv.files if cv else {}).items() if file.endswith(".parquet")}
+        hashes |= {f"columns.runs: {name}, {file}": sha for file, sha in files.items()}
     return hashes
 
 

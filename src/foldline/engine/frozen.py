@@ -3,10 +3,13 @@
 Reads the images; writes the features.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from foldline.core.own_code import sha256
@@ -15,7 +18,8 @@ from foldline.core.progress import Progress
 from foldline.core.records.seal import Seal
 from foldline.core.tables import atomic_path, save_array, sha256_json
 from foldline.engine.problem import Problem
-from foldline.models.architecture import Preprocessing
+from foldline.images.store import PictureStore
+from foldline.models.architecture import Architecture, Preprocessing
 from foldline.models.fusing import fuse
 from foldline.models.probe import Features, frozen_features
 
@@ -51,17 +55,32 @@ def features_of(
     return loaded
 
 
+def body_of(model: nn.Module, architecture: Architecture, device: torch.device) -> nn.Module:
+    """The network as it sees pictures there: on a CPU with its batch-norms folded into the convolutions."""
+    return fuse(model, architecture) if device.type == "cpu" else model.to(device)
+
+
+def see(
+    body: nn.Module, pictures: PictureStore, positions: NDArray[np.int64], views: Sequence[str],
+    preprocessing: Preprocessing, title: str, *, batch_size: int = FEATURE_BATCH,
+) -> Features:  # fmt: skip
+    """[views, rows, features] float32 what reaches the classifier of a network that `body_of` gave.
+
+    Args:
+        positions: [rows] which picture each row is; at least one.
+        title: of the progress bar.
+    """
+    batches, total = pictures.batches(positions, batch_size), -(-len(positions) // batch_size)
+    with Progress() as progress:
+        watched = progress.over(batches, title, total=total)
+        return frozen_features(body, watched, len(positions), views, preprocessing, pictures.device)
+
+
 def _make(
     problem: Problem, model: nn.Module, preprocessing: Preprocessing, images: list[str], views: list[str], path: Path
 ) -> None:
-    positions = problem.cache.rows(images)
-    on_cpu = problem.device.type == "cpu"
-    body = fuse(model, problem.architecture) if on_cpu else model.to(problem.device)
-    rows = len(positions)
-    batches = problem.pictures.batches(positions, FEATURE_BATCH)
-    with Progress() as progress:
-        watched = progress.over(batches, "probe: frozen features", total=-(-rows // FEATURE_BATCH))
-        features = frozen_features(body, watched, rows, views, preprocessing, problem.device)
+    body, positions = body_of(model, problem.architecture, problem.device), problem.cache.rows(images)
+    features = see(body, problem.pictures, positions, views, preprocessing, "probe: frozen features")
     with atomic_path(path) as temporary:
         save_array(temporary, features)
     Seal.put(path)

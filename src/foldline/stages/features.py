@@ -1,7 +1,7 @@
 """Stage features: a run of frozen features, from networks that are not trained to its score. All folds are one command.
 
 Reads the folds, the images or what is kept of them, other runs' predictions; writes `oof.parquet`, `test.parquet`,
-`cv.json` and `run.json` into the run's folder, as a run of networks has them.
+`cv.json` and `run.json` into the run's folder, as a run of networks has them, and `heads.json` with the heads.
 """
 
 from typing import Any
@@ -110,6 +110,6 @@ def _fitted(
         "views": sorted({view for source in run.features for view in source.views}), "members": [], "blend": None,
         "sha256": hashes, "optimistic": found.optimistic, "below_probe": [],
         "seconds": Seconds(train=round(found.fit_seconds, 1), predict=round(found.seconds, 1)),
-        "device": found.device, "files": sha256_files(folder, FILES), "head": run.title, "chosen": found.chosen,
+        "device": found.device, "files": sha256_files(folder, found.files), "head": run.title, "chosen": found.chosen,
         **({"left_out": left_out} if left_out else {}),
     }  # fmt: skip

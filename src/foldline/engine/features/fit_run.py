@@ -1,24 +1,30 @@
 """Fits the heads of a run of frozen features, fold by fold, and predicts with them.
 
-Reads the folds, what `parts` and `networks` read; writes `oof.parquet` and `test.parquet` of the run's folder.
+Reads the folds, what `parts` and `networks` read; writes `oof.parquet` and `test.parquet` of the run's folder, and what
+`keep` keeps.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import FeaturesRun
 from foldline.core.folds import Folds, as_scored
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionWriter, Values
 from foldline.core.progress import doing, say
+from foldline.core.tables import scratch_folder
 from foldline.core.task import Block
+from foldline.engine.features.keep import Keeper, moved
 from foldline.engine.features.networks import seen_by
 from foldline.engine.features.parts import Part, metadata_part, run_part
 from foldline.engine.machine.device import describe, pick_device
@@ -39,6 +45,7 @@ class FeaturesFitted:
     Attributes:
         chosen: the options of each fold and target, and their loss on the rows that chose them.
         left_out: pictures that cannot be read.
+        files: that were written, by their names below the run's folder.
         seconds: of features and columns; fit_seconds: of the heads.
     """
 
@@ -46,6 +53,7 @@ class FeaturesFitted:
     left_out: list[str]
     optimistic: list[str]
     device: str
+    files: list[str]
     seconds: float
     fit_seconds: float
 
@@ -76,20 +84,24 @@ def fit_features(
     own = np.zeros((len(folds.frame), len(folds.outputs)), dtype=np.float32)
     test = np.zeros((len(folds.test), len(folds.outputs)), dtype=np.float64)
     chosen: list[dict[str, Any]] = []
-    for block in folds.task.blocks:
-        for fold, fitted in _fitted(spec, run, folds, block, parts, usable, new_class).items():
-            rows = np.flatnonzero((folds.frame["fold"].to_numpy() == fold) & usable)
-            own[rows, block.columns] = fitted.own
-            test[:, block.columns] += fitted.test / folds.k
-            told = {"target": block.name} if block.name else {}
-            loss = fitted.loss if np.isfinite(fitted.loss) else None
-            chosen.append({"fold": fold, **told, **fitted.settings, "loss": loss})
-    scored = as_scored(folds.frame, new_class)
-    _write(layout, comp, name, folds, scored, own, test.astype(np.float32), usable)
+    with scratch_folder(layout.run(comp, name), "heads") as scratch:
+        keeper = Keeper(scratch, comp, name, run, folds)
+        for target, block in enumerate(folds.task.blocks):
+            for fold, fitted in _fitted(spec, run, folds, block, parts, usable, new_class):
+                rows = np.flatnonzero((folds.frame["fold"].to_numpy() == fold) & usable)
+                own[rows, block.columns] = fitted.own
+                test[:, block.columns] += fitted.test
+                told = {"target": block.name} if block.name else {}
+                loss = fitted.loss if np.isfinite(fitted.loss) else None
+                chosen.append({"fold": fold, **told, **fitted.settings, "loss": loss})
+                keeper.add(fold, target, fitted.head)
+        keeper.close(parts, load_competition(layout, comp).metric)
+        scored = as_scored(folds.frame, new_class)
+        files = _write(layout, comp, name, folds, scored, own, (test / folds.k).astype(np.float32), usable, scratch)
     return FeaturesFitted(
         chosen, sorted({image for part in parts for image in part.bad}),
         sorted({reason for part in parts for reason in part.optimistic}),
-        describe(pick_device(device_name)), features_seconds, time.monotonic() - start - features_seconds,
+        describe(pick_device(device_name)), files, features_seconds, time.monotonic() - start - features_seconds,
     )  # fmt: skip
 
 
@@ -111,10 +123,7 @@ def _require_fits(spec: HeadSpec, run: FeaturesRun, folds: Folds) -> None:
 
 
 def _parts(layout: Layout, comp: str, run: FeaturesRun, folds: Folds, device_name: str) -> list[Part]:
-    found = [
-        seen_by(layout, comp, source, run.seed, device_name, f"features.{place}")
-        for place, source in enumerate(run.features)
-    ]
+    found = [seen_by(layout, comp, source, run.seed, device_name, place) for place, source in enumerate(run.features)]
     if run.columns.metadata:
         found.append(metadata_part(folds, run.columns.metadata))
     return [*found, *(run_part(layout, comp, other, folds) for other in run.columns.runs)]
@@ -137,8 +146,8 @@ def _fitted(
     parts: list[Part],
     usable: NDArray[np.bool_],
     new_class: str,
-) -> dict[int, Fitted]:
-    """The heads of one target."""
+) -> Iterator[tuple[int, Fitted]]:
+    """The heads of one target, fold by fold."""
     truth = block.truth(folds.task.truth(folds.frame, folds.outputs, where="folds"))
     options = run.head.options
     shared = all(part.shared for part in parts)
@@ -153,13 +162,12 @@ def _fitted(
     grid = spec.settings(options, rows, new=bool(new_class))
     if options.get("k", 0) > rows:
         say(f"k is {rows} and not {options['k']}: the smallest fit has no more rows")
-    found = {}
     for fold in range(folds.k):
         with doing(f"fold {fold}: {run.head.name} head, {len(grid)} settings"):
-            found[fold] = fit_fold(spec, question, fold, grid)
-        said = ", ".join(f"{key} {value:g}" for key, value in found[fold].settings.items())
+            found = fit_fold(spec, question, fold, grid)
+        said = ", ".join(f"{key} {value:g}" for key, value in found.settings.items())
         say(f"fold {fold}: {f'{block.name}: ' if block.name else ''}{said}")
-    return found
+        yield fold, found
 
 
 def _fewest(folds: Folds, usable: NDArray[np.bool_]) -> int:
@@ -183,11 +191,17 @@ def _inner(folds: Folds, seed: int, fold: int) -> Rows:
 
 def _write(
     layout: Layout, comp: str, name: str, folds: Folds, scored: pd.DataFrame, own: Values, test: Values,
-    usable: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    """Both files; `scored`: the training rows with the labels that they are scored by."""
+    usable: NDArray[np.bool_], scratch: Path,
+) -> list[str]:  # fmt: skip
+    """Both files, and what was kept; all of their names.
+
+    Args:
+        scored: the training rows with the labels that they are scored by.
+        scratch: the folder of what is kept of the heads.
+    """
     folder, frame = layout.run(comp, name), scored[usable]
     (folder / "cv.json").unlink(missing_ok=True)  # it must never stand beside predictions that it is not of
+    files = moved(scratch, folder)
     keep = [column for column in ("fold", "group", "entity") if column in frame.columns]
     keep += folds.task.target_columns(folds.outputs)
     for file, rows, values, kept in (
@@ -196,3 +210,5 @@ def _write(
     ):
         with PredictionWriter.open(folder / file, folds.task, folds.outputs, ids=rows["row_id"]) as writer:
             writer.write(rows, values, keep=kept)
+        files.append(file)
+    return files

@@ -4,9 +4,8 @@ Reads folds, images, weights; writes the features into the cache folder.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
-
-from torch import nn
 
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import Source
@@ -15,30 +14,36 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.provenance import fold_of, refuse_diverged, require_current
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.heads import SourceRecord
 from foldline.core.run import Run
 from foldline.core.run_folder import stored_features, stored_run
 from foldline.core.run_kinds import no_networks
 from foldline.core.run_training import Probe, Train
 from foldline.core.tables import sha256_json
 from foldline.engine.both_sides import Frozen
+from foldline.engine.features.keep import keep_network
 from foldline.engine.features.parts import Part
-from foldline.engine.finished.networks import load_models, preprocessing_of
+from foldline.engine.finished.heads import frozen_network
+from foldline.engine.finished.networks import preprocessing_of
 from foldline.engine.frozen import features_of, features_path
 from foldline.engine.learnt_weights import refuse_leak
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.engine.problem import Problem, open_problem
 from foldline.images.views import require_views
-from foldline.models.heads import HeadedNetwork
 from foldline.models.probe import Features
 
 
-def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: str, where: str) -> Part:
+def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: str, place: int) -> Part:
     """What the source's network, or networks, see in training and test rows.
+
+    Args:
+        place: of the source among the run's.
 
     Raises:
         FoldlineError: its weights cannot be reached or do not fit; a run that is not trained on these folds; pictures
             that cannot be read.
     """
+    where = f"features.{place}"
     if source.run:
         return _by_fold(layout, comp, source, device_name, where)
     run = Run(model=source.model.trained, data=source.data, train=Train(probe=Probe(views=source.views)), seed=seed)
@@ -52,7 +57,10 @@ def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: s
     own = frozen.features(None, source.views)
     others = frozen.features(test, source.views) if test else own[:, :0]
     say(f"features: {own.shape[2]} of {source.title} in {len(source.views)} views")
-    return Part(source.title, lambda _: own, lambda _: others, shared=True, **_unread(frozen.problem))
+    return Part(
+        source.title, lambda _: own, lambda _: others, shared=True, keeps=partial(keep_network, frozen, source, place),
+        **_unread(frozen.problem),
+    )  # fmt: skip
 
 
 def _unread(problem: Problem) -> dict[str, Any]:
@@ -82,6 +90,7 @@ def _by_fold(layout: Layout, comp: str, source: Source, device_name: str, where:
     problem = replace(open_problem(layout, comp, run, device), encoding=None)
     require_views(source.views, run.tested_height_width, where=f"{where}.views")
     metas = {fold: _meta(layout, comp, source.run, run, fold, problem.folds) for fold in range(problem.folds.k)}
+    weights = {str(fold): meta.sha256.weights for fold, meta in metas.items()}
     found: dict[tuple[int, bool], Features] = {}
 
     def of(fold: int, *, test: bool) -> Features:
@@ -91,7 +100,9 @@ def _by_fold(layout: Layout, comp: str, source: Source, device_name: str, where:
 
     return Part(
         source.title, lambda fold: of(fold, test=False), lambda fold: of(fold, test=True), shared=False,
-        optimistic=[f"{source.run}: {reason}" for reason in run.optimistic()], **_unread(problem),
+        optimistic=[f"{source.run}: {reason}" for reason in run.optimistic()],
+        keeps=lambda _: SourceRecord(title=source.title, views=source.views, run=source.run, weights=weights),
+        **_unread(problem),
     )  # fmt: skip
 
 
@@ -111,6 +122,5 @@ def _features(problem: Problem, meta: FoldMeta, views: list[str], *, test: bool)
     rows = sha256_json(images) if test else folds.sha256
     path = features_path(problem, preprocessing, meta.sha256.weights, views, rows)
     folder = problem.layout.fold(problem.comp, meta.run, meta.fold)
-    network: nn.Module = load_models(folder, meta, problem.device)[0].float()
-    body = network.backbone if isinstance(network, HeadedNetwork) else network
+    body = frozen_network(folder, meta, problem.device)
     return features_of(problem, body, preprocessing, images, views, path)

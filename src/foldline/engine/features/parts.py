@@ -5,6 +5,7 @@ Reads the folds and other runs' predictions; writes nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ from foldline.core.prediction_blocks import PredictionBlocks
 from foldline.core.progress import say
 from foldline.core.provenance import current_cv, refuse_diverged_runs, require_unlearnt
 from foldline.core.records.cv import Cv
+from foldline.core.records.heads import SourceRecord
 from foldline.core.task import Array
-from foldline.models.metadata import fit_encoding, in_words
+from foldline.engine.finished.heads import WHERE, encoded
+from foldline.models.metadata import Encoding, fit_encoding, in_words
 from foldline.models.probe import Features
 
 SMALLEST = 1e-6  # of a probability whose logarithm is taken
@@ -34,6 +37,8 @@ class Part:
         bad: pictures of training rows that cannot be read.
         lacking: training rows, by id, that it knows nothing of.
         optimistic: why a score that stands on it is.
+        keeps: of a network, writes it into a folder as heads that are kept need it, and says what it is.
+        encoding: of metadata, how they became numbers.
     """
 
     title: str
@@ -43,19 +48,17 @@ class Part:
     bad: list[str] = field(default_factory=list)
     lacking: frozenset[str] = frozenset()
     optimistic: list[str] = field(default_factory=list)
+    keeps: Callable[[Path], SourceRecord] | None = None
+    encoding: Encoding | None = None
 
 
 def metadata_part(folds: Folds, columns: list[str]) -> Part:
     """Table columns as numbers; raises FoldlineError for one that is not there, in the test rows either."""
-    where = "columns.metadata"
-    try:
-        encoding = fit_encoding(folds.frame, columns, where=where)
-        own, test = encoding.encode(folds.frame)[None], encoding.encode(folds.test)[None]
-    except FoldlineError as error:  # of a cell or column, which it calls as runs of networks do
-        raise FoldlineError(error.what, where=where, next=error.next.replace("model.metadata", where)) from error
+    encoding = fit_encoding(folds.frame, columns, where=WHERE)
+    own, test = encoded(encoding, folds.frame), encoded(encoding, folds.test)
     for line in in_words(encoding, folds.frame):
         say(f"metadata: {line}")
-    return Part("metadata", lambda _: own, lambda _: test, shared=True)
+    return Part("metadata", lambda _: own, lambda _: test, shared=True, encoding=encoding)
 
 
 def run_part(layout: Layout, comp: str, run: str, folds: Folds) -> Part:

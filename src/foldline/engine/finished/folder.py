@@ -3,7 +3,7 @@
 Reads `cv.json` and each fold's `meta.json`; no weights are read here, and nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.heads import FILE, Heads
 from foldline.core.run_kinds import no_networks
+from foldline.core.tables import sha256_file
 from foldline.core.task import Array, Task
 from foldline.scoring.blender import Blender
 
@@ -31,6 +33,7 @@ class FinishedRun:
         cv: its score; None where it was not predicted, or `cv.json` is of other weights.
         folds: the folder and the meta of each trained fold; empty of an ensemble.
         members: of an ensemble; they may be ensembles themselves.
+        heads: of a run of frozen features, which has no folds with networks of its own; None: it is none.
     """
 
     folder: Path
@@ -38,10 +41,11 @@ class FinishedRun:
     cv: Cv | None
     folds: "tuple[tuple[Path, FoldMeta], ...]" = ()
     members: "tuple[FinishedRun, ...]" = ()
+    heads: Heads | None = None
 
     @property
     def trained(self) -> "list[FinishedRun]":
-        """The runs that have networks, each once: this one, or those that its members come down to."""
+        """The runs that have networks or heads, each once: this one, or those that its members come down to."""
         if not self.members:
             return [self]
         return list({run.name: run for member in self.members for run in member.trained}.values())
@@ -52,13 +56,21 @@ class FinishedRun:
         return self.trained[0].folds[0][1]
 
     @property
+    def about(self) -> FoldMeta | Heads:
+        """What says task, outputs and metric, which are the same in all runs."""
+        own = self.trained[0]
+        return own.folds[0][1] if own.heads is None else own.heads
+
+    @property
     def task(self) -> Task:
         """The task, its outputs known."""
-        return self.first.task.of(self.first.outputs)
+        return self.about.task.of(self.about.outputs)
 
     @property
     def views(self) -> list[str]:
         """Of each picture, over which a trained run's predictions are averaged: those of its score where it has one."""
+        if self.heads is not None:
+            return self.heads.views
         return list(self.folds[0][1].views if self.cv is None else self.cv.views)
 
     @property
@@ -93,10 +105,13 @@ class FinishedRun:
         return self.blender({member.name: member.combine(predictions, rows_of) for member in self.members}, rows_of)
 
 
-def read_finished(folder: Path) -> FinishedRun:
+def read_finished(folder: Path, *, heads: bool = False) -> FinishedRun:
     """What lies in a run's folder, an ensemble's, an exported one, or in that of a single fold.
 
     An ensemble's members are looked for in its folder, then beside it.
+
+    Args:
+        heads: whether it, or a member, may be a run of frozen features.
 
     Raises:
         FoldlineError: there is no such folder, or no fold, or a member is not there, or its parts do not belong
@@ -111,9 +126,11 @@ def read_finished(folder: Path) -> FinishedRun:
         return FinishedRun(folder, meta.run, None, ((folder, meta),))
     cv = Cv.read_if_there(folder / "cv.json")
     if cv is not None and cv.members:
-        return _ensemble(folder, cv)
+        return _ensemble(folder, cv, heads=heads)
     if cv is not None and cv.head:
-        raise no_networks(str(folder))
+        if not heads:
+            raise no_networks(str(folder))
+        return _of_heads(folder, cv)
     folds = [(path.parent, FoldMeta.read(path)) for path in folder.glob("fold_*/meta.json")]
     if not folds:
         raise FoldlineError(
@@ -126,20 +143,42 @@ def read_finished(folder: Path) -> FinishedRun:
     return FinishedRun(folder, folds[0][1].run, _own_score(cv, folds, folder), tuple(folds))
 
 
-def _ensemble(folder: Path, cv: Cv) -> FinishedRun:
-    members = []
-    for name in cv.members:
-        places = [place for place in (folder / name, folder.parent / name) if place.is_dir()]
-        if not places:
-            raise FoldlineError(
-                f"'{cv.run}' is an ensemble of {first_few(cv.members)}, and '{name}' is not there",
-                where=str(folder),
-                next="copy the members' folders beside this one, or make one folder of it all: foldline export folder",
-            )
-        members.append(read_finished(places[0]))
+def beside(folder: Path, name: str, what: str) -> Path:
+    """The folder of another run, which lies in this one's or beside it; raises FoldlineError where it is not there.
+
+    Args:
+        what: the other is to this one.
+    """
+    places = [place for place in (folder / name, folder.parent / name) if place.is_dir()]
+    if not places:
+        raise FoldlineError(
+            f"{what}, and '{name}' is not there",
+            where=str(folder),
+            next="copy its folder beside this one, or make one folder of it all: foldline export folder",
+        )
+    return places[0]
+
+
+def _of_heads(folder: Path, cv: Cv) -> FinishedRun:
+    path = folder / FILE
+    if not path.is_file():
+        raise FoldlineError(
+            f"the heads of '{cv.run}' were not kept: an earlier version fitted them",
+            where=str(folder),
+            next=Heads.made_by,
+        )
+    if cv.files.get(FILE, "") != sha256_file(path):
+        raise FoldlineError(f"{FILE} is damaged, or not that of cv.json", where=str(folder), next=Heads.made_by)
+    return FinishedRun(folder, cv.run, cv, heads=Heads.read(path))
+
+
+def _ensemble(folder: Path, cv: Cv, *, heads: bool) -> FinishedRun:
+    whole = f"'{cv.run}' is an ensemble of {first_few(cv.members)}"
+    members = [read_finished(beside(folder, name, whole), heads=heads) for name in cv.members]
     run = FinishedRun(folder, cv.run, cv, members=tuple(members))
     _remark_stale_members(folder, cv, members)
-    _require_alike([meta for own in run.trained for _, meta in own.folds], folder, one_run=False)
+    metas = [meta for own in run.trained for _, meta in own.folds]
+    _require_same_task([*metas, *(own.heads for own in run.trained if own.heads is not None)], folder)
     return run
 
 
@@ -155,13 +194,18 @@ def _remark_stale_members(folder: Path, cv: Cv, members: list[FinishedRun]) -> N
         )
 
 
-def _require_alike(metas: list[FoldMeta], folder: Path, *, one_run: bool = True) -> None:
-    """Raises FoldlineError where networks do not say the same things, or folds are not of one run."""
-    if len({(str(meta.task), *meta.outputs) for meta in metas}) > 1:
+def _require_same_task(parts: Sequence[FoldMeta | Heads], folder: Path) -> None:
+    """Raises FoldlineError where networks and heads do not say the same things, or are of other folds."""
+    if len({(str(part.task), *part.outputs) for part in parts}) > 1:
         raise FoldlineError("these folds have other tasks or classes, and cannot be averaged", where=str(folder))
-    if len({meta.sha256.folds for meta in metas}) > 1:
+    if len({part.sha256.folds for part in parts}) > 1:
         raise FoldlineError("these networks were made on different folds", where=str(folder))
-    if one_run and len({(meta.sha256.run, meta.height_width, meta.channels) for meta in metas}) > 1:
+
+
+def _require_alike(metas: list[FoldMeta], folder: Path) -> None:
+    """Raises FoldlineError where networks do not say the same things, or folds are not of one run."""
+    _require_same_task(metas, folder)
+    if len({(meta.sha256.run, meta.height_width, meta.channels) for meta in metas}) > 1:
         raise FoldlineError(
             "these folds were trained with different choices: they are not of one run",
             where=str(folder),

@@ -1,7 +1,6 @@
 """`foldline.load`: a finished run, an ensemble or an exported folder as one object that predicts. Writes nothing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,99 +8,26 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
-from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.run_kinds import no_networks
 from foldline.core.task import Array, Task
 from foldline.engine.finished.embed import pooled_features
 from foldline.engine.finished.folder import FinishedRun, read_finished
+from foldline.engine.finished.heads import HeadsMember, open_heads
 from foldline.engine.finished.labels import label_columns, spread_columns
+from foldline.engine.finished.member import Member
 from foldline.engine.finished.metadata import Metadata, metadata_table
-from foldline.engine.finished.networks import (
-    Among,
-    FoldNetworks,
-    mean_of_folds,
-    predict_rows,
-    preprocessing_of,
-    spec_of,
-)
-from foldline.engine.finished.pictures import Picture, Source, Spec, require_neighbours, sources_of
+from foldline.engine.finished.networks import Among, mean_of_folds
+from foldline.engine.finished.pictures import Picture, Source, Spec, sources_of
 from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
 from foldline.engine.machine.device import pick_device, prepare_device
 from foldline.images.store import PictureStore
-from foldline.images.views import require_views
-from foldline.models.architecture import Preprocessing
 from foldline.scoring.choose import in_digits, stored_decision
 from foldline.scoring.decide import Decision
-
-
-@dataclass
-class Member:
-    """A trained run: all of a plain model, or a part of an ensemble. Its networks are loaded when they are needed.
-
-    Attributes:
-        run: its name.
-        folder: where it lies.
-        metas: of its folds, in their order.
-        views: of each picture, over which its predictions are averaged.
-    """
-
-    run: str
-    folder: Path
-    metas: list[FoldMeta] = field(repr=False)
-    views: list[str]
-    device: torch.device
-    _folders: list[Path] = field(repr=False)
-    _loaded: dict[int, FoldNetworks] = field(default_factory=dict, repr=False)
-
-    @property
-    def folds(self) -> list[int]:
-        """The numbers of its folds."""
-        return [meta.fold for meta in self.metas]
-
-    @property
-    def spec(self) -> Spec:
-        """What its pictures are: size, channels, how numbers become 8 bits, what of them is seen."""
-        return spec_of(self._folders[0], self.metas[0])
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How its pictures are scaled."""
-        return preprocessing_of(self.metas[0])
-
-    @property
-    def metadata(self) -> list[str]:
-        """The columns that its networks read beside the picture."""
-        return [column["name"] for column in self.metas[0].metadata or []]
-
-    def fold_networks(self, folds: Sequence[int] | None = None) -> list[FoldNetworks]:
-        """Some folds, or all, ready to predict; each is loaded once and kept until `drop`.
-
-        Raises:
-            FoldlineError: there is no such fold, or its weights are not what its `meta.json` says.
-        """
-        wanted = self.folds if folds is None else list(folds)
-        unknown = [fold for fold in wanted if fold not in self.folds]
-        if unknown or not wanted:
-            known = ", ".join(map(str, self.folds))
-            named = f"has no fold {', '.join(map(str, unknown))}" if unknown else "is to predict with no fold"
-            raise FoldlineError(f"'{self.run}' {named}", where="folds", next=f"it has {known}")
-        for meta, folder in zip(self.metas, self._folders, strict=True):
-            if meta.fold in wanted and meta.fold not in self._loaded:
-                self._loaded[meta.fold] = FoldNetworks.load(folder, meta, self.device)
-        return [self._loaded[fold] for fold in wanted]
-
-    def networks(self, folds: Sequence[int] | None = None) -> list[list[nn.Module]]:
-        """[fold][network] of some folds, or of all; in eval mode, on the device."""
-        return [fold.networks for fold in self.fold_networks(folds)]
-
-    def drop(self) -> None:
-        """Frees the networks' memory; they are loaded anew when they are needed again."""
-        self._loaded.clear()
 
 
 class Model:
@@ -120,11 +46,11 @@ class Model:
 
     def __init__(self, run: FinishedRun, device: torch.device) -> None:
         self._run, self.folder, self.name, self.device = run, run.folder, run.name, device
-        self.members = [_member(own, device) for own in run.trained]
+        self.members: list[Member | HeadsMember] = [_member(own, device) for own in run.trained]
         self.task: Task = run.task
-        self.outputs = list(run.first.outputs)
+        self.outputs = list(run.about.outputs)
         self.cv: Cv | None = run.cv
-        self.metric = run.first.metric if run.cv is None else run.cv.metric
+        self.metric = run.about.metric if run.cv is None else run.cv.metric
         self.score = None if run.cv is None else run.cv.pooled
         self.interval = None if run.cv is None else run.cv.interval
         self.decision: Decision | None = None if run.cv is None else stored_decision(run.cv.decision)
@@ -133,6 +59,14 @@ class Model:
         folds = ", ".join(f"{member.run}: {len(member.folds)} folds" for member in self.members)
         score = "no score" if self.score is None else f"OOF {self.metric} {in_digits(self.score)}"
         return f"<foldline model '{self.name}' ({folds}); {score}; {self.task}: {first_few(self.outputs)}>"
+
+    @property
+    def with_networks(self) -> list[Member]:
+        """Its members; raises FoldlineError where one is a run of frozen features, which has no networks of its own."""
+        for member in self.members:
+            if isinstance(member, HeadsMember):
+                raise no_networks(str(member.folder))
+        return [member for member in self.members if isinstance(member, Member)]
 
     @property
     def columns(self) -> list[str]:
@@ -162,19 +96,23 @@ class Model:
         """
         sources, by_member = self._sources(pictures), {member.run: member for member in self.members}
         table = metadata_table(metadata, self._metadata_columns(), [source.name for source in sources])
-        values: dict[str, Predictions] = {
-            run: np.full((len(own.folds), len(sources), len(self.outputs)), np.nan, np.float32)
+        values: dict[str, NDArray[Any]] = {
+            run: np.full((len(own.folds), len(sources), len(self.outputs)), np.nan, own.number)
             for run, own in by_member.items()
         }
         problems: list[str] = []
         for chunk in in_chunks(sources, self._specs(), batch_size, bad_images):
             good = _good(chunk)
+            stores = {spec: PictureStore(pixels, self.device) for spec, pixels in chunk.pixels.items()}
             for run, member in by_member.items() if len(good) else ():
-                values[run][:, chunk.rows.start + good] = self.fold_predictions(
-                    PictureStore(chunk.pixels[member.spec], self.device), good, member=member, views=views,
+                values[run][:, chunk.rows.start + good] = member.predictions(
+                    stores,
+                    good,
+                    views=views,
                     metadata=None if table is None else table.iloc[chunk.rows].iloc[good],
-                    batch_size=batch_size, title=_title(chunk, len(sources)),
-                )  # fmt: skip
+                    batch_size=batch_size,
+                    title=_title(chunk, len(sources)),
+                )
             problems += chunk.problems
         _report(sources, problems)
         return self._table([source.name for source in sources], values, problems)
@@ -194,7 +132,7 @@ class Model:
         Returns:
             nan in the rows of pictures that cannot be read.
         """
-        sources = self._sources(pictures)
+        sources, members = self._sources(pictures), self.with_networks
         result: NDArray[np.float32] = np.empty((0, 0), np.float32)
         problems: list[str] = []
         for chunk in in_chunks(sources, self._specs(), batch_size, bad_images):
@@ -203,7 +141,7 @@ class Model:
                 parts = [
                     self.features(PictureStore(chunk.pixels[member.spec], self.device), good, member=member,
                                   folds=folds, batch_size=batch_size)
-                    for member in self.members
+                    for member in members
                 ]  # fmt: skip
                 found = np.concatenate(parts, axis=1)
                 result = result if result.size else np.full((len(sources), found.shape[1]), np.nan, np.float32)
@@ -230,10 +168,8 @@ class Model:
         Raises:
             FoldlineError: an unknown fold or view, or no metadata.
         """
-        chosen = member.views if views is None else views
-        require_views(chosen, store.height_width, where="views")
-        return predict_rows(
-            member.fold_networks(folds), store, positions, metadata, views=list(chosen), batch_size=batch_size,
+        return member.predictions(
+            {member.spec: store}, positions, folds=folds, views=views, metadata=metadata, batch_size=batch_size,
             title=title, among=among,
         )  # fmt: skip
 
@@ -256,20 +192,20 @@ class Model:
         """The pictures; raises FoldlineError where networks want the neighbours of each and a file stands alone."""
         sources = sources_of(pictures)
         for member in self.members:
-            require_neighbours(sources, member.run, member.metas[0].neighbours)
+            member.require(sources)
         return sources
 
     def _specs(self) -> list[Spec]:
-        return list(dict.fromkeys(member.spec for member in self.members))
+        return list(dict.fromkeys(spec for member in self.members for spec in member.specs))
 
     def _metadata_columns(self) -> list[str]:
         return list(dict.fromkeys(name for member in self.members for name in member.metadata))
 
-    def _table(self, names: list[str], values: dict[str, Predictions], problems: list[str]) -> pd.DataFrame:
+    def _table(self, names: list[str], values: dict[str, NDArray[Any]], problems: list[str]) -> pd.DataFrame:
         """The predictions of all pictures; lines of pictures that could not be read are empty."""
         good = np.flatnonzero([not problem for problem in problems])
-        means = {run: mean_of_folds(own[:, good]).astype(np.float64) for run, own in values.items()}
-        prob = self.combine(means).astype(np.float32)
+        means = {run: mean_of_folds(own[:, good]).astype(np.float32) for run, own in values.items()}
+        prob = self.combine({run: own.astype(np.float64) for run, own in means.items()}).astype(np.float32)
         apart = spread_columns(self.task, np.concatenate([own[:, good] for own in values.values()]))
         columns: dict[str, Any] = dict(zip(self.columns, prob.T, strict=True))
         table = pd.DataFrame({**columns, **self.labels(prob), **apart}, index=good).reindex(range(len(names)))
@@ -291,13 +227,15 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
         raise FoldlineError(f"a {type(folder).__name__} is no folder", where="load", next="give its path")
     chosen = pick_device(device)
     prepare_device(chosen)
-    run = read_finished(Path(folder).expanduser().resolve())
+    run = read_finished(Path(folder).expanduser().resolve(), heads=True)
     for reason in [] if run.cv is None else run.cv.diverged:
         say(f"warning: {run.name}: {reason}")
     return Model(run, chosen)
 
 
-def _member(run: FinishedRun, device: torch.device) -> Member:
+def _member(run: FinishedRun, device: torch.device) -> Member | HeadsMember:
+    if run.heads is not None:
+        return open_heads(run.folder, run.heads, device)
     folders, metas = [folder for folder, _ in run.folds], [meta for _, meta in run.folds]
     return Member(run.name, run.folder, metas, run.views, device, folders)
 

@@ -6,7 +6,7 @@ Whatever predicts with finished networks does it here: the prediction stage, new
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -198,9 +198,9 @@ def one_by_one(meta: FoldMeta) -> FoldlineError:
     )
 
 
-def mean_of_folds(values: Annotated[Predictions, "folds rows outputs"]) -> Annotated[Predictions, "rows outputs"]:
-    """What a run says: the mean over its folds, added up in their order."""
-    total: Predictions = values[0].copy()
+def mean_of_folds(values: NDArray[Any]) -> NDArray[Any]:
+    """[folds, rows, outputs] -> [rows, outputs] what a run says: the mean over its folds, added up in their order."""
+    total = values[0].copy()
     for fold in values[1:]:
         np.add(total, fold, out=total)
     total /= np.float32(len(values))

@@ -52,12 +52,12 @@ class OfflineMember:
     @property
     def spec(self) -> Spec:
         """What its pictures are."""
-        return self.model.members[0].spec
+        return self.model.with_networks[0].spec
 
     @property
     def metadata(self) -> list[dict[str, Any]]:
         """The metadata columns that its networks read."""
-        return self.model.members[0].metas[0].metadata or []
+        return self.model.with_networks[0].metas[0].metadata or []
 
     def predict(
         self, share: Share, store: PictureStore, places: NDArray[np.int64], table: pd.DataFrame,
@@ -77,7 +77,7 @@ class OfflineMember:
         folds = self.plan.folds[: share.folds]
         self._move(self.model.device)
         values = self.model.fold_predictions(
-            store, places, member=self.model.members[0], folds=folds,
+            store, places, member=self.model.with_networks[0], folds=folds,
             views=self.plan.views[: share.views], metadata=table if self.metadata else None, batch_size=batch_size,
             title=self.run, among=among,
         )  # fmt: skip
@@ -101,12 +101,12 @@ class OfflineMember:
     def rest(self) -> None:
         """Its networks leave the GPU until their turn."""
         self.waits = True
-        for fold in self.model.members[0].networks(self.plan.folds):
+        for fold in self.model.with_networks[0].networks(self.plan.folds):
             for network in fold:
                 network.cpu()
 
     def _move(self, device: torch.device) -> None:
-        for fold in self.model.members[0].networks(self.plan.folds) if self.waits else ():
+        for fold in self.model.with_networks[0].networks(self.plan.folds) if self.waits else ():
             for network in fold:
                 network.to(device)
 
@@ -133,7 +133,7 @@ def load_members(layout: Layout, bundle: Bundle, rows: int, device: str) -> list
 
 
 def _new(plan: BundleMember, model: Model, rows: int) -> OfflineMember:
-    model.members[0].fold_networks(plan.folds)
+    model.with_networks[0].fold_networks(plan.folds)
     return OfflineMember(plan, model, np.zeros((rows, len(model.outputs)), np.float32), np.zeros(rows, dtype=bool))
 
 

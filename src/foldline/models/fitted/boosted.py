@@ -1,22 +1,56 @@
 """Boosted trees by LightGBM, an extra: for columns that are unlike one another, as metadata and other runs are."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from foldline.core.errors import FoldlineError
-from foldline.core.task import Array, hot_truth
-from foldline.models.fitted.spec import Answers, Fit, Parts, Settings
+from foldline.core.task import Array, Task, hot_truth
+from foldline.models.fitted.spec import About, Fit, Kept, Parts, Settings
 
 MANY_COLUMNS = 100  # of so many each tree looks at a share
 FEW_ROWS = 20  # a leaf, at most; of few rows fewer
 
 
-def boosted(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
+@dataclass(frozen=True)
+class BoostedHead:
+    """The first `trees` of each model: one model of classes that exclude each other, else one an output."""
+
+    models: list[Any]
+    trees: int
+    task: Task
+
+    def see(self, x: Parts) -> Array:
+        """[rows, columns]."""
+        return _joined(x)
+
+    def answer(self, seen: Array) -> Array:
+        """[rows, outputs]."""
+        asked = {"num_iteration": self.trees, "num_threads": _threads()}
+        found = [np.asarray(model.predict(seen, **asked), dtype=np.float64) for model in self.models]
+        if self.task.single_label:
+            return np.stack([1 - found[0], found[0]], axis=1) if found[0].ndim == 1 else found[0]
+        prob = np.stack(found, axis=1)
+        return prob / prob.sum(axis=1, keepdims=True) if self.task.exclusive else prob
+
+    def kept(self) -> Kept:
+        """LightGBM's own text of each model."""
+        return Kept({}, [model.model_to_string(num_iteration=self.trees) for model in self.models])
+
+    @classmethod
+    def stored(cls, kept: Kept, about: About) -> Self:
+        """What `kept` gave; raises FoldlineError where LightGBM is not installed."""
+        library = _lightgbm()
+        models = [library.Booster(params={"verbosity": -1}, model_str=text) for text in kept.texts]
+        return cls(models, int(about.settings["trees"]), about.task)
+
+
+def boosted(fit: Fit, grid: Sequence[Settings]) -> Iterator[BoostedHead]:
     """`leaves` a tree, and `trees`: all numbers of trees come from one fit of the most. `rate` is the learning rate."""
-    own, others = _joined(fit.x), [_joined(x) for x in asked]
+    own = _joined(fit.x)
     models: list[Any] = []
     leaves = 0.0
     for settings in grid:
@@ -24,7 +58,7 @@ def boosted(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answe
             leaves = settings["leaves"]
             most = max(one["trees"] for one in grid if one["leaves"] == leaves)
             models = _one(fit, own, leaves, most) if fit.task.single_label else _each(fit, own, leaves, most)
-        yield [_predicted(fit, models, x, int(settings["trees"])) for x in others]
+        yield BoostedHead(models, int(settings["trees"]), fit.task)
 
 
 def _joined(x: Parts) -> Array:
@@ -45,6 +79,21 @@ def _one(fit: Fit, own: Array, leaves: float, trees: float) -> list[Any]:
 
 
 def _train(fit: Fit, x: Array, y: Array, objective: dict[str, Any], leaves: float, trees: float) -> Any:
+    library = _lightgbm()
+    options = {
+        **objective, "num_leaves": int(leaves), "learning_rate": fit.fixed["rate"], "verbosity": -1,
+        "min_data_in_leaf": max(2, min(FEW_ROWS, len(x) // 50)), "seed": fit.seed, "deterministic": True,
+        "force_row_wise": True, "num_threads": _threads(),
+        "feature_fraction": 1.0 if x.shape[1] <= MANY_COLUMNS else MANY_COLUMNS / x.shape[1],
+    }  # fmt: skip
+    return library.train(options, library.Dataset(x, y, params={"verbosity": -1}), num_boost_round=int(trees))
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS", "0"))
+
+
+def _lightgbm() -> Any:
     try:
         import lightgbm
     except ImportError as error:
@@ -53,19 +102,4 @@ def _train(fit: Fit, x: Array, y: Array, objective: dict[str, Any], leaves: floa
             where="head.name",
             next="pip install 'foldline[lightgbm]'",
         ) from error
-    options = {
-        **objective, "num_leaves": int(leaves), "learning_rate": fit.fixed["rate"], "verbosity": -1,
-        "min_data_in_leaf": max(2, min(FEW_ROWS, len(x) // 50)), "seed": fit.seed, "deterministic": True,
-        "force_row_wise": True, "num_threads": int(os.environ.get("OMP_NUM_THREADS", "0")),
-        "feature_fraction": 1.0 if x.shape[1] <= MANY_COLUMNS else MANY_COLUMNS / x.shape[1],
-    }  # fmt: skip
-    return lightgbm.train(options, lightgbm.Dataset(x, y, params={"verbosity": -1}), num_boost_round=int(trees))
-
-
-def _predicted(fit: Fit, models: list[Any], x: Array, trees: int) -> Array:
-    """[rows, outputs]."""
-    found = [np.asarray(model.predict(x, num_iteration=trees), dtype=np.float64) for model in models]
-    if fit.task.single_label:
-        return np.stack([1 - found[0], found[0]], axis=1) if found[0].ndim == 1 else found[0]
-    prob = np.stack(found, axis=1)
-    return prob / prob.sum(axis=1, keepdims=True) if fit.task.exclusive else prob
+    return lightgbm

@@ -1,19 +1,78 @@
 """Scores of classes become probabilities by a logistic fit of their own (Platt 1999), of several classes a softmax."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from foldline.core.task import Array, Task
+from foldline.models.fitted.spec import Arrays
 
-Calibration = Callable[[Array], Array]
+
+@dataclass(frozen=True)
+class Platt:
+    """A logistic fit of scores.
+
+    Attributes:
+        outputs: classes that there are; present: those that the fitted rows showed.
+        scale: by which scores are divided.
+        weight: [present, outputs] (of two [1, outputs], for the second); bias: alike; both empty where one is present.
+    """
+
+    outputs: int
+    present: NDArray[np.int64]
+    scale: float
+    weight: Array
+    bias: Array
+
+    def __call__(self, scores: Array) -> Array:
+        """[rows, outputs] probabilities of scores [rows, outputs]."""
+        if len(self.present) < 2:
+            return np.asarray(np.eye(self.outputs)[np.full(len(scores), self.present[0])])
+        found = scores / self.scale @ self.weight.T + self.bias
+        logits = np.full((len(scores), self.outputs), -10.0)
+        logits[:, self.present] = _both(found[:, 0] / 2) if len(self.weight) == 1 else found
+        return np.asarray(softmax(logits, axis=1))
 
 
-def as_it_is(values: Array) -> Array:
-    """No calibration."""
-    return values
+@dataclass(frozen=True)
+class Calibration:
+    """What turns scores [rows, outputs] into probabilities: one fit of classes that exclude each other, one a label of
+    sets; none: they stay as they are."""
+
+    maps: Sequence[Platt] = ()
+    label_sets: bool = False
+
+    def __call__(self, scores: Array) -> Array:
+        """[rows, outputs]."""
+        if self.label_sets:
+            labels = [one(_both(score))[:, 1] for one, score in zip(self.maps, scores.T, strict=True)]
+            return np.stack(labels, axis=1)
+        return self.maps[0](scores) if self.maps else scores
+
+    def kept(self) -> Arrays:
+        """By name; empty where nothing was fitted."""
+        found: Arrays = {}
+        for place, one in enumerate(self.maps):
+            shape = {"outputs": np.array([one.outputs]), "scale": np.array([one.scale]), "present": one.present}
+            parts = {**shape, "weight": one.weight, "bias": one.bias}
+            found |= {f"platt_{place}_{name}": part for name, part in parts.items()}
+        return found
+
+    @classmethod
+    def stored(cls, arrays: Arrays, task: Task) -> Self:
+        """What `kept` gave."""
+        maps: list[Platt] = []
+        while (key := f"platt_{len(maps)}_outputs") in arrays:
+            named = {name: arrays[key.replace("outputs", name)] for name in ("present", "weight", "bias", "scale")}
+            maps.append(Platt(int(arrays[key][0]), **{**named, "scale": float(named["scale"][0])}))
+        return cls(maps, bool(maps) and task.label_sets)
+
+
+AS_IT_IS = Calibration()
 
 
 def calibration(scores: Array, truth: Array, task: Task) -> Calibration:
@@ -24,31 +83,21 @@ def calibration(scores: Array, truth: Array, task: Task) -> Calibration:
         truth: as `core.task.Task.truth` gives it, of one target of classes.
     """
     if not task.label_sets:
-        return _platt(scores, truth)
+        return Calibration([_platt(scores, truth)])
     maps = [_platt(_both(score), label) for score, label in zip(scores.T, truth.T, strict=True)]
-
-    def labels(values: Array) -> Array:
-        return np.stack([one(_both(value))[:, 1] for one, value in zip(maps, values.T, strict=True)], axis=1)
-
-    return labels
+    return Calibration(maps, label_sets=True)
 
 
 def _both(score: Array) -> Array:
     return np.stack([-score, score], axis=1)
 
 
-def _platt(scores: Array, labels: Array) -> Calibration:
+def _platt(scores: Array, labels: Array) -> Platt:
     from sklearn.linear_model import LogisticRegression
 
-    present, outputs = np.unique(labels).astype(int), scores.shape[1]
+    present, outputs = np.unique(labels).astype(np.int64), scores.shape[1]
     if len(present) < 2:
-        return lambda values: np.eye(outputs)[np.full(len(values), present[0])]
+        return Platt(outputs, present, 1.0, np.zeros((0, outputs)), np.zeros(0))
     scale = max(float(scores.std()), 1e-9)
     model: Any = LogisticRegression(C=10.0, max_iter=1000).fit(scores / scale, labels.astype(int))
-
-    def probabilities(values: Array) -> Array:
-        logits, found = np.full((len(values), outputs), -10.0), model.decision_function(values / scale)
-        logits[:, present] = _both(found / 2) if found.ndim == 1 else found
-        return np.asarray(softmax(logits, axis=1))
-
-    return probabilities
+    return Platt(outputs, present, scale, model.coef_, model.intercept_)

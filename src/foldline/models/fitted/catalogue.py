@@ -1,20 +1,26 @@
 """The heads of runs of frozen features; their options stand in `core.features_run.FeaturesHead`."""
 
 from foldline.core.task import CLASSES
-from foldline.models.fitted.boosted import boosted
-from foldline.models.fitted.knn import knn
-from foldline.models.fitted.linear import linear
+from foldline.models.fitted.boosted import BoostedHead, boosted
+from foldline.models.fitted.knn import KnnHead, knn
+from foldline.models.fitted.linear import LinearHead, linear
 from foldline.models.fitted.spec import HeadSpec
-from foldline.models.fitted.svm import svm
+from foldline.models.fitted.svm import SvmHead, svm
 
 _ALL = (*CLASSES, "numbers")
 HEADS: dict[str, HeadSpec] = {
-    "linear": HeadSpec(linear, {"c": (0.3, 1, 3, 10, 30, 100)}, _ALL, by_view=True),
+    "linear": HeadSpec(linear, LinearHead.stored, {"c": (0.3, 1, 3, 10, 30, 100)}, _ALL, by_view=True),
     "svm": HeadSpec(
-        svm, {"c": (0.1, 0.3, 1, 3, 10, 30)}, ("class", "set", "numbers"), calibrated=True, most_rows=20_000
+        svm,
+        SvmHead.stored,
+        {"c": (0.1, 0.3, 1, 3, 10, 30)},
+        ("class", "set", "numbers"),
+        calibrated=True,
+        most_rows=20_000,
     ),
     "knn": HeadSpec(
         knn,
+        KnnHead.stored,
         {
             "k": (1, 3, 10, 30, 100),
             "temperature": (0.02, 0.05, 0.1, 0.3),
@@ -22,5 +28,5 @@ HEADS: dict[str, HeadSpec] = {
         },
         _ALL,
     ),
-    "lightgbm": HeadSpec(boosted, {"leaves": (4, 15), "trees": (30, 100, 300)}, _ALL, by_view=True),
+    "lightgbm": HeadSpec(boosted, BoostedHead.stored, {"leaves": (4, 15), "trees": (30, 100, 300)}, _ALL, by_view=True),
 }

@@ -1,18 +1,68 @@
 """Neighbours by cosine: each of the k nearest rows says its own label, the nearer the louder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array, hot_truth
 from foldline.models.fitted.reranking import reranked
-from foldline.models.fitted.spec import Answers, Fit, Parts, Settings
+from foldline.models.fitted.spec import About, Fit, Kept, Parts, Settings, numbered
 
 BLOCK = 20_000_000  # similarities that are in memory together: 80 MB
 
 
-def knn(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
+Near = tuple[NDArray[np.int64], NDArray[np.float64]]  # places in the gallery and their cosines, the nearest first
+
+
+@dataclass(frozen=True)
+class KnnHead:
+    """Rows whose labels are known, and how a vote of the nearest ones is counted.
+
+    Attributes:
+        means: [columns] of each source, that centre it.
+        gallery: [rows, columns] as `embedded` gives them.
+        truth: of these rows, as `core.task.Task.truth` gives it; hot: [rows, outputs] the same.
+        most: neighbours that are looked for.
+        about: with `k`, `temperature` and maybe `threshold`; `expand` and `rerank` are fixed.
+    """
+
+    means: list[NDArray[np.float32]]
+    gallery: NDArray[np.float32]
+    truth: Array
+    hot: Array
+    most: int
+    about: About
+
+    def see(self, x: Parts) -> Near:
+        """The nearest rows; with `rerank` they depend on what else is asked together."""
+        rerank = int(self.about.fixed.get("rerank", 0))
+        query = expanded(embedded(x, self.means), self.gallery, int(self.about.fixed.get("expand", 0)))
+        if rerank and len(query):
+            return reranked(query, self.gallery, self.most, rerank)
+        return nearest(query, self.gallery, self.most)
+
+    def answer(self, seen: Near) -> Array:
+        """[rows, outputs]."""
+        return _voted(*seen, self.hot, self.about.settings, self.about.new)
+
+    def kept(self) -> Kept:
+        """The gallery, its labels and its means."""
+        means = {f"mean_{place}": mean for place, mean in enumerate(self.means)}
+        return Kept({**means, "gallery": self.gallery, "truth": self.truth})
+
+    @classmethod
+    def stored(cls, kept: Kept, about: About) -> Self:
+        """What `kept` gave."""
+        truth = kept.arrays["truth"]
+        hot = hot_truth(truth, about.task, about.outputs).astype(np.float64)
+        gallery = kept.arrays["gallery"]
+        return cls(numbered(kept.arrays, "mean"), gallery, truth, hot, int(about.settings["k"]), about)
+
+
+def knn(fit: Fit, grid: Sequence[Settings]) -> Iterator[KnnHead]:
     """`k` neighbours count exp(cosine / temperature) each; the mean over all rows counts as one part in k + 1, so that
     no class is ruled out by a few neighbours.
 
@@ -25,14 +75,10 @@ def knn(fit: Fit, asked: Sequence[Parts], grid: Sequence[Settings]) -> Answers:
     means = [part.mean(axis=0) for part in fit.x]
     gallery = embedded(fit.x, means)
     hot = hot_truth(fit.truth, fit.task, fit.outputs).astype(np.float64)
-    most, rerank = int(max(settings["k"] for settings in grid)), int(fit.fixed.get("rerank", 0))
-    found = []
-    for x in asked:
-        query = expanded(embedded(x, means), gallery, int(fit.fixed.get("expand", 0)))
-        near = nearest(query, gallery, most)
-        found.append(reranked(query, gallery, most, rerank) if rerank and len(query) else near)
+    most = int(max(settings["k"] for settings in grid))
     for settings in grid:
-        yield [_voted(*near, hot, settings, fit.new) for near in found]
+        about = About(fit.task, fit.outputs, settings, fit.fixed, fit.new)
+        yield KnnHead(means, gallery, fit.truth, hot, most, about)
 
 
 def embedded(x: Parts, means: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -6,15 +6,17 @@ smallest loss is fitted on all training rows; only then are the fold's own rows 
 are the other folds, so groups stay whole. Arrays in, arrays out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldline.core.task import Array, Task, hot_truth
-from foldline.models.fitted.calibration import Calibration, as_it_is, calibration
-from foldline.models.fitted.spec import Answers, Fit, HeadSpec, Parts, Settings
+from foldline.models.fitted.calibration import AS_IT_IS, calibration
+from foldline.models.fitted.finished import FinishedHead
+from foldline.models.fitted.spec import About, Fit, Head, HeadSpec, Parts, Settings, stacked
 
 Rows = NDArray[np.int64]
 Said = Array  # [rows] losses; of a head that is calibrated [rows, outputs] scores, which have none yet
@@ -68,32 +70,28 @@ class Question:
         """The usable rows of a fold."""
         return np.flatnonzero((self.fold == fold) & self.usable)
 
-    def ask(
-        self, spec: HeadSpec, seen: Seen, rows: Rows, asked: Sequence[tuple[Parts, Rows]], grid: Sequence[Settings]
-    ) -> Answers:
-        """What heads fitted on these rows say of others, the mean over the views.
-
-        Args:
-            asked: sources, and which of their rows.
-        """
-        views = max(map(len, seen.own)) if spec.by_view else 1
+    def heads(self, spec: HeadSpec, seen: Seen, rows: Rows, grid: Sequence[Settings]) -> Iterator[Head]:
+        """A head for each setting, fitted on these rows."""
+        views = spec.views_of(seen.own)
         truth = np.concatenate([self.truth[rows]] * views)
-        fit = Fit(_rows(seen.own, rows, views), truth, self.task, self.outputs, self.fixed, self.seed, self.new)
-        for found in spec.fit(fit, [_rows(parts, some, views) for parts, some in asked], grid):
-            yield [one.reshape(views, -1, self.outputs).mean(axis=0) for one in found]
+        fit = Fit(stacked(seen.own, rows, views), truth, self.task, self.outputs, self.fixed, self.seed, self.new)
+        return spec.fit(fit, grid)
+
+    def ask(
+        self, spec: HeadSpec, seen: Seen, rows: Rows, held: Sequence[Rows], grid: Sequence[Settings]
+    ) -> Iterator[list[Array]]:
+        """What heads fitted on these rows say of others, the mean over the views: [held] arrays for each setting."""
+        views = spec.views_of(seen.own)
+        sights: list[Any] = []
+        for head in self.heads(spec, seen, rows, grid):
+            sights = sights or [head.see(stacked(seen.own, some, views)) for some in held]
+            yield [head.answer(sight).reshape(views, -1, self.outputs).mean(axis=0) for sight in sights]
 
     def scored(self, rows: Rows, train: Rows) -> Array:
         """[rows] what is right of rows for a head that was fitted on others: a class that these have not is new."""
         if self.new is None:
             return self.truth[rows]
         return np.where(np.isin(self.truth[rows], self.truth[train]), self.truth[rows], self.new)
-
-
-def _rows(parts: Parts, rows: Rows, views: int) -> Parts:
-    """[views * rows, columns] of each source, one view behind the other; of one view alone the mean of all."""
-    if views == 1:
-        return [part[0, rows] if len(part) == 1 else part[:, rows].mean(axis=0) for part in parts]
-    return [np.concatenate([part[view % len(part), rows] for view in range(views)]) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -103,12 +101,14 @@ class Fitted:
     Attributes:
         settings: that were chosen; loss: theirs on the training rows that were left out; nan: nothing was tried.
         own: [validation rows, outputs] predictions; test: [test rows, outputs].
+        head: what said so.
     """
 
     settings: Settings
     loss: float
     own: Array
     test: Array
+    head: FinishedHead
 
 
 def fit_fold(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Settings]) -> Fitted:
@@ -119,7 +119,7 @@ def fit_fold(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Setti
     """
     seen, task, calibrated = question.seen(fold), question.task, spec.calibrated and question.task.has_classes
     chosen, loss = 0, float("nan")
-    last: Calibration = as_it_is
+    last = AS_IT_IS
     if len(grid) > 1 or calibrated:
         truth, said = _left_out(spec, question, fold, grid)
         losses = said
@@ -128,10 +128,12 @@ def fit_fold(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Setti
             losses = [row_losses(one(scores), truth, task) for one, scores in zip(maps, said, strict=True)]
         means = [one.mean() for one in losses]
         chosen = int(np.argmin(means))
-        loss, last = float(means[chosen]), maps[chosen] if calibrated else as_it_is
-    asked = [(seen.own, question.inside(fold)), (seen.test, np.arange(seen.test[0].shape[1]))]
-    ((own, test),) = question.ask(spec, seen, question.train(fold), asked, [grid[chosen]])
-    return Fitted(grid[chosen], loss, last(own), last(test))
+        loss, last = float(means[chosen]), maps[chosen] if calibrated else AS_IT_IS
+    (fitted,) = question.heads(spec, seen, question.train(fold), [grid[chosen]])
+    about = About(task, question.outputs, grid[chosen], question.fixed, question.new)
+    head = FinishedHead.of(spec, about, fitted, last)
+    own, rows = question.inside(fold), seen.own
+    return Fitted(grid[chosen], loss, head.answers([part[:, own] for part in rows]), head.answers(seen.test), head)
 
 
 def _left_out(spec: HeadSpec, question: Question, fold: int, grid: Sequence[Settings]) -> tuple[Array, list[Said]]:
@@ -156,7 +158,7 @@ def _said(
 ) -> tuple[list[Array], list[list[Said]]]:
     """What is right of each of the held rows, and [grid][held] what heads fitted on others say of them."""
     truth, task = [question.scored(rows, train) for rows in held], question.task
-    answers = question.ask(spec, seen, train, [(seen.own, rows) for rows in held], grid)
+    answers = question.ask(spec, seen, train, held, grid)
     if spec.calibrated and task.has_classes:
         return truth, list(answers)
     unit = 1.0 if task.has_classes else _unit(question.truth[train])

@@ -1,10 +1,11 @@
 """What every fitted head has in common: what it sees, what it is asked, and how columns are scaled. Arrays only."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldline.core.task import Array, Task
 from foldline.models.probe import Features
@@ -35,11 +36,55 @@ class Fit:
     new: int | None = None
 
 
-# What each of `grid`, in its order, says of each of the asked rows: [asked] arrays [rows, outputs] of probabilities or
-# numbers; of a head that is calibrated, scores in which more is likelier. One setting after the other: with thousands
-# of classes those of all would not be in memory together.
-Answers = Iterator[list[Array]]
-Fitter = Callable[[Fit, Sequence[Parts], Sequence[Settings]], Answers]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """All that the answers of a fitted head depend on, as it is stored.
+
+    Attributes:
+        arrays: by name; texts: models that their library writes as text.
+    """
+
+    arrays: Arrays
+    texts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a head is for.
+
+    Attributes:
+        task: of its target; outputs: how many numbers it predicts.
+        settings: that were chosen; fixed: its other options.
+        new: the place of the class of what no row showed; None: there is none.
+    """
+
+    task: Task
+    outputs: int
+    settings: Settings
+    fixed: Settings
+    new: int | None = None
+
+
+class Head(Protocol):
+    """A head with its options. All heads of one fit see rows alike, so that rows are seen once for a whole grid."""
+
+    def see(self, x: Parts) -> Any:
+        """What its answers need of rows."""
+
+    def answer(self, seen: Any) -> Array:
+        """[rows, outputs] probabilities or numbers; of a head that is calibrated, scores in which more is likelier."""
+
+    def kept(self) -> Kept:
+        """What `HeadSpec.load` makes it of."""
+
+
+# A head for each setting of a grid, in its order, one after the other: with thousands of classes the answers of all
+# would not be in memory together.
+Fitter = Callable[[Fit, Sequence[Settings]], Iterator[Head]]
+Loader = Callable[[Kept, About], Head]
 
 
 @dataclass(frozen=True)
@@ -47,7 +92,7 @@ class HeadSpec:
     """A head.
 
     Attributes:
-        fit: fits it with every setting of a grid, and asks it.
+        fit: fits it with every setting of a grid; load: makes it of what is stored.
         grid: the values of each option that are tried where the run does not give it; its other options are fixed.
         kinds: the kinds of tasks that it is for (`core.task.Task.fits`).
         calibrated: whether its scores of classes become probabilities by a fit of their own.
@@ -56,11 +101,16 @@ class HeadSpec:
     """
 
     fit: Fitter
+    load: Loader
     grid: Mapping[str, Sequence[float]]
     kinds: tuple[str, ...]
     calibrated: bool = False
     most_rows: int = 0
     by_view: bool = False
+
+    def views_of(self, parts: Parts) -> int:
+        """How many rows each picture is: one, or one a view."""
+        return max(map(len, parts)) if self.by_view else 1
 
     def settings(self, options: Mapping[str, Any], rows: int, *, new: bool = False) -> list[dict[str, float]]:
         """What is tried, for so many training rows: each combination of the values; one where all are given.
@@ -105,3 +155,25 @@ class Scaler:
         """[rows, columns] of all sources."""
         scaled = [(part - mean) / scale for part, mean, scale in zip(x, self.means, self.scales, strict=True)]
         return np.asarray(np.concatenate(scaled, axis=1) / np.sqrt(len(scaled)))
+
+    def kept(self) -> Arrays:
+        """By name."""
+        named = [("mean", self.means), ("scale", self.scales)]
+        return {f"{what}_{place}": part for what, parts in named for place, part in enumerate(parts)}
+
+    @classmethod
+    def stored(cls, arrays: Arrays) -> Self:
+        """What `kept` gave."""
+        return cls(numbered(arrays, "mean"), numbered(arrays, "scale"))
+
+
+def numbered(arrays: Arrays, what: str) -> list[NDArray[Any]]:
+    """The arrays `<what>_0`, `<what>_1` ..."""
+    return [arrays[f"{what}_{place}"] for place in range(sum(name.startswith(f"{what}_") for name in arrays))]
+
+
+def stacked(parts: Parts, rows: NDArray[np.int64], views: int) -> Parts:
+    """[views * rows, columns] of each source, one view behind the other; of one view alone the mean of all."""
+    if views == 1:
+        return [part[0, rows] if len(part) == 1 else part[:, rows].mean(axis=0) for part in parts]
+    return [np.concatenate([part[view % len(part), rows] for view in range(views)]) for part in parts]
