@@ -13,7 +13,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
 from foldline.core.records.heads import FILE, Heads
 from foldline.core.tables import read_csv, read_json, read_parquet, sha256_files, write_json
-from foldline.engine.features import fit_run
+from foldline.engine.features.keep import Keeper
 from foldline.engine.finished import reading
 from tiny import FACTS, RUN, TinyProject
 
@@ -38,7 +38,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "trees": {"features": [OTHER], "head": {"name": "lightgbm", "options": {"leaves": 4, "trees": 20}}},
     "theirs": {"features": {"run": "quick", "views": ["identity", "hflip"]}, "head": {"options": {"c": 1}}},
     "own": {"features": {**SOURCE, "model": {"name": "network.py:small", "weights": "none"}}, "head": "linear"},
-    "table": {"features": [], "columns": {"metadata": ["hint"]}, "head": {"name": "knn", "options": {"k": 3}}},
 }
 
 
@@ -119,7 +118,7 @@ def test_several_targets_have_a_head_each(tmp_path: Path) -> None:
     facts: dict[str, Any] = {
         **{key: value for key, value in FACTS.items() if key != "metrics"},
         "task": {"label": "binary", "size": "regression"}, "classes": ["label=dark", "label=bright"],
-        "metric": "auc(label) + r2(size)", "train": {**FACTS["train"], "target": {"columns": ["label", "size"]}},
+        "metric": "accuracy(label) + r2(size)", "train": {**FACTS["train"], "target": {"columns": ["label", "size"]}},
     }  # fmt: skip
     project.write_yaml("competition", facts)
     project.prepare()
@@ -140,6 +139,9 @@ def test_what_a_picture_alone_does_not_say_is_refused(project: TinyProject, tmp_
     ranked = fitted(project, "ranked", head={"name": "knn", "options": {"k": 5, "temperature": 0.1, "rerank": 5}})
     with pytest.raises(FoldlineError, match=r"read what quick predicts of each row \(columns.runs\)"):
         foldline.load(stacked, device="cpu")
+    table = fitted(project, "table", features=[], columns={"metadata": ["hint"]})
+    with pytest.raises(FoldlineError, match="see table columns alone"):
+        foldline.load(table, device="cpu")
     with pytest.raises(FoldlineError, match="ranks all rows that it is asked about among one another"):
         foldline.load(ranked, device="cpu")
     model, pictures = foldline.load(fitted(project, "linear"), device="cpu"), asked(project)
@@ -189,8 +191,25 @@ def test_a_fit_that_ends_early_leaves_what_was_there(project: TinyProject, monke
     def ends(*_: object) -> None:
         raise FoldlineError("ended")
 
-    monkeypatch.setattr(fit_run.Keeper, "close", ends)
+    monkeypatch.setattr(Keeper, "close", ends)
     assert project.run("train", "--run", "svm", "--device", "cpu") == 2
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert after == before
     write_json(folder / "cv.json", record)
+
+
+def test_an_exported_folder_has_all_of_it(project: TinyProject, tmp_path: Path) -> None:
+    for name in ("theirs", "linear"):
+        fitted(project, name)
+    assert project.run("ensemble", "--runs", "theirs linear quick", "--name", "three") == 0
+    out = tmp_path / "three"
+    assert project.run("export", "folder", "--run", "three", "--out", str(out)) == 0
+    model = foldline.load(out, device="cpu")
+    hints = read_csv(project.layout.test_rows("tiny"))[["hint"]]
+    table, stored = model.predict(asked(project), metadata=hints), project.layout.run("tiny", "three") / "test.parquet"
+    assert np.abs(table[model.columns].to_numpy() - read_parquet(stored)[model.columns].to_numpy()).max() < 1e-6
+    card = (out / "README.md").read_text()
+    assert "| theirs | linear on test_efficientnet | 32 x 32 px, 1 channels | 3 | identity, hflip | 1 |" in card
+    assert "starting weights of linear: test_efficientnet: none, they were random" in card
+    assert "columns path, hint" in card
+    assert project.run("export", "folder", "--run", "three", "--half", "--out", str(out)) == 2

@@ -62,7 +62,7 @@ def test_a_head_learns_and_its_own_rows_choose_nothing(head: str, kind: str) -> 
     found = fit_fold(spec, asked, fold, settings)
     own = asked.inside(fold)
     kept = {name: array.copy() for name, array in found.head.arrays.items()}
-    again = FinishedHead.stored(spec, found.head.about, kept, found.head.texts)
+    again = FinishedHead(spec, found.head.about, kept, found.head.texts)
     assert again.answers(asked.seen(fold).test).tobytes() == found.test.tobytes(), "what is stored says the same"
     assert found.own.shape == (len(own), asked.outputs)
     assert found.test.shape == (7, asked.outputs)

@@ -12,7 +12,8 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.entry import Entry
-from foldline.core.run_folder import stored_run
+from foldline.core.run import Run
+from foldline.core.run_folder import stored_features, stored_run
 from foldline.core.tables import scratch_folder, write_text
 from foldline.scoring.choose import in_digits
 
@@ -39,12 +40,18 @@ def export_folder(
     from foldline.engine.finished.export import copy_run, score_again
     from foldline.engine.finished.folder import read_finished
 
-    facts, finished = load_competition(layout, comp), read_finished(layout.run(comp, run))
+    facts, finished = load_competition(layout, comp), read_finished(layout.run(comp, run), heads=True)
     if finished.cv is None:
         raise FoldlineError(
             f"run '{run}' has no score",
             where=layout.relative(finished.folder),
             next=f"make predict COMP={comp} RUN={run}",
+        )
+    if half and any(own.heads is not None for own in finished.trained):
+        raise FoldlineError(
+            "half precision is for networks that were trained, and heads on frozen features stay as they are",
+            where="HALF",
+            next=f"make export COMP={comp} RUN={run}",
         )
     target = out or layout.exports(comp) / run
     _require_ours(target)
@@ -84,5 +91,10 @@ def _card(layout: Layout, comp: str, facts: Competition, copy: "FinishedRun", re
     from foldline.engine.finished.card import model_card
 
     choices = {own.name: stored_run(layout, comp, own.name) for own in copy.trained}
+    for own in copy.trained:
+        features = stored_features(layout, comp, own.name)
+        for source in features.features if features is not None else ():
+            known = stored_run(layout, comp, source.run) if source.run else Run(model=source.model.trained)
+            choices[f"{own.name}: {source.title}"] = known
     entry = Entry.read_if_there(layout.submission(comp, copy.name).with_suffix(".json"))
     return model_card(copy, facts, choices, entry, remarks)

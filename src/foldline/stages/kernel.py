@@ -24,11 +24,10 @@ from foldline.core.records.kernel import DATASET, KERNEL, Budget, KernelEntry, b
 from foldline.core.tables import read_parquet, remove, scratch_folder, sha256_file, sha256_files
 from foldline.core.task import hot_truth
 from foldline.engine.bundle.budget import MARGIN, in_hours
-from foldline.engine.bundle.members import Chosen, choose, neighbours_of
+from foldline.engine.bundle.members import Chosen, HeadsMember, choose, neighbours_of
 from foldline.engine.bundle.notebook import Names, write_metadata, write_notebook
 from foldline.engine.bundle.project import own_files, write_facts
 from foldline.engine.bundle.wheels import own_sha256, write_wheels
-from foldline.engine.entities import together_by
 from foldline.scoring.choose import in_digits
 from foldline.sources.kaggle_user import known_user
 from foldline.submission.form import open_form
@@ -140,7 +139,7 @@ def _slug(facts: Competition) -> str:
 def _told(comp: str, facts: Competition, chosen: Chosen) -> str:
     """What the bundle holds, for the notebook's and the data set's first lines."""
     members = ", ".join(
-        f"{member.run} ({len(member.folds)} folds, {len(member.views)} views)" for member in chosen.members
+        f"{member.run} ({len(member.numbers)} folds, {len(member.views)} views)" for member in chosen.members
     )
     score = f"{chosen.cv.metric} {in_digits(chosen.cv.pooled)} out of fold"
     licence = f"\n\nLicence of the pictures: {facts.licence}" if facts.licence else ""
@@ -160,9 +159,7 @@ def _budget(facts: Competition, rows: Folds, given: int | None, hours: float, gp
 
 def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[str, Any]:
     """What decides the bundle's bytes, as hashes."""
-    weights = {
-        member.run: {meta.fold: meta.sha256.weights for meta in member.folds.values()} for member in chosen.members
-    }
+    weights = {member.run: member.made_from for member in chosen.members}
     runs = dict.fromkeys([chosen.name, *weights])
     return {
         "foldline": own_sha256(),
@@ -170,7 +167,7 @@ def _made_from(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> dict[s
         "code": {file.as_posix(): sha256_file(layout.root / file) for file in own_files(layout, comp)},
         "folds": rows.sha256,
         "cv": {run: sha256_file(layout.run(comp, run) / "cv.json") for run in runs},
-        "weights": {run: {str(fold): digest for fold, digest in folds.items()} for run, folds in weights.items()},
+        "weights": weights,
         "views": {member.run: member.views for member in chosen.members},
     }
 
@@ -185,9 +182,9 @@ def _write_dataset(
 
     comp, inside = chosen.cv.comp, Bundle.project(folder)
     neighbours, between = neighbours_of(chosen.members, list(rows.frame.columns))
-    needed = {between, *(together_by(member.choices) for member in chosen.members)}
+    needed = {between, *(member.together for member in chosen.members)}
     sample = write_facts(layout, comp, facts, inside, needed)
-    wheels = write_wheels(folder / "wheels", _extras(layout, comp, rows))
+    wheels = write_wheels(folder / "wheels", _extras(layout, comp, rows, chosen))
     on = pick_device(device)
     built = [build_member(layout, facts, rows.outputs, member, oof, inside, on) for member in chosen.members]
     for package, reason in wheels.items():
@@ -198,8 +195,8 @@ def _write_dataset(
     Bundle(
         comp=comp, slug=_slug(facts), name=chosen.name, task=rows.task, outputs=rows.outputs, metric=facts.metric,
         members=[
-            BundleMember(run=one.run, folds=[meta.fold for meta in one.folds.values()], views=one.views,
-                         together=together_by(one.choices))
+            BundleMember(run=one.run, folds=one.numbers, views=one.views, together=one.together,
+                         whole=isinstance(one, HeadsMember))
             for one in chosen.members
         ],
         blend=chosen.how, decision=chosen.cv.decision, prior=dict(zip(rows.outputs, prior.tolist(), strict=True)),
@@ -216,8 +213,9 @@ def _blended(cv: Cv) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _extras(layout: Layout, comp: str, rows: Folds) -> set[str]:
-    """The extras of foldline that the competition's pictures need, by the first bytes of some of them."""
+def _extras(layout: Layout, comp: str, rows: Folds, chosen: Chosen) -> set[str]:
+    """The extras of foldline that the competition's pictures need, by the first bytes of some of them, and heads."""
+    heads = {member.record.head for member in chosen.members if isinstance(member, HeadsMember)}
     images = [*rows.test["image"], *rows.frame["image"]]
     kinds = set()
     for image in images[:: max(1, len(images) // KINDS_OF)]:
@@ -225,7 +223,7 @@ def _extras(layout: Layout, comp: str, rows: Folds) -> set[str]:
         if path.is_file():
             with path.open("rb") as file:
                 kinds.add(picture_kind(file.read(HEAD)))
-    return {EXTRAS[kind] for kind in kinds if kind in EXTRAS}
+    return {EXTRAS[kind] for kind in kinds if kind in EXTRAS} | ({"lightgbm"} & heads)
 
 
 def _say_sizes(folder: Path) -> None:

@@ -209,7 +209,7 @@ def _report(work: _Work, found: Answers, lines: int, sample: str) -> OfflineRepo
         name=work.bundle.name, sample=sample, limit_seconds=work.clock.limit_seconds, lines=lines, device="",
         answers=len(set(work.form.kind.ids)), priors=found.counts, prior_ids=found.first_ids(),
         mended_cells=work.mended_cells,
-        passes_planned=sum(len(member.folds) * len(member.views) for member in work.bundle.members),
+        passes_planned=sum(member.passes for member in work.bundle.members),
     )  # fmt: skip
     if work.hidden is not None:
         report = report.changed(rows=len(work.hidden.rows), rows_not_asked=work.hidden.not_asked)

@@ -23,12 +23,26 @@ class BundleMember(Part):
         views: of each picture, in the order in which they are predicted; the last ones are left out first.
         together: the column that names the entity whose pictures it sees together (`model.entity`); empty: it sees
             each picture by itself.
+        whole: whether it is heads on frozen features, which see all views through all networks: for time it is left out
+            as a whole, or not at all.
     """
 
     run: str
     folds: list[int] = Field(min_length=1)
     views: list[str] = Field(min_length=1)
     together: str = ""
+    whole: bool = False
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """So many folds, each in so many views, can be left out one by one."""
+        return (1, 1) if self.whole else (len(self.folds), len(self.views))
+
+    @property
+    def passes(self) -> int:
+        """How often a picture goes through the member where nothing is left out."""
+        folds, views = self.steps
+        return folds * views
 
 
 class Bundle(Record):

@@ -21,12 +21,19 @@ class Load:
     Attributes:
         folds: their numbers.
         images_per_second: of one fold in one view.
+        whole: whether it is heads on frozen features, which all see a picture at once: a fold and a view stand for all.
     """
 
     run: str
     folds: tuple[int, ...]
     views: tuple[str, ...]
     images_per_second: float
+    whole: bool = False
+
+    @property
+    def words(self) -> str:
+        """What of it sees each picture."""
+        return "all heads" if self.whole else f"{len(self.folds)} folds x {len(self.views)} views"
 
     def seconds(self, rows: int) -> float:
         """Of predicting so many pictures."""

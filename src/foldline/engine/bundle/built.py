@@ -14,9 +14,11 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.tables import remove
 from foldline.engine.bundle.budget import CORES, Load, Plan, speed_there
-from foldline.engine.bundle.members import Member
+from foldline.engine.bundle.heads_trial import require_alike, try_heads
+from foldline.engine.bundle.members import AnyMember, HeadsMember
 from foldline.engine.bundle.trial import Trial, half_moves, resnet50_per_second, some_rows, try_member
-from foldline.engine.finished.copies import of_weights, write_run
+from foldline.engine.finished.copies import copy_heads, of_weights, write_run
+from foldline.engine.finished.heads import open_heads
 from foldline.engine.machine.device import prepare_device
 from foldline.engine.problem import open_problem
 
@@ -30,14 +32,14 @@ class Built:
         tried: the validation rows of the trial, with their labels.
     """
 
-    member: Member
+    member: AnyMember
     half: bool
     trial: Trial
     tried: pd.DataFrame
 
 
 def build_member(
-    layout: Layout, facts: Competition, outputs: list[str], member: Member, oof: pd.DataFrame, inside: Layout,
+    layout: Layout, facts: Competition, outputs: list[str], member: AnyMember, oof: pd.DataFrame, inside: Layout,
     device: torch.device,
 ) -> Built:  # fmt: skip
     """Writes a member's folds, in half precision where its score holds; says whether it does.
@@ -48,8 +50,10 @@ def build_member(
     """
     prepare_device(device)
     comp, run = member.cv.comp, member.run
+    if isinstance(member, HeadsMember):
+        return _build_heads(layout, member, oof, inside, device)
     problem = open_problem(layout, comp, member.choices, device)
-    numbers = [meta.fold for meta in member.folds.values()]
+    numbers = member.numbers
     tried = some_rows(oof if member.choices.on_all_rows else oof[oof["fold"].isin(numbers)])
     folder = inside.run(comp, run)
     metas = write_run(folder, member.folds, half=True)
@@ -64,6 +68,18 @@ def build_member(
     return Built(member, half, trial, tried)
 
 
+def _build_heads(layout: Layout, member: HeadsMember, oof: pd.DataFrame, inside: Layout, device: torch.device) -> Built:
+    """Writes heads and networks as they are."""
+    comp, run = member.cv.comp, member.run
+    folder = inside.run(comp, run)
+    heads = copy_heads(member.folder, member.record, member.cv, folder, member.numbers)
+    tried = some_rows(oof[oof["fold"].isin(member.numbers)])
+    trial = try_heads(layout, comp, open_heads(folder, heads, device), tried, member.views)
+    words = require_alike(member, trial.mean, tried)
+    say(f"{run}: heads and their networks stay float32: {words}")
+    return Built(member, False, trial, tried)
+
+
 def plan_of(built: list[Built], rows: int, gpu: str, device: torch.device) -> Plan:
     """The work of the notebook there, by the speed of the trials here.
 
@@ -74,13 +90,20 @@ def plan_of(built: list[Built], rows: int, gpu: str, device: torch.device) -> Pl
     resnet50 = 0.0 if gpu == "none" else resnet50_per_second(device)
     loads, decoding = [], {}
     for one in built:
-        first = next(iter(one.member.folds.values()))
-        speed, choice = one.trial.images_per_second, first.precision.choice
+        member = one.member
+        heads = isinstance(member, HeadsMember)
+        first = None if isinstance(member, HeadsMember) else next(iter(member.folds.values()))
+        speed = one.trial.images_per_second
         if gpu != "none":
-            speed = speed_there(speed, resnet50, gpu, mixed=choice == "fp16" and device.type == "cpu")
-        numbers = tuple(meta.fold for meta in one.member.folds.values())
-        loads.append(Load(one.member.run, numbers, tuple(one.member.views), speed))
-        size = (*first.height_width, first.channels, first.intensity, first.framing)
+            mixed = first is not None and first.precision.choice == "fp16" and device.type == "cpu"
+            speed = speed_there(speed, resnet50, gpu, mixed=mixed)
+        numbers, views = tuple(member.numbers), tuple(member.views)
+        if heads:
+            numbers, views = numbers[:1], views[:1]
+        loads.append(Load(member.run, numbers, views, speed, whole=heads))
+        size: tuple[object, ...] = (member.run,)
+        if first is not None:
+            size = (*first.height_width, first.channels, first.intensity, first.framing)
         decoding[size] = 1 / one.trial.decoded_per_second
     cores = usable_cores() if gpu == "none" else CORES
     return Plan(rows, tuple(loads), cores / sum(decoding.values()))

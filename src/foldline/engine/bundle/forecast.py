@@ -11,7 +11,7 @@ from foldline.core.progress import say, say_table
 from foldline.core.records.kernel import Budget
 from foldline.engine.bundle.budget import MARGIN, Drop, Plan, drops, fitting, in_hours
 from foldline.engine.bundle.built import Built
-from foldline.engine.bundle.members import Chosen
+from foldline.engine.bundle.members import Chosen, HeadsMember
 from foldline.engine.bundle.worth import Worth
 
 ESTIMATE = (
@@ -25,7 +25,7 @@ def say_budget(plan: Plan, budget: Budget) -> None:
     where = "on CPUs as here, measured" if budget.gpu == "none" else f"on one {budget.gpu.upper()}, {ESTIMATE}"
     for load in plan.loads:
         say(
-            f"{load.run}: {len(load.folds)} folds x {len(load.views)} views x {plan.rows:,} pictures at "
+            f"{load.run}: {load.words} x {plan.rows:,} pictures at "
             f"{load.images_per_second:,.0f}/s: {in_hours(load.seconds(plan.rows))}"
         )
     say(f"in all with reading: {in_hours(plan.seconds)} of {limit} ({where}); pictures: {budget.rows_from}")
@@ -94,9 +94,10 @@ def worth_of(
         ids = oof["row_id"]
         table = read_predictions(layout.run(comp, own.run) / "oof.parquet", folds.task, folds.outputs, ids=ids)
         members[own.run] = table[columns].to_numpy(dtype=np.float64)
+        folders = [layout.run(comp, own.run)] if isinstance(own, HeadsMember) else list(own.folds)
         of_folds = [
             read_predictions(folder / "test.parquet", folds.task, folds.outputs, ids=folds.test["row_id"])
-            for folder in own.folds
+            for folder in folders
         ]
         tests[own.run] = np.stack([table[columns].to_numpy(dtype=np.float64) for table in of_folds])
     trials = {one.member.run: one.trial for one in built}

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.paths import Layout
 from foldline.core.provenance import current_cv, refuse_diverged_runs, require_current
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.heads import FILE, Heads
 from foldline.core.run import Run
 from foldline.core.run_folder import known_fold, resolve_run, wanted_folds
 from foldline.core.tables import sha256_file
-from foldline.engine.entities import between_by
+from foldline.engine.entities import between_by, together_by
+from foldline.engine.finished.folder import read_finished
+from foldline.engine.finished.heads import open_heads
 from foldline.scoring.blender import Blender
 
 
@@ -33,6 +38,63 @@ class Member:
     folds: dict[Path, FoldMeta]
     views: list[str]
 
+    @property
+    def numbers(self) -> list[int]:
+        """Of its folds."""
+        return [meta.fold for meta in self.folds.values()]
+
+    @property
+    def together(self) -> str:
+        """The column that names whose pictures it sees together; empty: each by itself."""
+        return together_by(self.choices)
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """The hashes of its weights."""
+        return {str(meta.fold): meta.sha256.weights for meta in self.folds.values()}
+
+    def neighbours(self, columns: Sequence[str]) -> tuple[int, str]:
+        """`data.neighbours`, and the column that names among whose pictures these are."""
+        return self.choices.data.neighbours, between_by(self.choices, columns)
+
+
+@dataclass(frozen=True)
+class HeadsMember:
+    """A run of frozen features.
+
+    Attributes:
+        folder: the run's; record: what its heads are; cv: its score.
+        numbers: of its folds that take part.
+    """
+
+    run: str
+    folder: Path
+    record: Heads
+    cv: Cv
+    numbers: list[int]
+
+    @property
+    def views(self) -> list[str]:
+        """All of them, as its score is of."""
+        return self.cv.views
+
+    @property
+    def together(self) -> str:
+        """Features are of single pictures."""
+        return ""
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """The hash of its record, which has those of all else."""
+        return {FILE: self.cv.files[FILE], "folds": ", ".join(map(str, self.numbers))}
+
+    def neighbours(self, columns: Sequence[str]) -> tuple[int, str]:  # noqa: ARG002 - as of other members
+        """None: `_heads` refuses networks that see some."""
+        return 0, ""
+
+
+AnyMember = Member | HeadsMember
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -46,7 +108,7 @@ class Chosen:
 
     name: str
     cv: Cv
-    members: list[Member]
+    members: list[AnyMember]
 
     @property
     def how(self) -> str:
@@ -101,12 +163,17 @@ def choose(
             )
     if not with_diverged:
         refuse_diverged_runs(comp, records)
-    members = [_member(layout, comp, record, folds_sha256, k, only_folds, only_views) for record in records.values()]
+    members: list[AnyMember] = [
+        _heads(layout, comp, record, only_folds, only_views)
+        if record.head
+        else _member(layout, comp, record, folds_sha256, k, only_folds, only_views)
+        for record in records.values()
+    ]
     members.sort(key=lambda member: _worth(member.cv), reverse=True)
     return Chosen(name, cv, members)
 
 
-def neighbours_of(members: Sequence[Member], columns: Sequence[str]) -> tuple[int, str]:
+def neighbours_of(members: Sequence[AnyMember], columns: Sequence[str]) -> tuple[int, str]:
     """`data.neighbours` of all members, and the column that names among whose pictures these are.
 
     Args:
@@ -115,7 +182,7 @@ def neighbours_of(members: Sequence[Member], columns: Sequence[str]) -> tuple[in
     Raises:
         FoldlineError: members have others each, and the notebook reads each picture once for all.
     """
-    found = {own.run: (own.choices.data.neighbours, between_by(own.choices, columns)) for own in members}
+    found = {own.run: own.neighbours(columns) for own in members}
     if len(set(found.values())) > 1:
         told = [f"{run}: {count} of the same {by}" if count else f"{run}: none" for run, (count, by) in found.items()]
         raise FoldlineError(
@@ -162,6 +229,31 @@ def _member(
     if not kept:
         raise FoldlineError(f"run '{cv.run}' has none of these folds", where="--folds", next="name one that it has")
     return Member(cv.run, choices, cv, kept, _views(cv, only_views))
+
+
+def _heads(layout: Layout, comp: str, cv: Cv, only_folds: Sequence[int], only_views: Sequence[str]) -> HeadsMember:
+    folder = layout.run(comp, cv.run)
+    run = read_finished(folder, heads=True)
+    assert run.heads is not None
+    found = open_heads(folder, run.heads, torch.device("cpu"))  # what cannot predict there is refused here
+    where = layout.relative(folder)
+    if any(source.first[1].neighbours for source in found.sources):
+        raise FoldlineError(
+            f"the networks of '{cv.run}' see each picture between its neighbours, and notebooks make these for runs of "
+            "networks alone",
+            where=where,
+            next="fit heads on features without data.neighbours",
+        )
+    if len(_views(cv, only_views)) < len(cv.views):
+        raise FoldlineError(
+            f"the heads of '{cv.run}' were fitted on {first_few(cv.views)}: none of these can be left out",
+            where="--views",
+            next="leave VIEWS out, or fit heads on fewer views",
+        )
+    kept = [fold for fold in found.folds if not only_folds or fold in only_folds]
+    if not kept:
+        raise FoldlineError(f"run '{cv.run}' has none of these folds", where="--folds", next="name one that it has")
+    return HeadsMember(cv.run, folder, run.heads, cv, kept)
 
 
 def _views(cv: Cv, only: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from foldline.core.task import Array
 from foldline.engine.finished.copies import LARGEST_LOSS
 from foldline.engine.finished.networks import FoldNetworks, predict_rows, ready, spec_of
 from foldline.engine.finished.oof import among_all
-from foldline.engine.finished.pictures import Source, load_picture
+from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.engine.machine.precision import Precision
 from foldline.engine.problem import Problem
 from foldline.models.architecture import Architecture
@@ -103,17 +103,17 @@ def try_member(
             rates.append(len(networks) * seen / (time.perf_counter() - start))
             for half, value in zip((False, True), values, strict=True):
                 found[half][view][own] = value
-    decoded = _decoded_per_second(problem, *next(iter(folds.items())), frame["image"].tolist())
+    root, spec = problem.layout.input(problem.comp), spec_of(*next(iter(folds.items())))
+    decoded = decoded_per_second(root, [spec], frame["image"].tolist())
     return Trial(found[False], found[True], float(np.median(rates)), decoded)
 
 
-def _decoded_per_second(problem: Problem, folder: Path, meta: FoldMeta, images: list[str]) -> float:
-    """Pictures that one core reads from their files at the run's size, as the notebook does."""
-    root, spec = problem.layout.input(problem.comp), spec_of(folder, meta)
+def decoded_per_second(root: Path, specs: Sequence[Spec], images: list[str]) -> float:
+    """Pictures that one core reads from their files below `root` at the sizes of a run, as the notebook does."""
     names = images[:: max(1, len(images) // DECODED)]
     start = time.perf_counter()
     for name in names:
-        load_picture(Source.of_row(root, name), [spec])
+        load_picture(Source.of_row(root, name), specs)
     return len(names) / (time.perf_counter() - start)
 
 

@@ -7,6 +7,7 @@ from foldline.core.competition import Competition
 from foldline.core.own_code import is_own
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
+from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
 from foldline.engine.finished.folder import FinishedRun
 from foldline.models.licences import licence_note, weights_licence
@@ -22,7 +23,8 @@ def model_card(
 
     Args:
         run: as it is exported, with its score.
-        choices: of each trained run, by name; None where they are not known.
+        choices: of each trained run, and of each network that heads see through, by what `networks_of` calls it; None
+            where they are not known.
         entry: of its submission, for a score on held-out labels.
         remarks: on the score, a line each.
     """
@@ -43,7 +45,7 @@ def _header(cv: Cv) -> str:
 
 
 def _what(run: FinishedRun, facts: Competition) -> list[str]:
-    outputs = [name for name in run.first.outputs if name]
+    outputs = [name for name in run.about.outputs if name]
     shown = ", ".join(f"`{name}`" for name in outputs[:MOST_OUTPUTS])
     more = f" and {len(outputs) - MOST_OUTPUTS} more" if len(outputs) > MOST_OUTPUTS else ""
     lines = [f"Task: {run.task}" + (f"; outputs: {shown}{more}." if outputs else ".")]
@@ -71,7 +73,8 @@ def _score(cv: Cv, entry: Entry | None, remarks: Sequence[str]) -> list[str]:
 
 
 def _use(run: FinishedRun) -> list[str]:
-    metadata = [column["name"] for own in run.trained for column in own.folds[0][1].metadata or []]
+    read = [own.folds[0][1].metadata if own.heads is None else own.heads.metadata for own in run.trained]
+    metadata = [column["name"] for columns in read for column in columns or []]
     beside = f', metadata="table.csv")  # columns path, {", ".join(dict.fromkeys(metadata))}' if metadata else ")"
     return [
         "```python", "import foldline", "", 'model = foldline.load("this-folder")',
@@ -84,12 +87,14 @@ def _use(run: FinishedRun) -> list[str]:
 def _networks(run: FinishedRun, choices: dict[str, Run | None]) -> list[str]:
     lines = ["| run | network | pictures | folds | views | epochs | starts from |", "|---|---|---|---|---|---|---|"]
     for own in run.trained:
-        first = own.folds[0][1]
-        height, width = first.height_width
-        lines.append(
-            f"| {own.name} | {_plain(first.model)} | {height} x {width} px, {first.channels} channels "
-            f"| {len(own.folds)} | {', '.join(own.views)} | {first.epochs} | {_start(choices[own.name])} |"
-        )
+        folds = len(own.folds) if own.heads is None else len(own.heads.folds)
+        for key, first, views in networks_of(own):
+            height, width = first.height_width
+            head = "" if own.heads is None else f"{own.heads.head} on "
+            lines.append(
+                f"| {own.name} | {head}{_plain(first.model)} | {height} x {width} px, {first.channels} channels "
+                f"| {folds} | {', '.join(views)} | {first.epochs} | {_start(choices.get(key))} |"
+            )
     if run.members:
         lines += ["", f"Their predictions are blended by {run.how}."]
     return [*lines, "", "The predictions of a run are the mean over its folds, their networks and the views."]
@@ -98,8 +103,21 @@ def _networks(run: FinishedRun, choices: dict[str, Run | None]) -> list[str]:
 def _licences(run: FinishedRun, facts: Competition, choices: dict[str, Run | None]) -> list[str]:
     lines = [f"- pictures that it was trained on: {facts.licence or 'their licence is not stated: ask their owner'}"]
     for own in run.trained:
-        lines.append(f"- starting weights of {own.name}: {starting_licence(own.folds[0][1].model, choices[own.name])}")
+        for key, first, _ in networks_of(own):
+            lines.append(f"- starting weights of {key}: {starting_licence(first.model, choices.get(key))}")
     return [*lines, "- foldline, which loads it: MIT"]
+
+
+def networks_of(run: FinishedRun) -> list[tuple[str, FoldMeta, list[str]]]:
+    """A trained run's networks, one for all folds: what names their choices, a meta, and views; of frozen features one
+    for each source."""
+    if run.heads is None:
+        return [(run.name, run.folds[0][1], run.views)]
+    found = []
+    for source in run.heads.sources:
+        place = run.folder / (source.folder or f"{source.run}/fold_{run.heads.folds[0]}")
+        found.append((f"{run.name}: {source.title}", FoldMeta.read(place / "meta.json"), source.views))
+    return found
 
 
 def _start(choices: Run | None) -> str:

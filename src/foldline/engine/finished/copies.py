@@ -7,6 +7,7 @@ Half precision by choice, and what several folds have alike only once. Reads the
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from foldline.core.modes import set_mode, usual_mode
 from foldline.core.own_code import KEPT
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.records.heads import FILE, Heads
+from foldline.core.tables import sha256_files
+from foldline.engine.finished.folder import beside
 from foldline.engine.finished.networks import weights_sha256
 from foldline.models.weights import SHARED, State, read_state
 
@@ -60,6 +64,31 @@ def write_run(folder: Path, folds: dict[Path, FoldMeta], *, half: bool) -> list[
     if shared:
         _save(shared, folder / SHARED, None)
     return metas
+
+
+def copy_heads(source: Path, heads: Heads, cv: Cv, folder: Path, folds: Sequence[int] | None = None) -> Heads:
+    """Writes a run of frozen features: its heads, the networks that see for them, `cv.json`; the record as written.
+
+    Args:
+        source: the run's folder; the networks of another run that it sees through lie in it or beside it.
+        folds: some alone; None: all.
+    """
+    kept = [one for one in heads.heads if folds is None or one.fold in folds]
+    if len(kept) < len(heads.heads):
+        heads = heads.changed(heads=[one.model_dump() for one in kept])
+    for name in heads.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+    for own in heads.sources:
+        if own.folder:
+            shutil.copytree(source / own.folder, folder / own.folder, copy_function=shutil.copyfile)
+            continue
+        theirs = beside(source, own.run, f"'{heads.run}' takes features of the networks of '{own.run}'")
+        places = [theirs / f"fold_{fold}" for fold in heads.folds]
+        write_run(folder / own.run, {place: FoldMeta.read(place / "meta.json") for place in places}, half=False)
+    heads.write(folder / FILE)
+    cv.changed(files=sha256_files(folder, [FILE])).write(folder / "cv.json")
+    return heads
 
 
 def _save(state: State, path: Path, metadata: dict[str, str] | None) -> None:

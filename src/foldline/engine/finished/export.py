@@ -14,7 +14,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.cv import Cv
 from foldline.core.run_folder import stored_run
-from foldline.engine.finished.copies import LARGEST_LOSS, of_weights, write_run
+from foldline.engine.finished.copies import LARGEST_LOSS, copy_heads, of_weights, write_run
 from foldline.engine.finished.folder import FinishedRun, read_finished
 from foldline.engine.finished.networks import FoldNetworks
 from foldline.engine.finished.oof import oof_part
@@ -29,6 +29,9 @@ def copy_run(run: FinishedRun, target: Path, *, half: bool) -> FinishedRun:
     """Writes a run with its folds, or an ensemble with its members inside its folder; what stands there then."""
     for own in run.trained:
         place = target / own.name if run.members else target
+        if own.heads is not None and own.cv is not None:
+            copy_heads(own.folder, own.heads, own.cv, place)
+            continue
         metas = write_run(place, dict(own.folds), half=half)
         if own.cv is not None:
             of_weights(own.cv, metas).write(place / "cv.json")
@@ -36,7 +39,7 @@ def copy_run(run: FinishedRun, target: Path, *, half: bool) -> FinishedRun:
         assert ensemble.cv is not None
         place = target if ensemble is run else target / ensemble.name
         ensemble.cv.changed(files={}).write(place / "cv.json")
-    return read_finished(target)
+    return read_finished(target, heads=True)
 
 
 def _ensembles(run: FinishedRun) -> list[FinishedRun]:

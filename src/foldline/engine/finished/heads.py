@@ -83,16 +83,25 @@ class FrozenSource:
         self, whose: int | None, pictures: PictureStore, positions: NDArray[np.int64], title: str, batch_size: int
     ) -> Features:
         """[views, rows, features]."""
-        folder, meta = self.places[whose]
+        views, scaling = self.record.views, preprocessing_of(self.places[whose][1])
+        return see(self.body(whose), pictures, positions, views, scaling, title, batch_size=batch_size)
+
+    def body(self, whose: int | None) -> nn.Module:
+        """The network, loaded once; raises as `load_models`."""
         if whose not in self._bodies:
+            folder, meta = self.places[whose]
             if whose is None:
                 network = load_models(folder, meta, self.device, fused=False)[0]
             else:
                 network = frozen_network(folder, meta, self.device)
             architecture = replace(architecture_of(folder, meta), metadata_features=0)
             self._bodies[whose] = body_of(network, architecture, self.device)
-        views, scaling = self.record.views, preprocessing_of(meta)
-        return see(self._bodies[whose], pictures, positions, views, scaling, title, batch_size=batch_size)
+        return self._bodies[whose]
+
+    def move(self, device: torch.device) -> None:
+        """The networks lie there from now on."""
+        for body in self._bodies.values():
+            body.to(device)
 
     def drop(self) -> None:
         """Frees the networks' memory."""
@@ -111,6 +120,7 @@ class HeadsMember:
     folder: Path
     record: Heads
     sources: list[FrozenSource]
+    device: torch.device
     _heads: dict[tuple[int, int], FinishedHead] = field(default_factory=dict, repr=False)
     number: ClassVar[type[np.float32 | np.float64]] = np.float64  # in which it predicts
 
@@ -150,6 +160,19 @@ class HeadsMember:
         for source in self.sources:
             source.drop()
 
+    def ready(self, folds: Sequence[int] | None = None) -> None:
+        """Loads networks and heads of some folds, or of all; raises FoldlineError where they are damaged."""
+        for fold in known_folds(self.run, self.folds, folds):
+            for source in self.sources:
+                source.body(source.which(fold))
+            for target, block in enumerate(self._blocks):
+                self._head(fold, target, block)
+
+    def move(self, device: torch.device, folds: Sequence[int] | None = None) -> None:  # noqa: ARG002 - all see alike
+        """The networks lie there from now on."""
+        for source in self.sources:
+            source.move(device)
+
     def predictions(
         self, stores: Mapping[Spec, PictureStore], positions: NDArray[np.int64], *, folds: Sequence[int] | None = None,
         views: Sequence[str] | None = None, metadata: pd.DataFrame | None = None, batch_size: int = FEATURE_BATCH,
@@ -172,7 +195,7 @@ class HeadsMember:
         assert among is None
         if views is not None:
             raise FoldlineError(
-                f"the heads of '{self.run}' were fitted on features of {', '.join(self.record.views) or 'no picture'}: "
+                f"the heads of '{self.run}' were fitted on features of {', '.join(self.record.views)}: "
                 "they have no other views",
                 where="views",
                 next="leave views out",
@@ -195,9 +218,12 @@ class HeadsMember:
 
     def _answers(self, fold: int, parts: list[Features]) -> Array:
         """[rows, outputs] of all targets."""
-        blocks = self.record.task.of(self.record.outputs).blocks
-        found = [self._head(fold, target, block).answers(parts) for target, block in enumerate(blocks)]
+        found = [self._head(fold, target, block).answers(parts) for target, block in enumerate(self._blocks)]
         return np.concatenate(found, axis=1)
+
+    @property
+    def _blocks(self) -> tuple[Block, ...]:
+        return self.record.task.of(self.record.outputs).blocks
 
     def _head(self, fold: int, target: int, block: Block) -> FinishedHead:
         if (fold, target) not in self._heads:
@@ -219,7 +245,7 @@ def stored_head(folder: Path, heads: Heads, record: HeadRecord, block: Block) ->
     arrays, *texts = [folder / name for name in record.files]
     outputs = len(range(len(heads.outputs))[block.columns])
     about = About(block.task, outputs, record.settings, heads.fixed, heads.new)
-    return FinishedHead.stored(
+    return FinishedHead(
         HEADS[heads.head], about, load_file(arrays), [text.read_text(encoding="utf-8") for text in texts]
     )
 
@@ -240,7 +266,7 @@ def open_heads(folder: Path, record: Heads, device: torch.device) -> HeadsMember
             where="data.neighbours",
             next="give all features the same data.neighbours",
         )
-    return HeadsMember(folder, record, sources)
+    return HeadsMember(folder, record, sources, device)
 
 
 def _require_alone(folder: Path, record: Heads) -> None:
@@ -251,6 +277,12 @@ def _require_alone(folder: Path, record: Heads) -> None:
             "of other pictures nobody has predicted that",
             where=str(folder),
             next=f'fit heads without columns.runs, and blend: make ensemble RUNS="{" ".join(record.runs)} <that run>"',
+        )
+    if not record.sources:
+        raise FoldlineError(
+            f"the heads of '{record.run}' see table columns alone: there is nothing to ask them about a picture",
+            where=str(folder),
+            next="name the run of a network, or one with features",
         )
     if record.fixed.get("rerank"):
         raise FoldlineError(

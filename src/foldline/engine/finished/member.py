@@ -86,6 +86,16 @@ class Member:
         """Frees the networks' memory; they are loaded anew when they are needed again."""
         self._loaded.clear()
 
+    def ready(self, folds: Sequence[int] | None = None) -> None:
+        """Loads some folds, or all; raises as `fold_networks`."""
+        self.fold_networks(folds)
+
+    def move(self, device: torch.device, folds: Sequence[int] | None = None) -> None:
+        """Some folds' networks, or all, lie there from now on."""
+        for fold in self.networks(folds):
+            for network in fold:
+                network.to(device)
+
     def require(self, sources: Sequence[Source]) -> None:
         """Raises FoldlineError where networks want the neighbours of each picture and a file stands alone."""
         require_neighbours(sources, self.run, self.metas[0].neighbours)

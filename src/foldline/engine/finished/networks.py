@@ -200,7 +200,7 @@ def one_by_one(meta: FoldMeta) -> FoldlineError:
 
 def mean_of_folds(values: NDArray[Any]) -> NDArray[Any]:
     """[folds, rows, outputs] -> [rows, outputs] what a run says: the mean over its folds, added up in their order."""
-    total = values[0].copy()
+    total: NDArray[Any] = values[0].copy()
     for fold in values[1:]:
         np.add(total, fold, out=total)
     total /= np.float32(len(values))

@@ -40,7 +40,7 @@ def levels_of(members: Sequence[BundleMember]) -> list[Level]:
     a 2 x 1
     a 1 x 1
     """
-    level = [Share(member.run, len(member.folds), len(member.views)) for member in members]
+    level = [Share(member.run, *member.steps) for member in members]
     found = [tuple(level)]
     while sum(share.passes for share in level) > 1:
         most = max(range(len(level)), key=lambda i: (level[i].views, i))

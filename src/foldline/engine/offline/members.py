@@ -1,6 +1,6 @@
 """The members of a bundle: their networks, and what they said of which row so far. Reads weights; writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from foldline.core.paths import Layout
 from foldline.core.progress import say
 from foldline.core.records.bundle import Bundle, BundleMember
 from foldline.engine.entities import entity_names
+from foldline.engine.finished.heads import HeadsMember
+from foldline.engine.finished.member import Member
 from foldline.engine.finished.model import Model, load
 from foldline.engine.finished.networks import Among, mean_of_folds
 from foldline.engine.finished.pictures import Spec
@@ -50,17 +52,22 @@ class OfflineMember:
         return self.plan.run
 
     @property
-    def spec(self) -> Spec:
+    def own(self) -> Member | HeadsMember:
+        """What predicts."""
+        return self.model.members[0]
+
+    @property
+    def specs(self) -> list[Spec]:
         """What its pictures are."""
-        return self.model.with_networks[0].spec
+        return self.own.specs
 
     @property
     def metadata(self) -> list[dict[str, Any]]:
-        """The metadata columns that its networks read."""
-        return self.model.with_networks[0].metas[0].metadata or []
+        """The metadata columns that it reads."""
+        return self.own.record.metadata or [] if isinstance(self.own, HeadsMember) else self.own.metas[0].metadata or []
 
     def predict(
-        self, share: Share, store: PictureStore, places: NDArray[np.int64], table: pd.DataFrame,
+        self, share: Share, stores: Mapping[Spec, PictureStore], places: NDArray[np.int64], table: pd.DataFrame,
         fold_of: NDArray[np.int64], batch_size: int, bad: NDArray[np.bool_],
     ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
         """[rows, outputs] what so many of its folds and views say of rows, and [rows] whether they say anything.
@@ -68,17 +75,18 @@ class OfflineMember:
         Of an entity they do where one of its pictures can be read.
 
         Args:
-            store: pictures; places: [rows] which of them each row is.
+            stores: pictures of each of `specs`; places: [rows] which of them each row is.
             table: the rows; of a member that sees entities whole ones. Rows that come again are entities of their own.
             fold_of: [rows] the one fold that may predict a row, or ALL_FOLDS.
             bad: [rows] whether its picture cannot be read.
         """
         among = self._among(places, table, bad)
-        folds = self.plan.folds[: share.folds]
+        whole = self.plan.whole
+        folds = self.plan.folds if whole else self.plan.folds[: share.folds]
+        views = None if whole else self.plan.views[: share.views]
         self._move(self.model.device)
-        values = self.model.fold_predictions(
-            store, places, member=self.model.with_networks[0], folds=folds,
-            views=self.plan.views[: share.views], metadata=table if self.metadata else None, batch_size=batch_size,
+        values = self.own.predictions(
+            stores, places, folds=folds, views=views, metadata=table if self.metadata else None, batch_size=batch_size,
             title=self.run, among=among,
         )  # fmt: skip
         self._move(torch.device("cpu"))
@@ -101,14 +109,11 @@ class OfflineMember:
     def rest(self) -> None:
         """Its networks leave the GPU until their turn."""
         self.waits = True
-        for fold in self.model.with_networks[0].networks(self.plan.folds):
-            for network in fold:
-                network.cpu()
+        self.own.move(torch.device("cpu"), self.plan.folds)
 
     def _move(self, device: torch.device) -> None:
-        for fold in self.model.with_networks[0].networks(self.plan.folds) if self.waits else ():
-            for network in fold:
-                network.to(device)
+        if self.waits:
+            self.own.move(device, self.plan.folds)
 
 
 def _readable(stacks: Stacks, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -133,7 +138,7 @@ def load_members(layout: Layout, bundle: Bundle, rows: int, device: str) -> list
 
 
 def _new(plan: BundleMember, model: Model, rows: int) -> OfflineMember:
-    model.with_networks[0].fold_networks(plan.folds)
+    model.members[0].ready(plan.folds)
     return OfflineMember(plan, model, np.zeros((rows, len(model.outputs)), np.float32), np.zeros(rows, dtype=bool))
 
 

@@ -93,7 +93,7 @@ class Passes:
         """
         said = self.clock.now()
         sources = [Source.of_row(root, image) for image in self.rows["image"]]
-        with PictureReader(sources, [member.spec for member in self.members]) as reader:
+        with PictureReader(sources, [spec for member in self.members for spec in member.specs]) as reader:
             self.speed.picture_seconds = lambda: reader.seconds_each
             while self.position < len(self.rows):
                 if not self._predict(self._take(reader, self._chunk_rows(reader.most))):
@@ -172,12 +172,13 @@ class Passes:
     ) -> tuple[Predictions, NDArray[np.bool_]]:  # fmt: skip
         """What a member says of a chunk's rows, maybe several times over."""
         member = next(member for member in self.members if member.run == share.run)
-        store, start = PictureStore(pictures.pixels[member.spec], member.model.device), self.clock.now()
+        start = self.clock.now()
+        stores = {spec: PictureStore(pictures.pixels[spec], member.model.device) for spec in member.specs}
         places = np.tile(np.arange(len(pictures.problems)), times)
         rows, fold_of = self.rows.iloc[chunk.start + places], self.fold_of[chunk.start + places]
         bad = np.array([bool(problem) for problem in pictures.problems])[places]
         try:
-            answers = member.predict(share, store, places, rows, fold_of, self.batch_size, bad)
+            answers = member.predict(share, stores, places, rows, fold_of, self.batch_size, bad)
         except Exception as error:
             raise MemberFailedError(share.run, error) from error
         seconds = self.clock.now() - start
@@ -239,7 +240,7 @@ def _runs(level: Level) -> list[str]:
 
 
 def _whole(member: OfflineMember) -> Share:
-    return Share(member.run, len(member.plan.folds), len(member.plan.views))
+    return Share(member.run, *member.plan.steps)
 
 
 def in_words(level: Level) -> str:

@@ -44,7 +44,7 @@ class BoostedHead:
     def stored(cls, kept: Kept, about: About) -> Self:
         """What `kept` gave; raises FoldlineError where LightGBM is not installed."""
         library = _lightgbm()
-        models = [library.Booster(params={"verbosity": -1}, model_str=text) for text in kept.texts]
+        models = [library.Booster(model_str=text) for text in kept.texts]
         return cls(models, int(about.settings["trees"]), about.task)
 
 

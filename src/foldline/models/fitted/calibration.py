@@ -66,9 +66,11 @@ class Calibration:
     def stored(cls, arrays: Arrays, task: Task) -> Self:
         """What `kept` gave."""
         maps: list[Platt] = []
-        while (key := f"platt_{len(maps)}_outputs") in arrays:
-            named = {name: arrays[key.replace("outputs", name)] for name in ("present", "weight", "bias", "scale")}
-            maps.append(Platt(int(arrays[key][0]), **{**named, "scale": float(named["scale"][0])}))
+        while (key := f"platt_{len(maps)}") + "_outputs" in arrays:
+            outputs, scale, present, weight, bias = (
+                arrays[f"{key}_{name}"] for name in ("outputs", "scale", "present", "weight", "bias")
+            )
+            maps.append(Platt(int(outputs[0]), present, float(scale[0]), weight, bias))
         return cls(maps, bool(maps) and task.label_sets)
 
 
