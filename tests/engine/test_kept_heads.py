@@ -163,8 +163,8 @@ def test_heads_that_are_damaged_or_not_kept_are_not_used(
     project: TinyProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(fitted(project, "knn"), tmp_path / "knn"))
-    (folder / "fold_1" / "head_0.safetensors").write_bytes(b"damaged")
-    with pytest.raises(FoldlineError, match=r"damaged, or are not those that were fitted: fold_1/head_0.safetensors"):
+    (folder / "heads" / "fold_1_0.safetensors").write_bytes(b"damaged")
+    with pytest.raises(FoldlineError, match=r"damaged, or are not those that were fitted: heads/fold_1_0.safetensors"):
         foldline.load(folder, device="cpu").predict(asked(project))
     heads = Heads.read(folder / FILE)
     heads.changed(fixed={"expand": 3}).write(folder / FILE)
@@ -176,7 +176,7 @@ def test_heads_that_are_damaged_or_not_kept_are_not_used(
     assert "delete cv.json" in raised.value.next
     own = fitted(project, "own")
     before = sha256_files(own, Cv.read(own / "cv.json").files)
-    (own / "fold_0" / "head_0.safetensors").write_bytes(b"damaged")
+    (own / "heads" / "fold_0_0.safetensors").write_bytes(b"damaged")
     assert project.run("predict", "--run", "own", "--device", "cpu") == 0
     assert "made again" in capsys.readouterr().out
     assert sha256_files(own, before) == before, "the same bytes"

@@ -22,7 +22,7 @@ from foldline.core.records.bundle import Bundle
 from foldline.core.records.offline import OfflineReport
 from foldline.core.tables import read_csv, read_parquet, write_csv
 from foldline.engine.finished import reading
-from foldline.engine.finished.model import Model
+from foldline.engine.finished.member import Member
 from foldline.engine.finished.pictures import Source, Spec, load_picture
 from foldline.engine.offline import passes
 from foldline.engine.offline.answers import NO_NUMBER, NO_PICTURE, NO_ROW, NO_TIME
@@ -234,15 +234,15 @@ def test_a_decoder_that_fails_or_hangs_costs_its_rows_alone(kaggle: Kaggle, monk
 
 def test_a_row_that_gives_no_finite_number_gets_the_prior(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     """As half precision may; the member stays, and the others' rows too."""
-    real = Model.fold_predictions
+    real = Member.predictions
 
-    def predict(model: Model, *given: Any, **options: Any) -> Any:
-        values = real(model, *given, **options)
-        if model.name == "small" and options["metadata"]["row_id"].iloc[0] == "p060":
+    def predict(member: Member, *given: Any, **options: Any) -> Any:
+        values = real(member, *given, **options)
+        if member.run == "small" and options["metadata"]["row_id"].iloc[0] == "p060":
             values[0, 1] = np.nan
         return values
 
-    monkeypatch.setattr(Model, "fold_predictions", predict)
+    monkeypatch.setattr(Member, "predictions", predict)
     report = kaggle.run()
     assert report.prior_ids == {NO_NUMBER: ["p061"]}
     assert report.failed == {}

@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import foldline
 from bundles import raw_copy
 from foldline.core.errors import FoldlineError
 from foldline.core.records.bundle import Bundle
-from foldline.core.records.kernel import KernelEntry
 from foldline.core.tables import read_csv, read_parquet, write_csv
+from foldline.engine.finished.pictures import sources_of
+from foldline.engine.finished.reading import in_chunks
+from foldline.images.store import PictureStore
 from foldline.stages.kernel import kernel
 from foldline.stages.offline import offline
-from foldline.stages.rehearse import rehearse
 from tiny import FACTS, RUN, TinyProject
 
 SOURCE: dict[str, Any] = {
@@ -79,21 +82,29 @@ def test_hidden_rows_are_predicted_as_at_home(
     assert "is up to date" in capsys.readouterr().out
 
 
-def test_a_bundle_of_heads_is_rehearsed(home: TinyProject) -> None:
-    """Each hidden row by the head of its own fold, so that the score is that of OOF."""
-    place = build(home, "head")
-    made = rehearse(home.layout, "tiny", "head", fast=True)
-    assert made.passed
-    assert made.score == pytest.approx(made.expected, abs=1e-3)
-    assert KernelEntry.read(place / "kernel.json").rehearsal == made
+def test_a_rehearsals_rows_are_answered_by_their_own_fold(home: TinyProject, tmp_path: Path) -> None:
+    """So that the score of a rehearsal is that of OOF."""
+    place, test = build(home, "head"), read_csv(home.layout.test_rows("tiny"))
+    folds = [i % 3 for i in range(len(test))]
+    write_csv(tmp_path / "folds.csv", pd.DataFrame({"row_id": test["row_id"], "fold": map(str, folds)}))
+    raw_copy(home.layout, "tiny", tmp_path / "inputs")
+    out = tmp_path / "submission.csv"
+    offline(place / "dataset", tmp_path / "inputs", out, device="cpu", rehearsal=tmp_path / "folds.csv")
+    member = foldline.load(home.layout.run("tiny", "head"), device="cpu").members[0]
+    files = [home.layout.input("tiny") / image for image in test["image"]]
+    [chunk] = in_chunks(sources_of(files), member.specs, 16, "stop")
+    stores = {spec: PictureStore(pixels, torch.device("cpu")) for spec, pixels in chunk.pixels.items()}
+    said = member.predictions(stores, np.arange(len(test)), metadata=test)
+    answers = read_csv(out).set_index("id")["label"].astype(float).loc[test["row_id"]]
+    assert answers.to_numpy() == pytest.approx(said[folds, np.arange(len(test)), 1], abs=1e-6)
+    assert np.abs(said[0] - said[1]).max() > 1e-4
 
 
 def test_features_of_a_run_take_its_networks_along(home: TinyProject) -> None:
     """Those of the folds that take part, beside the run's own in half precision."""
     inside = Bundle.project(build(home, "both", folds=[1]) / "dataset").run("tiny", "theirs")
     assert [path.name for path in (inside / "quick").glob("fold_*")] == ["fold_1"]
-    assert not (inside / "fold_0").exists()
-    assert (inside / "fold_1" / "head_0.safetensors").is_file()
+    assert [path.name for path in (inside / "heads").iterdir()] == ["fold_1_0.safetensors"]
 
 
 def test_what_a_notebook_cannot_know_is_refused(home: TinyProject) -> None:

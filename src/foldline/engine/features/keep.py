@@ -1,6 +1,6 @@
 """What of a run of frozen features is kept: networks that are not trained, and the heads.
 
-Writes `source_<i>/` (weights, meta, code), `fold_<k>/head_<target>.safetensors`, LightGBM's models beside it as text,
+Writes `source_<i>/` (weights, meta, code), `heads/fold_<k>_<target>.safetensors`, LightGBM's models beside it as text,
 and `heads.json`; all of it into a scratch folder first.
 """
 
@@ -92,7 +92,7 @@ class Keeper:
         Args:
             target: its place among the blocks.
         """
-        base = f"fold_{fold}/head_{target}"
+        base = f"heads/fold_{fold}_{target}"
         texts = {f"{base}_trees_{place}.txt": text for place, text in enumerate(head.texts)}
         state = {name: torch.from_numpy(array) for name, array in head.arrays.items()}
         save_weights(self.folder / f"{base}.safetensors", state)
@@ -123,7 +123,7 @@ class Keeper:
 
 def moved(scratch: Path, folder: Path) -> list[str]:
     """Puts what was kept in place of what an earlier fit kept; the names of the files, below the run's folder."""
-    for old in [*folder.glob("fold_*/head_*"), *folder.glob("source_*"), folder / FILE]:
+    for old in [folder / "heads", *folder.glob("source_*"), folder / FILE]:
         remove(old)
     names = sorted(path.relative_to(scratch).as_posix() for path in scratch.rglob("*") if path.is_file())
     for name in names:

@@ -131,6 +131,9 @@ class Model:
 
         Returns:
             nan in the rows of pictures that cannot be read.
+
+        Raises:
+            FoldlineError: as `predict`; a member is a run of frozen features, which has no networks of its own.
         """
         sources, members = self._sources(pictures), self.with_networks
         result: NDArray[np.float32] = np.empty((0, 0), np.float32)
