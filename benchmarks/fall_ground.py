@@ -89,7 +89,7 @@ class Ground:
     def _move(self, share: float) -> None:
         """Of all rows' pictures: labels are not looked at."""
         layers = batch_norms(self.pretrained)
-        before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[operator,union-attr]
+        before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[union-attr]
         with counted_anew(self.pretrained):
             self.pretrained.train()
             for x, _ in self._pictures(64):
@@ -121,7 +121,7 @@ class Ground:
             start_classifier(model, head)
         if folded:
             fold_frozen(model, self.problem.architecture)
-        return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=torch.channels_last).eval()
 
     def head(self, fold: int, c: float) -> FittedHead:
         """The probe of a fold."""

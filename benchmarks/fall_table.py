@@ -1,6 +1,7 @@
 """The table of `fine_tuning_fall.py`: each way against the usual one in the same folds and seeds. Reads its lines."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,16 @@ def by_run(lines: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], fl
     return frame.pivot_table(index=["fold", "seed"], columns="way", values="value")
 
 
+def gained_in(measure: str, line: dict[str, Any]) -> float:
+    """The end less the start."""
+    return float(line["epochs"][-1][measure] - line["epochs"][0][measure])
+
+
 def table(lines: Sequence[dict[str, Any]], ways: Sequence[str]) -> str:
     """Each way: AUC of the end less that of the start by one view; against the usual way in the same folds and seeds,
     its standard error by folds; what else is known of its end."""
-    gained = by_run(lines, lambda line: line["epochs"][-1]["auc"] - line["epochs"][0]["auc"])
-    lost = by_run(lines, lambda line: line["epochs"][-1]["loss"] - line["epochs"][0]["loss"])
+    gained = by_run(lines, partial(gained_in, "auc"))
+    lost = by_run(lines, partial(gained_in, "loss"))
     joined = by_run(lines, lambda line: line["joined"]["auc"] - line["views_start"]["auc"])
     joined_loss = by_run(lines, lambda line: line["joined"]["loss"] - line["views_start"]["loss"])
     learnt = by_run(lines, lambda line: line["learnt"]["auc"])
@@ -60,7 +66,7 @@ def wobble(lines: Sequence[dict[str, Any]]) -> list[str]:
     usual = [line for line in lines if line["way"] == "usual"]
     told = []
     for measure, by_rows in zip(("auc", "loss"), np.mean([other_rows(line) for line in usual], axis=0), strict=True):
-        ends = by_run(usual, lambda line, m=measure: line["epochs"][-1][m] - line["epochs"][0][m])["usual"]
+        ends = by_run(usual, partial(gained_in, measure))["usual"]
         seeds, folds = np.sqrt(ends.groupby("fold").var().mean()), ends.groupby("fold").mean().std()
         told.append(
             f"{measure}, end less start of the usual way: std of seeds within folds {seeds:.4f}, of other rows within "

@@ -121,7 +121,7 @@ class Training:
                 set_batch_norm(self.tail, self.run.train.batch_norm)
                 logits = self.tail(self.ground.batch(views, self.train_rows[rows]))
                 loss = self.objective.function(logits, targets[torch.from_numpy(rows)])
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 step = epoch * self.per_epoch + number
                 self.rates.at_step(step)
                 self.optimizer.step()
