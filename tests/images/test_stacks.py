@@ -43,6 +43,21 @@ def test_a_picture_that_cannot_be_read_is_none_of_its_stack_unless_none_can() ->
     assert found.slot.tolist() == [1, 1, -1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_picture_stands_where_it_would_without_those_that_cannot_be_read(seed: int) -> None:
+    """Training leaves their rows out, prediction is given them: a picture has one place in both."""
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in rng.integers(0, 4, 40)]
+    order, bad = pd.Series([str(place) for place in rng.permutation(40)], dtype=str), rng.random(40) < 0.4
+    left = np.flatnonzero(~bad)
+    assert {names[row] for row in left} == set(names)
+    predicted = Stacks.of(names, order, bad)
+    trained = Stacks.of([names[row] for row in left], order.iloc[left].reset_index(drop=True))
+    assert predicted.place[left].tolist() == trained.place.tolist()
+    assert sorted(left[trained.order].tolist()) == sorted(predicted.order.tolist())
+    assert predicted.sizes.sum() == trained.sizes.sum() == len(left)
+
+
 def test_a_stack_is_predicted_beside_the_same_ones_whichever_are_wanted() -> None:
     found = stacks([3, 4, 9, 1, 1, 5])
     every = list(found.packs(8, np.ones(6, dtype=bool)))

@@ -181,6 +181,12 @@ def _between(frame: pd.DataFrame, by: str, count: int, what: str) -> pd.DataFram
     _require_column(frame, by, "data.neighbours")
     _require_order(frame, "data.neighbours")
     _remark(frame, by, what, ordered=True)
+    return between(frame, by, count)
+
+
+def between(frame: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
+    """Rows with each picture's files between those of its neighbours, by all rows: whether they can be read is not
+    known yet, and a row of which one file cannot be read cannot be seen, here and wherever rows are predicted."""
     stacks = Stacks.of(entity_names(frame, by).tolist(), _order(frame))
     return frame.assign(image=with_neighbours(frame["image"].tolist(), stacks, count))
 

@@ -30,7 +30,9 @@ class Stacks:
         order: [pictures] the rows, one stack behind the other, each in its order. A row whose picture cannot be read
             is none of its stack's pictures, unless none of them can.
         starts: [stacks + 1] where in `order` each begins.
-        place: [rows] float32 where in its stack a row stands: the first at 0, the last at 1.
+        place: [rows] float32 where among its stack's pictures a row stands: the first at 0, the last at 1. Rows that
+            cannot be read have none (0), so it is the same whether they are given, as in prediction, or were left out
+            before, as in training.
     """
 
     of_row: Indices
@@ -53,17 +55,15 @@ class Stacks:
         of_row = pd.factorize(np.asarray(names, dtype=object))[0].astype(np.int64)
         rows, count = np.arange(len(of_row)), int(of_row.max(initial=-1)) + 1
         rank = rows.astype(np.float64) if order is None else place_ranks(order)
-        sorted_rows = np.lexsort((rows, rank, of_row)).astype(np.int64)
-        sizes = np.bincount(of_row, minlength=count)
+        kept = np.lexsort((rows, rank, of_row)).astype(np.int64)
+        if bad is not None and bad.any():
+            none = np.bincount(of_row[~bad], minlength=count) == 0
+            kept = kept[~bad[kept] | none[of_row[kept]]]
+        sizes = np.bincount(of_row[kept], minlength=count)
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        place = np.empty(len(of_row), dtype=np.float32)
-        within = np.arange(len(of_row)) - np.repeat(starts[:-1], sizes)
-        place[sorted_rows] = within / np.maximum(np.repeat(sizes, sizes) - 1, 1)
-        if bad is None or not bad.any():
-            return cls(of_row, sorted_rows, starts, place)
-        none = np.bincount(of_row[~bad], minlength=count) == 0
-        kept = sorted_rows[~bad[sorted_rows] | none[of_row[sorted_rows]]]
-        starts = np.concatenate([[0], np.cumsum(np.bincount(of_row[kept], minlength=count))]).astype(np.int64)
+        place = np.zeros(len(of_row), dtype=np.float32)
+        within = np.arange(len(kept)) - np.repeat(starts[:-1], sizes)
+        place[kept] = within / np.maximum(np.repeat(sizes, sizes) - 1, 1)
         return cls(of_row, kept, starts, place)
 
     def __len__(self) -> int:

@@ -11,8 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from foldline.core.cells import numbers
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
-from foldline.engine.entities import entity_names
-from foldline.images.stacks import Stacks, with_neighbours
+from foldline.engine.entities import between, entity_names
 
 LAST_WORD = chr(0x10FFFF)  # behind every text
 
@@ -55,8 +54,7 @@ def between_neighbours(rows: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
     """The rows with each picture's files between those of its neighbours (`data.neighbours`)."""
     if not count or not len(rows):
         return rows
-    stacks = Stacks.of(entity_names(rows, by).tolist(), rows["order"] if "order" in rows.columns else None)
-    return rows.assign(image=with_neighbours(rows["image"].tolist(), stacks, count))
+    return between(rows, by, count)
 
 
 def units(rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
