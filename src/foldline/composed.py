@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foldline.core.asking import agreed, is_terminal
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import USUAL_RUN, Layout
-from foldline.core.progress import result, say
+from foldline.core.progress import result, say, unsaid
 from foldline.core.rank import is_launched
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ def _ask_where_long(layout: Layout, comp: str, run: str, name: str, overrides: l
     from foldline.engine.forecast import NoForecastError, forecast
 
     try:
-        expected = forecast(layout, comp, choices, device=device, folds=left)
+        with unsaid():
+            expected = forecast(layout, comp, choices, device=device, folds=left)
     except NoForecastError as error:
         say(f"{error}; training looks for what fits")
         return

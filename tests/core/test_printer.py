@@ -8,7 +8,7 @@ import pytest
 from foldline.cli import main
 from foldline.core import printer as module
 from foldline.core.printer import Printer, printing
-from foldline.core.progress import Progress, doing, result, say, waiting
+from foldline.core.progress import Progress, doing, result, say, unsaid, waiting
 
 
 class Clock:
@@ -121,3 +121,13 @@ def test_an_error_is_json_too(capsys: pytest.CaptureFixture[str], tmp_path: obje
     assert event["what"]
     assert main(["train", "--root", str(tmp_path), "--comp", "none", "--quiet"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_what_is_said_again_in_earnest_is_not_said_before(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with unsaid(), doing("a trial"):
+        say("fold 0: masks are learnt")
+        say("warning: so it is")
+        assert capsys.readouterr().out == ""
+        assert times(clock, capsys, 40), "that something is done is said all the same"
+    say("fold 0: masks are learnt")
+    assert capsys.readouterr().out == "fold 0: masks are learnt\n"

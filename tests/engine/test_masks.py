@@ -197,6 +197,18 @@ def test_a_killed_training_ends_with_the_same_bits_and_leaves_no_decoder(
     assert not [path for path in folders[0].rglob("*") if "resume" in path.name]
 
 
+def test_nothing_is_said_twice_where_the_minutes_are_measured_before(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The measurement makes fold 0's job before its training does."""
+    settings = "train.epochs=3 train.batch_size=4 loss.masks=1"
+    assert project.run("train", "--set", settings, "--name", "long") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("expected:") for line in said)
+    assert sum("masks of" in line for line in said) == 3
+    assert len(set(said)) == len(said)
+
+
 def test_a_network_predicts_without_its_decoder_and_another_run_starts_from_it(project: TinyProject) -> None:
     given = ("--set", f"{BASE} predict.views=[identity] loss.masks=1", "--fold", "0")
     assert project.run("train", "--name", "masks", *given) == 0

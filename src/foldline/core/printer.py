@@ -68,6 +68,7 @@ class Printer:
         waits: for a person: an answer, a page that is served; then silence is right.
         bars: rich's, while there are some on a terminal; lines go above them.
         silent: one of several ranks, of which the first alone speaks; errors are said all the same.
+        unsaid: lines and warnings are kept back: what is done now is done, and said, once more.
         reported: what ended this process is said by the one that started it.
     """
 
@@ -76,6 +77,7 @@ class Printer:
     now: Callable[[], float] = time.monotonic
     waits: bool = False
     silent: bool = False
+    unsaid: bool = False
     reported: bool = False
     bars: Any = None
     doing: list[Activity] = field(default_factory=list)
@@ -89,6 +91,8 @@ class Printer:
     def line(self, text: str, event: str = "line", **fields: Any) -> None:
         """One line of a kind: line, warning, result, error, progress; `fields` are for programs."""
         with self._lock:
+            if self.unsaid and event in ("line", "warning"):
+                return
             self.spoken = self.now()
             if self.silent and event != "error":
                 return

@@ -60,6 +60,17 @@ def waiting() -> Iterator[None]:
         used.spoken = used.now()
 
 
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """While the block runs, nothing is said that the same work says when it is done in earnest; progress is."""
+    used = printer()
+    before, used.unsaid = used.unsaid, True
+    try:
+        yield
+    finally:
+        used.unsaid = before
+
+
 class Progress:
     """A stack of progress bars: `with Progress() as progress: for x in progress.over(items, "epoch 1"): ...`
 

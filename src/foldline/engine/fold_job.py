@@ -63,6 +63,7 @@ def make_job(
     }  # fmt: skip
     if objective.activation != kind_of(objective.activation):
         made_from["scale"] = objective.activation  # versions before this one learnt numbers as they are
+    taught = bool(run.loss.teacher.name and run.train.epochs)
     return FoldJob(
         fold=fold, run=problem.located, task=problem.folds.task, outputs=problem.folds.outputs, metrics=problem.metrics,
         feed=problem.feed, tested=problem.tested(), train=train,
@@ -70,7 +71,7 @@ def make_job(
         valid_frame=problem.scored.iloc[problem.own(fold, train=False)], preprocessing=start.preprocessing,
         objective=objective, device=problem.device, precision=Precision("fp32", "", {}),
         batch_size=usual_batch(run.train.batch_size),
-        folder=folder, teacher=partial(load_teacher, problem, fold) if run.loss.teacher.name else None,
+        folder=folder, teacher=partial(load_teacher, problem, fold) if taught else None,
         made_from=made_from, on_epoch=on_epoch, auxiliary=_auxiliary(problem, fold, train),
         folds_of=folds_of(problem.layout, problem.comp, run, problem.folds.k) if run.on_all_rows else None,
         masks=_masks(problem, fold, train),
@@ -80,7 +81,7 @@ def make_job(
 def _auxiliary(problem: Problem, fold: int, train: RowArrays) -> Auxiliary | None:
     """What the fold learns beside its target; test rows with pseudo-labels have nothing of it."""
     weights, frame = problem.run.loss.auxiliary, problem.folds.frame
-    if not weights:
+    if not weights or not problem.run.train.epochs:
         return None
     ids = train.names(np.arange(len(train) - train.pseudo)) + train.pseudo * [""]
     learnt = pd.concat([frame[problem.outside(fold)], problem.extra], ignore_index=True)
@@ -159,7 +160,7 @@ def _remark_losses(problem: Problem, fold: int) -> None:
     """Says what is predicted and means nothing by itself."""
     loss, facts = problem.run.loss, problem.facts
     for name, weight in loss.targets.items():
-        if not weight:
+        if not weight and problem.run.train.epochs:
             say(f"warning: fold {fold}: target '{name}' is not learnt (loss.targets: 0): its predictions mean nothing")
     if loss.name == "pearson" and not facts.task.targets and facts.metric not in WITHOUT_LEVEL:
         say(

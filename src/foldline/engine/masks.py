@@ -64,13 +64,13 @@ def files_of(frame: pd.DataFrame) -> dict[str, str]:
 def opened_masks(
     layout: Layout, comp: str, run: Run, frame: pd.DataFrame, cache: ImageCache, *, trained: bool
 ) -> Masks | None:
-    """The masks of a cache's pictures; None: the run learns none.
+    """The masks of a cache's pictures; None: the run learns none, or nothing.
 
     Args:
         frame: the training rows.
         trained: the pictures are those that training sees or cuts from; else those that are tested.
     """
-    if not run.loss.masks:
+    if not run.loss.masks or not run.train.epochs:
         return None
     own, data = located(layout, comp, run), run.data
     framing = trained_frame(own)[1] if trained else framing_of(own)

@@ -21,13 +21,14 @@ from foldline.core.git import commit_of
 from foldline.core.paths import Layout
 from foldline.core.predictions import predictions_table
 from foldline.core.processes import lock
-from foldline.core.progress import doing, say
+from foldline.core.progress import doing, say, unsaid
 from foldline.core.rank import ONE, Rank
 from foldline.core.records.fold_meta import FoldHashes, FoldMeta, MeasuredPrecision
 from foldline.core.records.framing import AS_USUAL
 from foldline.core.run import Run
 from foldline.core.run_folder import drop_disposable, is_whole, run_sha256, wanted_folds, write_run
 from foldline.core.tables import read_parquet, sha256_files, write_parquet
+from foldline.core.untrained import unread_in_words
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
 from foldline.engine.first_score import first_score, sampled
@@ -83,6 +84,8 @@ def train_folds(
         say(f"training {comp}/{name}, {which}, on {describe(device)}{together}")
         if ranks.count > 1 and device.type == "cpu" and device_name != "cpu":
             say("warning: there is no GPU here: the ranks share the CPU, which one process uses faster")
+        if unheard := unread_in_words(run):
+            say(f"note: {unheard}")
         with ranks.machine_by_machine():
             problem = settled(open_problem(layout, comp, run, device))
         for fold in folds:
@@ -143,7 +146,8 @@ def _planned(problem: Problem, folds: list[int], ranks: Ranks) -> Forecast | Non
     said = forecast_before(problem, folds)
     if said is not None:
         return said
-    with doing("measuring how long this will take: a few steps of a throw-away network"):
+    _ = problem.tested()  # what opening them says is said here
+    with doing("measuring how long this will take: a few steps of a throw-away network"), unsaid():
         try:
             found = of_problem(problem, folds).shared(ranks.count)
         except NoForecastError:  # what fits is tried later, and what cannot work is said in words

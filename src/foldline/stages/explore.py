@@ -12,7 +12,7 @@ from foldline.core import tables
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import USUAL_RUN, Layout
-from foldline.core.progress import say
+from foldline.core.progress import say, unsaid
 from foldline.core.run import Run, load_run
 from foldline.core.typed import as_typed
 from foldline.report.explore.changes import changes
@@ -104,7 +104,8 @@ def _forecast(layout: Layout, comp: str, run: Run, rows: Rows, device: str, *, f
     from foldline.engine.forecast import forecast
 
     try:
-        found = forecast(layout, comp, run, device=device)
+        with unsaid():
+            found = forecast(layout, comp, run, device=device)
     except FoldlineError as error:
         return Forecast(said=f"Not measured: {error.what}.")
     said = f"{found.in_words()[:1].upper()}{found.in_words()[1:]}. {found.how[:1].upper()}{found.how[1:]}."

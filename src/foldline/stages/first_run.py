@@ -17,7 +17,7 @@ from PIL import Image
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import USUAL_RUN, Layout, shipped
-from foldline.core.progress import say
+from foldline.core.progress import say, unsaid
 from foldline.core.run import Run
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
@@ -113,7 +113,8 @@ def _epochs_in(layout: Layout, comp: str, ground: Ground, minutes: float, device
     from foldline.engine.forecast import forecast
 
     run = Run.parse(parse_yaml(run_text(ground, comp), where="the first run"), where="the first run")
-    expected = forecast(layout, comp, run, device=device)
+    with unsaid():
+        expected = forecast(layout, comp, run, device=device)
     plan = expected.fold
     fixed = expected.total_s - expected.folds * plan.epochs * plan.epoch_seconds
     fits = int((60 * minutes - fixed) / (expected.folds * plan.epoch_seconds))
