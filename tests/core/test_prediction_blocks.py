@@ -85,7 +85,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     frame, values = made(20)
     broken, unequal, path = values.copy(), values * 2, tmp_path / "a.parquet"
     broken[17, 1] = np.nan
-    with pytest.raises(FoldlineError, match=r"1 rows hold no finite number: r17"):
+    with pytest.raises(FoldlineError, match=r"1 row holds no finite number: r17"):
         write(path, frame, broken, [9, 11])
     with pytest.raises(FoldlineError, match="sum to"):
         write(path, frame, unequal, [20])
@@ -101,9 +101,9 @@ def test_what_is_wrong_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
         writer.write(frame.iloc[::-1], values)
     assert list(tmp_path.iterdir()) == []
     predictions_table(frame, broken, TASK, OUTPUTS).to_parquet(path, index=False)
-    with pytest.raises(FoldlineError, match="1 rows hold no finite number"):
+    with pytest.raises(FoldlineError, match="1 row holds no finite number"):
         PredictionBlocks(path, TASK, OUTPUTS).values()
-    with pytest.raises(FoldlineError, match="1 ids are missing or unknown: r19"):
+    with pytest.raises(FoldlineError, match="1 id is missing or unknown: r19"):
         PredictionBlocks(path, TASK, OUTPUTS, ids=frame["row_id"].iloc[:19])
     with pytest.raises(FoldlineError, match="no column prob_d"):
         PredictionBlocks(path, TASK, [*OUTPUTS, "d"])

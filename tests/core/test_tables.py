@@ -131,8 +131,8 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mod
 
 
 @pytest.mark.parametrize(("ids", "said"), [
-    (["a", "b", "c"], ""), (["c", "a", "b"], ""), (["a", "b", "b"], "1 ids occur more than once: b"),
-    (["b", "a", "b"], "1 ids occur more than once: b"), (["", "a"], "1 rows have an empty id"), ([], ""),
+    (["a", "b", "c"], ""), (["c", "a", "b"], ""), (["a", "b", "b"], "1 id occurs more than once: b"),
+    (["b", "a", "b"], "1 id occurs more than once: b"), (["", "a"], "1 row has an empty id"), ([], ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", [str, object])
 def test_an_id_that_stands_twice_is_named_in_order_or_not(ids: list[str], said: str, kind: type) -> None:

@@ -136,7 +136,7 @@ def test_every_setting_changes_the_predictions(project: TinyProject) -> None:
 
 def test_columns_alone_are_a_run_too(project: TinyProject) -> None:
     cv = Cv.read(fitted(project, "columns", features=[], columns={"metadata": ["hint"], "runs": ["quick"]}) / "cv.json")
-    assert cv.head == "linear on 1 metadata columns, OOF of quick"
+    assert cv.head == "linear on 1 metadata column, OOF of quick"
     assert cv.pooled is not None
     assert cv.pooled > 0.9
     assert {key.rpartition(", ")[2] for key in cv.sha256.inputs} >= {"oof.parquet", "fold_0/test.parquet"}

@@ -139,11 +139,11 @@ def test_a_broken_file_does_not_end_the_batch(
     assert [bool(problem) for problem in table["problem"]] == table["prob_bright"].isna().tolist()
     said = capsys.readouterr().out
     assert "4 of 6 pictures cannot be read, and their lines are empty:" in said
-    assert "4 pictures; 1 other files are left out: notes.txt" in said
+    assert "4 pictures; 1 other file is left out: notes.txt" in said
     assert "1 Thumbs.db" in said
-    with pytest.raises(FoldlineError, match=r"1 pictures cannot be read: .*b\.png"):
+    with pytest.raises(FoldlineError, match=r"1 picture cannot be read: .*b\.png"):
         model.predict([tmp_path / "a.png", tmp_path / "b.png"], bad_images="stop")
-    with pytest.raises(FoldlineError, match="none of the 1 pictures can be read"):
+    with pytest.raises(FoldlineError, match="none of the 1 picture can be read"):
         model.predict([tmp_path / "b.png"])
 
 

@@ -132,4 +132,4 @@ def test_a_probe_starts_no_loss_with_other_logits(project: TinyProject, capsys: 
     project.write_yaml("quick", {**RUN, "loss": {"name": "corn"}, "train": {**RUN["train"], "probe": {}}})
     project.prepare()
     assert project.run("train", "--fold", "0") == 2
-    assert "has 1 logits" in capsys.readouterr().err
+    assert "has 1 logit" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_a_persons_decisions_reach_training_alone(ready: TinyProject, capsys: py
     )
     before = ready.layout.folds("tiny").read_bytes()
     assert ready.run("folds") == 0
-    assert "1 rows are left out of training, 1 are trained on with another label" in capsys.readouterr().out
+    assert "1 row is left out of training, 1 are trained on with another label" in capsys.readouterr().out
     assert ready.layout.folds("tiny").read_bytes() == before
     plain, found = problem(ready), problem(ready, labels="file")
     own = [int(number) for number in folds["fold"][:2]]
@@ -80,7 +80,7 @@ def test_a_persons_decisions_reach_training_alone(ready: TinyProject, capsys: py
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["nobody,,,exclude,"], "1 rows are no training rows: nobody"),
+        (["nobody,,,exclude,"], "1 row is no training rows: nobody"),
         (["p001,,,drop,"], "none of exclude, relabel, keep"),
         (["p001,,,keep,", "p001,,,exclude,"], "stand in more than one line"),
         (["p001,,,relabel,"], "have no label"),

@@ -98,7 +98,7 @@ def test_all_bad_images_are_listed_before_training(pictures: Path) -> None:
 
 def test_the_list_of_bad_images_can_be_read_whatever_their_names(pictures: Path) -> None:
     name = 'a "b", c.png'
-    with pytest.raises(FoldlineError, match="1 images cannot be used"):
+    with pytest.raises(FoldlineError, match="1 image cannot be used"):
         open_cache(pictures, pictures / ".cache", [name], SIZE, 1)
     assert read_csv(pictures / ".cache" / "bad_images.csv")["image"].tolist() == [name]
 

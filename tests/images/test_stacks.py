@@ -33,7 +33,7 @@ def test_words_are_sorted_as_words_and_none_as_the_rows_are() -> None:
 
 @pytest.mark.parametrize("cells", [["1", ""], ["1", "x"]])
 def test_a_row_without_a_place_is_refused(cells: list[str]) -> None:
-    with pytest.raises(FoldlineError, match="1 rows have no place"):
+    with pytest.raises(FoldlineError, match="1 row has no place"):
         Stacks.of(["a", "a"], pd.Series(cells, dtype=str))
 
 

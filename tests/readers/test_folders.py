@@ -37,7 +37,7 @@ def test_the_content_decides_what_is_a_row_and_the_rest_is_counted(tmp_path: Pat
     ]
     assert frame["target"].tolist() == ["cat"] * 6 + ["owl"] * 2
     assert capsys.readouterr().out.splitlines() == [
-        "warning: 1 files are called pictures and hold none: owl/odd.jpg; training will stop at them, or leave them "
+        "warning: 1 file is called pictures and hold none: owl/odd.jpg; training will stop at them, or leave them "
         "out with data.bad_images=skip",
         "toy/: 8 of 10 files are rows; left out: 2 hold no picture that can be read (cat/notes.txt, dog/a.txt)",
         "warning: 2 folders give no row: bird, dog",
@@ -70,10 +70,10 @@ def test_depths_and_names_that_may_be_meant_are_warned_about(tmp_path: Path, cap
     rows(plant(tmp_path / "b", {"cat/1.png": "", "val/1.png": ""}))
     rows(plant(tmp_path / "c", {"train/cat/1.png": "", "train/dog/1.png": "", "test/cat/2.png": ""}))
     assert capsys.readouterr().out.splitlines() == [
-        "warning: class folders lie at different depths: 1 deep: cat (1 pictures), dog (1 pictures); 2 deep: "
-        "dog (1 pictures)",
+        "warning: class folders lie at different depths: 1 deep: cat (1 picture), dog (1 picture); 2 deep: "
+        "dog (1 picture)",
         "warning: the folders val are classes here; if they are none, set `file` or `pattern`",
-        "warning: all of these folders are training rows: test (1 pictures), train (2 pictures); if that is not wanted "
+        "warning: all of these folders are training rows: test (1 picture), train (2 pictures); if that is not wanted "
         "set train.file",
     ]
 

@@ -320,5 +320,5 @@ def test_a_coco_id_of_two_categories_is_refused_and_of_one_said_twice_is_not(roo
     plant(root, {**PICTURES, "m.json": json.dumps({**COCO, "categories": [*kinds, cat]})})
     assert read_rows(root, known.train, known, with_target=True)["target"].tolist() == ["cat", "dog", "cat", "dog"]
     plant(root, {"m.json": json.dumps({**COCO, "categories": [*kinds, {**cat, "name": "lynx"}]})})
-    with pytest.raises(FoldlineError, match="1 ids stand for several categories: 0"):
+    with pytest.raises(FoldlineError, match="1 id stands for several categories: 0"):
         read_rows(root, known.train, known, with_target=True)

@@ -41,7 +41,7 @@ def test_a_template_names_files_that_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mask", "cells", "words"),
     [
-        ("marked", ["masks/m.png", "masks/other.png", ""], "1 masks are not there: masks/other.png"),
+        ("marked", ["masks/m.png", "masks/other.png", ""], "1 mask is not there: masks/other.png"),
         ("marked", ["", "", ""], "none of 3 rows has a mask"),
         ("mask/{id}.png", ["", "", ""], "there is no file such as mask/a.png"),
         ("drawn", ["", "", ""], "'drawn' is no column"),

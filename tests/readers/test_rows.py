@@ -41,7 +41,7 @@ def test_group_entity_and_metadata_ride_along_in_this_order(root: Path) -> None:
 
 def test_rows_without_an_entity_are_no_entity_together(root: Path) -> None:
     (root / "t.csv").write_text(TABLE.replace("p2", ""))
-    with pytest.raises(FoldlineError, match="1 rows have no entity"):
+    with pytest.raises(FoldlineError, match="1 row has no entity"):
         rows(root, {"entity": "patient"})
     known = facts({**TRAIN, "entity": "patient"}, "binary")
     assert "" in read_rows(root, known.train, known, with_target=False, nameless=True)["entity"].tolist()
@@ -90,7 +90,7 @@ def test_a_joined_table_adds_its_columns_by_id_not_by_position(root: Path) -> No
 def test_a_json_map_is_a_lookup_table(root: Path) -> None:
     plant(root, {"map.json": json.dumps({"01": "train/03.png", "02": "train/01.png"})})
     join = {"file": "map.json", "left": "id", "right": "key"}
-    with pytest.raises(FoldlineError, match=r"1 ids have no line in map\.json: 03"):
+    with pytest.raises(FoldlineError, match=r"1 id has no line in map\.json: 03"):
         rows(root, {"join": [join], "image": "value"})
     frame = rows(root, {"join": [{**join, "optional": True}], "where": {"label": "a"}, "metadata": ["value"]})
     assert frame["value"].tolist() == ["train/03.png", ""]
@@ -397,19 +397,19 @@ def test_cells_and_ids_of_another_spelling_are_chosen_and_joined_and_said(
     plant(root, {"t.csv": "id,label,patient\n01,a,7\n02,b,7.0\n03,a,8\n", "p.csv": "key,sex\n7.0,f\n9,m\n"})
     assert rows(root, {"where": {"patient": "7"}})["row_id"].tolist() == ["01", "02"]
     assert rows(root, {"without": {"patient": ["7"]}})["row_id"].tolist() == ["03"]
-    assert capsys.readouterr().out.count("1 cells of patient are other spellings of the wanted: '7.0'") == 2
+    assert capsys.readouterr().out.count("1 cell of patient is other spellings of the wanted: '7.0'") == 2
     join = {"file": "p.csv", "left": "patient", "right": "key", "optional": True}
     assert rows(root, {"join": [join], "metadata": ["sex"]})["sex"].tolist() == ["f", "f", ""]
     said = capsys.readouterr().out
-    assert "ids that p.csv spells otherwise: '7' -> '7.0' (1 rows)" in said
-    assert "1 ids have no line in p.csv and get empty cells: 8" in said
+    assert "ids that p.csv spells otherwise: '7' -> '7.0' (1 row)" in said
+    assert "1 id has no line in p.csv and get empty cells: 8" in said
 
 
 def test_lines_and_columns_that_a_table_swallows_are_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(root, {"t.csv": 'id,label,age,age\n01,"a,1,2\n02,b",3,4\n03,b\n03,a,5,6\n'})
     assert len(rows(root, {"repeated": "first", "metadata": ["age.1"]})) == 2
     assert capsys.readouterr().out.splitlines() == [
-        "warning: t.csv: 1 cells hold several lines of the file, that of row 1 first; a quote that is not closed makes "
+        "warning: t.csv: 1 cell holds several lines of the file, that of row 1 first; a quote that is not closed makes "
         "rows vanish so",
         "warning: t.csv: several columns are called 'age'; the later ones are 'age.1' ...",
         "configs/toy/competition.yaml: 1 of 3 lines repeat a row_id; the first of each counts",

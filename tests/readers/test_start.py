@@ -271,7 +271,7 @@ def test_what_a_table_leaves_out_is_said(tmp_path: Path) -> None:
     (root / "broken.csv").write_bytes("file,label\n000.png,Käfer\n".encode("latin-1"))
     words = said_of(root)
     for part in (
-        "20 names of pictures lie in several folders (one/000.png, two/000.png)", "in 'one' are taken",
+        "20 picture names lie in several folders (one/000.png, two/000.png)", "in 'one' are taken",
         "21 pictures that labels.csv does not name", "columns not used: 'is_test'",
         "broken.csv is not used: the table is not",
         "the folders are no classes here: one (21), two (20)",

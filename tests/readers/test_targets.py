@@ -142,7 +142,7 @@ def test_class_names_from_a_file(name: str, tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, dict[str, Any], Any, str, str]] = {
-    "an empty label": ("binary", {}, "y", 'y\n1\n""\n0', "1 rows have no label: r1"),
+    "an empty label": ("binary", {}, "y", 'y\n1\n""\n0', "1 row has no label: r1"),
     "an unknown class": ("binary", {"classes": ["0", "1"]}, "y", "y\n1\n0\n2", "none of 0, 1: r2"),
     "a word for a number": ("regression", {}, "y", "y\n1\none\n2", "no finite number: r1"),
     "an infinite number": (
@@ -150,11 +150,11 @@ BAD: dict[str, tuple[str, dict[str, Any], Any, str, str]] = {
         {},
         "y",
         "y\n1\n2\n-inf",
-        "1 rows have a label that is no finite number: r2\n.*: target",
+        "1 row has a label that is no finite number: r2\n.*: target",
     ),
     "a number that float32 lacks": ("regression", {}, "y", "y\n1e39\n2\n3", "no finite number: r0"),
     "one infinite share": ("soft", {}, {"columns": ["a", "b"]}, "a,b\n1,0\n0,inf", "no finite number: r1"),
-    "a missing number": ("regression", {}, "y", "y\n1\nna\n2", "1 rows have no label: r1"),
+    "a missing number": ("regression", {}, "y", "y\n1\nna\n2", "1 row has no label: r1"),
     "numbers missing in two rows": (
         "regression",
         {},
@@ -315,12 +315,12 @@ def labels(root: Path, cells: list[str], task: str = "multiclass", target: Any =
 @pytest.mark.parametrize(
     ("cells", "more", "expected", "words"),
     [
-        (["cat", "cat ", " dog"], {}, ["cat", "cat", "dog"], "'cat ' -> 'cat' (1 rows), ' dog' -> 'dog' (1 rows)"),
-        (["1", "1.0", "2"], {}, ["1", "1", "2"], "'1.0' -> '1' (1 rows)"),
+        (["cat", "cat ", " dog"], {}, ["cat", "cat", "dog"], "'cat ' -> 'cat' (1 row), ' dog' -> 'dog' (1 row)"),
+        (["1", "1.0", "2"], {}, ["1", "1", "2"], "'1.0' -> '1' (1 row)"),
         (["1.0", "2.0", "1.0"], {}, ["1.0", "2.0", "1.0"], ""),
-        (["1.0", "2.0"], {"classes": ["1", "2"]}, ["1", "2"], "'1.0' -> '1' (1 rows), '2.0' -> '2' (1 rows)"),
-        (["1.0", "2"], {"target": {"column": "y", "names": {"1": "a"}}}, ["a", "2"], "'1.0' -> '1' (1 rows)"),
-        (["caf\u00e9", "cafe\u0301"], {}, ["caf\u00e9"] * 2, "'cafe\\u0301' -> 'caf\u00e9' (1 rows)"),
+        (["1.0", "2.0"], {"classes": ["1", "2"]}, ["1", "2"], "'1.0' -> '1' (1 row), '2.0' -> '2' (1 row)"),
+        (["1.0", "2"], {"target": {"column": "y", "names": {"1": "a"}}}, ["a", "2"], "'1.0' -> '1' (1 row)"),
+        (["caf\u00e9", "cafe\u0301"], {}, ["caf\u00e9"] * 2, "'cafe\\u0301' -> 'caf\u00e9' (1 row)"),
         (["Cat", "cat", "NA"], {}, ["Cat", "cat", "NA"], ""),
     ],
 )

@@ -238,7 +238,7 @@ def test_features_shift_says_which_rows() -> None:
     assert found.grade in ("clear", "strong")
     assert (found.telling(80) < 150).mean() > 0.95
     assert 7 in found.most_test_like(15)
-    assert "1 rows have no finite features" in found.left_out[0]
+    assert "1 row has no finite features" in found.left_out[0]
     assert features_shift(frame[:5], test, features[0, :5], features[1]) is None
 
 

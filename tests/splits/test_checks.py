@@ -32,14 +32,14 @@ def test_sound_folds_pass_and_are_described() -> None:
     findings = check(sound(groups=True))
     assert findings[0] == "60 rows in 5 folds of 12 to 12 rows"
     assert "smallest class: 'b' with 20 rows" in findings
-    assert "60 groups; the largest has 1 rows" in findings
+    assert "60 groups; the largest has 1 row" in findings
     assert not [line for line in findings if line.startswith("warning")]
 
 
 def test_an_id_twice() -> None:
     frame = sound()
     frame.loc[7, "row_id"] = "r3"
-    with pytest.raises(FoldlineError, match="1 ids occur more than once: r3"):
+    with pytest.raises(FoldlineError, match="1 id occurs more than once: r3"):
         check(frame)
 
 
@@ -47,7 +47,7 @@ def test_a_group_in_two_folds() -> None:
     frame = sound(groups=True)
     frame.loc[[0, 3], "group"] = "torn"
     assert frame["fold"][0] != frame["fold"][3]
-    with pytest.raises(FoldlineError, match="1 groups are in two folds: torn"):
+    with pytest.raises(FoldlineError, match="1 group is in two folds: torn"):
         check(frame)
 
 
@@ -92,9 +92,7 @@ def test_a_class_in_fewer_groups_than_folds_cannot_be_everywhere() -> None:
     rare = frame["target"] == "b"
     frame.loc[rare, "group"] = [f"p{i % 4}" for i in range(int(rare.sum()))]
     frame.loc[rare, "fold"] = frame.loc[rare, "group"].str[1:].astype(int)
-    assert any(
-        "1 classes have fewer groups than folds, so some folds lack them: b (4)" in line for line in check(frame)
-    )
+    assert any("1 class has fewer groups than folds, so some folds lack them: b (4)" in line for line in check(frame))
     frame.loc[frame.index[rare][0], "group"] = "p9"
     with pytest.raises(FoldlineError, match=r"fold 4 lacks 'b' \(5 groups\)"):
         check(frame)
@@ -104,14 +102,14 @@ def test_a_class_rarer_than_k_is_reported() -> None:
     frame = sound()
     frame["target"] = ["b"] * 3 + ["a"] * 57
     frame["fold"] = [i % 5 for i in range(60)]
-    assert "1 classes have fewer rows than folds, so some folds lack them: b (3)" in check(frame)
-    assert "1 classes have no training rows at all: c" in check(frame, task="multiclass", outputs=["a", "b", "c"])
+    assert "1 class has fewer rows than folds, so some folds lack them: b (3)" in check(frame)
+    assert "1 class has no training rows at all: c" in check(frame, task="multiclass", outputs=["a", "b", "c"])
 
 
 def test_a_soft_class_that_never_leads_has_rows_all_the_same() -> None:
     frame = sound().drop(columns="target").assign(target_a="0.6", target_b="0.4")
     found = check(frame, task="soft", outputs=["a", "b"])
-    assert "1 classes are the largest share of no training row: b" in found
+    assert "1 class is the largest share of no training row: b" in found
 
 
 def test_a_broken_label() -> None:
@@ -127,7 +125,7 @@ def test_a_holdout_shares_no_id_and_no_group(column: str) -> None:
     test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "group": ["tg"]})
     assert check(frame, test, held_out=True)
     test[column] = frame[column].tolist()[5]
-    with pytest.raises(FoldlineError, match=f"1 values of {column} are in both training and test rows"):
+    with pytest.raises(FoldlineError, match=f"1 value of {column} is in both training and test rows"):
         check(frame, test, held_out=True)
     assert any(f"values of {column} are in both" in line for line in check(frame, test))
 
@@ -139,14 +137,14 @@ def test_byte_identical_images_are_reported() -> None:
     hashes[frame.loc[same[0], "image"]] = hashes[frame.loc[same[1], "image"]] = "same"
     assert not [line for line in check(frame, hashes=hashes) if "two folds" in line]
     frame.loc[same[0], "fold"] = 1
-    assert any("1 images occur byte for byte in two folds" in line for line in check(frame, hashes=hashes))
+    assert any("1 image occurs byte for byte in two folds" in line for line in check(frame, hashes=hashes))
     assert not [line for line in check(frame, hashes=hashes) if "different labels" in line]
     frame.loc[same[0], "target"] = "b"
-    assert any("1 images occur twice with different labels" in line for line in check(frame, hashes=hashes))
+    assert any("1 image occurs twice with different labels" in line for line in check(frame, hashes=hashes))
     test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"]})
     hashes["t.png"] = "same"
     assert any(
-        "1 test images are byte for byte training images: t.png" in line for line in check(frame, test, hashes=hashes)
+        "1 test image is byte for byte training images: t.png" in line for line in check(frame, test, hashes=hashes)
     )
 
 
@@ -156,9 +154,9 @@ def test_an_image_that_two_rows_name_is_reported_though_no_two_files_are_alike()
     assert not [line for line in check(frame, hashes=hashes) if "byte for byte" in line]
     one, other = frame.index[frame["fold"] == 0][0], frame.index[frame["fold"] == 1][0]
     frame.loc[one, "image"] = frame.loc[other, "image"]
-    assert any("1 images occur byte for byte in two folds" in line for line in check(frame, hashes=hashes))
+    assert any("1 image occurs byte for byte in two folds" in line for line in check(frame, hashes=hashes))
     test = pd.DataFrame({"row_id": ["t"], "image": [frame.loc[other, "image"]]})
-    assert any("1 test images are byte for byte" in line for line in check(frame, test, hashes=hashes))
+    assert any("1 test image is byte for byte" in line for line in check(frame, test, hashes=hashes))
 
 
 def test_a_group_that_is_most_of_a_fold_is_reported() -> None:
@@ -186,7 +184,7 @@ def test_a_class_that_a_fold_never_trains_on_is_said() -> None:
     frame = sound()
     frame["target"] = ["b"] * 3 + ["a"] * 57
     frame["fold"] = [1] * 3 + [i % 5 for i in range(57)]
-    never = "warning: 1 classes are in one fold alone, whose network never sees them: 'b' in fold 1 (3 rows)"
+    never = "warning: 1 class is in one fold alone, whose network never sees them: 'b' in fold 1 (3 rows)"
     assert never in check(frame)
     frame.loc[0, "fold"] = 2
     assert not [line for line in check(frame) if "never sees" in line]
@@ -205,7 +203,7 @@ def test_every_target_is_checked() -> None:
     missing = several().assign(target_kind=["nan", *several()["target_kind"][1:]])
     found = check_folds(missing, NO_TEST, task_from({"kind": "multiclass", "cm": "regression"}),
                            ["kind=a", "kind=b", "kind=nan", "cm="], 5, where="folds/x.csv", hashes={})  # fmt: skip
-    assert [line for line in found if line.startswith("warning: 'kind=nan' (1 rows) is a class")]
+    assert [line for line in found if line.startswith("warning: 'kind=nan' (1 row) is a class")]
     assert class_counts(several(), task, outputs, 5, where="x").tolist() == [[8, 4]] * 5
     lacking = several().assign(fold=lambda rows: rows["fold"].where(rows["target_kind"] == "a", rows["fold"] % 4))
     with pytest.raises(FoldlineError, match="fold 4 lacks 'kind=b'"):
@@ -235,10 +233,10 @@ def test_the_rows_of_many_classes_are_shortened() -> None:
 def test_groups_of_two_spellings_are_seen() -> None:
     frame = sound().assign(group=[f"P{i}" if i else "p1" for i in range(60)])
     (line,) = [line for line in check(frame) if "groups differ" in line]
-    assert "'p1' (1 rows) and 'P1' (1 rows)" in line
+    assert "'p1' (1 row) and 'P1' (1 row)" in line
     test = pd.DataFrame({"row_id": ["t"], "image": ["t.png"], "group": ["100.0"]})
     findings = check(sound().assign(group=["100", *[f"g{i}" for i in range(59)]]), test)
-    assert "1 values of group are in both training and test rows: 100" in findings
+    assert "1 value of group is in both training and test rows: 100" in findings
 
 
 @pytest.mark.parametrize(

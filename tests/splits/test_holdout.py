@@ -76,7 +76,7 @@ def test_entities_are_the_lines_of_a_solution() -> None:
     held = pd.DataFrame({"row_id": ["1", "2", "3"], "entity": ["p", "p", "q"], "target": ["y", "y", "n"]})
     assert solution(held, ["target"]).to_dict("list") == {"entity": ["p", "q"], "target": ["y", "n"]}
     held.loc[1, "target"] = "n"
-    with pytest.raises(FoldlineError, match="1 entities have rows with different labels: p"):
+    with pytest.raises(FoldlineError, match="1 entity has rows with different labels: p"):
         solution(held, ["target"])
 
 

@@ -218,7 +218,7 @@ def test_own_folds(make_rows: Any) -> None:
     with pytest.raises(FoldlineError, match="has 2 values") as caught:
         own(["b", "a", "b", "a", "b", "a"], 5)
     assert "folds.k: 2" in caught.value.next
-    with pytest.raises(FoldlineError, match="1 rows have no fold: r0001"):
+    with pytest.raises(FoldlineError, match="1 row has no fold: r0001"):
         own(["b", "", "b", "a", "b", "a"], 2)
 
 

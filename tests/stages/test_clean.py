@@ -88,11 +88,9 @@ def test_what_a_person_wrote_without_deciding_stays_too(tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     after = read_csv(path)
     assert (after["note"][0], after["label"][1]) == ("ask Ann", "newt")
-    assert (
-        f"have a label or note of yours and no action: they are kept, and change nothing: {lines['row_id'][0]}" in said
-    )
+    assert f"a label or note of yours and no action: kept, changing nothing: {lines['row_id'][0]}" in said
     assert calm not in set(after["row_id"])
-    assert "1 lines that nobody had decided are not suspected by this run" in said
+    assert "1 line that nobody had decided is not suspected by this run" in said
 
 
 def test_a_page_says_given_and_a_lead(tmp_path: Path) -> None:

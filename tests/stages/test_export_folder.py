@@ -73,7 +73,7 @@ def test_the_card_says_what_the_model_is(project: TinyProject, capsys: pytest.Ca
     for words in (
         "# bright or dark: quick", "Task: binary; outputs: `dark`, `bright`.", f"| {cv.pooled:.4f} |",
         f"- auc: {cv.metrics['auc'].pooled:.4f}", "- on held-out or leaderboard labels, all folds together: f1 ",
-        "| quick | test_efficientnet | 32 x 32 px, 1 channels | 2 | identity, hflip | 1 | random numbers |",
+        "| quick | test_efficientnet | 32 x 32 px, 1 channel | 2 | identity, hflip | 1 | random numbers |",
         "- pictures that it was trained on: CC0-1.0", "- starting weights of quick: none, they were random",
     ):  # fmt: skip
         assert words in card

@@ -284,7 +284,7 @@ def test_the_stage_checks_images_itself(layout: Layout, monkeypatch: Any) -> Non
         "foldline.stages.folds.read_rows",
         lambda *args, **options: read(*args, **options).assign(image="images/lost.png|images/000.png"),
     )
-    with pytest.raises(FoldlineError, match=r"1 images are missing: images/lost\.png"):
+    with pytest.raises(FoldlineError, match=r"1 image is missing: images/lost\.png"):
         folds(layout, "tiny")
 
 
@@ -443,5 +443,5 @@ def test_files_that_came_after_the_download_are_said(layout: Layout, capsys: Any
     shutil.copy(root / "images/a/000.png", root / "images/b/new.png")
     folds(layout, "tiny")
     said = capsys.readouterr().out
-    assert "warning: 1 files are not in input/tiny/manifest.json, so they came later: images/b/new.png" in said
+    assert "warning: 1 file is not in input/tiny/manifest.json, so they came later: images/b/new.png" in said
     assert "  rows of the 2 classes: a 30, b 30" in said, "the classes are printed whenever folds is called"

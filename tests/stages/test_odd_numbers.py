@@ -61,7 +61,7 @@ def test_a_classifier_frozen_at_a_constant_is_said(tmp_path: Path, capsys: pytes
 def test_a_class_that_a_folds_training_rows_lack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = odd(tmp_path, CLASSES, ["rare"] * 3 + ["a", "b"] * 10 + ["a"])
     assert project.run("folds") == 0
-    assert "warning: 1 classes are in one fold alone, whose network never sees them: 'rare'" in capsys.readouterr().out
+    assert "warning: 1 class is in one fold alone, whose network never sees them: 'rare'" in capsys.readouterr().out
     for stage in ("train", "predict"):
         assert project.run(stage) == 0
     oof = read_parquet(project.layout.run("tiny", "quick") / "oof.parquet")
@@ -71,7 +71,7 @@ def test_a_class_that_a_folds_training_rows_lack(tmp_path: Path, capsys: pytest.
     assert np.isfinite(oof.filter(like="prob_").to_numpy()).all()
 
 
-@pytest.mark.parametrize(("cell", "words"), [("nan", "1 rows have no label: p003"), ("inf", "no finite number: p003")])
+@pytest.mark.parametrize(("cell", "words"), [("nan", "1 row has no label: p003"), ("inf", "no finite number: p003")])
 def test_a_number_that_is_none_stops_the_folds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cell: str, words: str
 ) -> None:
@@ -90,4 +90,4 @@ def test_a_picture_of_nan_is_a_bad_one(tmp_path: Path, capsys: pytest.CaptureFix
     assert project.run("train", "--fold", "0") == 2
     assert "p004.npy: the picture holds no finite number" in capsys.readouterr().err
     assert project.run("train", "--fold", "0", "--name", "skip", "--set", "data.bad_images=skip") == 0
-    assert "warning: 1 bad images are left out: p004.npy: the picture holds no finite number" in capsys.readouterr().out
+    assert "warning: 1 bad image is left out: p004.npy: the picture holds no finite number" in capsys.readouterr().out

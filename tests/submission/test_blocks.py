@@ -75,9 +75,9 @@ GOOD = "id,label\na,0.5\nb,0.25\nc,1.0\n"
     [
         (GOOD.replace("1.0", "1.5"), "outside 0 to 1: line 4 (id c): '1.5'"),
         (GOOD.replace("0.25", ""), "has empty cells: line 3 (id b): ''"),
-        (GOOD + "d,0.5\n", "1 ids are not in the sample: d"),
-        (GOOD + "a,0.5\n", "1 ids occur more than once: a"),
-        (GOOD.replace("c,1.0\n", ""), "1 ids of the sample are missing: c"),
+        (GOOD + "d,0.5\n", "1 id is not in the sample: d"),
+        (GOOD + "a,0.5\n", "1 id occurs more than once: a"),
+        (GOOD.replace("c,1.0\n", ""), "1 id of the sample is missing: c"),
         ("id,label\na,0.5\nc,0.25\nb,1.0\n", "line 3 has 'c', the sample has 'b'"),
         ("id,label\n", "3 ids of the sample are missing"),
         ("id,x\na,0.5\n", "lacks the column 'label'"),

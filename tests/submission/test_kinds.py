@@ -644,7 +644,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "lacks the column 'has_cactus' and has the column 'label'",
     ),
     "columns swapped": ("one probability", lambda f: f[["has_cactus", "id"]], "columns in another order"),
-    "row missing": ("one probability", lambda f: f.iloc[:1], "1 ids of the sample are missing: b.jpg"),
+    "row missing": ("one probability", lambda f: f.iloc[:1], "1 id of the sample is missing: b.jpg"),
     "row too many": (
         "one probability",
         lambda f: pd.concat([f, f.assign(id=["c", "d"])]),
@@ -672,7 +672,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "row sums": (
         "K probabilities in another order",
         {"akita": ["0.6", "0"]},
-        r"1 rows do not add up to 1: line 2 \(id x\): 1.1",
+        r"1 row does not add up to 1: line 2 \(id x\): 1.1",
     ),
     "unknown in a set": ("sets", {"labels": ["rust", "", "rust,scab"]}, "unknown classes: line 4 .*'rust,scab'"),
     "twice in a set": ("sets", {"labels": ["rust rust", "", ""]}, "a class twice in one cell: line 2"),
@@ -685,7 +685,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "other entity of a pair": (
         "long rows in two columns",
         {"image_id": ["7", "7", "8", "9"]},
-        "ids of the sample are missing: 8 / rust; 1 ids are not in the sample: 9 / rust",
+        "ids of the sample are missing: 8 / rust; 1 id is not in the sample: 9 / rust",
     ),
     "a pair twice": ("long rows in two columns", {"class_name": ["rust", "rust", "scab", "rust"]}, "once: 7 / rust"),
     "pairs in another order": ("long rows in two columns", lambda f: f.iloc[::-1], "line 2 has '8 / rust'"),

@@ -129,7 +129,7 @@ def test_a_sample_that_asks_for_some_pairs_only_cannot_be_graded(root: Path) -> 
 
 def test_facts_that_do_not_fit_the_sample(root: Path) -> None:
     (root / "sample.csv").write_text("RowId,Location\n1,0\n4,0\n")
-    with pytest.raises(FoldlineError, match=r"1 ids have no line in IdLookupTable\.csv: 4"):
+    with pytest.raises(FoldlineError, match=r"1 id has no line in IdLookupTable\.csv: 4"):
         read_sample(root / "sample.csv", root, facts(**BY_NUMBER, **PAIR))
     (root / "sample.csv").write_text("RowId,Location\n1,0\n2,0\n")
     about = facts(**BY_NUMBER, **PAIR)

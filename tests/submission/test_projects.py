@@ -200,7 +200,7 @@ def test_landmarks_with_their_confidence_and_a_class_without_training_rows(
         },
     )
     assert len(rows) == 6
-    assert "1 classes have no training rows at all: new" in capsys.readouterr().out
+    assert "1 class has no training rows at all: new" in capsys.readouterr().out
     assert read_json(project.layout.folds_meta("marks"))["outputs"] == ["6", "8815", "new"]
     reads = Mock(wraps=form.read_sample)
     monkeypatch.setattr(form, "read_sample", reads)

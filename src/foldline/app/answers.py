@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from foldline.app.opened import OpenRun
 from foldline.app.rows import Names, predicted_names
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import sha256_file
 from foldline.core.task import Array
@@ -85,7 +86,7 @@ def ask(run: OpenRun, sources: Sequence[Source]) -> list[Answer]:
     """
     if len(sources) > MOST_AT_ONCE:
         raise FoldlineError(
-            f"{len(sources)} pictures at once are more than the {MOST_AT_ONCE} that this page shows",
+            f"{counted(len(sources), 'pictures')} at once are more than the {MOST_AT_ONCE} that this page shows",
             next="drop fewer, or use make predict-files, which takes any number",
         )
     specs = list(dict.fromkeys(member.spec for member in run.model.with_networks))

@@ -10,6 +10,7 @@ from foldline.app.looking import where_it_looked
 from foldline.app.neighbours import Neighbours
 from foldline.app.opened import OOF, TEST, OpenRun
 from foldline.app.rows import PAGE, Sort, chosen, pages, same_classes
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.engine.finished.pictures import Source, heat_on_picture
 from foldline.engine.finished.reading import in_chunks
@@ -36,7 +37,7 @@ class Desk:
         members = f" of {len(run.model.members)} runs" if len(run.model.members) > 1 else ""
         facts = [
             f"{run.reported.metric} {formats.score(cv.pooled)} out of fold (95 %: {low} to {high})",
-            f"{len(run.first.folds)} folds{members}", str(run.task),
+            f"{counted(len(run.first.folds), 'folds')}{members}", str(run.task),
         ]  # fmt: skip
         if cv.decision is not None and (words := decision_in_words(cv.decision, cv.metric)):
             facts.append(words)
@@ -116,7 +117,7 @@ class Desk:
         name = formats.printable(run.task.known[output], 60) or "a larger value"
         if not found.heat.any():
             return self.note(f"Nothing in the picture speaks for “{name}”, as far as the last feature map tells.")
-        whose = f"fold {folds[0].meta.fold}" if len(folds) == 1 else f"{len(folds)} folds"
+        whose = f"fold {folds[0].meta.fold}" if len(folds) == 1 else counted(len(folds), "folds")
         whose += f" of {run.first.run}" if len(run.model.members) > 1 else ""
         height, width = found.places
         caption = (

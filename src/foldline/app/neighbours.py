@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from foldline.app.answers import Answer
 from foldline.app.opened import OOF, OpenRun
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.records.seal import Seal
@@ -131,7 +132,7 @@ class Neighbours:
         rows, result = self.run.rows[OOF], np.empty((0, 0), np.float32)
         assert rows.folds is not None
         folds = rows.folds[self.places]
-        say(f"{int(usable.sum()):,} training pictures are compared, once; the page can be used meanwhile")
+        say(f"{counted(int(usable.sum()), 'training pictures are')} compared, once; the page can be used meanwhile")
         for fold in self.run.first.folds:
             network = _first_network(self.run, fold)
             for some in _pieces(np.flatnonzero((folds == fold) & usable), BATCH):

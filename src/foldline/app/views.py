@@ -11,6 +11,7 @@ from foldline.app.answers import Answer
 from foldline.app.looking import HeatMap
 from foldline.app.opened import OpenRun
 from foldline.app.rows import Names, Rows, in_digits, same_classes
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Block, Task
 from foldline.images.files.decode import BadImageError, Intensity, Pixels, preview, resize
@@ -167,7 +168,7 @@ def agreement(task: Task, answer: Answer) -> str:
         return f"The folds say {in_words(names[0])} to {in_words(names[-1])}." if len(task.known) == 1 else ""
     same = sum(same_classes(task, own, answer.names) for own in names)
     what = "so" if all(part.has_classes for part in task.parts) else "these classes"
-    return f"{'All' if same == len(names) else f'{same} of'} {len(names)} folds say {what}."
+    return f"{'All' if same == len(names) else f'{same} of'} {counted(len(names), 'folds say')} {what}."
 
 
 def outputs_to_explain(run: OpenRun, answer: Answer) -> list[tuple[str, int]]:

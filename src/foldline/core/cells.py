@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def spellings_in_words(cells: "pd.Series[str]", used: Mapping[str, str]) -> str:
     if not used:
         return ""
     counts = Counter(cells[cells.isin(list(used))].tolist())
-    return first_few([f"{_visible(name)} -> '{used[name]}' ({count} rows)" for name, count in counts.most_common()])
+    return first_few(
+        [f"{_visible(name)} -> '{used[name]}' ({counted(count, 'rows')})" for name, count in counts.most_common()]
+    )
 
 
 def _visible(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from foldline.core.choices import Weights
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.options import MANY, Choice, Option
 from foldline.core.run import Model, without_owner
@@ -172,5 +173,5 @@ class FeaturesRun(Strict):
     def title(self) -> str:
         """The head and what it sees, in words."""
         seen = [source.title for source in self.features]
-        seen += [f"{len(self.columns.metadata)} metadata columns"] if self.columns.metadata else []
+        seen += [counted(len(self.columns.metadata), "metadata columns")] if self.columns.metadata else []
         return f"{self.head.name} on {', '.join([*seen, *(f'OOF of {run}' for run in self.columns.runs)])}"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.records.folds_meta import FoldsMeta
@@ -121,7 +122,7 @@ def fold_numbers(frame: pd.DataFrame, *, where: str) -> "pd.Series[int]":
     whole = frame["fold"].str.fullmatch(r"\d+").astype(bool)
     if not whole.all():
         ids = frame.loc[~whole, "row_id"].tolist()
-        raise FoldlineError(f"{len(ids)} rows have no fold number: {first_few(ids)}", where=where)
+        raise FoldlineError(f"{counted(len(ids), 'rows have')} no fold number: {first_few(ids)}", where=where)
     return frame["fold"].astype("int64")
 
 
@@ -139,7 +140,7 @@ def require_sound(frame: pd.DataFrame, k: int, *, where: str) -> None:
         torn = sorted(set(homes[homes.duplicated()]))
         if torn:
             raise FoldlineError(
-                f"{len(torn)} groups are in two folds: {first_few(torn)}",
+                f"{counted(len(torn), 'groups are')} in two folds: {first_few(torn)}",
                 where=where,
                 next="set folds.splitter: auto (or grouped, stratified_grouped)",
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.paths import Layout
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.run import Run
@@ -42,7 +43,7 @@ class FoldsOf:
             of: epochs of the schedule.
         """
         if self.epochs == of and set(self.best.values()) == {of}:
-            return f"{of} epochs, as the folds of '{self.run}'"
+            return f"{counted(of, 'epochs')}, as the folds of '{self.run}'"
         best = ", ".join(map(str, self.best.values()))
         return f"{self.epochs} of {of} epochs, the median of the best ones of '{self.run}': {best}"
 

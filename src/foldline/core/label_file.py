@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from foldline.core.cells import all_numbers
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv
 from foldline.core.task import Task
@@ -46,7 +47,9 @@ class Decided:
     def in_words(self) -> str:
         """How many, for a person."""
         rows = len({row for row, _ in self.labels} - self.excluded)
-        return f"{len(self.excluded)} rows are left out of training, {rows} are trained on with another label"
+        return (
+            f"{counted(len(self.excluded), 'rows are')} left out of training, {rows} are trained on with another label"
+        )
 
 
 def label_column(task: Task, outputs: Sequence[str], target: str) -> str:
@@ -127,4 +130,6 @@ def _known(label: str, outputs: Sequence[str]) -> str:
 def _refuse(table: pd.DataFrame, bad: "pd.Series[bool]", what: str, where: str) -> None:
     if len(table) and bad.any():
         ids = table.loc[bad, "row_id"].tolist()
-        raise FoldlineError(f"{len(ids)} rows {what}: {first_few(ids)}", where=where, next="mend these lines")
+        raise FoldlineError(
+            f"{counted(len(ids), f'rows {what}')}: {first_few(ids)}", where=where, next="mend these lines"
+        )

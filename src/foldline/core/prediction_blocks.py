@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.predictions import check_values, predictions_table
 from foldline.core.row_groups import RowGroups, parquet_errors, read_groups
@@ -126,7 +127,7 @@ def require_same_ids(there: "pd.Series[str]", ids: "pd.Series[str]", *, where: s
     """Raises FoldlineError where two sets of ids differ."""
     odd = sorted(set(there) ^ set(ids))
     if odd:
-        raise FoldlineError(f"{len(odd)} ids are missing or unknown: {first_few(odd)}", where=where)
+        raise FoldlineError(f"{counted(len(odd), 'ids are')} missing or unknown: {first_few(odd)}", where=where)
 
 
 class PredictionWriter:

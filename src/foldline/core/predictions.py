@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_parquet, require_unique, write_parquet
 from foldline.core.task import Task
@@ -47,7 +48,7 @@ def check_predictions(
     require_unique(table["row_id"], where=where)
     odd = sorted(set(table["row_id"]) ^ set(ids))
     if odd:
-        raise FoldlineError(f"{len(odd)} ids are missing or unknown: {first_few(odd)}", where=where)
+        raise FoldlineError(f"{counted(len(odd), 'ids are')} missing or unknown: {first_few(odd)}", where=where)
     columns = task.prediction_columns(outputs)
     some = max(1, AT_A_TIME // max(len(columns), 1))
     for start in range(0, len(table), some):
@@ -59,7 +60,7 @@ def check_values(table: pd.DataFrame, columns: list[str], task: Task, *, where: 
     values = table[columns].to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         bad = table.loc[~np.isfinite(values).all(axis=1), "row_id"].tolist()
-        raise FoldlineError(f"{len(bad)} rows hold no finite number: {first_few(bad)}", where=where)
+        raise FoldlineError(f"{counted(len(bad), 'rows hold')} no finite number: {first_few(bad)}", where=where)
     for block in task.blocks if sums else ():
         if not block.task.exclusive:
             continue

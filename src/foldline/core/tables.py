@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.csv_text import csv_text
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.modes import set_mode, usual_mode
@@ -325,12 +326,12 @@ def sha256_json(content: Any) -> str:
 def require_unique(ids: "pd.Series[str]", *, where: str) -> None:
     """Raises FoldlineError where an id occurs twice, is empty, or is no string."""
     if (ids == "").any():
-        raise FoldlineError(f"{int((ids == '').sum())} rows have an empty id", where=where)
+        raise FoldlineError(f"{counted(int((ids == '').sum()), 'rows have')} an empty id", where=where)
     if _rise(ids):
         return
     twice = ids[ids.duplicated()].unique().tolist()
     if twice:
-        raise FoldlineError(f"{len(twice)} ids occur more than once: {first_few(twice)}", where=where)
+        raise FoldlineError(f"{counted(len(twice), 'ids occur')} more than once: {first_few(twice)}", where=where)
 
 
 def _rise(ids: "pd.Series[str]") -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
 from foldline.core.cells import LARGEST, numbers, numbers_of
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.tables import require_columns
 
@@ -302,7 +303,7 @@ def _refuse(frame: "pd.DataFrame", bad: Any, what: str, where: str) -> None:
     if bad.any():
         ids = frame.loc[bad, "row_id"].tolist()
         raise FoldlineError(
-            f"{len(ids)} rows have {what}: {first_few(ids)}", where=where, next="mend or drop these rows"
+            f"{counted(len(ids), 'rows have')} {what}: {first_few(ids)}", where=where, next="mend or drop these rows"
         )
 
 

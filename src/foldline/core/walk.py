@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.core.progress import say
 
@@ -44,7 +45,7 @@ class Walk:
         if self.left_out:
             say(f"{folder}: left out, since it is no data: {self.left_out_in_words}")
         if self.empty:
-            say(f"{folder}: {len(self.empty)} folders are empty: {first_few(self.empty)}")
+            say(f"{folder}: {counted(len(self.empty), 'folders are')} empty: {first_few(self.empty)}")
 
 
 def is_junk(name: str) -> bool:

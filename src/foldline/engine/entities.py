@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from foldline.core.cells import is_missing
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.progress import say
@@ -66,9 +67,11 @@ def step_in_words(stacks: Stacks, run: Run, batch_size: int) -> str:
     sizes, most = stacks.sizes, run.model.entity.options["pictures"]
     few, many = int(sizes.min()), int(sizes.max())
     each, entities = min(many, most) if most else many, min(batch_size, len(stacks))
-    words = f"{len(stacks)} entities of {few} to {many} pictures; a step sees up to {entities} x {each}"
+    words = f"{counted(len(stacks), 'entities')} of {few} to {many} pictures; a step sees up to {entities} x {each}"
     if entities * each > MANY_PICTURES and each > 1:
-        words += f" = {entities * each:,} pictures: model.entity.options.pictures, train.batch_size make it fewer"
+        words += (
+            f" = {counted(entities * each, 'pictures')}: model.entity.options.pictures, train.batch_size make it fewer"
+        )
     return words
 
 
@@ -141,7 +144,8 @@ def per_picture(run: Run, task: Task, outputs: Sequence[str], logits: int) -> li
     own = _named(chosen, task)
     if logits != len(outputs):
         raise FoldlineError(
-            f"this loss has {logits} logits for {len(outputs)} outputs, which cannot be told apart by target",
+            f"this loss has {counted(logits, 'logits')} for {counted(len(outputs), 'outputs')}, which cannot be "
+            "told apart by target",
             where="model.entity.options.per_picture, loss.name",
             next="take loss.name: auto, or per_picture: all",
         )
@@ -171,7 +175,10 @@ def neighboured(folds: Folds, extra: pd.DataFrame, run: Run, facts: Competition)
     _require_own(facts, by, "data.neighbours")
     rows = {"training rows": folds.frame, "test rows": folds.test, "extra rows": extra}
     frame, test, more = (_between(part, by, count, what) for what, part in rows.items())
-    say(f"data.neighbours: {2 * count + 1} pictures of the same {by} are each row's channels, by the column order")
+    say(
+        f"data.neighbours: {counted(2 * count + 1, 'pictures')} of the same {by} are each row's channels, by the "
+        "column order"
+    )
     return replace(folds, frame=frame, test=test), more
 
 
@@ -230,13 +237,13 @@ def require_entities(run: Run, facts: Competition, folds: Folds, extra: pd.DataF
     torn = sorted(set(homes[homes.duplicated()]))
     if torn:
         raise FoldlineError(
-            f"{len(torn)} entities have pictures in two folds: {first_few(torn)}",
+            f"{counted(len(torn), 'entities have')} pictures in two folds: {first_few(torn)}",
             where=f"model.entity.options.by: {by}",
             next="name this column as train.group (or train.entity) in the facts, and make the folds anew",
         )
     if len(extra) and (known := sorted(set(entity_names(extra, by)) & set(names))):
         raise FoldlineError(
-            f"{len(known)} entities of the extra rows are the competition's too: {first_few(known)}",
+            f"{counted(len(known), 'entities of the extra rows are')} the competition's too: {first_few(known)}",
             where="extra.rows",
             next="give them names of their own, or take them out",
         )

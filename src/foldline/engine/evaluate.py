@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from foldline.core.counted import counted
 from foldline.core.task import Array
 from foldline.engine.infer import predict
 from foldline.engine.losses import activate
@@ -37,7 +38,7 @@ def _judged(job: FoldJob, logits: Array) -> tuple[dict[str, float | None], Array
     if not np.isfinite(logits).all():
         odd = int((~np.isfinite(logits)).any(axis=1).sum())
         where = f"fold {job.fold}, its validation rows"
-        raise not_finite(f"the network predicts no finite numbers for {odd} rows", where=where)
+        raise not_finite(f"the network predicts no finite numbers for {counted(odd, 'rows')}", where=where)
     loss = job.objective.plain(torch.from_numpy(logits).float(), target_tensor(job.valid.truth, job))
     predictions: Array = activate(torch.from_numpy(logits), job.objective.activation).numpy()
     truth = job.valid.truth

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.choices import Pseudo
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.paths import Layout, manifest_of
@@ -63,7 +64,9 @@ def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
     known = set(folds.frame["row_id"]) | set(folds.test["row_id"])
     twice = [name for name in frame["row_id"] if name in known]
     if twice:
-        raise FoldlineError(f"{len(twice)} ids are training or test rows already: {first_few(twice)}", where=where)
+        raise FoldlineError(
+            f"{counted(len(twice), 'ids are')} training or test rows already: {first_few(twice)}", where=where
+        )
     folds.task.truth(frame, folds.outputs, where=where)
     return frame
 

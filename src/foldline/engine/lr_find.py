@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
@@ -74,7 +75,9 @@ def sweep(step: Callable[[float], float], low: float, high: float, steps: int) -
         (rate, loss) of each step whose loss was a number.
     """
     if not (0 < low < high and steps >= 2):
-        raise FoldlineError(f"a sweep from {low:g} to {high:g} in {steps} steps is none", next="low < high, 2 steps")
+        raise FoldlineError(
+            f"a sweep from {low:g} to {high:g} in {counted(steps, 'steps')} is none", next="low < high, 2 steps"
+        )
     curve: list[tuple[float, float]] = []
     best = math.inf
     for i in range(steps):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, refuse_together
 from foldline.core.folds import MASK
 from foldline.core.own_code import located
@@ -54,7 +55,7 @@ def files_of(frame: pd.DataFrame) -> dict[str, str]:
     torn = pairs.loc[pairs["image"].duplicated(), "image"].tolist()
     if torn:
         raise FoldlineError(
-            f"{len(torn)} pictures have rows with different masks: {first_few(torn)}",
+            f"{counted(len(torn), 'pictures have')} rows with different masks: {first_few(torn)}",
             where=f"{WHERE}, train.mask",
             next="give all rows of a picture the same mask, or none of them",
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.provenance import fold_of, refuse_diverged
@@ -194,14 +195,15 @@ def _require_probe(problem: Problem, model: nn.Module, views: int) -> None:
     rows, outputs = len(problem.folds.frame), len(problem.folds.outputs)
     if problem.objective.logits != outputs:
         raise FoldlineError(
-            f"a probe has a logit for each of {outputs} outputs, and this loss has {problem.objective.logits} logits",
+            f"a probe has a logit for each of {outputs} outputs, and this loss has "
+            f"{counted(problem.objective.logits, 'logits')}",
             where="train.probe, loss.name",
             next="leave train.probe out, or take loss.name: auto",
         )
     size = rows * views * classifier(model).in_features
     if size > MOST_FEATURES or size * outputs > MOST_WORK:
         raise FoldlineError(
-            f"a probe of {outputs:,} outputs on {rows:,} rows in {views} views would take hours",
+            f"a probe of {outputs:,} outputs on {counted(rows, 'rows')} in {counted(views, 'views')} would take hours",
             where="train.probe",
             next='leave it out: SET="train.probe=null train.keep_start=false" NAME=no-probe',
         )

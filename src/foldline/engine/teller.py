@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from foldline.core.clock import FoldPlan, JobClock, in_minutes
+from foldline.core.counted import counted
 from foldline.core.printer import printer
 from foldline.core.processes import owner
 from foldline.core.progress import result, say
@@ -130,7 +131,7 @@ class Teller:
         """What was trained, in what time, and its score."""
         assert self.clock is not None
         folds, seconds = self.clock.done, self.clock.elapsed
-        which = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} folds"
+        which = f"fold {folds[0]}" if len(folds) == 1 else counted(len(folds), "folds")
         best = "" if self.best is None else f"; {brief(self.metric)} {self.best:.4f} (validation rows so far, pooled)"
         words = f"trained {comp}/{run}, {which}, in {in_minutes(seconds)}{best}"
         result(words, folds=folds, seconds=round(seconds, 1), metric=self.metric, score=self.best)

@@ -16,6 +16,7 @@ import numpy as np
 from foldline.core import own_code
 from foldline.core.advice import ways_out
 from foldline.core.clock import FoldPlan, JobClock, in_day, in_steps
+from foldline.core.counted import counted
 from foldline.core.folds_of import training_losses
 from foldline.core.git import commit_of
 from foldline.core.paths import Layout
@@ -79,7 +80,7 @@ def train_folds(
         folds = ranks.told(lambda: folds)
         if not folds:
             return
-        together = f", {ranks.count} ranks together" if ranks.count > 1 else ""
+        together = f", {counted(ranks.count, 'ranks')} together" if ranks.count > 1 else ""
         which = "on all rows" if run.on_all_rows else f"folds {', '.join(map(str, folds))}"
         say(f"training {comp}/{name}, {which}, on {describe(device)}{together}")
         if ranks.count > 1 and device.type == "cpu" and device_name != "cpu":
@@ -187,7 +188,7 @@ def _train_fold(
     folder = problem.layout.fold(problem.comp, name, fold)
     job = make_job(problem, start, fold, folder, on_epoch)
     if job.folds_of is not None:
-        say(f"fold {fold}: all {len(job.train):,} rows, {job.folds_of.in_words(of=problem.run.train.epochs)}")
+        say(f"fold {fold}: all {counted(len(job.train), 'rows')}, {job.folds_of.in_words(of=problem.run.train.epochs)}")
     job = settle(
         job,
         lambda: start.for_fold(problem, fold),

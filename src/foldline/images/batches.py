@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.run import Sampling
 from foldline.core.task import TASKS, Task
@@ -78,7 +79,9 @@ class TrainingRows:
         self.sampled = rows + self.quota
         self.rows_per_epoch = self.sampled // copies * copies
         if not self.rows_per_epoch:
-            raise FoldlineError(f"{rows} rows are too few for {copies} copies of each", where="augment.copies")
+            raise FoldlineError(
+                f"{counted(rows, 'rows are')} too few for {counted(copies, 'copies')} of each", where="augment.copies"
+            )
         self._newest: tuple[int, Indices] | None = None  # an epoch and its order
 
     def batches(self, batch_size: int) -> int:
@@ -93,7 +96,8 @@ class TrainingRows:
             rows = mixed_in(rows, np.arange(self.others, len(self.positions)), self.quota, self.key, turn)
         if len(rows) != self.sampled:
             raise FoldlineError(
-                f"an epoch has {len(rows)} rows and not {self.sampled}, as the first", where="sampling.function"
+                f"an epoch has {counted(len(rows), 'rows')} and not {self.sampled}, as the first",
+                where="sampling.function",
             )
         each = self.sampled // self.copies
         return np.repeat(rows[part * each : (part + 1) * each], self.copies)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import Progress, say
 from foldline.core.records.framing import AS_USUAL, Framing
@@ -109,7 +110,10 @@ def _by_threads(part: Part, of_many: str = "") -> None:
 def _by_processes(parts: Sequence[Part], processes: int) -> list[Part]:
     """The parts that are still to be made, because a process ended."""
     height, width, _ = parts[0].spec.shape
-    title = f"decoding images to {height} x {width} px by {processes} processes, {len(parts)} shards"
+    title = (
+        f"decoding images to {height} x {width} px by {counted(processes, 'processes')}, "
+        f"{counted(len(parts), 'shards')}"
+    )
     method = multiprocessing.get_context("spawn")  # a fork would have neither the threads of OpenCV nor those of torch
     pool = ProcessPoolExecutor(processes, mp_context=method, initializer=_begin)
     try:
@@ -119,7 +123,10 @@ def _by_processes(parts: Sequence[Part], processes: int) -> list[Part]:
                 job.result()
     except BrokenProcessPool:
         left = [part for part in parts if Seal.of(part.path) is None]
-        say(f"warning: a process that decodes pictures ended (too little memory?): this one makes {len(left)} shards")
+        say(
+            "warning: a process that decodes pictures ended (too little memory?): this one makes "
+            f"{counted(len(left), 'shards')}"
+        )
         return left
     finally:
         for process in list((pool._processes or {}).values()):

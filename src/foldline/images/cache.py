@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core import own_code
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
 from foldline.core.processes import in_turn
@@ -211,7 +212,7 @@ def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:
         return
     lines = [f"{name}: {why}" for name, why in bad.items()]
     if policy == "skip":
-        say(f"warning: {len(bad)} bad images are left out: {first_few(lines, 3)}")
+        say(f"warning: {counted(len(bad), 'bad images are')} left out: {first_few(lines, 3)}")
         return
     write_csv(path, pd.DataFrame(bad.items(), columns=["image", "problem"]))
     masks = path.stem == "bad_masks"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from foldline.core.counted import counted
 from foldline.core.progress import say
 from foldline.images.files.decode import BadImageError, content_of
 from foldline.images.files.header import read_header
@@ -33,7 +34,7 @@ def usual_original(root: Path, images: Sequence[str], height_width: tuple[int, i
     while chosen > 1 and len(named) * each * chosen**2 > MOST_BYTES:
         chosen -= STEP
     less = f", not {wanted:g}, so that they take at most {MOST_BYTES / 1e9:.0f} GB" if chosen < wanted else ""
-    found = f"by {len(sizes)} files" if sizes else "since the files do not say how large they are"
+    found = f"by {counted(len(sizes), 'files')}" if sizes else "since the files do not say how large they are"
     say(f"data.original: {chosen:g} {found}{less}: crops are cut from pictures of so many times the training's side")
     return chosen
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.cells import numbers
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.images.augment import key_seed
 from foldline.images.batches import TrainingRows
@@ -119,7 +120,7 @@ def place_ranks(order: "pd.Series[str]") -> NDArray[np.float64]:
     if empty.any() or (known.any() and not known.all()):
         odd = cells[empty if empty.any() else ~known]
         raise FoldlineError(
-            f"{len(odd)} rows have no place in their entity, or a word where others have numbers: "
+            f"{counted(len(odd), 'rows have')} no place in their entity, or a word where others have numbers: "
             f"{first_few([repr(cell) for cell in odd.tolist()], 3)}",
             where="column order",
             next="mend the column that the facts name as `order`; then make the folds anew",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.own_code import is_own
 from foldline.core.records.framing import Framing
@@ -76,7 +77,8 @@ def scaling_of(
     mean, std = moments() if choice == "pictures" else choice
     if len(mean) != channels or len(std) != channels or min(std, default=0) <= 0:
         raise FoldlineError(
-            f"pictures have {channels} channels, and these are {len(mean)} means and {len(std)} deviations above 0",
+            f"pictures have {counted(channels, 'channels')}, and these are {counted(len(mean), 'means')} and "
+            f"{len(std)} deviations above 0",
             where="data.normalise",
             next="give [[mean, ...], [deviation, ...]] with a number for each channel, deviations above 0",
         )

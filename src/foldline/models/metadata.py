@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.cells import all_numbers, is_missing, numbers
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import MASK
 
@@ -188,9 +189,9 @@ def in_words(encoding: Encoding, frame: pd.DataFrame) -> list[str]:
             lines.append(f"{column.name}: the same in all rows, so it says nothing")
         elif column.kind == "word" and 0 < len(strange) < len(there) / 2:
             odd = first_few(list(strange.unique()))
-            lines.append(f"{column.name}: taken as {words} words, since not all are numbers: {odd}{few}")
+            lines.append(f"{column.name}: taken as {counted(words, 'words')}, since not all are numbers: {odd}{few}")
         elif few:
-            lines.append(f"{column.name}: {words} words{few}")
+            lines.append(f"{column.name}: {counted(words, 'words')}{few}")
     return lines
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import require_file
 from foldline.readers.files import file_names, raw_path
@@ -48,7 +49,9 @@ def read_arrays(root: Path, rows: RowFacts) -> pd.DataFrame:
     if rows.labels is not None:
         labels = load_array(root, rows.labels)
         if len(labels) != len(pictures):
-            raise FoldlineError(f"{len(labels)} labels for {len(pictures)} pictures", where=rows.labels)
+            raise FoldlineError(
+                f"{counted(len(labels), 'labels')} for {counted(len(pictures), 'pictures')}", where=rows.labels
+            )
         table["label"] = [" ".join(str(part) for part in np.atleast_1d(label)) for label in labels.tolist()]
     file = raw_path(root, name.partition(":")[0], where="file")
     with PictureFolder(root, [file], {"array": name}) as folder:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.readers.files import raw_files
 from foldline.readers.pictures import PICTURE, PictureFolder
@@ -136,7 +137,7 @@ def _labels(batches: list[dict[str, Any]], names: dict[str, list[str]], where: s
                 known = dict(enumerate(names[column]))
                 if odd := sorted({str(cell) for cell in cells} - {str(number) for number in known}):
                     raise FoldlineError(
-                        f"{len(odd)} {key} have no name, {odd[0]} first: there are {len(known)} names",
+                        f"{len(odd)} {key} have no name, {odd[0]} first: there are {counted(len(known), 'names')}",
                         where=where,
                         next=NEXT,
                     )

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from foldline.core.cells import plain, tidy
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import manifest_of
 from foldline.core.progress import say
@@ -194,5 +195,5 @@ def _report(wanted: list[str], files: list[str], where: str) -> None:
         if hit and hit != path and hit != clean_path(path) and "**/" not in path and split_suffix(path)[1]
     ]
     if differing:
-        words = f"{len(differing)} image files differ from their ids in case, ending or spelling"
+        words = f"{counted(len(differing), 'image files differ')} from their ids in case, ending or spelling"
         say(f"{where}: {words}: {first_few(differing, 2)}")

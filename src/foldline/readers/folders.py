@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import Progress, say
@@ -77,7 +78,8 @@ def _pictures(root: Path, paths: list[str], pattern: str) -> list[str]:
                 doubtful.append(path)
     if doubtful:
         say(
-            f"warning: {len(doubtful)} files are called pictures and hold none: {first_few(doubtful)}; training will "
+            f"warning: {counted(len(doubtful), 'files are')} called pictures and hold none: "
+            f"{first_few(doubtful)}; training will "
             "stop at them, or leave them out with data.bad_images=skip"
         )
     return pictures
@@ -99,7 +101,7 @@ def _report(root: Path, bases: list[str], below: dict[str, str], pictures: list[
     none = {name for name in held if name not in filled and any(f"{name}/".startswith(base) for base in bases)}
     barren = sorted(name for name in none if name.rpartition("/")[0] not in none)
     if barren:
-        say(f"warning: {len(barren)} folders give no row: {first_few(barren, 10)}")
+        say(f"warning: {counted(len(barren), 'folders give')} no row: {first_few(barren, 10)}")
 
 
 def _folders(path: str) -> list[str]:
@@ -124,7 +126,7 @@ def _check_classes(labels: dict[str, str], where: str) -> None:
         at_depth[path.count("/")][label] += 1
     usual = max(at_depth, key=lambda depth: (len(at_depth[depth]), depth))
     words = [
-        f"{depth} deep: {first_few([f'{name} ({n} pictures)' for name, n in counts.most_common()], 3)}"
+        f"{depth} deep: " + first_few([f"{name} ({counted(n, 'pictures')})" for name, n in counts.most_common()], 3)
         for depth, counts in sorted(at_depth.items())
     ]
     odd = [name for depth, names in at_depth.items() if depth != usual for name in names]
@@ -144,5 +146,5 @@ def _check_classes(labels: dict[str, str], where: str) -> None:
         say(f"warning: the folders {first_few(doubtful)} are classes here; if they are none, set `file` or `pattern`")
     parts = Counter(part for path in labels for part in path.split("/")[:-2] if part.lower() in SPLIT_WORDS)
     if any(part.lower() in TEST_WORDS for part in parts):
-        counts = ", ".join(f"{part} ({n} pictures)" for part, n in parts.items())
+        counts = ", ".join(f"{part} ({counted(n, 'pictures')})" for part, n in parts.items())
         say(f"warning: all of these folders are training rows: {counts}; if that is not wanted set train.file")

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_json
 from foldline.readers.files import raw_files
@@ -74,7 +75,9 @@ def _coco(content: Any, path: Path) -> pd.DataFrame:
     kinds = kinds.drop_duplicates()
     twice = kinds.loc[kinds["category_id"].duplicated(), "category_id"].tolist()
     if twice:
-        raise FoldlineError(f"{len(twice)} ids stand for several categories: {first_few(twice)}", where=str(path))
+        raise FoldlineError(
+            f"{counted(len(twice), 'ids stand')} for several categories: {first_few(twice)}", where=str(path)
+        )
     return lines.merge(kinds, how="left", on="category_id").fillna("")
 
 

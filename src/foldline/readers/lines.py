@@ -6,6 +6,7 @@ import pandas as pd
 
 from foldline.core.cells import plains, spellings, spellings_in_words
 from foldline.core.competition import Join, RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_json, read_parquet, require_file, require_unique
@@ -37,7 +38,10 @@ def _holds(lines: pd.DataFrame, column: str, cells: str | list[str], where: str)
     held = pd.Series([text in plainly for text in plains(texts.tolist())], index=texts.index, dtype=bool)
     others = texts[held & ~texts.isin(wanted)]
     if len(others):
-        say(f"{where}: {len(others)} cells of {column} are other spellings of the wanted: {_quoted(others)}")
+        say(
+            f"{where}: {counted(len(others), f'cells of {column} are')} other spellings of the wanted: "
+            f"{_quoted(others)}"
+        )
     return held
 
 
@@ -64,10 +68,10 @@ def _joined(lines: pd.DataFrame, root: Path, join: Join, *, where: str) -> pd.Da
     known = set(table.index)
     lost = [key for key in keys.unique().tolist() if key not in known]
     if lost and join.optional:
-        say(f"{where}: {len(lost)} ids have no line in {join.file} and get empty cells: {first_few(lost)}")
+        say(f"{where}: {counted(len(lost), 'ids have')} no line in {join.file} and get empty cells: {first_few(lost)}")
     elif lost:
         raise FoldlineError(
-            f"{len(lost)} ids have no line in {join.file}: {first_few(lost)}",
+            f"{counted(len(lost), 'ids have')} no line in {join.file}: {first_few(lost)}",
             where=f"{where}: join {join.left} = {join.right}",
             next="correct the columns, or set optional: true",
         )

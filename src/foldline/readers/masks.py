@@ -3,6 +3,7 @@
 import pandas as pd
 
 from foldline.core.cells import is_missing
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.readers.files import FileIndex, clean_path, resolve_images
@@ -28,7 +29,7 @@ def mask_files(lines: pd.DataFrame, mask: str, index: FileIndex, *, where: str) 
     lacking = paths[named & (files == "")].tolist()
     if by_column and lacking:
         raise FoldlineError(
-            f"{len(lacking)} masks are not there: {first_few(lacking)}",
+            f"{counted(len(lacking), 'masks are')} not there: {first_few(lacking)}",
             where=where,
             next="correct these cells, or empty them: a row without a mask is learnt by its label alone",
         )

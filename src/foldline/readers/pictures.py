@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import Pixels, RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import picture_kind
 from foldline.core.progress import Progress
@@ -147,7 +148,7 @@ def _picture(line: NDArray[Any], pixels: Pixels, where: str) -> NDArray[np.uint8
     for values in channels:
         if len(values) != expected:
             raise FoldlineError(
-                f"{len(values)} numbers, expected {height} x {width} x {pixels.channels} = {expected}",
+                f"{counted(len(values), 'numbers')}, expected {height} x {width} x {pixels.channels} = {expected}",
                 where=where,
                 next="correct pixels.height_width, channels or separator",
             )

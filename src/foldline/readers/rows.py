@@ -11,6 +11,7 @@ import pandas as pd
 
 from foldline.core.cells import spellings
 from foldline.core.competition import Competition, RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.folds import MASK
 from foldline.core.progress import say
@@ -179,7 +180,7 @@ def _riders(
         riders[name] = fill(lines, name, where=f"{where}: metadata")
     if "entity" in riders and not nameless and (empty := riders["entity"].str.strip() == "").any():
         raise FoldlineError(
-            f"{int(empty.sum())} rows have no entity: they would be one, with one answer for all of them",
+            f"{counted(int(empty.sum()), 'rows have')} no entity: they would be one, with one answer for all of them",
             where=f"{where}: entity: {rows.entity}",
             next="fill the cells; or leave the rows out by `where` or `without`",
         )

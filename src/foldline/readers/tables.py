@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from foldline.core.competition import RowFacts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.tables import read_csv, read_parquet
@@ -55,7 +56,8 @@ def _remark(path: Path, frame: pd.DataFrame, separator: str, rows: RowFacts) -> 
     if broken:
         first = next(int(cells.argmax()) + 1 for cells in held if cells.any())
         say(
-            f"warning: {path.name}: {broken} cells hold several lines of the file, that of row {first} first; "
+            f"warning: {path.name}: {counted(broken, 'cells hold')} several lines of the file, that of row "
+            f"{first} first; "
             "a quote that is not closed makes rows vanish so"
         )
     numbered = [name for name in frame.columns if name.rpartition(".")[0] in frame.columns and not rows.columns]

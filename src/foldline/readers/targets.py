@@ -8,6 +8,7 @@ import pandas as pd
 
 from foldline.core.cells import LARGEST, is_missing, numbers, sorted_texts, spellings, spellings_in_words, tidy
 from foldline.core.competition import Competition, RowFacts, Target
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.task import Task
@@ -123,7 +124,9 @@ def _by_threshold(
     names = classes or [str(i) for i in range(len(thresholds) + 1)]
     if len(names) != len(thresholds) + 1:
         raise FoldlineError(
-            f"{len(thresholds)} thresholds make {len(thresholds) + 1} classes, not {len(names)}", where=where
+            f"{counted(len(thresholds), 'thresholds make')} {counted(len(thresholds) + 1, 'classes')}, not "
+            f"{len(names)}",
+            where=where,
         )
     codes = np.searchsorted(np.sort(thresholds), values, side="right")
     return pd.Series([names[code] for code in codes], index=cells.index, dtype=str)
@@ -181,10 +184,10 @@ def _without_missing(cells: pd.DataFrame, rows: RowFacts, where: str, named: Col
     if not bad.any():
         return cells
     ids, count = [str(name) for name in cells.index[bad.to_numpy()]], len(cells.columns)
-    what = "no label" if count == 1 else f"not all of their {count} labels ({empty} of them none at all)"
+    what = "no label" if count == 1 else f"not all of their {counted(count, 'labels')} ({empty} of them none at all)"
     if rows.missing_targets == "stop" or bad.all():
         raise FoldlineError(
-            f"{len(ids)} rows have {what}: {first_few(ids)}",
+            f"{counted(len(ids), 'rows have')} {what}: {first_few(ids)}",
             where=f"{where}: target",
             next=f"of {len(cells)} rows {len(cells) - len(ids)} are whole; mend the facts or the table, or set "
             "missing_targets: drop to leave the others out",
@@ -222,7 +225,11 @@ def _refuse_several_targets(wide: pd.DataFrame, where: str) -> None:
     shares = [name for name, column in cells.items() if column.str.fullmatch(r"0?\.\d+").any()]
     held_by = {name: set(column) for name, column in cells.items()}
     flags = {"0", "1", "-1"}  # -1: uncertain, in some medical tables
-    several = [f"{name} ({len(held)} classes)" for name, held in held_by.items() if len(held) > 2 and not held <= flags]
+    several = [
+        f"{name} ({counted(len(held), 'classes')})"
+        for name, held in held_by.items()
+        if len(held) > 2 and not held <= flags
+    ]
     if len(several) > 1 and not shares:
         raise FoldlineError(
             f"the columns {first_few(several)} hold classes each, not 0 and 1: these are several targets",
@@ -249,7 +256,7 @@ def _refuse(bad: "pd.Series[bool]", what: str, where: str) -> None:
     if bad.any():
         ids = [str(name) for name in bad.index[bad.to_numpy()]]
         raise FoldlineError(
-            f"{len(ids)} rows have {what}: {first_few(ids)}",
+            f"{counted(len(ids), 'rows have')} {what}: {first_few(ids)}",
             where=f"{where}: target",
             next="mend the facts or the table",
         )

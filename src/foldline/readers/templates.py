@@ -9,6 +9,7 @@ from string import Formatter
 import pandas as pd
 import regex
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 
 # Endings that are taken for pictures. A dotted id such as 1.2.826.0 has none of them.
@@ -182,5 +183,5 @@ def match(texts: "pd.Series[str]", pattern: str, *, where: str) -> pd.DataFrame:
     matches = compiled.matches(texts.tolist())
     bad = [text for text, hit in zip(texts, matches, strict=True) if hit is None]
     if bad:
-        raise FoldlineError(f"{len(bad)} cells do not match '{pattern}': {first_few(bad)}", where=where)
+        raise FoldlineError(f"{counted(len(bad), 'cells do')} not match '{pattern}': {first_few(bad)}", where=where)
     return pd.DataFrame(matches, index=texts.index, columns=compiled.columns, dtype=str)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.tables import remove, write_csv
 from foldline.images.stacks import place_ranks
@@ -125,7 +126,8 @@ def _words(table: pd.DataFrame, visible: int) -> str:
     lines = table["line"].nunique()
     again = lines - table.groupby("line")["known"].first().nunique()
     return (
-        f"{lines} lines of {len(table)} training rows under new ids; the visible test set has {visible} lines"
+        f"{counted(lines, 'lines')} of {len(table)} training rows under new ids; the visible test set has "
+            f"{counted(visible, 'lines')}"
         + (f"; {again} come a second time" if again else "")
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
@@ -192,7 +193,7 @@ def _units(rows: int, clusters: "NDArray[np.generic] | None") -> _Units:
     if clusters is None:
         return _Units(np.arange(rows), np.arange(rows), np.ones(rows, dtype=np.int64))
     if len(clusters) != rows:
-        raise FoldlineError(f"{len(clusters)} clusters for {rows} rows")
+        raise FoldlineError(f"{counted(len(clusters), 'clusters')} for {counted(rows, 'rows')}")
     _, code = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
     size = np.bincount(code)
     return _Units(np.argsort(code, kind="stable"), np.cumsum(size) - size, size)

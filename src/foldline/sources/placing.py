@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.tables import scratch_folder
@@ -142,4 +143,4 @@ def mend_names(folder: Path) -> None:
             _move(Path(parent, name), Path(parent, readable(name)))
             mended += 1
     if mended:
-        say(f"{mended} names of files and folders are no UTF-8; they were read as western European")
+        say(f"{counted(mended, 'names of files and folders are')} no UTF-8: read as western European")

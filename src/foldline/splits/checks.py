@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.cells import MISSING, alike_but_for_case, is_missing, numbers, plains
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import require_sound
 from foldline.core.records.manifest import RawHashes
@@ -108,7 +109,7 @@ def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, w
         one, other = (every if name == "row_id" else plains(every) for every in cells)
         tested = set(other) - MISSING
         shared = sorted({cell for cell in one if cell in tested})
-        text = f"{len(shared)} values of {name} are in both training and test rows: {first_few(shared)}"
+        text = f"{counted(len(shared), f'values of {name} are')} in both training and test rows: {first_few(shared)}"
         if shared and held_out:
             raise FoldlineError(text, where=where, next="this is a fault of the split: please report it")
         findings += [text] if shared else []
@@ -117,7 +118,7 @@ def _shared_with_test(frame: pd.DataFrame, test: pd.DataFrame, held_out: bool, w
 
 def _sizes(frame: pd.DataFrame, k: int) -> str:
     sizes = np.bincount(frame["fold"], minlength=k)
-    return f"{len(frame)} rows in {k} folds of {sizes.min()} to {sizes.max()} rows"
+    return f"{counted(len(frame), 'rows')} in {counted(k, 'folds')} of {sizes.min()} to {counted(sizes.max(), 'rows')}"
 
 
 def _missing_classes(
@@ -127,10 +128,12 @@ def _missing_classes(
     none = [outputs[i] for i in np.flatnonzero(counts.sum(axis=0) == 0).tolist()]
     if none:
         lack = "are the largest share of no training row" if soft else "have no training rows at all"
-        findings.append(f"{len(none)} classes {lack}: {first_few(none)}")
+        findings.append(f"{counted(len(none), f'classes {lack}')}: {first_few(none)}")
     rare = [f"{outputs[i]} ({units[i]})" for i in np.argsort(units, kind="stable").tolist() if 0 < units[i] < k]
     if rare:
-        findings.append(f"{len(rare)} classes have fewer {kind} than folds, so some folds lack them: {first_few(rare)}")
+        findings.append(
+            f"{counted(len(rare), 'classes have')} fewer {kind} than folds, so some folds lack them: {first_few(rare)}"
+        )
     lacking = [(fold, i) for fold, i in np.argwhere(counts == 0).tolist() if units[i] >= k]
     if lacking:
         text = first_few([f"fold {fold} lacks '{outputs[i]}' ({units[i]} {kind})" for fold, i in lacking])
@@ -151,10 +154,10 @@ def _unseen_classes(counts: Indices, outputs: Sequence[str], *, wanted: bool) ->
         wanted: they are so by the facts, which is nothing to warn of.
     """
     alone = [
-        f"'{outputs[i]}' in fold {fold} ({counts[fold, i]} rows)"
+        f"'{outputs[i]}' in fold {fold} ({counted(counts[fold, i], 'rows')})"
         for fold, i in np.argwhere((counts > 0) & (counts == counts.sum(axis=0))).tolist()
     ]
-    text = f"{len(alone)} classes are in one fold alone, whose network never sees them: {first_few(alone)}"
+    text = f"{counted(len(alone), 'classes are')} in one fold alone, whose network never sees them: {first_few(alone)}"
     text = text if wanted else f"warning: {text}"
     return [text] if alone and len(counts) > 1 else []
 
@@ -167,7 +170,7 @@ def _balance(counts: Indices, frame: pd.DataFrame, outputs: Sequence[str]) -> li
     least = int(np.where(total > 0, total, total.max() + 1).argmin())
     low, high = 100 * share[:, worst].min(), 100 * share[:, worst].max()
     return [
-        f"smallest class: '{outputs[least]}' with {total[least]} rows",
+        f"smallest class: '{outputs[least]}' with {counted(total[least], 'rows')}",
         f"most uneven class: '{outputs[worst]}', {low:.2f} % to {high:.2f} % of a fold's rows",
     ]
 
@@ -184,14 +187,15 @@ def _name_findings(counts: Indices, names: Sequence[str], words: Sequence[str]) 
         for family in alike_but_for_case(names)
     ]
     return findings + [
-        f"warning: '{name}' ({n} rows) is a class, and a word for a missing label; train.without leaves such rows out"
+        f"warning: '{name}' ({counted(n, 'rows')}) is a class, and a word for a missing label; train.without "
+        "leaves such rows out"
         for (name, n), word in zip(rows.items(), words, strict=True)
         if word.strip().lower() in MISSING
     ]
 
 
 def _counted(names: Sequence[str], rows: Mapping[str, int]) -> str:
-    return " and ".join(f"'{name}' ({rows[name]} rows)" for name in names)
+    return " and ".join(f"'{name}' ({counted(rows[name], 'rows')})" for name in names)
 
 
 def _values(truth: Floats, outputs: Sequence[str], fold: NDArray[np.int64], k: int) -> list[str]:
@@ -218,7 +222,7 @@ def _group_findings(frame: pd.DataFrame, k: int) -> list[str]:
         return []
     sizes = frame["group"].value_counts()
     rows: dict[str, int] = dict(zip(sizes.index.tolist(), sizes.tolist(), strict=True))
-    findings = [f"{len(sizes)} groups; the largest has {sizes.iloc[0]} rows"]
+    findings = [f"{counted(len(sizes), 'groups')}; the largest has {counted(sizes.iloc[0], 'rows')}"]
     twins = [_counted(names, rows) for names in alike_but_for_case(rows)]
     if twins:
         findings.append(f"warning: groups differ in case alone, and may be torn: {first_few(twins, 3)}")
@@ -236,7 +240,7 @@ def _metadata_findings(frame: pd.DataFrame, test: pd.DataFrame) -> list[str]:
         odd = known[~np.isfinite(numbers(known))]
         if 0 < len(odd) < len(known) / 2:
             findings.append(
-                f"warning: {len(known) - len(odd)} cells of '{name}' are numbers and {len(odd)} are none "
+                f"warning: {counted(len(known) - len(odd), 'cells')} of '{name}' are numbers and {len(odd)} are none "
                 f"({first_few(odd.unique().tolist(), 3)}), so a network reads all as words"
             )
         findings += _missing_cells(name, frame, test)
@@ -271,19 +275,21 @@ def duplicate_findings(
     findings = []
     if torn.any():
         findings.append(
-            f"warning: {int(torn.sum())} images occur byte for byte in two folds "
+            f"warning: {counted(int(torn.sum()), 'images occur')} byte for byte in two folds "
             f"({first_few(first_image[torn].tolist(), 3)}): the score will be too good; "
             "set folds.group_duplicates: true"
         )
     disagree = (repeated[list(targets)].nunique() > 1).any(axis=1)
     if disagree.any():
         findings.append(
-            f"warning: {int(disagree.sum())} images occur twice with different labels: "
+            f"warning: {counted(int(disagree.sum()), 'images occur')} twice with different labels: "
             f"{first_few(first_image[disagree].tolist(), 3)}"
         )
     both = [image for image, name in zip(images, contents(images, hashes), strict=True) if name in known]
     if both:
-        findings.append(f"warning: {len(both)} test images are byte for byte training images: {first_few(both, 3)}")
+        findings.append(
+            f"warning: {counted(len(both), 'test images are')} byte for byte training images: {first_few(both, 3)}"
+        )
     return findings
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.core.progress import Progress, say
 from foldline.splits.shuffle import Indices
@@ -75,7 +76,7 @@ def image_hashes(paths: Sequence[Path]) -> tuple[Indices, Hashes]:
                 places.append(place)
                 hashes.append(found)
     if unread:
-        say(f"{len(unread)} images cannot be compared with others: {first_few(unread)}")
+        say(f"{counted(len(unread), 'images cannot')} be compared with others: {first_few(unread)}")
     return np.array(places, dtype=np.int64), np.array(hashes, dtype=np.uint64).reshape(-1, 4)
 
 

@@ -6,6 +6,7 @@ Reads a rows table in memory; writes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.splits.assign import assign
 from foldline.splits.shuffle import Indices, random_number, shuffle_ranks
@@ -27,7 +28,8 @@ def draw_holdout(rows: ToSplit, fraction: float, seed: int) -> NDArray[np.bool_]
     count = round(fraction * total)
     if not 0 < count < total:
         raise FoldlineError(
-            f"{fraction:g} of {total} rows leaves {count} test rows and {total - count} training rows",
+            f"{fraction:g} of {total} rows leaves {counted(count, 'test rows')} and "
+            f"{counted(total - count, 'training rows')}",
             where="holdout.fraction",
             next="choose another fraction",
         )

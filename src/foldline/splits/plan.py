@@ -11,6 +11,7 @@ import pandas as pd
 
 from foldline.core.cells import is_missing, plains, spellings, spellings_in_words
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import MASK, as_scored
 from foldline.core.tables import require_unique
@@ -117,7 +118,8 @@ def _own_folds(frame: pd.DataFrame, facts: Competition) -> list[str] | None:
     never = cells[np.array(plains(cells.tolist()), dtype=object) == "-1"]
     if len(never):
         raise FoldlineError(
-            f"{len(never)} rows are in fold {never.iloc[0]}, so never validated on: every row of the folds is, once",
+            f"{counted(len(never), 'rows are')} in fold {never.iloc[0]}, so never validated on: every row of the "
+            "folds is, once",
             where=f"folds.column: {name}",
             next=f'leave them out with train.without: {{{name}: "{never.iloc[0]}"}}; a file of them in a run\'s '
             "extra.rows is trained on in every fold and never validated on (docs/runs.md)",
@@ -139,7 +141,7 @@ def _with_groups(
         cells = frame[name]
         if name == "group" and (unknown := is_missing(cells)).any():
             words = first_few([f"'{cell}'" for cell in cells[unknown].unique()])
-            findings.append(f"{int(unknown.sum())} rows have no group ({words}): each stands alone")
+            findings.append(f"{counted(int(unknown.sum()), 'rows have')} no group ({words}): each stands alone")
             cells = cells.mask(unknown, "")
         used = spellings(cells.tolist())
         if used:
@@ -152,7 +154,7 @@ def _with_groups(
     if facts.folds.splitter == "open_set":
         split = facts.folds
         keys.append(whole_classes(frame["target"].tolist(), split.unseen, split.seed, split.new_class))
-        findings.append(f"open set: {len(set(keys[-1]) - {''})} classes lie in one fold alone")
+        findings.append(f"open set: {counted(len(set(keys[-1]) - {''}), 'classes lie')} in one fold alone")
     if keys:
         frame = frame.assign(group=joined_groups(frame["row_id"].tolist(), keys))
     targets = [name for name in frame.columns if name == "target" or name.startswith("target_")]
@@ -226,7 +228,7 @@ def solution(labelled: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     twice = table.loc[table[ids].duplicated(), ids].tolist()
     if twice:
         raise FoldlineError(
-            f"{len(twice)} entities have rows with different labels: {first_few(twice)}",
+            f"{counted(len(twice), 'entities have')} rows with different labels: {first_few(twice)}",
             where="train.entity",
             next="leave train.entity out, or choose an entity whose rows share a label",
         )

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from foldline.core.cells import MISSING, sorted_texts
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.splits.assign import assign, cover_classes
 from foldline.splits.shuffle import Indices, shuffle_ranks
@@ -103,12 +104,14 @@ def column(rows: ToSplit, k: int, seed: int) -> Indices:  # noqa: ARG001 - one s
     empty = [id_ for id_, cell in zip(rows.ids, rows.given, strict=True) if cell.strip().lower() in MISSING]
     if empty:
         raise FoldlineError(
-            f"{len(empty)} rows have no fold: {first_few(empty)}", where="folds.column", next="fill the cells"
+            f"{counted(len(empty), 'rows have')} no fold: {first_few(empty)}",
+            where="folds.column",
+            next="fill the cells",
         )
     values = sorted_texts(set(rows.given))
     if len(values) != k:
         raise FoldlineError(
-            f"the fold column has {len(values)} values ({first_few(values, 10)}) and folds.k is {k}",
+            f"the fold column has {counted(len(values), 'values')} ({first_few(values, 10)}) and folds.k is {k}",
             where="folds.column",
             next=f"set folds.k: {len(values)}",
         )
@@ -149,7 +152,11 @@ def split(rows: ToSplit, splitter: str, k: int, seed: int) -> Indices:
     """
     name = choose_splitter(splitter, has_groups=rows.groups is not None, stratify=True)
     if len(rows.ids) < k:
-        raise FoldlineError(f"{len(rows.ids)} rows cannot fill {k} folds", where="folds.k", next="choose fewer folds")
+        raise FoldlineError(
+            f"{counted(len(rows.ids), 'rows cannot')} fill {counted(k, 'folds')}",
+            where="folds.k",
+            next="choose fewer folds",
+        )
     return SPLITTERS[name](rows, k, seed)
 
 
@@ -177,7 +184,9 @@ def _by_group(rows: ToSplit, matrix: Sparse, classes: int, k: int, seed: int) ->
     names, unit = group_units(rows)
     if len(names) < k:
         raise FoldlineError(
-            f"{len(names)} groups cannot fill {k} folds", where="folds.k", next="choose fewer folds or smaller groups"
+            f"{counted(len(names), 'groups cannot')} fill {counted(k, 'folds')}",
+            where="folds.k",
+            next="choose fewer folds or smaller groups",
         )
     units = sum_by_unit(matrix, unit, len(names))
     sizes = np.bincount(unit, minlength=len(names)).astype(np.float64)

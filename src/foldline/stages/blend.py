@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -156,8 +157,8 @@ def _command(comp: str, runs: Sequence[str], best: str) -> str:
 def _say(study: BlendStudy) -> None:
     """The tables, and what follows from them."""
     some = f" (of {study.of_rows:,}: the rows are too many, and these are evenly spaced)"
-    say(f"{study.rows:,} rows{some if study.rows < study.of_rows else ''}, labels {study.decided}" if study.decided
-        else f"{study.rows:,} rows{some if study.rows < study.of_rows else ''}")  # fmt: skip
+    rows = counted(study.rows, "rows") + (some if study.rows < study.of_rows else "")
+    say(f"{rows}, labels {study.decided}" if study.decided else rows)
     say_table([
         ["blend", f"{study.metric} nested", "95 % interval", "as fitted", "better than the mean by", "95 % interval"],
         *([way.name, in_digits(way.nested), _ends(way.interval), "" if way.fitted is None else in_digits(way.fitted),

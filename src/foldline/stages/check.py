@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import result
@@ -18,5 +19,5 @@ def check(layout: Layout, comp: str, file: Path) -> dict[str, Any]:
     """
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     lines = open_form(layout, comp, facts, folds.outputs).check_file(file, str(file))
-    result(f"{file}: {lines} lines, accepted by the gate")
+    result(f"{file}: {counted(lines, 'lines')}, accepted by the gate")
     return {"file": file, "lines": lines, "accepted": True}

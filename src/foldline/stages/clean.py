@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from foldline.core import tables
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.core.folds import load_folds
 from foldline.core.label_file import FILE, read_labels, read_lines
@@ -43,7 +44,7 @@ def clean(layout: Layout, comp: str, run: str) -> dict[str, Any]:
     html = layout.run(comp, run) / "clean.html"
     tables.write_text(html, page(read, lines, where))
     decided = int((lines["action"].str.strip() != "").sum())
-    say(f"{len(read.suspects)} labels of {len(read.truth)} rows are suspected, {decided} are decided: {where}")
+    say(f"{counted(len(read.suspects), f'labels of {len(read.truth)} rows are')} suspected, {decided} decided: {where}")
     result(f"page: {layout.relative(html)}", page=str(html))
     strongest = [asdict(one) | {"row": str(read.oof["row_id"].iloc[one.row])} for one in read.suspects[:50]]
     return {
@@ -56,10 +57,10 @@ def _say_undecided(before: pd.DataFrame | None, lines: pd.DataFrame, where: str)
     """Lines that a person wrote into and did not decide, and those of before that are suspected no more."""
     open_ = lines.loc[touched(lines), "row_id"].tolist()
     if open_:
-        what = "have a label or note of yours and no action: they are kept, and change nothing"
-        say(f"warning: {len(open_)} lines of {where} {what}: {first_few(open_)}")
+        what = "a label or note of yours and no action: kept, changing nothing"
+        say(f"warning: {counted(len(open_), f'lines of {where} have')} {what}: {first_few(open_)}")
     if before is not None:
         now = set(zip(lines["row_id"], lines["target"], strict=True))
         gone = sum((row, target) not in now for row, target in zip(before["row_id"], before["target"], strict=True))
         if gone:
-            say(f"{gone} lines that nobody had decided are not suspected by this run: taken out of {where}")
+            say(f"{counted(gone, 'lines that nobody had decided are')} not suspected by this run: taken out of {where}")

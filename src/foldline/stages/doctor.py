@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from foldline import __version__
+from foldline.core.counted import counted
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
 
@@ -141,9 +142,11 @@ def _processor() -> list[Finding]:
     cores = usable_cores()
     threads = torch.get_num_threads()
     mend = (
-        f"torch computes in {threads} threads on {cores} cores: set OMP_NUM_THREADS={cores}" if threads > cores else ""
+        f"torch computes in {threads} threads on {counted(cores, 'cores')}: set OMP_NUM_THREADS={cores}"
+        if threads > cores
+        else ""
     )
-    return [Finding("cores", f"{cores}; torch uses {threads} threads", mend)]
+    return [Finding("cores", f"{cores}; torch uses {counted(threads, 'threads')}", mend)]
 
 
 def _disk(root: Path) -> list[Finding]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, nearest
 from foldline.core.paths import Layout, is_ours, shipped
 from foldline.core.processes import in_turn
@@ -145,7 +146,7 @@ def is_downloaded(layout: Layout, comp: str, source: Source) -> bool:
     wrong = [file.path for file in manifest.files if not _has_size(folder, file)]
     if wrong:
         raise FoldlineError(
-            f"{len(wrong)} raw files are missing or have another size, {wrong[0]} first",
+            f"{counted(len(wrong), 'raw files are')} missing or have another size, {wrong[0]} first",
             where=where,
             next=f"{anew} and run the command again",
         )
@@ -256,7 +257,7 @@ def write_manifest(layout: Layout, comp: str, source: Source, folder: Path) -> N
     files = [path for path in files_below(folder) if path != place]
     if odd := [str(path) for path in files if not is_readable(str(path))]:
         raise FoldlineError(
-            f"the names of {len(odd)} files are no UTF-8: {first_few([ascii(name) for name in odd])}",
+            f"{counted(len(odd), 'file names are')} no UTF-8: {first_few([ascii(name) for name in odd])}",
             where=layout.relative(folder),
             next="rename them (`convmv` does it for many) and run the command again",
         )
@@ -271,5 +272,5 @@ def write_manifest(layout: Layout, comp: str, source: Source, folder: Path) -> N
     if place == inside:
         beside.unlink(missing_ok=True)  # of files that are gone
     Manifest(comp=comp, source=source.model_dump(mode="json"), files=entries).write(place)
-    say(f"input/{comp}: {len(files)} files, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
+    say(f"input/{comp}: {counted(len(files), 'files')}, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB")
     walk(folder).remark(f"input/{comp}")

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import FeaturesRun
 from foldline.core.folds import Folds, as_scored, load_folds
@@ -305,7 +306,7 @@ def _write_submission(
         made_from=made_from, diverged=record.diverged, **_sent_before(path),
     ).write(path.with_suffix(".json"))  # fmt: skip
     result(
-        f"wrote {layout.relative(path)}: {lines} lines, accepted by the gate; {found}",
+        f"wrote {layout.relative(path)}: {counted(lines, 'lines')}, accepted by the gate; {found}",
         submission=str(path), metric=record.metric, score=record.pooled,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldline import __version__
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -150,7 +151,7 @@ def _export(
     say(
         f"wrote {layout.relative(path)}: {len(made.content) / 1e6:.1f} MB, opset {made.opset}, uint8 pictures "
         f"[batch, {height}, {width}, {run.first.channels}]; it differs from torch by at most {made.difference:.1e} on "
-        f"{len(rows.pixels)} pictures ({TOLERANCE[half]:.0e} is allowed)"
+        f"{counted(len(rows.pixels), 'pictures')} ({TOLERANCE[half]:.0e} is allowed)"
     )
     formats = {meta.precision.choice for own in run.trained for _, meta in own.folds} - {"fp32", "tf32"}
     if formats:

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import USUAL_RUN, Layout, shipped
@@ -221,8 +222,9 @@ def in_words(ground: Ground) -> str:
     machine = "a GPU" if ground.gpu else "a CPU"
     colours = "gray" if ground.gray else "colour"
     return (
-        f"{side_px(ground)} px {colours} pictures (yours: {ground.side} px), {epochs(ground)} epochs, batches of "
-        f"{batch(ground)}, chosen for {ground.rows} pictures on {machine}"
+        f"{side_px(ground)} px {colours} pictures (yours: {ground.side} px), "
+        f"{counted(epochs(ground), 'epochs')}, batches of "
+        f"{batch(ground)}, chosen for {counted(ground.rows, 'pictures')} on {machine}"
     )
 
 

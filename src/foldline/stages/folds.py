@@ -18,6 +18,7 @@ import pandas as pd
 
 from foldline.core import label_file, own_code
 from foldline.core.competition import Competition, RowFacts, load_competition
+from foldline.core.counted import counted
 from foldline.core.csv_text import csv_text
 from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError, first_few
@@ -69,7 +70,10 @@ def _folds(layout: Layout, comp: str) -> FoldsMeta:
     exists = layout.folds(comp).is_file()
     if exists and _is_current(layout, comp, facts):
         meta = read_folds_meta(layout, comp)
-        say(f"folds/{comp}.csv is up to date: {meta.rows} rows in {meta.k} folds, {meta.test_rows} test rows")
+        say(
+            f"folds/{comp}.csv is up to date: {counted(meta.rows, 'rows')} in {counted(meta.k, 'folds')}, "
+            f"{counted(meta.test_rows, 'test rows')}"
+        )
         said = _rehearse_submission(layout, comp, facts, meta.outputs, load_folds(layout, comp).frame)
         _say_findings([*meta.checks, *said, *_decided_labels(layout, comp, meta.outputs)])
         return meta
@@ -89,7 +93,7 @@ def _folds(layout: Layout, comp: str) -> FoldsMeta:
     meta = _meta(layout, comp, facts, plan, hashes)
     meta.write(layout.folds_meta(comp))
     write_text(paths["folds"], texts["folds"])
-    say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {len(plan.tables['test'])} test rows")
+    say(f"wrote folds/{comp}.csv, splitter {plan.splitter}, and {counted(len(plan.tables['test']), 'test rows')}")
     _say_findings([*plan.findings, *said, *_decided_labels(layout, comp, plan.outputs)])
     return meta
 
@@ -130,7 +134,7 @@ def _decided_labels(layout: Layout, comp: str, outputs: list[str]) -> list[str]:
         return []
     folds, where = load_folds(layout, comp), layout.relative(path)
     decided = label_file.read_labels(path, folds.frame, folds.task, outputs, where=where)
-    still = f"; {decided.open} lines are not decided" if decided.open else ""
+    still = f"; {counted(decided.open, 'lines are')} not decided" if decided.open else ""
     return [f"{where}: {decided.in_words()}, by runs with train.labels: file{still}"]
 
 
@@ -142,7 +146,7 @@ def _say_new_files(layout: Layout, comp: str, facts: Competition) -> None:
     new = [path for path in list_files(layout.input(comp)) if path not in known]
     if new:
         where = layout.relative(layout.manifest(comp))
-        say(f"warning: {len(new)} files are not in {where}, so they came later: {first_few(new, 3)}")
+        say(f"warning: {counted(len(new), 'files are')} not in {where}, so they came later: {first_few(new, 3)}")
         say(f"  where you placed them yourself: rm {where} && make download COMP={comp}")
 
 
@@ -260,7 +264,7 @@ def _require_images(index: FileIndex, frame: pd.DataFrame, what: str) -> None:
     missing = [file or "(no name)" for file in unlisted if file == "" or not (root / file).is_file()]
     if missing:
         raise FoldlineError(
-            f"{len(missing)} images are missing: {first_few(missing)}",
+            f"{counted(len(missing), 'images are')} missing: {first_few(missing)}",
             where=str(root),
             next=f"mend {what}.image in the facts, or download again",
         )

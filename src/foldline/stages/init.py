@@ -13,6 +13,7 @@ from typing import Any
 
 from foldline.core.asking import agreed, ask, is_terminal
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import LONGEST, Layout, shipped
 from foldline.core.progress import say
@@ -197,5 +198,8 @@ def _say_changes(layout: Layout, comp: str, root: Path) -> None:
     changed = [name for name in {*known, *now} if known.get(name) != now.get(name)]
     if changed:
         folds, raw = layout.relative(layout.folds(comp)).removesuffix(".csv"), layout.relative(layout.input(comp))
-        say(f"warning: {len(changed)} files of {root.name} changed since they were copied, such as {min(changed)}")
+        say(
+            f"warning: {counted(len(changed), 'files')} of {root.name} changed since the copy was made, such as "
+            f"{min(changed)}"
+        )
         say(f"  to take them as they are now: rm -r {raw} {folds}.*, and the runs that were made of them")

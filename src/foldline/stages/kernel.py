@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -234,7 +235,7 @@ def _say_sizes(folder: Path) -> None:
         "wheels": sum(size for path, size in sizes.items() if path.suffix == ".whl"),
     }
     told = ", ".join(f"{what} {size:.1f}" for what, size in parts.items())
-    say(f"the data set has {sum(sizes.values()):.1f} MB in {len(sizes)} files ({told})")
+    say(f"the data set has {sum(sizes.values()):.1f} MB in {counted(len(sizes), 'files')} ({told})")
 
 
 def _say_budget(

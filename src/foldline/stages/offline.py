@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.progress import say
@@ -155,7 +156,10 @@ def _predict(work: _Work, rehearsal: Path | None, device: str) -> None:
     """As many rows as the time allows; what is done stands in `work`."""
     with work.timed("read"):
         work.hidden = hidden_rows(work.layout, work.bundle, work.facts, work.form)
-    say(f"{len(work.hidden.rows)} hidden test rows; the sample asks for {len(set(work.form.kind.ids))} answers")
+    say(
+        f"{counted(len(work.hidden.rows), 'hidden test rows')}; the sample asks for "
+        f"{counted(len(set(work.form.kind.ids)), 'answers')}"
+    )
     if not len(work.hidden.rows):
         return
     from foldline.engine.offline.members import ALL_FOLDS, load_members
@@ -243,7 +247,8 @@ def _progress(passes: "Passes") -> dict[str, object]:
 def _say(report: OfflineReport, out: Path) -> None:
     """What was written, in a few lines."""
     seconds = ", ".join(f"{part} {value:.0f} s" for part, value in report.seconds.items())
-    say(f"wrote {out.name}: {report.lines} lines, accepted by the gate; {report.rows_predicted} of {report.rows} rows "
+    say(f"wrote {out.name}: {counted(report.lines, 'lines')}, accepted by the gate; {report.rows_predicted} of "
+        f"{report.rows} rows "
         f"predicted; {seconds} of {report.limit_seconds:.0f} s")  # fmt: skip
     for why, count in report.priors.items():
         say(f"WARNING: {count} of {report.answers} answers are the training prior: {why} "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldline.core.all_rows import score_of_folds
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import is_own, locate
@@ -112,8 +113,8 @@ def _require_rows(shard: Shard, asked: "_Asked") -> None:
     if shard.of > rows:
         batches = -(-rows // asked.run.predict.batch_size)
         raise FoldlineError(
-            f"{shard.of} shards, and {rows} rows", where="--shard",
-            next=f"give at most {batches} shards: so many batches of predict.batch_size there are",
+            f"{counted(shard.of, 'shards')}, and {counted(rows, 'rows')}", where="--shard",
+            next=f"give at most {counted(batches, 'shards')}: so many batches of predict.batch_size there are",
         )  # fmt: skip
 
 

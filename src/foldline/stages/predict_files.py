@@ -8,6 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import result, say, say_table
@@ -52,7 +53,7 @@ def predict_files(
     write_csv(path, table)
     _show(table)
     bad = int((table["problem"] != "").sum())
-    result(f"wrote {path}: {len(table)} pictures{f', {bad} of them cannot be read' if bad else ''}")
+    result(f"wrote {path}: {counted(len(table), 'pictures')}{f', {bad} of them cannot be read' if bad else ''}")
     return {"file": path, "pictures": len(table), "unreadable": bad, "predictions": table}
 
 

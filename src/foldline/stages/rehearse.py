@@ -13,6 +13,7 @@ from pathlib import Path
 
 import foldline
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -218,7 +219,7 @@ def _less(layout: Layout, bundle: _Bundle) -> bool:
 
 def _words(layout: Layout, bundle: _Bundle, found: Grade | None, told: OfflineReport, *, cut: bool) -> str:
     """The result in a line."""
-    file = f"the gate accepts the {told.lines} lines"
+    file = f"the gate accepts the {counted(told.lines, 'lines')}"
     if cut:
         file = f"valid, but cut: {told.passes_done} of {told.passes_planned} passes; {file}"
     if found is None:
@@ -226,6 +227,6 @@ def _words(layout: Layout, bundle: _Bundle, found: Grade | None, told: OfflineRe
     metric = bundle.record.metric
     scores = f"{metric} {in_digits(found.score)} of {found.lines} hidden lines, {in_digits(found.expected)} by OOF"
     differ = f"they differ by {found.difference:.2g}, {found.allowed:.2g} is allowed"
-    lines = f"{found.differing} lines are not the same, by {found.largest:.2g} at most"
+    lines = f"{counted(found.differing, 'lines are')} not the same, by {found.largest:.2g} at most"
     less = " (not compared: the bundle leaves out members or views)" if _less(layout, bundle) else ""
     return f"{file}; {scores}; {differ}{less}; {lines}"

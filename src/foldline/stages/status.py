@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few, unknown
 from foldline.core.paths import Layout
 from foldline.core.progress import say
@@ -153,7 +154,7 @@ def _say(state: State) -> None:
     """A competition as a person reads it."""
     say(f"\n{state.comp}" + ("" if state.facts else f"  (no facts: configs/{state.comp}/competition.yaml)"))
     say(f"  download  {'input/' + state.comp + '/' if state.downloaded else '-'}")
-    split = f"{state.rows:,} rows in {state.k} folds, {state.test_rows:,} test rows"
+    split = f"{counted(state.rows, 'rows')} in {counted(state.k, 'folds')}, {counted(state.test_rows, 'test rows')}"
     say(f"  folds     {split if state.k else '-'}")
     trained = [run for run in state.runs if run.finished or run.begun]
     predicted = [run for run in state.runs if run.predicted]

@@ -10,6 +10,7 @@ from typing import Any
 
 from foldline.core.all_rows import require_folds_of
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.own_code import locate
@@ -50,7 +51,7 @@ def train(
     rank = rank_here()
     if rank.count > 1 and ranks not in (1, rank.count):
         raise FoldlineError(
-            f"{rank.count} ranks were started from outside, and --ranks says {ranks}", where="--ranks",
+            f"{counted(rank.count, 'ranks were')} started from outside, and --ranks says {ranks}", where="--ranks",
             next="leave it out under torchrun or srun",
         )  # fmt: skip
     with speaking_as(rank):

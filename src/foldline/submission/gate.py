@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.cells import is_missing, numbers
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 
@@ -108,12 +109,12 @@ def check_ids(ids: "pd.Series[str]", wanted: "pd.Series[str]", where: str) -> No
     """Raises FoldlineError unless each id is there once, all of the sample's and no other, in its order."""
     twice = ids[ids.duplicated()].unique().tolist()
     if twice:
-        raise FoldlineError(f"{len(twice)} ids occur more than once: {first_few(twice)}", where=where)
+        raise FoldlineError(f"{counted(len(twice), 'ids occur')} more than once: {first_few(twice)}", where=where)
     missing = wanted[~wanted.isin(ids)].tolist()
     extra = ids[~ids.isin(wanted)].tolist()
     if missing or extra:
-        parts = [f"{len(missing)} ids of the sample are missing: {first_few(missing)}"] if missing else []
-        parts += [f"{len(extra)} ids are not in the sample: {first_few(extra)}"] if extra else []
+        parts = [f"{counted(len(missing), 'ids of the sample are')} missing: {first_few(missing)}"] if missing else []
+        parts += [f"{counted(len(extra), 'ids are')} not in the sample: {first_few(extra)}"] if extra else []
         raise FoldlineError("; ".join(parts), where=where, next=id_hint(missing, extra))
     if ids.tolist() != wanted.tolist():
         at = int(np.flatnonzero(ids.to_numpy() != wanted.to_numpy())[0])

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array, Task
 from foldline.scoring.decide import Decision, decide, top_k
@@ -120,7 +121,7 @@ class Ranked(Labels):
 
     @property
     def holds(self) -> str:
-        return f"the {self.top_k} most probable classes, best first, separated by '{self.separator}'"
+        return f"the {counted(self.top_k, 'most probable classes')}, best first, separated by '{self.separator}'"
 
     def placeholders(self) -> Placeholders:
         return {"target": self.separator.join(self.outputs[: self.top_k])}
@@ -145,7 +146,7 @@ class Ranked(Labels):
         gate.require_filled(column)
         super().check(gate)
         lengths = np.array([len(self.split(cell)) for cell in gate.frame[column].tolist()])
-        gate.refuse(lengths > most, column, f"has more than {most} classes in one cell")
+        gate.refuse(lengths > most, column, f"has more than {counted(most, 'classes')} in one cell")
 
 
 def metric_k(metric: str) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.task import Array
 from foldline.scoring.choose import as_predictions
@@ -53,7 +54,8 @@ class Columns(Kind):
         if self.task.two_classes or last == 0:
             return {self.columns[0]: last}
         raise FoldlineError(
-            f"one column '{self.columns[0]}' cannot hold {last + 1} numbers ({first_few(list(self.outputs))})",
+            f"one column '{self.columns[0]}' cannot hold {counted(last + 1, 'numbers')} "
+            f"({first_few(list(self.outputs))})",
             where="the sample submission",
             next="set submission.kind in the facts",
         )
@@ -105,7 +107,7 @@ class Columns(Kind):
         wrong = np.abs(total - self.row_sum) > SUM_TOLERANCE
         if wrong.any():
             raise FoldlineError(
-                f"{wrong.sum()} rows{gate.among} do not add up to {self.row_sum:g}: "
+                f"{counted(int(wrong.sum()), f'rows{gate.among} do')} not add up to {self.row_sum:g}: "
                 + gate.first_lines(wrong, texts(f"{number:.9g}" for number in total.tolist())),
                 where=gate.where,
                 next="divide each row by its sum and write at least 9 decimals",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.records.kernel import DATASET, KERNEL, KernelEntry, Pushed, fill_in_owner
@@ -176,4 +177,4 @@ def _run_failed(page: str, reason: str, output: Output) -> FoldlineError:
 
 def _size(folder: Path) -> str:
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
+    return f"{counted(len(files), 'files')}, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"

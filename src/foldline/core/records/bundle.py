@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.records.record import Part, Record
@@ -104,7 +105,7 @@ class Bundle(Record):
         changed = [name for name in self.files if self.files[name] != now[name]]
         if changed:
             raise FoldlineError(
-                f"{len(changed)} files of the bundle are missing or damaged: {first_few(changed)}",
+                f"{counted(len(changed), 'files of the bundle are')} missing or damaged: {first_few(changed)}",
                 where=str(folder),
                 next=f"upload the dataset again; or {self.made_by}",
             )

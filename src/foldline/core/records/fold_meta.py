@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.core.records.framing import Framing
 from foldline.core.records.record import Part, Record
@@ -55,7 +56,7 @@ class TakenWeights(Part):
 
     def in_words(self) -> str:
         """One line."""
-        counts = f"{self.matched} tensors fit"
+        counts = counted(self.matched, "tensors fit")
         for what in ("missing", "unexpected", "reshaped"):
             names: list[str] = getattr(self, what)
             counts += f", {len(names)} {what} ({first_few(names, 3)})" if names else ""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.folds import Folds
 from foldline.core.paths import Layout
 from foldline.core.predictions import read_predictions

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.task import Array
 from foldline.engine.finished.copies import LARGEST_LOSS
@@ -143,7 +144,8 @@ def half_moves(
     moved = abs(before - after)
     holds = np.isfinite(half).all() and move <= LARGEST_MOVE and (width is None or not moved > LARGEST_LOSS * width)
     words = (
-        f"predictions move by at most {move:.1g}, {facts.metric} from {before:.4f} to {after:.4f} ({len(rows)} rows)"
+        f"predictions move by at most {move:.1g}, {facts.metric} from {before:.4f} to {after:.4f} "
+        f"({counted(len(rows), 'rows')})"
     )
     return bool(holds), words
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foldline.core.competition import load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import FeaturesRun
 from foldline.core.folds import Folds, as_scored
@@ -111,7 +112,8 @@ def _require_fits(spec: HeadSpec, run: FeaturesRun, folds: Folds) -> None:
         raise FoldlineError(f"the head '{run.head.name}' is not for {odd[0]}", where="head.name", next="take linear")
     if spec.most_rows and len(folds.frame) > spec.most_rows:
         raise FoldlineError(
-            f"the head '{run.head.name}' takes up to {spec.most_rows:,} rows, and these are {len(folds.frame):,}",
+            f"the head '{run.head.name}' takes up to {counted(spec.most_rows, 'rows')}, and these are "
+            f"{len(folds.frame):,}",
             where="head.name",
             next="take linear, or lightgbm",
         )
@@ -134,7 +136,7 @@ def _usable(folds: Folds, parts: list[Part]) -> NDArray[np.bool_]:
     lacking = {row for part in parts for row in part.lacking}
     usable = ~folds.frame["row_id"].isin(lacking).to_numpy(dtype=bool)
     if not usable.all():
-        say(f"{int((~usable).sum())} training rows are left out: their pictures cannot be read")
+        say(f"{counted(int((~usable).sum()), 'training rows are')} left out: their pictures cannot be read")
     return usable
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from torch import nn
+
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import Source
 from foldline.core.folds import Folds

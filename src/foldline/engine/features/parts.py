@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds
 from foldline.core.paths import Layout
@@ -101,7 +102,7 @@ def _lacking(run: str, cv: Cv, folds: Folds, absent: NDArray[np.bool_]) -> froze
     odd = frame.loc[~frame["image"].isin(list(cv.left_out)), "row_id"].tolist()
     if odd:
         raise FoldlineError(
-            f"run '{run}' has no out-of-fold prediction of {len(odd)} rows: {first_few(odd)}",
+            f"run '{run}' has no out-of-fold prediction of {counted(len(odd), 'rows')}: {first_few(odd)}",
             where="columns.runs",
             next="train all of its folds (train.folds: [])",
         )

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foldline.core.counted import counted
 from foldline.core.progress import say
 from foldline.engine.finished.networks import FoldNetworks, load_models, preprocessing_of
 from foldline.engine.problem import Problem
@@ -41,7 +42,10 @@ def adapt(fold: FoldNetworks, folder: Path, problem: Problem, frame: pd.DataFram
     for network in networks:
         require_adaptable(network, fold.meta.model, [ADAPTED])
     if len(frame) < 2:
-        say(f"warning: view '{ADAPTED}': {len(frame)} pictures have no statistics: the networks stay as they are")
+        say(
+            f"warning: view '{ADAPTED}': {counted(len(frame), 'pictures have')} no statistics: the networks stay "
+            "as they are"
+        )
     else:
         chosen = frame.iloc[_spread(len(frame))]
         for network in networks:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.own_code import is_own
 from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry

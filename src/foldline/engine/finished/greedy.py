@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.core.run import Run
@@ -43,7 +44,7 @@ def chosen_parts(problem: Problem, runs: Sequence[FinishedRun], choices: Run) ->
     for place, own in enumerate(chosen):
         names, fold = ", ".join(runs[i].name for i in own), runs[0].folds[place][1].fold
         say(f"fold {fold}: of {len(runs)} runs the other folds chose {names}")
-    say(f"{len(tried.known)} means of weights were tried, each on the validation rows of a fold")
+    say(f"{counted(len(tried.known), 'means')} of weights were tried, each on the validation rows of a fold")
     return chosen
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv
 
@@ -53,7 +54,8 @@ def _rows_of(table: pd.DataFrame, names: Sequence[str]) -> list[int]:
     if BY not in table.columns:
         if len(table) != len(names):
             raise FoldlineError(
-                f"the table of metadata has {len(table)} rows for {len(names)} pictures, and no column '{BY}'",
+                f"the table of metadata has {counted(len(table), 'rows')} for {counted(len(names), 'pictures')}, "
+                f"and no column '{BY}'",
                 where="metadata",
                 next=f"add a column '{BY}', or a row for each picture in their order",
             )
@@ -67,7 +69,7 @@ def _rows_of(table: pd.DataFrame, names: Sequence[str]) -> list[int]:
     lacking = [name for name, key in zip(names, wanted, strict=True) if key not in place]
     if lacking:
         raise FoldlineError(
-            f"the table of metadata has no row of {len(lacking)} pictures: {first_few(lacking)}",
+            f"the table of metadata has no row of {counted(len(lacking), 'pictures')}: {first_few(lacking)}",
             where=f"metadata: column '{BY}'",
             next="add them; cells may be empty where nothing is known",
         )

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.cv import Cv
@@ -56,7 +57,7 @@ class Model:
         self.decision: Decision | None = None if run.cv is None else stored_decision(run.cv.decision)
 
     def __repr__(self) -> str:
-        folds = ", ".join(f"{member.run}: {len(member.folds)} folds" for member in self.members)
+        folds = ", ".join(f"{member.run}: {counted(len(member.folds), 'folds')}" for member in self.members)
         score = "no score" if self.score is None else f"OOF {self.metric} {in_digits(self.score)}"
         return f"<foldline model '{self.name}' ({folds}); {score}; {self.task}: {first_few(self.outputs)}>"
 

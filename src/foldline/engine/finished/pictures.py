@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import say
@@ -121,7 +122,10 @@ def _below(folder: Path) -> list[Source]:
     if not pictures:
         raise FoldlineError("no picture lies below this folder", where=str(folder), next="give another folder")
     if others:
-        say(f"{folder}: {len(pictures)} pictures; {len(others)} other files are left out: {first_few(others)}")
+        say(
+            f"{folder}: {counted(len(pictures), 'pictures')}; {counted(len(others), 'other files are')} left "
+            f"out: {first_few(others)}"
+        )
     return [Source(str(folder / name), (folder / name,)) for name in pictures]
 
 
@@ -180,7 +184,7 @@ def _decoded(
     if isinstance(content, np.ndarray):
         return [of_values(content, channels, intensity, has_alpha=content.ndim == 3 and content.shape[2] == 4)]
     if channels % len(content):
-        raise BadImageError(f"{len(content)} files cannot be stacked as {channels} channels")
+        raise BadImageError(f"{counted(len(content), 'files cannot')} be stacked as {counted(channels, 'channels')}")
     return [decode(file, channels // len(content), intensity) for file in content]
 
 

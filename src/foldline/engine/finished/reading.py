@@ -14,6 +14,7 @@ from typing import Literal, Self
 import numpy as np
 
 from foldline.core.cores import usable_cores
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.engine.finished.pictures import Source, Spec, load_picture
@@ -71,7 +72,7 @@ class PictureReader:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._whole:
             whole = sorted({*self._whole})  # each member of an ensemble looks for one
-            say(f"note: {len(whole)} pictures have no foreground and stay whole: {first_few(whole)}")
+            say(f"note: {counted(len(whole), 'pictures have')} no foreground and stay whole: {first_few(whole)}")
 
     def take(self, count: int) -> Chunk:
         """The next pictures, as many as there still are."""
@@ -123,7 +124,9 @@ def in_chunks(
         FoldlineError: a picture cannot be read, with `stop`; an unknown `bad_images`; an empty batch.
     """
     if batch_size < 1:
-        raise FoldlineError(f"{batch_size} pictures are no batch", where="batch_size", next="give 1 or more")
+        raise FoldlineError(
+            f"{counted(batch_size, 'pictures are')} no batch", where="batch_size", next="give 1 or more"
+        )
     if bad_images not in ("skip", "stop"):
         raise FoldlineError(f"'{bad_images}' is no way to treat bad images", where="bad_images", next="skip or stop")
     with PictureReader(sources, specs) as reader:
@@ -138,7 +141,7 @@ def _require_read(chunk: Chunk, sources: Sequence[Source]) -> None:
     bad = [f"{sources[chunk.rows.start + i].name}: {why}" for i, why in enumerate(chunk.problems) if why]
     if bad:
         raise FoldlineError(
-            f"{len(bad)} pictures cannot be read: {first_few(bad)}",
+            f"{counted(len(bad), 'pictures cannot')} be read: {first_few(bad)}",
             where="bad_images: stop",
             next="mend them or leave them out; bad_images=skip leaves their lines empty",
         )

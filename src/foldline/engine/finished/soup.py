@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldline.core.counted import counted
 from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
@@ -139,7 +140,7 @@ def _cook_fold(
     (source, first), metas = base, [meta for _, meta in parts]
     state, networks, pictures = mean_state(problem, base, parts, batch_size=batch_size)
     if pictures:
-        say(f"fold {first.fold}: batch-norm statistics are taken anew from {pictures} training pictures")
+        say(f"fold {first.fold}: batch-norm statistics are taken anew from {counted(pictures, 'training pictures')}")
     target = problem.layout.fold(problem.comp, name, first.fold)
     save_weights(target / FILE, state)
     copy_code(source, first, target)

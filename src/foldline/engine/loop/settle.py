@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from foldline.core.counted import counted
 from foldline.core.processes import in_turn
 from foldline.core.progress import say
 from foldline.core.records.precision import StoredPrecision
@@ -167,7 +168,7 @@ def _largest(job: FoldJob, start: Start) -> int:
     size = min(16, most)
     while size * 2 <= most and _fits(replace(job, batch_size=size * 2), start)[0]:
         size *= 2
-    say(f"  train.batch_size: auto takes {size} pictures")
+    say(f"  train.batch_size: auto takes {counted(size, 'pictures')}")
     return size
 
 
@@ -178,7 +179,7 @@ def _that_fits(job: FoldJob, start: Start) -> FoldJob:
         if fits:
             pictures = -(-job.batch_size // job.parts)
             if memory is not None:
-                say(f"  memory: {pictures} pictures at a time take {memory.in_words(pictures)}")
+                say(f"  memory: {pictures} at a time take {memory.in_words(pictures)}")
             return job
         job = replace(job, parts=more_parts(job.parts, job.batch_size))
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 
@@ -54,7 +55,7 @@ class Memory:
         most, whole, kept = (value / 2**30 for value in (self.most, self.room, self.kept))
         return (
             f"{most:.1f} of {whole:.1f} GiB, {kept:.1f} of them for weights and optimizer; "
-            f"about {would} pictures at a time would fit"
+            f"about {counted(would, 'pictures')} at a time would fit"
         )
 
 
@@ -63,7 +64,7 @@ class MorePartsError(FoldlineError):
 
     def __init__(self, parts: int) -> None:
         super().__init__(
-            f"out of memory: from here on every rank takes its rows of a batch in {parts} parts",
+            f"out of memory: from here on every rank takes its rows of a batch in {counted(parts, 'parts')}",
             next="start the same command again: it goes on from the last resume point",
         )
 
@@ -81,14 +82,18 @@ def more_parts(parts: int, batch_size: int) -> int:
             next="take smaller pictures or a smaller backbone, set model.checkpointing=true, or end other programs",
         )
     parts = min(2 * parts, batch_size)
-    say(f"  out of memory: a batch of {batch_size} pictures goes through the network in {parts} parts from here on")
+    say(
+        f"  out of memory: a batch of {batch_size} pictures goes through the network in "
+        f"{counted(parts, 'parts')} from here on"
+    )
     return parts
 
 
 def one_picture(parts: int, batch_size: int) -> FoldlineError:
     """The error of a batch-norm that has one picture to take a mean of."""
     return FoldlineError(
-        f"a batch of {batch_size} pictures fits into the device's memory in {parts} parts alone, some of one picture, "
+        f"a batch of {batch_size} pictures fits into the device's memory in {counted(parts, 'parts')} alone, "
+        "some of one picture, "
         "and the network's batch-norms need more than one value",
         where="train.batch_size, data.image_size",
         next="set train.batch_norm: frozen or model.checkpointing: true, take smaller pictures or a smaller backbone",
@@ -98,7 +103,8 @@ def one_picture(parts: int, batch_size: int) -> FoldlineError:
 def loss_of_parts(parts: int, loss: str) -> FoldlineError:
     """The error of a loss of all rows of a batch, which that of its parts would not add up to."""
     return FoldlineError(
-        f"a batch fits into the device's memory in {parts} parts alone, and the loss '{loss}' is of its rows together",
+        f"a batch fits into the device's memory in {counted(parts, 'parts')} alone, and the loss '{loss}' is of "
+        "its rows together",
         where="train.batch_size, loss.name",
         next="set model.checkpointing: true, or take a smaller train.batch_size, pictures or backbone",
     )

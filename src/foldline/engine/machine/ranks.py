@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.rank import ONE, LostRankError, Rank, by_slurm
 from foldline.core.stopping import is_asked
@@ -207,13 +208,17 @@ def device_of(rank: Rank, name: str) -> str:
         return "cpu"
     if name not in ("auto", "cuda"):
         raise FoldlineError(
-            f"{rank.count} ranks cannot share '{name}'", where="--device", next="give auto or cpu: each takes its own"
+            f"{counted(rank.count, 'ranks cannot')} share '{name}'",
+            where="--device",
+            next="give auto or cpu: each takes its own",
         )
     if gpus == 1 and by_slurm(os.environ):  # which shows each task its own alone (--gpus-per-task)
         return "cuda:0"
     if rank.beside > gpus:
         raise FoldlineError(
-            f"{rank.beside} ranks on this machine, and {gpus} GPUs", where="--ranks", next=f"give at most {gpus}"
+            f"{counted(rank.beside, 'ranks')} on this machine, and {counted(gpus, 'GPUs')}",
+            where="--ranks",
+            next=f"give at most {gpus}",
         )
     return f"cuda:{rank.local}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from foldline.core.cells import is_missing, numbers
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.paths import Layout
 from foldline.core.progress import say
@@ -139,6 +140,7 @@ def mended(rows: pd.DataFrame, columns: list[dict[str, object]]) -> tuple[pd.Dat
         odd = ~(np.isfinite(numbers(cells)) | is_missing(cells).to_numpy(dtype=bool))
         if odd.any():
             shown = first_few(cells[odd].tolist())
-            say(f"warning: {int(odd.sum())} cells of '{name}' are no numbers, and count as missing: {shown}")
+            cells_are = counted(int(odd.sum()), f"cells of '{name}' are")
+            say(f"warning: {cells_are} no numbers, and taken as missing: {shown}")
             rows, count = rows.assign(**{name: cells.mask(odd, "")}), count + int(odd.sum())
     return rows, count

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.progress import say
 from foldline.engine.finished.pictures import Source
 from foldline.engine.finished.reading import Chunk, PictureReader
@@ -245,4 +246,6 @@ def _whole(member: OfflineMember) -> Share:
 
 def in_words(level: Level) -> str:
     """Such as `baseline: 5 folds x 2 views`."""
-    return ", ".join(f"{share.run}: {share.folds} folds x {share.views} views" for share in level)
+    return ", ".join(
+        f"{share.run}: {counted(share.folds, 'folds')} x {counted(share.views, 'views')}" for share in level
+    )

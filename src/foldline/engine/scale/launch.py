@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from foldline.core.cores import usable_cores
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.printer import printer
 from foldline.core.progress import say, waiting
@@ -32,7 +33,8 @@ def launch(command: Sequence[str], ranks: int) -> None:
     """
     if ranks > max(usable_cores(), 2):
         raise FoldlineError(
-            f"{ranks} ranks, and {usable_cores()} cores: each rank needs one, and a gigabyte of memory",
+            f"{counted(ranks, 'ranks')}, and {counted(usable_cores(), 'cores')}: each rank needs one, and a "
+            "gigabyte of memory",
             where="--ranks",
             next="give as many as there are GPUs; without GPUs one process is faster",
         )

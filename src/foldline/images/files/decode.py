@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.images.files.arrays import read_bands, read_npy, tif_is_gray, tif_is_gray_from_white, tif_needs_tifffile
 from foldline.images.files.dicom import read_dicom
 from foldline.images.files.header import ORIENTATION, BadImageError, Header, read_header, require_size, tif_tags
@@ -194,7 +195,7 @@ def _to_channels(pixels: Pixels, channels: int, *, has_alpha: bool) -> Pixels:
     elif count == 3 and channels == 1:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[:, :, None]  # type: ignore[assignment]
     elif count != channels:
-        named = f"{count} channels" + (" (the last is alpha)" if has_alpha else "") if count > 1 else "1 channel"
+        named = counted(count, "channels") + (" (the last is alpha)" if has_alpha and count > 1 else "")
         raise BadImageError(f"the picture has {named}, not the {channels} of data.channels: set data.channels={count}")
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 

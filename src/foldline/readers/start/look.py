@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.picture_kinds import HEAD, picture_kind
 from foldline.core.progress import Progress
@@ -12,7 +13,7 @@ from foldline.core.tables import sha256_file
 from foldline.core.walk import walk
 from foldline.readers.start.paths import UnclearLabelError, from_paths
 from foldline.readers.start.tables import from_table, is_label_word, is_table, naming_table
-from foldline.readers.start.understood import Understood, many, set_folds, set_metric, set_task
+from foldline.readers.start.understood import Understood, set_folds, set_metric, set_task
 from foldline.readers.templates import split_suffix
 
 # Pictures that foldline does not read: phones', cameras', drawings, volumes.
@@ -60,7 +61,7 @@ def look(place: Path, label: str) -> Look:
         raise FoldlineError(
             "the folder holds no pictures",
             where=str(place),
-            next=f"it holds {len(below.files)} files: {first_few(below.files) or 'none'}",
+            next=f"it holds {counted(len(below.files), 'files')}: {first_few(below.files) or 'none'}",
         )
     try:
         found = from_paths(pictures, label) if table is None else from_table(root, table, label)
@@ -80,7 +81,7 @@ def look(place: Path, label: str) -> Look:
     _set_duplicates(found, root)
     if broken:
         found.said.append(
-            f"warning: {many(len(broken), 'file')} called a picture holds none: {first_few(broken, 3)}; left out"
+            f"warning: {counted(len(broken), 'files')} called a picture holds none: {first_few(broken, 3)}; left out"
         )
     _say_others(found, sorted(set(below.files) - {*pictures, *broken, *others, table}))
     if below.left_out:
@@ -101,7 +102,7 @@ def require_table(place: Path) -> None:
 def _say_unnamed(found: Understood, pictures: Sequence[str], table: str) -> None:
     unnamed = sorted(set(pictures) - set(found.named))
     if unnamed and found.named and found.named[0] in set(pictures):
-        words = f"{many(len(unnamed), 'picture')} that {table} does not name, left out"
+        words = f"{counted(len(unnamed), 'pictures')} that {table} does not name, left out"
         found.said.append(f"warning: {words}: {first_few(unnamed, 3)}")
 
 
@@ -120,7 +121,7 @@ def _require_one_label(found: Understood, pictures: Sequence[str], table: str) -
         return
     column, words = ",".join(found.columns), first_few([f"{name} ({n})" for name, n in classes.most_common()], 5)
     if not any(is_label_word(name) for name in found.columns):
-        choices = {column: f"by the table {table}", "last-folder": f"{len(classes)} classes: {words}"}
+        choices = {column: f"by the table {table}", "last-folder": f"{counted(len(classes), 'classes')}: {words}"}
         raise UnclearLabelError("a table and folders both could tell the label", choices, where=table)
     found.said.append(f"the folders are no classes here: {words}")
     found.guesses["train"] = f"the label is '{column}' of {table}, not the folder"
@@ -131,23 +132,26 @@ def _say_others(found: Understood, others: Sequence[str]) -> None:
     unread = [name for name in others if PurePosixPath(name).suffix.lower() in UNREAD]
     if unread:
         found.said.append(
-            f"warning: {many(len(unread), 'picture')} of a kind that is not read, left out: {first_few(unread, 3)}; "
+            f"warning: {counted(len(unread), 'pictures')} of a kind that is not read, left out: "
+            f"{first_few(unread, 3)}; "
             "save them as JPEG or PNG"
         )
     rest = [name for name in others if name not in set(unread)]
     if rest:
-        found.said.append(f"{many(len(rest), 'other file')} not used: {first_few(rest, 3)}")
+        found.said.append(f"{counted(len(rest), 'other files')} not used: {first_few(rest, 3)}")
 
 
 def _finish(found: Understood) -> None:
     """Task, metric and folds; refuses what is too little."""
     if len(found.files) < FEWEST:
         raise FoldlineError(
-            f"{len(found.files)} pictures are too few: {FEWEST} are the least", next="add pictures of each class"
+            f"{counted(len(found.files), 'pictures are')} too few: {FEWEST} are the least",
+            next="add pictures of each class",
         )
     if found.labels and len(set(found.labels)) < 2:
         raise FoldlineError(
-            f"all {len(found.files)} pictures have the label '{found.labels[0]}': there is nothing to tell apart",
+            f"all {counted(len(found.files), 'pictures have')} the label '{found.labels[0]}': there is nothing "
+            "to tell apart",
             next="add pictures of another class; or choose another label (LABEL=..., --label)",
         )
     if found.labels:
@@ -181,7 +185,7 @@ def _set_duplicates(found: Understood, root: Path) -> None:
     if not same:
         return
     label = dict(zip(found.files, found.labels, strict=False))
-    copies = f"{sum(map(len, same))} files are copies of {many(len(same), 'picture')}, such as"
+    copies = f"{counted(sum(map(len, same)), 'files are')} copies of {counted(len(same), 'pictures')}, such as"
     found.facts.setdefault("folds", {})["group_duplicates"] = True
     found.why["folds"] = "; ".join(
         [*([found.why["folds"]] if "folds" in found.why else []), "copies of one picture share a fold"]
@@ -190,13 +194,14 @@ def _set_duplicates(found: Understood, root: Path) -> None:
     clash = [names for names in same if len({label[name] for name in names if name in label}) > 1]
     if clash:
         found.said.append(
-            f"warning: {many(len(clash), 'picture')} under two labels: {' = '.join(clash[0][:2])}; one of each is wrong"
+            f"warning: {counted(len(clash), 'pictures')} under two labels: {' = '.join(clash[0][:2])}; one of "
+            "each is wrong"
         )
     test = set(found.test)
     leaked = sum(bool(test & set(names)) and not test >= set(names) for names in same)
     if leaked:
         found.said.append(
-            f"warning: {many(leaked, 'test picture')} also among the training pictures: their score is too good"
+            f"warning: {counted(leaked, 'test pictures')} also among the training pictures: their score is too good"
         )
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foldline.core.counted import counted
+
 # What is photographed several times: before a number, as in `patient_012` or `slide7`, it names the group.
 SUBJECTS = (
     "patient",
@@ -45,7 +47,9 @@ class NameGroups:
         sizes = [count for count in Counter(self.groups).values() if count > 1]
         first = min(name for name, count in Counter(self.groups).items() if count > 1)
         low, high = min(sizes), max(sizes)
-        return f"{len(sizes)} groups of {low if low == high else f'{low} to {high}'} pictures, '{first}' first"
+        return (
+            f"{counted(len(sizes), 'groups')} of {low if low == high else f'{low} to {high}'} pictures, '{first}' first"
+        )
 
 
 def name_groups(stems: Sequence[str]) -> NameGroups | None:

@@ -7,10 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from foldline.core.cells import tidy
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.folders import TEST_WORDS
 from foldline.readers.start.name_groups import name_groups
-from foldline.readers.start.understood import Understood, listed, many
+from foldline.readers.start.understood import Understood, listed
 from foldline.readers.templates import Pattern, split_suffix
 
 TRAIN, VALID = {"train", "training"}, {"val", "valid", "validation", "dev", "holdout"}
@@ -56,7 +57,9 @@ def from_paths(pictures: Sequence[str], label: str) -> Understood:
     _say_doubtful(found)
     left = [path for path in learn if labels[path] is None]
     if left:
-        found.said.append(f"warning: {many(len(left), 'picture')} in no class folder, left out: {first_few(left, 3)}")
+        found.said.append(
+            f"warning: {counted(len(left), 'pictures')} in no class folder, left out: {first_few(left, 3)}"
+        )
     found.facts["train"] = _reader([folder for folder in bases if folder], pattern)
     if label:
         found.why["train"] = f"the label is {label}, as was said"
@@ -184,7 +187,7 @@ def _unclear(rest: dict[str, str]) -> UnclearLabelError:
     for choice, pattern in PATTERNS.items():
         counts = Counter(label for label in _by(pattern, rest).values() if label is not None)
         words = [f"{name} ({count})" for name, count in counts.most_common()]
-        choices[choice] = f"{len(counts)} classes: {first_few(words)}"
+        choices[choice] = f"{counted(len(counts), 'classes')}: {first_few(words)}"
     example = next(path for path in rest.values() if path.count("/") > 1)
     return UnclearLabelError("the folders are nested, and either could be the class", choices, where=example)
 
@@ -217,17 +220,18 @@ def _set_test(found: Understood, folders: list[str], pattern: str, pictures: Seq
         found.test = files
         found.why["test"] = "its labels are read by `score` alone"
         found.said.append(
-            f"{many(len(files), 'test picture')} in {listed(folders)}: `score` grades on them, nothing else sees them"
+            f"{counted(len(files), 'test pictures')} in {listed(folders)}: `score` grades on them, nothing else "
+            "sees them"
         )
     else:
         found.new = files
         why = "without class folders"
         if known:
             lacking = [f"has classes that no training picture has: {listed(strange)}"] if strange else []
-            lacking += [f"holds {many(bare, 'picture')} in no class folder"] if bare else []
+            lacking += [f"holds {counted(bare, 'pictures')} in no class folder"] if bare else []
             why = f"are no test set, since it {' and '.join(lacking)}"
         found.said.append(
-            f"{'warning: ' if known else ''}{many(len(files), 'picture')} in {listed(folders)} {why}: they can be "
+            f"{'warning: ' if known else ''}{counted(len(files), 'pictures')} in {listed(folders)} {why}: they can be "
             "predicted later"
         )
 
@@ -236,7 +240,7 @@ def _say_others(found: Understood, pictures: Sequence[str], used: list[str], bel
     others = [path for path in pictures if used and _first(below[path]) not in used]
     if others:
         tops = sorted({_first(below[path]) or "(the top)" for path in others})
-        found.said.append(f"warning: {many(len(others), 'picture')} beside train and test left out: {listed(tops)}")
+        found.said.append(f"warning: {counted(len(others), 'pictures')} beside train and test left out: {listed(tops)}")
         found.new += [path for path in others if set(re.split("[^a-z]+", _first(below[path]).lower())) & UNLABELLED]
 
 
@@ -250,7 +254,7 @@ def _set_folder_groups(found: Understood, rest: Sequence[str], label: str) -> bo
     pattern = "{label}/{who}/*" if label == FIRST else "{who}/{label}/*"
     found.facts["train"] |= {"pattern": pattern, "group": "who"}
     found.groups = len(set(other))
-    words = f"{len(set(other))} groups, the other folder ('{other[0]}' first)"
+    words = f"{counted(len(set(other)), 'groups')}, the other folder ('{other[0]}' first)"
     found.said.append(f"{words}: pictures of one group stay in one fold")
     found.guesses["train.group"] = words
     return True

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.readers.files import FileIndex, clean_path
-from foldline.readers.start.understood import Understood, many
+from foldline.readers.start.understood import Understood
 from foldline.readers.starter import image_template
 from foldline.readers.templates import fill, split_suffix
 
@@ -37,7 +38,7 @@ def set_images(found: Understood, index: FileIndex, frame: pd.DataFrame, column:
     unclear = hits[hits.map(len) > 1]
     if len(unclear):
         raise FoldlineError(
-            f"{many(len(unclear), 'line')} could mean several pictures: {' or '.join(unclear.iloc[0][:2])}",
+            f"{counted(len(unclear), 'lines')} could mean several pictures: {' or '.join(unclear.iloc[0][:2])}",
             where=f"{table}: {column}",
             next="write the folder into the table, before the name: the path below the table's folder",
         )
@@ -59,7 +60,7 @@ def _say_twins(
         (first, taken), where = twins[0], template.rpartition("/")[0] or "the table's folder"
         found.guesses["train.image"] = f"the pictures are those in '{where}'"
         found.said.append(
-            f"warning: {len(twins)} names of pictures lie in several folders ({first_few(first, 3)}): "
+            f"warning: {counted(len(twins), 'picture names lie')} in several folders ({first_few(first, 3)}): "
             f"{taken[0]} and all others in '{where}' are taken"
         )
 

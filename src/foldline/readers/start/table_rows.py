@@ -3,8 +3,9 @@
 import pandas as pd
 
 from foldline.core.cells import is_missing
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
-from foldline.readers.start.understood import Understood, listed, many
+from foldline.readers.start.understood import Understood, listed
 
 
 def labelled(found: Understood, frame: pd.DataFrame, target: str, *, sets: bool) -> pd.DataFrame:
@@ -17,12 +18,12 @@ def labelled(found: Understood, frame: pd.DataFrame, target: str, *, sets: bool)
         found.guesses["train.without"] = f"lines whose '{target}' says {listed(words)} have no label"
     empty = missing & (frame[target].str.strip() == "")
     if sets and empty.any():
-        found.said.append(f"{many(int(empty.sum()), 'line')} with none of the labels")
+        found.said.append(f"{counted(int(empty.sum()), 'lines')} with none of the labels")
         missing &= ~empty
     elif empty.any():
         found.facts["train"]["missing_targets"] = "drop"
     if missing.any():
-        found.said.append(f"warning: {many(int(missing.sum()), 'line')} without a label, left out")
+        found.said.append(f"warning: {counted(int(missing.sum()), 'lines')} without a label, left out")
     return frame[~missing]
 
 
@@ -34,7 +35,7 @@ def pictured(
     here = files[frame.index] != ""
     if not here.all():
         lacking = first_few(frame.loc[~here, image].tolist(), 3)
-        found.said.append(f"warning: {many(int((~here).sum()), 'line')} without a picture, left out: {lacking}")
+        found.said.append(f"warning: {counted(int((~here).sum()), 'lines')} without a picture, left out: {lacking}")
         frame = frame[here]
     own = files[frame.index]
     repeated = own.duplicated(keep=False)
@@ -42,8 +43,9 @@ def pictured(
         cells = frame.loc[repeated, targets].assign(file=own[repeated])
         distinct = cells.drop_duplicates()["file"].duplicated().sum()
         found.facts["train"]["repeated"] = "first"
-        clash = f", of which {int(distinct)} have other labels" if distinct else ""
+        clash = f", {int(distinct)} of them under different labels" if distinct else ""
         found.said.append(
-            f"warning: {int(repeated.sum())} lines name a picture twice{clash}; the first line of each counts"
+            f"warning: {counted(int(repeated.sum()), 'lines name')} a picture twice{clash}; the first line of "
+            "each counts"
         )
     return frame[~own.duplicated()]

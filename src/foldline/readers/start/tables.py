@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from foldline.core.cells import is_missing, numbers, spellings, tidy
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.tables import read_csv, read_parquet
 from foldline.readers.files import FileIndex
@@ -105,11 +106,11 @@ def from_table(root: Path, name: str, label: str) -> Understood:
     _require_head(root / name, frame, column, index)
     found.facts["train"] = {**how, "file": name}
     if column:
-        found.said.append(f"{name}: {len(frame)} lines; the column '{column}' names the picture")
+        found.said.append(f"{name}: {counted(len(frame), 'lines')}; the column '{column}' names the picture")
         files = set_images(found, index, frame, column, root / name)
     else:
         found.facts["train"]["row_id"], files = "line", pd.Series(frame.index.astype(str), index=frame.index)
-        found.said.append(f"{name}: {len(frame)} lines; the column '{how['encoded']}' holds the pictures")
+        found.said.append(f"{name}: {counted(len(frame), 'lines')}; the column '{how['encoded']}' holds the pictures")
     found.named = files[files != ""].tolist()
     targets = _targets(frame, column, label)
     found.columns = targets
@@ -213,21 +214,21 @@ def _set_labels(
     if separator:
         found.facts["task"] = "multilabel"
         counts = Counter(word.strip() for cell in cells for word in cell.split(separator) if word.strip())
-        found.said.append(f"{len(counts)} labels, several a picture: {_counted(counts)}")
+        found.said.append(f"{counted(len(counts), 'labels')}, several a picture: {_counted(counts)}")
         say_few(found, counts)
     elif _is_measured(cells):
         found.facts["task"], found.numbers = "regression", True
         values = numbers(cells)
         if values.min() == values.max():
             raise FoldlineError(
-                f"all {len(values)} pictures have the number {values[0]:g}: there is nothing to predict",
+                f"all {counted(len(values), 'pictures have')} the number {values[0]:g}: there is nothing to predict",
                 where=f"the column '{targets[0]}'",
                 next="name another column: LABEL=<column>",
             )
         found.said.append(
             f"'{targets[0]}' is a number from {values.min():g} to {values.max():g}, mean {values.mean():g}"
         )
-        found.guesses["task"] = f"regression: '{targets[0]}' holds numbers with {cells.nunique()} values"
+        found.guesses["task"] = f"regression: '{targets[0]}' holds numbers with {counted(cells.nunique(), 'values')}"
     else:
         tidied = cells.map(tidy)  # as the reader takes them
         same = spellings(tidied.unique().tolist())
@@ -252,12 +253,13 @@ def _set_columns(found: Understood, frame: pd.DataFrame, targets: list[str]) -> 
         found.facts["task"], found.facts["classes"] = "multiclass" if single else "multilabel", targets
         counts = Counter({name: int(values[name].sum()) for name in targets})
         found.said.append(
-            f"{len(targets)} columns of 0 and 1, {'one' if single else 'any number'} a line: {_counted(counts)}"
+            f"{counted(len(targets), 'columns')} of 0 and 1, {'one' if single else 'any number'} a line: "
+            f"{_counted(counts)}"
         )
         say_few(found, counts)
     else:
         found.facts["task"], found.numbers = "regression", True
-        found.said.append(f"{len(targets)} numbers: {listed(targets)}")
+        found.said.append(f"{counted(len(targets), 'numbers')}: {listed(targets)}")
 
 
 def _counted(counts: "Counter[str]") -> str:
@@ -323,4 +325,4 @@ def _set_group(found: Understood, frame: pd.DataFrame, image: str, targets: list
         count = found.groups = frame[names[0]].nunique()
         found.facts["train"]["group"] = names[0]
         found.guesses["train.group"] = f"rows of one '{names[0]}' stay in one fold ({count} of them)"
-        found.said.append(f"rows of one '{names[0]}' stay in one fold: {count} groups")
+        found.said.append(f"rows of one '{names[0]}' stay in one fold: {counted(count, 'groups')}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 
 FEW = 5  # pictures of a class below which a warning is due: no fold then learns and tests it well
@@ -67,7 +68,9 @@ def set_task(found: Understood) -> None:
     set_metric(found, counts)
     words = [f"{name} ({count})" for name, count in counts.most_common()]
     found.said.insert(
-        0, f"{len(counts)} classes, {many(len(found.files), 'picture')} to learn from: {first_few(words, SHOWN)}"
+        0,
+        f"{counted(len(counts), 'classes')}, {counted(len(found.files), 'pictures')} to learn from: "
+        f"{first_few(words, SHOWN)}",
     )
     say_few(found, counts)
 
@@ -118,19 +121,22 @@ def set_folds(found: Understood, *, usual: int = 5) -> None:
     k = max(2, min([usual, int(len(found.files) * share), *enough, *few_groups]))
     if k != usual and [k] == few_groups:
         found.facts.setdefault("folds", {})["k"] = k
-        found.why["folds"] = f"{k} folds, not {usual}: there are {found.groups} groups"
-        found.said.append(f"{k} folds in place of {usual}, since there are {found.groups} groups")
+        found.why["folds"] = f"{counted(k, 'folds')}, not {usual}: there are {counted(found.groups, 'groups')}"
+        found.said.append(
+            f"{counted(k, 'folds')} in place of {usual}, since there are {counted(found.groups, 'groups')}"
+        )
     elif k != usual:
         found.facts.setdefault("folds", {})["k"] = k
-        found.why["folds"] = f"{k} folds, not {usual}: the smallest class has few pictures"
-        found.said.append(f"{k} folds in place of {usual}, since a class has so few pictures")
+        found.why["folds"] = f"{counted(k, 'folds')}, not {usual}: the smallest class has few pictures"
+        found.said.append(f"{counted(k, 'folds')} in place of {usual}, since a class has so few pictures")
 
 
 def _drop_few_groups(found: Understood, share: float) -> None:
     """Groups that cannot fill two folds beside a holdout keep nothing apart; that is a warning."""
     if found.groups and int(found.groups * share) < 2:
         found.said.append(
-            f"warning: {found.groups} groups are too few to be kept apart: rows of one are in all folds, and the score "
+            f"warning: {counted(found.groups, 'groups are')} too few to be kept apart: rows of one are in all "
+            "folds, and the score "
             "says nothing of new ones"
         )
         found.facts["train"].pop("group", None)
@@ -166,15 +172,6 @@ def _yaml(content: dict[str, Any]) -> str:
     flow = None if isinstance(value, dict | list) and not long else False
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=120)
     return text.rstrip("\n")
-
-
-def many(count: int, word: str) -> str:
-    """A number and its noun.
-
-    >>> many(1, "picture"), many(1200, "picture")
-    ('1 picture', '1,200 pictures')
-    """
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.report.comparison.rivals import Comparison, Pair, Rival
 from foldline.report.look import curves, formats, palette
 from foldline.report.look.palette import Picture
@@ -136,10 +137,10 @@ def _curve(
 def _curve_words(comparison: Comparison, rival: Rival) -> str:
     last = [log.iloc[-1] for log in rival.logs.values()]
     ends = {name: float(np.mean([row[name] for row in last])) for name in ("train_loss", "valid_loss", "score")}
-    fewest, most = (f"{edge(row['epoch'] for row in last):.0f}" for edge in (min, max))
-    epochs = most if fewest == most else f"{fewest} to {most}"
+    fewest, most = (int(edge(row["epoch"] for row in last)) for edge in (min, max))
+    epochs = counted(most, "epochs") if fewest == most else f"{fewest} to {most} epochs"
     return (
-        f"{rival.name} after {epochs} epochs, mean of {len(last)} folds: training loss "
+        f"{rival.name} after {epochs}, mean of {counted(len(last), 'folds')}: training loss "
         f"{formats.score(ends['train_loss'])}, validation loss {formats.score(ends['valid_loss'])}, "
         f"{formats.metric_title(comparison.facts.metric)} {formats.score(ends['score'])}."
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.report.comparison.finals import Finals, Known
 from foldline.report.look import formats
 from foldline.scoring.final_two import LEVEL, Against
@@ -90,7 +91,7 @@ def _about_public(finals: Finals) -> list[str]:
         return ["no submission has a public score yet: the choice rests on CV alone"]
     inside = f", 95 %: {found.low:.2f} to {found.high:.2f}" if np.isfinite(found.low) else ""
     value = f"Spearman {found.value:.2f}{inside}; chance makes such an order in {100 * found.chance:.0f} %"
-    over = f"over {found.pairs} submissions"
+    over = f"over {counted(found.pairs, 'submissions')}"
     words = {
         "too few": f"{found.pairs} with a public score: too few to compare CV with LB",
         "unclear": f"CV and LB {over}: no clear relation ({value})",

@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from foldline.core.competition import Competition
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.report.explore.leak import Leaks
 from foldline.report.explore.name_patterns import SERIES, Explained, explained_by, stems
@@ -69,7 +70,8 @@ def _group(frame: pd.DataFrame, facts: Competition, pairs: Pairs) -> Advice | No
         return None
     told = (
         f"{best.joined:.0%} of {best.pairs:,} pairs of training pictures that look the same share {{what}}, and "
-        f"{best.chance:.1%} of any two pictures do. It makes {best.groups:,} groups; rows of one group share a fold."
+        f"{best.chance:.1%} of any two pictures do. It makes {counted(best.groups, 'groups')}; rows of one group "
+        "share a fold."
     )
     if best.column:
         column = formats.printable(best.column, 60)
@@ -187,7 +189,7 @@ def _shift(shifts: Sequence[Shift]) -> Advice | None:
 
 
 def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count:,} pairs"
+    return counted(count, "pairs")
 
 
 def yaml_lines(facts: dict[str, Any]) -> str:

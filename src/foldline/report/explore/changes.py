@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.paths import USUAL_RUN
 from foldline.report.explore.advice import advise, extract_lines, yaml_lines
 from foldline.report.explore.explored import WORDS, Explored
@@ -68,7 +69,7 @@ def _series(explored: Explored) -> list[Change]:
     whose = f"that share their '{formats.printable(told.column, 60)}'" if told.column else begin
     text = (
         f"Two pictures {whose} are {formats.score(1 / ratio, 1)} times nearer to one another than two of one "
-        f"label: they may be of one patient, device or scene. It makes {formats.count(told.groups)} groups; rows of "
+        f"label: they may be of one patient, device or scene. It makes {counted(told.groups, 'groups')}; rows of "
         "one group share a fold."
     )
     lines = yaml_lines({"train": {"group": told.column}}) if told.column else ""
@@ -153,7 +154,8 @@ def _rare_classes(explored: Explored) -> Change | None:
     more = f" and {len(rare) - 8} more" if len(rare) > 8 else ""
     title = f"{len(rare)} {'class has' if len(rare) == 1 else 'classes have'} fewer rows than there are folds"
     text = (
-        f"{listed}{more}, with {k} folds. In some folds nothing is scored on them, and other networks never see "
+        f"{listed}{more}, with {counted(k, 'folds')}. In some folds nothing is scored on them, and other "
+        "networks never see "
         "them. More pictures help most."
     )
     least = min(rows for _, rows in rare)

@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.task import Array, Block
 from foldline.report.explore.explored import Explored
 from foldline.report.explore.thumbs import Thumb, thumb
@@ -113,7 +114,7 @@ def _classes(explored: Explored, block: Block) -> ShownTarget:
         figures.append(_labels_a_row(block.truth(explored.rows.truth), block))
     chosen = order if len(order) <= MOST_GALLERIES else _ends(order, MOST_GALLERIES)
     galleries = [
-        (f"{names[i]} · {formats.count(counts[i])} rows", pictures)
+        (f"{names[i]} · {counted(int(counts[i]), 'rows')}", pictures)
         for i in chosen
         if (pictures := _examples(explored, block, i))
     ]
@@ -128,8 +129,8 @@ def _ends(items: list[Item], most: int) -> list[Item]:
 def _lede(block: Block, names: list[str], counts: NDArray[np.int64], rows: int) -> str:
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     text = (
-        f"{formats.count(len(names))} classes; the largest, {names[largest]}, has {formats.count(counts[largest])} "
-        f"rows, the smallest, {names[smallest]}, {formats.count(counts[smallest])}."
+        f"{counted(len(names), 'classes')}; the largest, {names[largest]}, has {counted(int(counts[largest]), 'rows')}"
+        f", the smallest, {names[smallest]}, {formats.count(counts[smallest])}."
     )
     if block.task.exclusive:
         share = formats.share(float(counts[largest] / max(rows, 1)))
@@ -195,8 +196,12 @@ def _numbers(explored: Explored, block: Block) -> ShownTarget:
 def _number_words(values: Array, titles: list[str]) -> str:
     low, quarter, middle, third, high = (formats.score(float(np.quantile(values, share))) for share in QUANTILES)
     distinct = len(np.unique(values))
-    few = f" Only {distinct} values occur: are these classes with an order (task: ordinal)?" if distinct <= 10 else ""
-    others = f" {len(titles)} numbers a row; the first four are drawn." if len(titles) > 1 else ""
+    few = (
+        f" Only {counted(distinct, 'values occur')}: are these classes with an order (task: ordinal)?"
+        if distinct <= 10
+        else ""
+    )
+    others = f" {counted(len(titles), 'numbers')} a row; the first four are drawn." if len(titles) > 1 else ""
     middle_half = f"half of the rows lie between {quarter} and {third}, the median is {middle}"
     return f"From {low} to {high}; {middle_half}.{few}{others}"
 
@@ -223,7 +228,7 @@ def _ranks(counts: NDArray[np.int64], block: Block) -> Picture:
     half = int(np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)) + 1
     rare = int((counts < 10).sum())
     alt = f"Rows of each of {len(counts)} classes, from {ordered[0]} down to {ordered[-1]}."
-    caption = f"Half of the rows are of the {half} largest classes; {rare} classes have fewer than 10 rows."
+    caption = f"Half of the rows are of the {half} largest classes; {counted(rare, 'classes have')} fewer than 10 rows."
     return palette.picture(figure, f"ranks-{block.target or 0}", "Rows a class", alt, caption)
 
 
@@ -236,7 +241,7 @@ def _labels_a_row(truth: Array, block: Block) -> Picture:
         axes.set(xlabel="labels of a row", ylabel="rows")
         axes.locator_params(axis="x", integer=True)
         axes.grid(visible=False, axis="x")
-    alt = f"Labels a row: {truth.sum() / max(len(truth), 1):.2f} on average; {counts[0]} rows have none."
+    alt = f"Labels a row: {truth.sum() / max(len(truth), 1):.2f} on average; {counted(counts[0], 'rows have')} none."
     return palette.picture(
-        figure, f"labels-{block.target or 0}", "Labels a row", alt, f"{formats.count(counts[0])} rows have no label."
+        figure, f"labels-{block.target or 0}", "Labels a row", alt, f"{counted(int(counts[0]), 'rows have')} no label."
     )

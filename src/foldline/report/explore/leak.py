@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from foldline.core.cells import is_missing, numbers
+from foldline.core.counted import counted
 from foldline.core.task import TASKS, Block, Task
 from foldline.models.metadata import metadata_columns
 from foldline.report.explore import leak_words
@@ -126,7 +127,10 @@ def probe_leaks(frame: pd.DataFrame, facts: FileFacts, task: Task, outputs: Sequ
     frame = frame.iloc[chosen].reset_index(drop=True)
     fold = probe_folds(frame, task, outputs, seed) if len(frame) >= FEWEST_ROWS else None
     if fold is None:
-        few = f"{len(frame)} rows are too few for a leak probe, which needs {FEWEST_ROWS} in two groups or more"
+        few = (
+            f"{counted(len(frame), 'rows are')} too few for a leak probe, which needs {FEWEST_ROWS} in two "
+            "groups or more"
+        )
         return Leaks(left_out=[*left_out, few], rows=len(frame))
     truth = task.truth(frame, outputs, where="the rows table")
     if (given := len(metadata_columns(frame))) > MOST_COLUMNS:
@@ -216,7 +220,7 @@ def _asked_class(block: Block, values: Floats, names: Sequence[str], at: str) ->
     words = [names[i] for i in kept]
     said = []
     rarer = int((counts > 0).sum()) - len(kept)
-    text = f"{'1 rarer class' if rarer == 1 else f'{rarer} rarer classes'}{at} ({rest:,} rows)"
+    text = f"{counted(rarer, 'rarer classes')}{at} ({counted(rest, 'rows')})"
     if rest >= FEWEST_OF_A_CLASS:
         words.append("all others")
         said = [f"{text}: taken as one"]

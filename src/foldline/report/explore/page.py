@@ -6,6 +6,7 @@ Writes nothing: the text is returned. Class names, ids and file names come from 
 import math
 from typing import Any
 
+from foldline.core.counted import counted
 from foldline.core.typed import as_typed
 from foldline.report.explore import labels, odd
 from foldline.report.explore.changes import Change
@@ -40,11 +41,11 @@ def page(explored: Explored, found: list[Change]) -> dict[str, Any]:
 def lede(explored: Explored) -> str:
     """What there is, in a sentence or two."""
     rows = explored.rows
-    test = f"{formats.count(len(rows.test))} test rows" if len(rows.test) else "no test rows"
+    test = counted(len(rows.test), "test rows") if len(rows.test) else "no test rows"
     drawn = " (held out of them)" if explored.facts.holdout is not None and len(rows.test) else ""
-    folds = f"{rows.k} folds" if rows.k else "no folds"
+    folds = counted(rows.k, "folds") if rows.k else "no folds"
     written = "" if rows.written or not rows.k else ", which are not written yet: make folds"
-    train = f"{formats.count(len(rows.frame))} training rows"
+    train = counted(len(rows.frame), "training rows")
     return f"{train} in {folds}{written}; {test}{drawn}. Nothing was trained for this page."
 
 
@@ -84,7 +85,7 @@ def clean(explored: Explored) -> list[str]:
         seen = len(explored.train_looks.rows) + len(explored.test_looks.rows)
         lines.append(f"No broken picture among {formats.count(seen)} that were decoded.")
     if not explored.pairs.pairs:
-        lines.append(f"No duplicates among {formats.count(len(explored.frame) + len(explored.test))} pictures.")
+        lines.append(f"No duplicates among {counted(len(explored.frame) + len(explored.test), 'pictures')}.")
     if explored.leaks.findings and not suspected(explored):
         best = max(explored.leaks.findings, key=lambda it: it.score - it.chance)
         lines.append(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Task
 from foldline.images.files.decode import preview
@@ -141,7 +142,8 @@ def find_pairs(
     left_out = []
     if len(places) < len(rows.files):
         left_out.append(
-            f"{len(rows.files) - len(places):,} pictures were compared by their bytes alone: they cannot be read as "
+            f"{counted(len(rows.files) - len(places), 'pictures were')} compared by their bytes alone: they "
+            "cannot be read as "
             "pictures here, or show no detail"
         )
     found = Collected(len(rows.files))
@@ -224,7 +226,7 @@ def _ranked(rows: _Rows, found: "Collected", left_out: list[str], most: int) -> 
     if found.full:
         left_out = [*left_out, f"more than {MOST_COUNTED:,} pairs were found: the counts stop there"]
     elif len(left) > most:
-        left_out = [*left_out, f"{len(left):,} pairs were found: the {most:,} that matter most are listed"]
+        left_out = [*left_out, f"{counted(len(left), 'pairs were')} found: the {most:,} that matter most are listed"]
     listed = _with_pixels(listed, rows)
     return Pairs(listed, counts, names[: rows.train], names[rows.train :], _sets(listed, names, rows), left_out)
 

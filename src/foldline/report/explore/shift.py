@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.task import TASKS
 from foldline.models.metadata import metadata_columns
 from foldline.report.explore import leak_words
@@ -219,7 +220,7 @@ def _only(sides: _Sides, kept: "NDArray[np.bool_]") -> _Sides:
     if kept.all():
         return sides
     half = len(sides.train_rows)
-    said = [*sides.left_out, f"{int((~kept).sum())} rows have no finite features and were left out"]
+    said = [*sides.left_out, f"{counted(int((~kept).sum()), 'rows have')} no finite features and were left out"]
     left, right = sides.train_rows[kept[:half]], sides.test_rows[kept[half:]]
     return _Sides(left, right, sides.is_test[kept], sides.units[kept], sides.fold[kept], said)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.own_code import located
 from foldline.models.framing import framing_of
 from foldline.report.explore.explored import Explored
@@ -89,7 +90,7 @@ def _sentence(known: pd.DataFrame) -> str:
     common = known.value_counts()
     (width, height), rows = common.index[0], int(common.iloc[0])
     if len(common) == 1:
-        return f"All {formats.count(len(known))} pictures are {width:.0f} x {height:.0f} px."
+        return f"All {counted(len(known), 'pictures are')} {width:.0f} x {height:.0f} px."
     low, high = known.min(), known.max()
     return (
         f"{formats.count(len(common))} sizes, from {low['width']:.0f} to {high['width']:.0f} px wide and from "

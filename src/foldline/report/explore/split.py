@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.report.explore.explored import Explored
 from foldline.report.look import formats
 from foldline.splits.checks import class_counts
@@ -79,7 +80,7 @@ def _groups(explored: Explored) -> str:
     low, middle, high = sizes.min(), float(sizes.median()), sizes.max()
     alone = int((sizes == 1).sum())
     return (
-        f"{formats.count(len(sizes))} groups of {low} to {high} rows, median {middle:g}; {formats.count(alone)} have "
+        f"{counted(len(sizes), 'groups')} of {low} to {high} rows, median {middle:g}; {formats.count(alone)} have "
         f"one row. The largest, {formats.printable(str(sizes.index[0]), 40)}, has "
         f"{formats.share(high / len(frame))} of the rows."
     )

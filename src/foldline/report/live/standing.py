@@ -6,6 +6,7 @@ Reads `progress.json`, `first_score.json`, `cv.json` and the folds' locks; write
 from dataclasses import dataclass
 from typing import Any
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.processes import is_held
@@ -48,7 +49,8 @@ def standing(layout: Layout, comp: str, run: str, done: list[int], wanted: list[
     gone = Standing("gone", f"Was it killed? It goes on from its resume point with: {again}")
     if wanted and not set(wanted) - set(done):
         return Standing(
-            "finished", f"All {len(wanted)} folds are finished." if len(wanted) > 1 else "The fold is finished."
+            "finished",
+            f"All {counted(len(wanted), 'folds are')} finished." if len(wanted) > 1 else "The fold is finished.",
         )
     if now is not None and now.state in ("failed", "stopped", "interrupted"):
         return {

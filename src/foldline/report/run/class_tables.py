@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.task import CLASSES, Array
 from foldline.report.look import formats
 from foldline.report.run import analysis
@@ -52,12 +53,12 @@ def _note(run: ReportedRun, counts: dict[str, Array], shown: int) -> str:
     if len(run.outputs) <= FEW_LINES:
         return ""
     f1 = np.nan_to_num(counts["f1"][counts["rows"] > 0])
-    median, never = formats.score(float(np.median(f1)), 3), formats.count((f1 == 0).sum())
+    median, never = formats.score(float(np.median(f1)), 3), int((f1 == 0).sum())
     worst = f": the table shows the {formats.count(shown)} with the lowest F1, larger classes first"
     left_out = worst if len(run.outputs) > MOST_LINES else ""
     return (
-        f"{formats.count(len(run.outputs))} classes, {formats.count(len(f1))} of them with rows{left_out}. "
-        f"Over all classes with rows the median F1 is {median}; {never} classes are never predicted right."
+        f"{counted(len(run.outputs), 'classes')}, {formats.count(len(f1))} of them with rows{left_out}. "
+        f"Over all classes with rows the median F1 is {median}; {counted(never, 'classes are')} never predicted right."
     )
 
 

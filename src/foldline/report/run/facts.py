@@ -4,6 +4,7 @@ from math import isfinite
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.report.look import formats
 from foldline.report.run.reported_run import ReportedRun
 from foldline.scoring.choose import decision_in_words
@@ -18,14 +19,13 @@ BLENDS = {
 
 def lede(run: ReportedRun) -> str:
     """What was done, in one or two sentences."""
-    rows = formats.count(len(run.oof))
-    entities = f" The rows make {formats.count(run.cv.rows)} entities, and those are scored."
+    entities = f" The rows make {counted(run.cv.rows, 'entities')}, and those are scored."
     together = entities if run.unit == "entities" else ""
     if run.cv.members:
         how = BLENDS.get(run.cv.blend or "", run.cv.blend or "blend")
-        same = f"the same {run.k} folds" if run.k == run.all_k else f"{folds(run)} folds"
-        runs = "1 run" if len(run.cv.members) == 1 else f"{len(run.cv.members)} runs"
-        return f"The {how} of {runs}, scored on {rows} rows in {same}.{_fitted(run)}{together}"
+        same = f"the same {counted(run.k, 'folds')}" if run.k == run.all_k else f"{folds(run)} folds"
+        runs = counted(len(run.cv.members), "runs")
+        return f"The {how} of {runs}, scored on {counted(len(run.oof), 'rows')} in {same}.{_fitted(run)}{together}"
     if run.cv.head:
         return f"{_heads(run)}{together}"
     return f"{_models(run)}{together}"
@@ -49,7 +49,7 @@ def _fitted(run: ReportedRun) -> str:
 
 def _models(run: ReportedRun) -> str:
     views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(model(run))
-    averaged = f", averaged over {views} views of its picture (test-time augmentation)" if views > 1 else ""
+    averaged = f", averaged over {counted(views, 'views')} of its picture (test-time augmentation)" if views > 1 else ""
     if run.cv.oof_of:
         return (
             f"One model ({name}), trained on all rows: it predicts the test rows alone. The score is that of the folds "
@@ -63,7 +63,8 @@ def _models(run: ReportedRun) -> str:
         )
     whole = run.k == run.all_k
     return (
-        f"{run.k} models ({name}), {'one a fold' if whole else f'for {folds(run)} folds'}. Each of the {rows} "
+        f"{counted(run.k, 'models')} ({name}), {'one a fold' if whole else f'for {folds(run)} folds'}. Each of "
+        f"the {rows} "
         f"{'training rows' if whole else 'rows of these folds'} is predicted by the one model that has never seen "
         f"it{averaged}; the score is {'that of all these predictions together' if whole else 'of these rows alone'}."
     )
@@ -71,7 +72,7 @@ def _models(run: ReportedRun) -> str:
 
 def _heads(run: ReportedRun) -> str:
     views, rows, name = len(run.cv.views), formats.count(len(run.oof)), formats.printable(run.cv.head)
-    averaged = f" The features are the mean over {views} views of a picture." if views > 1 else ""
+    averaged = f" The features are the mean over {counted(views, 'views')} of a picture." if views > 1 else ""
     return (
         f"No network was trained: {run.k} heads ({name}), one a fold, and their options, were fitted on frozen "
         f"features. Each of the {rows} training rows is predicted by the one head that has never seen it; the score is "
@@ -176,8 +177,8 @@ def computed_in(run: ReportedRun) -> str:
     metas = run.metas.values()
     words = [", ".join(sorted({meta.precision.choice for meta in metas}))]
     parts, skipped = max(meta.parts for meta in metas), sum(meta.skipped_steps for meta in metas)
-    words += [f"batches in {parts} parts, by its memory"] if parts > 1 else []
-    words += [f"{skipped} steps left out by fp16"] if skipped else []
+    words += [f"batches in {counted(parts, 'parts')}, by its memory"] if parts > 1 else []
+    words += [f"{counted(skipped, 'steps')} left out by fp16"] if skipped else []
     return "; ".join(words)
 
 
@@ -202,5 +203,5 @@ def masks(run: ReportedRun) -> str:
     """What became of masks that were learnt beside the label; empty: none were."""
     logs = [log["mask_dice"].dropna() for log in run.logs.values() if "mask_dice" in log]
     last = [float(found.iloc[-1]) for found in logs if len(found)]
-    mean = f", {formats.score(sum(last) / len(last))}, mean of {len(last)} folds" if last else " undefined"
+    mean = f", {formats.score(sum(last) / len(last))}, mean of {counted(len(last), 'folds')}" if last else " undefined"
     return f"learnt beside the label; Dice of validation rows that have one, last epoch{mean}" if logs else ""

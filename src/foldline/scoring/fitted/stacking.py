@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task, hot_truth
 from foldline.scoring.blend import SMALLEST
@@ -75,7 +76,7 @@ class StackTrees:
         lightgbm = import_lightgbm()
         if stack.shape[2] > MOST_TREES_OUTPUTS:
             raise FoldlineError(
-                f"{stack.shape[2]} outputs have too many trees to be kept; at most {MOST_TREES_OUTPUTS}",
+                f"{counted(stack.shape[2], 'outputs have')} too many trees to be kept; at most {MOST_TREES_OUTPUTS}",
                 where="BLEND=stack_lightgbm",
                 next="use BLEND=weights or BLEND=stack",
             )
@@ -145,7 +146,8 @@ def _problems(stack: Array, target: Target) -> Iterator[tuple[Array, Array, Arra
         columns = _all_columns(stack)
         if columns.shape[1] > MOST_COLUMNS:
             raise FoldlineError(
-                f"{len(stack)} members of {len(classes)} classes are {columns.shape[1]} columns, too many for a stack",
+                f"{counted(len(stack), 'members')} of {len(classes)} classes are "
+                f"{counted(columns.shape[1], 'columns')}, too many for a stack",
                 where="BLEND",
                 next="use BLEND=weights or BLEND=hill_climb",
             )

@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
 from foldline.scoring.metrics.for_task import metric_for
@@ -41,7 +42,7 @@ def require_sound(truth: Array, prediction: Predicted) -> None:
     if len(truth) == 0 or truth.size == 0 or prediction.size == 0:
         raise FoldlineError("there are no rows to score")
     if len(truth) != len(prediction):
-        raise FoldlineError(f"{len(truth)} labels and {len(prediction)} predictions cannot be compared")
+        raise FoldlineError(f"{counted(len(truth), 'labels')} and {len(prediction)} predictions cannot be compared")
     for name, array in (("labels", truth), ("predictions", prediction)):
         step = max(1, CHECKED * len(array) // array.size)
         bad = np.concatenate([_odd_rows(array[i : i + step]) for i in range(0, len(array), step)])

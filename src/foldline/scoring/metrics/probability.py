@@ -6,6 +6,7 @@
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array
 from foldline.scoring.metrics.metric import Rows, Table, Truth
@@ -58,7 +59,10 @@ def weighted_log_loss(truth: Truth, prob: Table, weights: Array) -> float:
     Undefined (all true classes have weight 0): nan.
     """
     if len(weights) != prob.shape[1]:
-        raise FoldlineError(f"weighted_log_loss has {len(weights)} weights for {prob.shape[1]} classes", where="metric")
+        raise FoldlineError(
+            f"weighted_log_loss has {counted(len(weights), 'weights')} for {counted(prob.shape[1], 'classes')}",
+            where="metric",
+        )
     if truth.ndim == 2:
         return float(column_log_loss(truth, prob).mean(axis=0) @ weights / weights.sum())
     rows = weights[truth.astype(np.int64)]

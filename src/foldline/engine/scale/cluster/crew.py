@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.processes import BusyError, lock
@@ -252,7 +253,8 @@ class Crew:
             machines = machines_of(self.ray)
             shown = "; ".join(f"{one.get('GPU', 0):g} GPUs and {one.get('CPU', 0):g} CPUs" for one in machines)
             say(
-                f"warning: {len(waiting)} tasks wait for a machine with {self.needs.in_words()}; there are: {shown}. "
+                f"warning: {counted(len(waiting), 'tasks wait')} for a machine with {self.needs.in_words()}; "
+                f"there are: {shown}. "
                 "A cluster that grows by itself may bring one; else take less: --gpus, --cpus, --memory"
             )
 
