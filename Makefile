@@ -61,6 +61,8 @@ EXTRAS ?=
 # PyTorch's own index of builds without CUDA; a mirror of it or a folder of wheels goes as well
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
+export FOLDLINE_BY_MAKE := 1# messages say `make ...`, with its variables
+
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 # every file is whole or not there, so nothing that an error or Ctrl-C leaves is to be deleted

@@ -7,6 +7,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
 os.environ["COLUMNS"] = "200"
+os.environ["FOLDLINE_BY_MAKE"] = "1"  # in the clone messages are as make's
 
 from pathlib import Path
 

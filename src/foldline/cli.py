@@ -17,7 +17,7 @@ from foldline.core.printer import printer, printing
 from foldline.core.rank import is_launched, rank_here
 from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import end_with_parent, signals
-from foldline.core.typed import as_typed
+from foldline.core.typed import as_typed, place_as_typed
 from foldline.helping import read
 from foldline.values import READ
 
@@ -72,7 +72,9 @@ def _failed(words: list[str], told: FoldlineError, cause: BaseException, code: i
     else:
         printer().error(told)
     if out:
-        parts = {"what": told.what, "where": told.where, "next": as_typed(told.next)}
+        parts = {
+            "what": as_typed(told.what), "where": place_as_typed(told.where), "next": as_typed(told.next),
+        }  # fmt: skip
         print_result({"error": {**parts, "exit_code": code}}, out)
     return code
 

@@ -36,7 +36,7 @@ def train(
 
         if options.pop("jobs") != 1:
             next = "leave it out: a cluster trains as many at once as it has room for"
-            raise FoldlineError("JOBS is about one machine", where="JOBS", next=next)
+            raise FoldlineError("several jobs are about one machine", where="JOBS", next=next)
         found: Any = train_on_ray(layout, comp, runs or [run], fold=fold, name=name, cluster=cluster, **options)
     else:
         from foldline.stages.features import heads
@@ -84,7 +84,7 @@ def predict(
     if on == "here":
         _require_here({**cluster, "shards": shards})
     elif shard:
-        raise FoldlineError("a cluster gets all shares of the rows", where="--shard", next="SHARDS=n says how many")
+        raise FoldlineError("a cluster gets all shares of the rows", where="--shard", next="SHARDS=8 says how many")
     from foldline.stages.features import heads
     from foldline.stages.predict import is_predicted, predict_shard
     from foldline.stages.predict import predict as predicted
@@ -134,9 +134,7 @@ def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, *
     if kernel:
         return submit_kernel(layout, comp, name, force=force, **options)
     if force:
-        raise FoldlineError(
-            "--force is for notebooks", where="--force", next="add --kernel (KERNEL=1), or leave it out"
-        )
+        raise FoldlineError("--force is for notebooks", where="--force", next="add KERNEL=1, or leave it out")
     return submit_file(layout, comp, name, **options)
 
 

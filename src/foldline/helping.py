@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         """Raises FoldlineError; where a value lacks, or looks like an option (-1/3), it says which form it has."""
         named = re.match(r"argument (--[\w-]+): expected one argument", message)
         form = self._option_string_actions[named[1]].metavar if named else None
-        more = f"{named[1]} {form}; " if named and form else ""
+        more = f"{self.prog} {named[1]} {form}; " if named and form else ""
         raise FoldlineError(message, where=self.prog, next=f"{more}{self.prog} --help")
 
     @property

@@ -155,7 +155,7 @@ def test_half_precision_halves_the_file_and_stays_near() -> None:
     full, half = exported(run, {"a": folds}), exported(run, {"a": folds}, half=True)
     assert len(half.content) < 0.6 * len(full.content)
     assert full.difference < half.difference < 1e-3  # of a number: as a share of the largest
-    with pytest.raises(FoldlineError, match="leave --half out"):
+    with pytest.raises(FoldlineError, match="leave HALF=1 out"):
         require_alike(0.02, half=True)
     for wrong in (2e-4, float("nan")):
         with pytest.raises(FoldlineError, match="differ by up to"):

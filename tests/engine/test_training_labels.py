@@ -54,7 +54,7 @@ def test_a_persons_decisions_reach_training_alone(ready: TinyProject, capsys: py
     )
     before = ready.layout.folds("tiny").read_bytes()
     assert ready.run("folds") == 0
-    assert "1 row is left out of training, 1 are trained on with another label" in capsys.readouterr().out
+    assert "1 row is left out of training, 1 row is trained on with another label, by" in capsys.readouterr().out
     assert ready.layout.folds("tiny").read_bytes() == before
     plain, found = problem(ready), problem(ready, labels="file")
     own = [int(number) for number in folds["fold"][:2]]
@@ -77,10 +77,25 @@ def test_a_persons_decisions_reach_training_alone(ready: TinyProject, capsys: py
     assert "train.labels: labels.csv is not what this fold was trained with" in capsys.readouterr().err
 
 
+def test_a_label_that_a_row_has_already_changes_nothing_and_is_said(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = read_csv(ready.layout.folds("tiny"))
+    ids, given = folds["row_id"][:3].tolist(), folds["target"][:3].tolist()
+    other = {"dark": "bright", "bright": "dark"}[given[1]]
+    write_labels(ready, f"{ids[0]},,,relabel, {given[0]}", f"{ids[1]},,,relabel,{other}", f"{ids[2]},,,exclude,")
+    assert ready.run("folds") == 0
+    words = "1 row is left out of training, 1 row is trained on with another label; 1 row has the label already that"
+    assert words in capsys.readouterr().out
+    found = problem(ready, labels="file")
+    counts = [found.labels_of(fold).counts(found.folds.frame, found.outside(fold)) for fold in range(3)]
+    assert np.sum(counts, axis=0).tolist() == [2, 2], "each in the two folds that are not its own"
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["nobody,,,exclude,"], "1 row is no training rows: nobody"),
+        (["nobody,,,exclude,"], "1 row is not among the training rows: nobody"),
         (["p001,,,drop,"], "none of exclude, relabel, keep"),
         (["p001,,,keep,", "p001,,,exclude,"], "stand in more than one line"),
         (["p001,,,relabel,"], "have no label"),

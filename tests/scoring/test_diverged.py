@@ -97,7 +97,7 @@ def test_a_run_that_diverged_is_not_handed_in_unasked(
         return
     submission = project.layout.submission("tiny", "wild")
     assert project.run("ensemble", *given) == 2
-    assert "--with-diverged" in capsys.readouterr().err
+    assert "WITH_DIVERGED=1" in capsys.readouterr().err
     assert not submission.is_file()
     assert project.run("ensemble", *given, "--with-diverged") == 0
     cv, entry = Cv.read(project.layout.run("tiny", "wild") / "cv.json"), Entry.read(submission.with_suffix(".json"))

@@ -127,7 +127,7 @@ def test_a_holdout_shares_no_id_and_no_group(column: str) -> None:
     test[column] = frame[column].tolist()[5]
     with pytest.raises(FoldlineError, match=f"1 value of {column} is in both training and test rows"):
         check(frame, test, held_out=True)
-    assert any(f"values of {column} are in both" in line for line in check(frame, test))
+    assert any(f"1 value of {column} is in both" in line for line in check(frame, test))
 
 
 def test_byte_identical_images_are_reported() -> None:

@@ -225,7 +225,7 @@ def test_over_the_limit_it_says_what_to_leave_out(project: TinyProject, capsys: 
     assert "2 folds x 2 views x 40,000,000 pictures" in said
     assert "over the limit" in said
     assert "make kernel COMP=tiny RUN=quick VIEWS=" in said
-    assert "as --hidden-rows says" in said
+    assert "as HIDDEN_ROWS says" in said
 
 
 def change_cv(project: TinyProject, run: str, /, **fields: Any) -> None:

@@ -506,7 +506,7 @@ def test_fifty_thousand_rows_of_a_hundred_classes_take_less_than_two_seconds() -
     ("change", "message"),
     [
         ("missing", "1 of its 2 ids have no prediction: b.jpg"),
-        ("twice", "occur more than once: a.jpg"),
+        ("twice", "1 id occurs more than once: a.jpg"),
         ("nan", "1 predictions are not finite: a.jpg"),
     ],
 )
@@ -685,7 +685,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "other entity of a pair": (
         "long rows in two columns",
         {"image_id": ["7", "7", "8", "9"]},
-        "ids of the sample are missing: 8 / rust; 1 id is not in the sample: 9 / rust",
+        "1 id of the sample is missing: 8 / rust; 1 id is not in the sample: 9 / rust",
     ),
     "a pair twice": ("long rows in two columns", {"class_name": ["rust", "rust", "scab", "rust"]}, "once: 7 / rust"),
     "pairs in another order": ("long rows in two columns", lambda f: f.iloc[::-1], "line 2 has '8 / rust'"),

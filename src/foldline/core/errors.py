@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from foldline.core.typed import as_typed
+from foldline.core.typed import as_typed, place_as_typed
 
 
 class FoldlineError(Exception):
@@ -32,12 +32,12 @@ class FoldlineError(Exception):
         self.next = next
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [as_typed(self.what)]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {place_as_typed(self.where)}")
         if self.next:
-            lines.append(f"  next:  {self.next}")
-        return as_typed("\n".join(lines))
+            lines.append(f"  next:  {as_typed(self.next)}")
+        return "\n".join(lines)
 
 
 _AGAIN = "then the same command goes on"

@@ -157,7 +157,7 @@ class FeaturesRun(Strict):
         """Raises FoldlineError where the run of this name stands on its own predictions or networks."""
         if name in (*self.columns.runs, *(source.run for source in self.features)):
             raise FoldlineError(
-                f"the run '{name}' names itself", where=where, next="name another run, or give this one another NAME"
+                f"the run '{name}' names itself", where=where, next="name another run, or add NAME=<new name>"
             )
 
     def choices(self) -> dict[str, Any]:

@@ -26,13 +26,15 @@ class Decided:
 
     Attributes:
         excluded: ids of rows that are not trained on.
-        labels: (row_id, column of the rows table) -> the label in place of the given one.
+        labels: (row_id, column of the rows table) -> the label in place of the given one, which is another one.
         open: how many lines nobody has decided yet.
+        same: (row_id, column) of what shall be relabelled and has that label already.
     """
 
     excluded: frozenset[str]
     labels: dict[tuple[str, str], str]
     open: int = 0
+    same: frozenset[tuple[str, str]] = frozenset()
 
     def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows table with these labels; ids that it does not have are passed over."""
@@ -46,10 +48,11 @@ class Decided:
 
     def in_words(self) -> str:
         """How many, for a person."""
-        rows = len({row for row, _ in self.labels} - self.excluded)
-        return (
-            f"{counted(len(self.excluded), 'rows are')} left out of training, {rows} are trained on with another label"
-        )
+        changed = {row for row, _ in self.labels} - self.excluded
+        same = {row for row, _ in self.same} - self.excluded - changed
+        already = f"; {counted(len(same), 'rows have')} the label already that they shall get" if same else ""
+        left_out, others = counted(len(self.excluded), "rows are"), counted(len(changed), "rows are")
+        return f"{left_out} left out of training, {others} trained on with another label{already}"
 
 
 def label_column(task: Task, outputs: Sequence[str], target: str) -> str:
@@ -88,7 +91,7 @@ def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[s
     table = read_lines(path)
     table["target"] = table["target"].str.strip()
     _refuse(table, table.duplicated(["row_id", "target"]), "stand in more than one line", where)
-    _refuse(table, ~table["row_id"].isin(frame["row_id"]), "are no training rows", where)
+    _refuse(table, ~table["row_id"].isin(frame["row_id"]), "are not among the training rows", where)
     table["action"] = table["action"].str.strip().str.lower()
     odd = ~table["action"].isin(["", *ACTIONS])
     _refuse(table, odd, f"have an action that is none of {', '.join(ACTIONS)} (empty: not decided)", where)
@@ -101,7 +104,10 @@ def read_labels(path: Path, frame: pd.DataFrame, task: Task, outputs: Sequence[s
         for row, target, label in again[["row_id", "target", "label"]].itertuples(index=False)
     }
     excluded = frozenset(table.loc[table["action"] == "exclude", "row_id"])
-    decided = Decided(excluded, labels, int((table["action"] == "").sum()))
+    now = frame.set_index("row_id")
+    same = {(row, column) for (row, column), label in labels.items() if _alike(label, now.loc[row, column])}
+    labels = {key: label for key, label in labels.items() if key not in same}
+    decided = Decided(excluded, labels, int((table["action"] == "").sum()), frozenset(same))
     changed = frame[frame["row_id"].isin({row for row, _ in labels})]
     task.truth(decided.labelled(changed), outputs, where=where)
     return decided
@@ -120,6 +126,11 @@ def _require_given(table: pd.DataFrame, frame: pd.DataFrame, task: Task, outputs
 def _shown(label: str) -> str:
     """A label as the file shows it: of a number its first six digits."""
     return f"{float(label):g}" if all_numbers([label]) else label
+
+
+def _alike(label: str, given: str) -> bool:
+    """Whether two labels are the same one: of numbers their values are compared."""
+    return label == given or (all_numbers([label, given]) and float(label) == float(given))
 
 
 def _known(label: str, outputs: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def require_nestable(layout: Layout, comp: str, run: str, choices: Run, k: int) 
         raise FoldlineError(
             f"without one of {k} folds no network is left that others can check",
             where=layout.relative(layout.folds(comp)),
-            next="make at least 3 folds, or decide by eye: leave ACTION out",
+            next="make at least 3 folds, or decide by eye: without ACTION=exclude or ACTION=relabel",
         )
     if choices.on_all_rows:
         raise FoldlineError(

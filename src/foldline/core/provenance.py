@@ -130,7 +130,7 @@ def refuse_diverged(layout: Layout, meta: FoldMeta, where: str) -> None:
         raise FoldlineError(
             f"run '{meta.run}' diverged: {(reasons or [f'fold {meta.fold}: {meta.diverged}'])[0]}",
             where=where,
-            next="name another run, or train this one anew under another NAME with a lower optim.lr or optim.clip=norm",
+            next="name another run, or train this one anew, NAME=<new name> with a lower optim.lr or optim.clip",
         )
 
 
@@ -235,8 +235,8 @@ def refuse_diverged_runs(comp: str, records: dict[str, Cv]) -> None:
             raise FoldlineError(
                 f"run '{run}' diverged: {'; '.join(cv.diverged)}",
                 where=f"oof/{comp}/{run}",
-                next="train it anew under another NAME with a lower optim.lr or optim.clip=norm; "
-                "to hand it in all the same: WITH_DIVERGED=1 (--with-diverged)",
+                next="train it anew with NAME=<new name> and a lower optim.lr or optim.clip=norm; "
+                "to hand it in all the same: WITH_DIVERGED=1",
             )
 
 

@@ -29,7 +29,7 @@ def resolve_any(layout: Layout, comp: str, run: str, name: str, overrides: list[
     """
     if overrides and name in ("", run):
         raise FoldlineError(
-            f"SET changes the run '{run}': a changed run needs a name of its own",
+            f"settings change the run '{run}': a changed run needs a name of its own",
             where=f"SET={' '.join(overrides)}",
             next=f"add NAME=<new name>, for example NAME={run}-2",
         )

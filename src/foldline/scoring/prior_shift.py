@@ -76,7 +76,7 @@ def require_shares(task: Task, blend: str, *, entities: bool) -> None:
         why = "ranks are no probabilities" if blend == "rank_mean" else why
         raise FoldlineError(
             f"shares of classes are estimated of rows that have one class each, and {why}", where="PRIOR=em",
-            next="leave PRIOR out",
+            next="leave PRIOR=em out",
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from foldline.core.records.manifest import Fetched, Manifest, RawFile
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.source_facts import Source
 from foldline.core.tables import sha256_file, write_text
+from foldline.core.typed import as_typed
 from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
@@ -78,7 +79,8 @@ def _copy_shipped(layout: Layout, comp: str) -> bool:
     files = sorted(path for path in source.iterdir() if path.suffix in (".yaml", ".py"))
     for file in sorted(files, key=lambda path: path.name == "competition.yaml"):  # last: it says that all are there
         if not (place / file.name).exists():
-            write_text(place / file.name, file.read_text(encoding="utf-8"))
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(place / file.name, "".join(as_typed(line) if line[:1] == "#" else line for line in lines))
     say(f"{layout.relative(place)}/: copied {', '.join(file.name for file in files)}, which come with foldline")
     return True
 

@@ -73,7 +73,7 @@ def ensemble(
         raise FoldlineError(f"a run is named twice: {' '.join(runs)}", where="RUNS")
     facts, folds = load_competition(layout, comp), load_folds(layout, comp)
     if len(runs) == 1 and blend in FITTED and blend not in OF_ONE:
-        raise FoldlineError(f"blend '{blend}' needs two runs or more", where="BLEND", next="name them in RUNS")
+        raise FoldlineError(f"blend '{blend}' needs two runs or more", where="BLEND", next='name them: RUNS="a b"')
     if prior == "em":
         require_shares(folds.task, blend, entities="entity" in folds.frame.columns)
     blended = len(runs) > 1 or blend in OF_ONE or prior == "em"

@@ -22,6 +22,7 @@ from foldline.core.progress import say, unsaid
 from foldline.core.run import Run
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
+from foldline.core.typed import as_typed
 from foldline.core.yaml_models import load_yaml, parse_yaml
 from foldline.images.files.decode import content_of, preview
 from foldline.images.files.header import BadImageError, read_header
@@ -237,7 +238,7 @@ def _model_text(ground: Ground) -> str:
         return f"# A small network that a CPU can fine-tune; {larger}\n{model}"
     taken, *others = tier.backbones
     lines = [f"# For a GPU like {tier.name} (by timm's published tables, not measured here):", f"# {taken.in_words()}"]
-    lines += ['# others for it, SET="model.name=...":', *(f"# {other.in_words()}" for other in others)]
+    lines += [as_typed('# others for it, SET="model.name=...":'), *(f"# {other.in_words()}" for other in others)]
     return "\n".join([*lines, model])
 
 
@@ -250,7 +251,8 @@ def _data_text(ground: Ground) -> str:
     if ground.clear:
         lines.append("  intensity: on_white  # what is transparent is seen white, not as the colours that lie under it")
     if ground.shapes:
-        lines.append(f'  # {ground.shapes}: all are squashed to a square. SET="data.fit=letterbox" NAME=boxed')
+        other = as_typed('SET="data.fit=letterbox" NAME=boxed')
+        lines.append(f"  # {ground.shapes}: all are squashed to a square. {other}")
         lines.append(
             "  # keeps their shapes; on the one such set that was measured (stamps) it scored lower, 0.758 to 0.805"
         )
@@ -289,10 +291,11 @@ def run_text(ground: Ground, comp: str) -> str:
     views = "[identity]" if characters else "[identity, hflip]"
     tier = tier_for(ground.memory_gb)
     lr = tier.lr if tier else "2e-4" if ground.numbers else "1e-3"
+    other = as_typed('SET="train.epochs=10" NAME=other')
     return f"""\
 # A first run for {comp}, chosen by its pictures and this machine:
 # {in_words(ground)}.
-# To change it, copy this file under another name, or SET="train.epochs=10" NAME=other. docs/runs.md has all settings.
+# To change it, copy this file under another name, or {other}. docs/runs.md has all settings.
 {_model_text(ground)}
 {_data_text(ground)}
 {CHARACTERS_TEXT if characters else PICTURES_TEXT}

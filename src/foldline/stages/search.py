@@ -21,6 +21,7 @@ from foldline.core.progress import say, say_table
 from foldline.core.run import Run, load_run
 from foldline.core.search import Search, load_search, override
 from foldline.core.tables import write_text
+from foldline.core.typed import as_typed
 from foldline.core.yaml_models import apply_overrides, load_yaml
 from foldline.scoring.metrics import metric_for
 from foldline.stages.search_book import Book, open_book
@@ -155,5 +156,5 @@ def _head(comp: str, name: str, wanted: Search, book: Book, best: "FrozenTrial",
         f"({given_up} given up early, {failed} failed).\n"
         f"# {facts.metric} {best.value:.4f} on {where}{beside}.\n"
         "# This score is optimistic: the run was chosen by it, and so is the run's own score on these rows. Train all\n"
-        f'# folds, then see what it is worth: make compare COMP={comp} RUNS="{wanted.base} {name}"\n'
+        "# folds, then see what it is worth: " + as_typed(f'make compare COMP={comp} RUNS="{wanted.base} {name}"\n')
     )

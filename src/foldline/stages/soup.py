@@ -53,7 +53,7 @@ def soup(
             require_same(meta, folds=folds.sha256, where=layout.relative(layout.fold(comp, meta.run, meta.fold)))
     _require_parts(metas)
     if greedy and len(runs) < 2:
-        raise FoldlineError("a greedy soup chooses among runs", where="--greedy", next="name several in RUNS")
+        raise FoldlineError("a greedy soup chooses among runs", where="--greedy", next='name several: RUNS="a b"')
     choices = [_choices(layout, comp, run) for run in runs]
     if _is_current(layout, comp, name, metas, greedy=greedy):
         say(f"the soup {comp}/{name} is up to date")
@@ -135,8 +135,8 @@ def _require_parts(metas: dict[str, list[FoldMeta]]) -> None:
         raise FoldlineError(
             f"{alone.title} keeps one network: within the fold there is nothing to average",
             where="RUN",
-            next="name several runs (RUNS), or train with train.keep_start; a mean of epochs is made while training "
-            "(train.average: swa). The mean over all folds would have seen every row: no score of it were honest",
+            next='name several runs, RUNS="a b", or train with train.keep_start; a mean of epochs is made while '
+            "training (train.average: swa). The mean over all folds would have seen every row: no honest score of it",
         )
 
 
@@ -170,5 +170,5 @@ def _is_current(layout: Layout, comp: str, name: str, parts: dict[str, list[Fold
 
 def _something_else(layout: Layout, folder: Path) -> FoldlineError:
     return FoldlineError(
-        f"the run '{folder.name}' is something else", where=layout.relative(folder), next="give another NAME"
+        f"the run '{folder.name}' is something else", where=layout.relative(folder), next="add NAME=<new name>"
     )

@@ -117,7 +117,7 @@ def _require_rehearsed(record: KernelEntry, digest: str, where: str, *, force: b
     else:
         return
     if not force:
-        next = f"make rehearse COMP={record.comp} NAME={record.name}; to push it all the same: FORCE=1 (--force)"
+        next = f"make rehearse COMP={record.comp} NAME={record.name}; to push it all the same: FORCE=1"
         raise FoldlineError(what, where=where, next=next)
     say(f"{what}; pushed all the same, as you said")
 

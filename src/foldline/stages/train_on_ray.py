@@ -41,7 +41,7 @@ def train_on_ray(
         KeyboardInterrupt: this process was asked to end; so were the tasks, and their resume points are here.
     """
     if name and len(runs) > 1:
-        raise FoldlineError("one name for several runs", where="NAME, RUNS", next="leave NAME out, or name one run")
+        raise FoldlineError("one name for several runs", where="NAME, RUNS", next="leave the name out, or name one run")
     parts = parts_of(layout, comp, runs, fold=fold, name=name, overrides=overrides, device=device)
     left = [part for part in parts if not part.finished]
     for part in parts:

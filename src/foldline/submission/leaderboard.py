@@ -37,7 +37,7 @@ def require_yes(yes: bool, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise FoldlineError("nobody is there to say yes", where="submit", next="set YES=1 (or --yes) to submit unasked")
+        raise FoldlineError("nobody is there to say yes", where="submit", next="YES=1 submits unasked")
     if ask(f"{question} [y/N] ").lower() not in ("y", "yes"):
         raise FoldlineError("not submitted, as you said; no slot was spent")
 
@@ -57,7 +57,7 @@ def is_sent(entry: Entry, digest: str, slug: str, where: str) -> bool:
         raise FoldlineError(
             f"this very submission was sent before: public score {entry.public}, status {kaggle.status}",
             where=where,
-            next="make ensemble or make kernel with another NAME or RUN; `foldline ledger` shows all submissions",
+            next="make ensemble or make kernel with NAME=<new name>; `foldline ledger` shows all submissions",
         )
     return kaggle.status == "pending" or _find(slug, tag(entry)) is not None
 

@@ -6,7 +6,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.records.cv import Cv
 from foldline.core.records.fold_meta import FoldMeta
 
-ANEW = "train it anew under another NAME, or delete its folder and train it again"
+ANEW = "train it anew with NAME=<new name>, or delete its folder and train it again"
 
 
 def differences(

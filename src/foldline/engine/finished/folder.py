@@ -209,7 +209,7 @@ def _require_alike(metas: list[FoldMeta], folder: Path) -> None:
         raise FoldlineError(
             "these folds were trained with different choices: they are not of one run",
             where=str(folder),
-            next="train the run anew under another NAME",
+            next="train the run anew with NAME=<new name>",
         )
 
 

@@ -152,7 +152,7 @@ def _finish(found: Understood) -> None:
         raise FoldlineError(
             f"all {counted(len(found.files), 'pictures have')} the label '{found.labels[0]}': there is nothing "
             "to tell apart",
-            next="add pictures of another class; or choose another label (LABEL=..., --label)",
+            next="add pictures of another class; or choose another label (LABEL=...)",
         )
     if found.labels:
         set_task(found)

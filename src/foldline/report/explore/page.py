@@ -34,7 +34,7 @@ def page(explored: Explored, found: list[Change]) -> dict[str, Any]:
         "clean": clean(explored),
         "sampled": explored.sampled,
         "sections": [(name, title, content) for name, title, content in sections if content is not None],
-        "command": f"foldline explore --comp {explored.comp}",
+        "command": as_typed(f"make explore COMP={explored.comp}"),
     }
 
 
