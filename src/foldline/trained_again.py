@@ -26,16 +26,41 @@ def clean(
 
     found = listed(layout, comp, name or run)
     if action == "ask":
+        _say_how_to_decide(layout, comp, run, name, overrides, found)
         return found
     base, choices = resolve_run(layout, comp, run, name, overrides)
     k = load_folds(layout, comp).k
     require_nestable(layout, comp, run, choices, k)
+    if k == 3:  # one is left out, one judged, one learnt from
+        say(
+            f"warning: of {k} folds the networks that say what is suspected are trained on one each, a third of the "
+            "rows, and suspect more right labels than those of 5 folds, which have three"
+        )
     for fold in wanted_folds(choices, k):
         more = [*overrides, *nested_settings(fold, k)]
         train(layout, comp, run, fold=None, name=nested_run(base, fold), overrides=more, device=device)
     more = [*overrides, f"train.labels={{name: {action}, options: {{run: {base}}}}}"]
     pair = _again(layout, comp, run, f"{base}-{action}", base, more, device)
+    kept = f"{base}-{action}" if pair.difference.gain > 0 else base
+    say(f"next: make ensemble COMP={shlex.quote(comp)} RUN={shlex.quote(kept)}")
     return found | {"run": f"{base}-{action}", "words": pair.in_words(), "pair": pair}
+
+
+def _say_how_to_decide(
+    layout: Layout, comp: str, run: str, name: str, overrides: list[str], found: dict[str, Any]
+) -> None:
+    """What a person does with the file, and the command that trains by it."""
+    from foldline.core.run_folder import stored_run
+
+    if not found["undecided"] and not found["decided"]:
+        say("next: nothing: no label is suspected, and none was decided about")
+        return
+    base, this, settings = name or run, f"COMP={shlex.quote(comp)}", ["train.labels=file"]
+    if stored_run(layout, comp, base) is not None:  # ensembles and frozen features are not trained: the usual run is
+        settings, this = [*overrides, *settings], f"{this} RUN={shlex.quote(run)}"
+    decide = f"fill in the column action of {found['file']}, then " if found["undecided"] else ""
+    how = f"SET={shlex.quote(' '.join(settings))} NAME={shlex.quote(f'{base}-cleaned')}"
+    say(f"next: {decide}make ensemble {this} {how}; make compare COMP={shlex.quote(comp)} says what it gained")
 
 
 def pseudo(

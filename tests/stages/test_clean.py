@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foldline.cli import main
 from foldline.core.paths import Layout
 from foldline.core.tables import read_csv, read_parquet, write_csv, write_parquet
 from foldline.core.task import TASKS, Task, hot_truth
@@ -111,11 +112,29 @@ def test_a_run_is_cleaned_by_networks_that_did_not_see_the_fold(
         assert project.run(stage, *given) == 0
     capsys.readouterr()
     assert project.run("clean", "--run", "quick", *given, "--action", "exclude", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    out, said = capsys.readouterr()
+    found = json.loads(out)
     assert found["run"] == "plain-exclude"
+    kept = "plain-exclude" if found["pair"]["difference"]["gain"] > 0 else "plain"
+    assert f"next: make ensemble COMP=tiny RUN={kept}\n" in said
+    assert "warning: of 3 folds the networks that say what is suspected are trained on one each" in said
     assert found["pair"]["difference"]["everything"]
     oof = [read_parquet(project.layout.run("tiny", run) / "oof.parquet") for run in ("plain", "plain-exclude")]
     assert oof[0][["row_id", "target", "fold"]].equals(oof[1][["row_id", "target", "fold"]])
     assert not oof[0]["prob_bright"].equals(oof[1]["prob_bright"])
     for fold in range(3):
         assert not project.fold(fold, f"plain-without-{fold}").exists()
+
+
+def test_the_next_command_trains_by_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout = contradicted(tmp_path, TASKS["multiclass"])
+    given = ("clean", "--root", str(tmp_path), "--comp", COMP, "--run", RUN)
+    assert main(list(given)) == 0
+    command = f"make ensemble COMP={COMP} RUN={RUN} SET=train.labels=file NAME={RUN}-cleaned"
+    file = layout.relative(layout.competition_config(COMP).with_name("labels.csv"))
+    assert f"next: fill in the column action of {file}, then {command}; make compare" in capsys.readouterr().out
+    lines = read_csv(tmp_path / file)
+    write_csv(tmp_path / file, lines.assign(action="keep"))
+    assert main([*given, "--set", "optim.lr=0.1 seed=2", "--name", RUN]) == 0
+    assert "next: make ensemble" in (said := capsys.readouterr().out)
+    assert "SET='optim.lr=0.1 seed=2 train.labels=file'" in said

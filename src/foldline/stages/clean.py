@@ -49,6 +49,7 @@ def clean(layout: Layout, comp: str, run: str) -> dict[str, Any]:
     strongest = [asdict(one) | {"row": str(read.oof["row_id"].iloc[one.row])} for one in read.suspects[:50]]
     return {
         "page": layout.relative(html), "file": where, "suspected": len(read.suspects), "decided": decided,
+        "undecided": len(lines) - decided,
         "strongest": strongest,
     }  # fmt: skip
 
