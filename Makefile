@@ -34,6 +34,7 @@ MINUTES ?=
 FEATURES ?=
 KERNEL ?=
 FORCE ?=
+REFRESH ?=
 DEVICE ?= auto
 RANKS ?=
 JOBS ?= 1
@@ -149,8 +150,8 @@ lock: $(ready) ## the versions that pip would take today: requirements.lock
 	$(bin)/python -m pip install --quiet --dry-run --ignore-installed --report - '.[dev]' | $(bin)/python benchmarks/lock.py > .lock
 	mv .lock requirements.lock
 
-download: $(ready) ## fetch the raw files of COMP into input/
-	$(foldline) download --comp $(COMP)
+download: $(ready) ## fetch the raw files of COMP into input/; REFRESH=1: anew, in place of the copies
+	$(foldline) download --comp $(COMP) $(if $(REFRESH),--refresh)
 
 folds: $(ready) | $(manifest) ## split the training rows: folds/COMP.csv
 	$(foldline) folds --comp $(COMP)

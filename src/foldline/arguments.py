@@ -251,6 +251,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--kernel": {"action": "store_true", "help": "submit the bundle submissions/<comp>/<name>.kernel/ as a notebook"},
     "--force": {"action": "store_true", "help": "a notebook that was not rehearsed, or failed at Kaggle, all the same"},
+    "--refresh": {
+        "action": "store_true",
+        "help": "fetch the files anew, in place of the copies that are there; your own files are never removed",
+    },
     "--fast": {
         "action": "store_true",
         "help": "rehearse: in this environment, without installing the bundle's wheels; explore: smaller samples",

@@ -36,10 +36,12 @@ COMMANDS: dict[str, Stage] = {
     "download": Stage(
         "fetch the raw files of a competition",
         "download:download",
+        "--refresh",
         group="start",
         reads="configs/<comp>/competition.yaml; without one the competition is looked for on Kaggle",
         writes="input/<comp>/ (read-only) with manifest.json; a starter competition.yaml where there was none",
-        more="What is there already is not fetched again, and a download that was stopped goes on.",
+        more="What is there already is not fetched again, and a download that was stopped goes on. Where a folder that "
+        "was copied holds other files now, that is said.",
         examples=(
             ("download", "the default competition, 91 MB"),
             ("download --comp aerial-cactus-identification", "from Kaggle, with your token"),

@@ -273,11 +273,12 @@ def _has_browser() -> bool:
 
 def init(layout: Layout, comp: str | None, *, path: Path | None, label: str, yes: bool) -> dict[str, Any]:
     """The facts alone: of a folder or table that is named, or of raw files that lie in `input/<comp>`."""
-    from foldline.stages.download import write_starter
+    from foldline.stages.download import say_changes, write_starter
     from foldline.stages.init import init as written
 
     if path is not None:
         comp = written(layout, comp, path=path, label=label, yes=yes)
+        say_changes(layout, comp)
         say(f"what to do next: make run COMP={shlex.quote(comp)}, which chooses a run, trains it and writes the report")
     elif comp:
         write_starter(layout, comp)

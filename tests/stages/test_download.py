@@ -236,7 +236,7 @@ def test_a_read_only_folder_is_taken_as_it_is(layout: Layout, monkeypatch: pytes
 def test_names_that_are_no_utf8_are_named(layout: Layout) -> None:
     change(layout, "kind: folder", "kind: placed")
     Path(str(plant(layout.input("toy"), {"t.csv": "id\n"})), "a\udcfc.png").write_text("x")
-    with pytest.raises(FoldlineError, match=r"names of 1 files are no UTF-8.*a\\udcfc\.png") as caught:
+    with pytest.raises(FoldlineError, match=r"1 file name is no UTF-8.*a\\udcfc\.png") as caught:
         download(layout, "toy")
     assert "rename them" in caught.value.next
 
@@ -435,3 +435,94 @@ def test_a_name_that_kaggle_does_not_know_writes_no_facts(tmp_path: Path, monkey
             download(layout, "elpw")
     assert not (layout.root / "configs").exists()
     assert not list((layout.root / "input").iterdir())
+
+
+def test_other_files_in_the_folder_that_was_copied_are_said_and_fetched_when_asked_for(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    download(layout, "toy")
+    download(layout, "toy")
+    assert "since it was copied" not in capsys.readouterr().out
+    raw = plant(tmp_path / "raw", {"deep/b.png": "another", "c.png": "third", "t.csv": "id,label\na.png,1\nb.png,0\n"})
+    (raw / "deep" / "a.png").unlink()
+    found = download(layout, "toy")
+    said = capsys.readouterr().out
+    words = "2 files are new, 1 file is gone, 1 file is of another size: c.png, deep/b.png, deep/a.png and 1 more"
+    assert f"warning: {raw} since it was copied to input/toy: {words}" in said
+    assert "make download COMP=toy REFRESH=1" in said
+    assert found["files"] == 2, "nothing is done unasked"
+    assert download(layout, "toy", refresh=True)["files"] == 3
+    assert sorted(harvest(layout.input("toy"))) == ["c.png", "deep/b.png", "manifest.json", "t.csv"]
+    assert [path.name for path in (layout.root / "input").iterdir()] == ["toy"]
+    capsys.readouterr()
+    download(layout, "toy")
+    assert "since it was copied" not in capsys.readouterr().out
+
+
+def test_what_is_kept_and_what_archives_hold_is_no_change(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    (raw / "more.zip").write_bytes(zipped({"packed.png": "picture"}))
+    plant(raw, {"other/x.txt": "x", "Thumbs.db": "junk"})
+    change(layout, "kind: folder", "kind: folder, keep: [deep, t.csv, packed.png]")
+    download(layout, "toy")
+    download(layout, "toy")
+    assert "since it was copied" not in capsys.readouterr().out
+    plant(raw, {"deep/b.png": "b", "other/y.txt": "y"})
+    download(layout, "toy")
+    assert "1 file is new: b.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mine", [".notes", "deep/mine.txt", "t.csv"])
+def test_what_a_person_put_or_changed_among_the_copies_is_never_removed(layout: Layout, mine: str) -> None:
+    download(layout, "toy")
+    path = layout.input("toy") / mine
+    if path.is_file():
+        path.chmod(0o644)
+    path.write_text("id,label\na.png,0\n")
+    before = harvest(layout.input("toy"))
+    with pytest.raises(FoldlineError, match="1 file is no cop") as caught:
+        download(layout, "toy", refresh=True)
+    assert mine in caught.value.what
+    assert harvest(layout.input("toy")) == before
+
+
+def test_files_of_ones_own_are_read_again_and_not_fetched(layout: Layout) -> None:
+    change(layout, "kind: folder", "kind: placed")
+    plant(layout.input("toy"), {"t.csv": "id,label\n"})
+    download(layout, "toy")
+    with pytest.raises(FoldlineError, match="are your own") as caught:
+        download(layout, "toy", refresh=True)
+    assert "rm input/toy/manifest.json" in caught.value.next
+
+
+def test_a_refresh_that_fails_leaves_the_copies(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    download(layout, "toy")
+    before = harvest(layout.input("toy"))
+    monkeypatch.setitem(SOURCES, "folder", break_off)
+    with pytest.raises(FoldlineError, match="connection broke"):
+        download(layout, "toy", refresh=True)
+    assert harvest(layout.input("toy")) == before
+    assert [path.name for path in (layout.root / "input").iterdir()] == ["toy"]
+
+
+def test_a_refresh_that_is_killed_between_old_and_new_goes_on(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(layout, "toy")
+    plant(tmp_path / "raw", {"c.png": "third"})
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self == layout.part("toy"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            download(layout, "toy", refresh=True)
+    assert not layout.input("toy").exists()
+    assert download(layout, "toy")["files"] == 3
+    assert [path.name for path in (layout.root / "input").iterdir()] == ["toy"]

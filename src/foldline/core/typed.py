@@ -30,7 +30,7 @@ _WITH_VALUE = (
     *("HOURS", "HIDDEN_ROWS", "OWNER", "FOLDS", "VIEWS", "LIMIT", "MEMORY", "LINES", "OUT", "PORT", "INPUTS", "LABEL"),
     *("RANKS", "SHARD", "JOBS", "ACTION", "ROUNDS", "OPTIONS", "MINUTES"),
 )
-_WITHOUT = ("WITH_DIVERGED", "GREEDY", "YES", "KERNEL", "FORCE", "FAST", "FEATURES", "HALF", "TEST")
+_WITHOUT = ("WITH_DIVERGED", "GREEDY", "YES", "KERNEL", "FORCE", "REFRESH", "FAST", "FEATURES", "HALF", "TEST")
 OPTIONS, FLAGS = ({name: f"--{name.lower().replace('_', '-')}" for name in names} for names in (_WITH_VALUE, _WITHOUT))
 PLACED = {"FILE", "FILES", "FORMAT", "PICTURES"}
 TARGETS = (

@@ -2,14 +2,19 @@
 
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from foldline.core.errors import FoldlineError
+from foldline.core.counted import counted
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import Progress
 from foldline.core.source_facts import Source
 from foldline.core.tables import scratch_folder, sha256_file
 from foldline.core.walk import walk
-from foldline.sources.placing import keep_only, unpack_all, unpack_nested
+from foldline.sources.archives import is_archive
+from foldline.sources.members import readable
+from foldline.sources.placing import keep_only, kept_as, unpack_all, unpack_nested
 from foldline.sources.volumes import is_volume
 
 
@@ -40,6 +45,47 @@ def fetch_folder(source: Source, destination: Path) -> None:
         if source.unpack:
             unpack_nested(raw)
         keep_only(raw, source.keep, destination)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Files of a folder since it was copied: their paths below the copy."""
+
+    new: list[str]
+    gone: list[str]
+    other: list[str]  # of another size
+
+    def in_words(self) -> str:
+        """Such as `2 files are new, 1 file is gone: a.png, b.png, c.png`; empty where all is as it was."""
+        kinds = {"new": self.new, "gone": self.gone, "of another size": self.other}
+        words = [f"{counted(len(names), 'files are')} {kind}" for kind, names in kinds.items() if names]
+        return f"{', '.join(words)}: {first_few([*self.new, *self.gone, *self.other], 3)}" if words else ""
+
+
+def changes_since(source: Source, known: Mapping[str, int]) -> Changes:
+    """What is not any more as it was when the folder `source.name` was copied; nothing of an archive, or of a folder
+    that is not there.
+
+    Of files that were unpacked nobody can say which archive they are from: beside archives none count as gone.
+
+    Args:
+        known: the size in bytes of each file of the copy.
+    """
+    folder = Path(os.path.expanduser(source.name))  # noqa: PTH111 - as above
+    if not source.name or not folder.is_dir():
+        return Changes([], [], [])
+    files = walk(folder).files
+    packed = {name for name in files if source.unpack and _is_packed(Path(name))}
+    now = {kept_as(name, source.keep): folder / name for name in files if name not in packed}
+    places = {"/".join(map(readable, place.split("/"))): path for place, path in now.items() if place}
+    new = sorted(places.keys() - known.keys())
+    gone = [] if packed else sorted(known.keys() - places.keys())
+    both = sorted(places.keys() & known.keys())
+    return Changes(new, gone, [name for name in both if places[name].stat().st_size != known[name]])
+
+
+def _is_packed(path: Path) -> bool:
+    return is_archive(path) or is_volume(path)
 
 
 def _copy(folder: Path, destination: Path) -> None:

@@ -6,12 +6,13 @@ Reads and moves files below a folder, and removes the archives that it unpacked.
 import filecmp
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
-from foldline.core.tables import scratch_folder
+from foldline.core.tables import scratch_folder, sha256_file
 from foldline.core.walk import walk
 from foldline.sources.archives import is_archive, stem_of, unpack
 from foldline.sources.members import Budget, is_readable, readable, safe_member
@@ -116,6 +117,22 @@ def keep_only(folder: Path, keep: list[str], destination: Path) -> None:
             )
 
 
+def kept_as(name: str, keep: list[str]) -> str:
+    """Where `keep_only` puts a file; empty: it is not kept.
+
+    >>> kept_as("data/images/a.png", ["data/images"]), kept_as("data/t.csv", ["data/t.csv"]), kept_as("b.png", ["data"])
+    ('a.png', 't.csv', '')
+    """
+    if not keep:
+        return name
+    for kept in (kept.strip("/") for kept in keep):
+        if name == kept:
+            return name.rpartition("/")[2]
+        if name.startswith(f"{kept}/"):
+            return name.removeprefix(f"{kept}/")
+    return ""
+
+
 def link_all(folder: Path, destination: Path) -> None:
     """Gives all files below a folder a second name below `destination`; they are copied where that cannot be done."""
 
@@ -133,6 +150,26 @@ def link_all(folder: Path, destination: Path) -> None:
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder (`core.walk`), in the order of their paths."""
     return sorted(folder / name for name in walk(folder).files)
+
+
+def not_copied(folder: Path, known: Mapping[str, str], ours: Collection[str]) -> list[str]:
+    """The paths below a folder of copies that are none: further files and links, hidden ones too, and files that were
+    made writable and changed.
+
+    Args:
+        known: the sha256 of each copy, by its path.
+        ours: names directly below the folder that foldline wrote besides.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        left_out = ours if Path(parent) == folder else ()
+        folders[:] = [name for name in folders if name not in left_out]
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for path in (Path(parent, name) for name in [*files, *links] if name not in left_out):
+            name = path.relative_to(folder).as_posix()
+            if name not in known or (path.stat().st_mode & 0o222 and sha256_file(path) != known[name]):
+                found.append(name)
+    return sorted(found)
 
 
 def mend_names(folder: Path) -> None:

@@ -29,23 +29,28 @@ from foldline.core.walk import walk
 from foldline.core.yaml_models import load_yaml
 from foldline.readers.starter import starter_facts
 from foldline.sources import PLACED, fetch
+from foldline.sources.folder import changes_since
 from foldline.sources.members import is_readable
-from foldline.sources.placing import files_below, mend_names, parking
+from foldline.sources.placing import files_below, mend_names, not_copied, parking
 from foldline.sources.tools import UnreachableError
 
 DISPOSABLE = (".cache", ".pictures")  # what later stages write below `input/<comp>`
 BY_HAND = f"add `otherwise: {{kind: {PLACED}}}` to the source in the facts"
 
 
-def download(layout: Layout, comp: str) -> dict[str, Any]:
-    """Brings the raw files of `comp`; does nothing where a valid manifest of the same source lies there.
+def download(layout: Layout, comp: str, *, refresh: bool = False) -> dict[str, Any]:
+    """Brings the raw files of `comp`; does nothing where a valid manifest of the same source lies there, but to say
+    where a folder that was copied holds other files now.
 
     A competition without facts gets those that come with foldline; one that has none there is taken from Kaggle, and
     gets a starter `configs/<comp>/competition.yaml`.
 
+    Args:
+        refresh: brings them anew, in place of those that are there.
+
     Raises:
         FoldlineError: the source fails, the facts name another source than the files came from, files of the
-            manifest are missing, or `input/<comp>` holds files of unknown origin.
+            manifest are missing, or `input/<comp>` holds files of unknown origin, which are never removed.
 
     Returns:
         The folder, its files and bytes, the facts, and whether these were written now.
@@ -54,11 +59,18 @@ def download(layout: Layout, comp: str) -> dict[str, Any]:
     source = load_competition(layout, comp).source if known else _likely_source(layout, comp)
     place = layout.part(comp).with_suffix(".lock")
     begun = any(path.exists() for path in (place, layout.fetched(comp), layout.part(comp)))
-    if begun or not is_downloaded(layout, comp, source):
+    there = is_downloaded(layout, comp, source)
+    if refresh and there:
+        with in_turn(place, f"'{comp}' is being downloaded"):
+            _get_anew(layout, comp, source)
+            _tidy(layout, comp)
+    elif begun or not there:
         with in_turn(place, f"'{comp}' is being downloaded"):
             if not is_downloaded(layout, comp, source):
                 _get(layout, comp, source)
             _tidy(layout, comp)
+    else:
+        say_changes(layout, comp)
     if not known:
         path = layout.manifest(comp)
         _write_starter(layout, comp, Source.parse(Manifest.read(path).source, where=layout.relative(path)))
@@ -188,6 +200,48 @@ def _get(layout: Layout, comp: str, source: Source) -> None:
         layout.part(comp).rename(folder)
 
 
+def _get_anew(layout: Layout, comp: str, source: Source) -> None:
+    """Fetches the files once more and puts them in the place of the copies that are there."""
+    folder, where = layout.input(comp), layout.relative(layout.input(comp))
+    if Manifest.read(layout.manifest(comp)).source.get("kind") == PLACED or folder.is_symlink():
+        raise FoldlineError(
+            "these files are your own: they are not copies that could be fetched anew", where=where,
+            next=f"rm {layout.relative(layout.manifest(comp))} and run make download COMP={comp}: it reads them again",
+        )  # fmt: skip
+    if mine := not_copied(
+        folder, Manifest.read(layout.manifest(comp)).hashes, {*DISPOSABLE, layout.manifest(comp).name}
+    ):
+        raise FoldlineError(
+            f"{counted(len(mine), 'files are')} no copies that foldline made: {first_few(mine)}", where=where,
+            next="move them away, then the same command goes on",
+        )  # fmt: skip
+    layout.fetched(comp).unlink(missing_ok=True)
+    write_manifest(layout, comp, _bring(layout, comp, source), layout.part(comp))
+    folder.rename(_replaced(layout, comp))
+    layout.part(comp).rename(folder)
+    say(f"next: make folds COMP={comp}, which says whether the rows are others now")
+
+
+def _replaced(layout: Layout, comp: str) -> Path:
+    """Where copies go while others take their place; until those are there, the same command goes on."""
+    return layout.part(comp).with_suffix(".replaced")
+
+
+def say_changes(layout: Layout, comp: str) -> None:
+    """Says where the folder that the files were copied from holds others now: the copies are used as they are."""
+    path = layout.manifest(comp)
+    if not Manifest.is_at(path):
+        return
+    manifest = Manifest.read(path)
+    source = Source.parse(manifest.source, where=layout.relative(path))
+    if source.kind != "folder":
+        return
+    words = changes_since(source, {file.path: file.bytes for file in manifest.files}).in_words()
+    if words:
+        say(f"warning: {source.name} since it was copied to {layout.relative(layout.input(comp))}: {words}")
+        say(f"  to take them as they are now: make download COMP={comp} REFRESH=1")
+
+
 def _fetched(layout: Layout, comp: str, source: Source) -> Source | None:
     """The source of the files that only have to be put in their place, if there are any of this one."""
     path = layout.fetched(comp)
@@ -246,6 +300,7 @@ def _tidy(layout: Layout, comp: str) -> None:
     shutil.rmtree(parking(layout.part(comp)), ignore_errors=True)
     layout.fetched(comp).unlink(missing_ok=True)
     shutil.rmtree(layout.part(comp), ignore_errors=True)
+    shutil.rmtree(_replaced(layout, comp), ignore_errors=True)
 
 
 def write_manifest(layout: Layout, comp: str, source: Source, folder: Path) -> None:

@@ -9,18 +9,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from foldline.core.asking import agreed, ask, is_terminal
 from foldline.core.competition import Competition, load_competition
-from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import LONGEST, Layout, shipped
 from foldline.core.progress import say
-from foldline.core.records.manifest import Manifest
 from foldline.core.schema import HEADS, write_schemas
 from foldline.core.tables import write_text
-from foldline.core.walk import walk
 from foldline.core.yaml_models import parse_yaml
 from foldline.readers.start.look import Look, look, require_table
 from foldline.readers.start.paths import UnclearLabelError
@@ -54,7 +50,6 @@ def init(layout: Layout, comp: str | None, *, path: Path, label: str = "", yes: 
     if layout.competition_config(comp).is_file():
         _require_same(layout, comp, place)
         say(f"{layout.relative(layout.competition_config(comp))} is there already, and is used as it stands")
-        _say_changes(layout, comp, root)
         return comp
     if not place.exists() and (shipped() / place.name / "competition.yaml").is_file():
         raise FoldlineError(
@@ -185,21 +180,3 @@ def _require_same(layout: Layout, comp: str, place: Path) -> None:
             where=layout.relative(layout.competition_config(comp)),
             next=f"give these another name: COMP={comp}-2",
         )
-
-
-def _say_changes(layout: Layout, comp: str, root: Path) -> None:
-    """Says where the folder holds other files than those that were copied: they are used as they were."""
-    path = layout.manifest(comp)
-    own = layout.input(comp).resolve() == root.resolve()
-    if not Manifest.is_at(path) or own or not root.is_dir():
-        return
-    known: dict[str, Any] = {file.path: file.bytes for file in Manifest.read(path).files}
-    now = {name: (root / name).stat().st_size for name in walk(root).files}
-    changed = [name for name in {*known, *now} if known.get(name) != now.get(name)]
-    if changed:
-        folds, raw = layout.relative(layout.folds(comp)).removesuffix(".csv"), layout.relative(layout.input(comp))
-        say(
-            f"warning: {counted(len(changed), 'files')} of {root.name} changed since the copy was made, such as "
-            f"{min(changed)}"
-        )
-        say(f"  to take them as they are now: rm -r {raw} {folds}.*, and the runs that were made of them")
