@@ -12,7 +12,7 @@ from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.task import TASKS, Task
-from foldline.report.comparison.page import build_comparison
+from foldline.report.comparison.page import build_comparison, lede
 from foldline.report.comparison.rivals import Comparison, caveats, read_comparison
 from foldline.scoring.paired import compare_runs
 from report.made_rivals import add_rival, make_rivals
@@ -34,6 +34,9 @@ def test_equal_runs_cannot_be_told_apart(tmp_path: Path, task: Task) -> None:
     assert (pair.difference.gain, pair.difference.low, pair.difference.high) == (0, 0, 0)
     assert (pair.difference.wins, pair.difference.losses, pair.difference.folds) == (0, 0, 3)
     assert "no significant difference" in pair.in_words()
+    told = [line for line in caveats(found) if "have the same score: none of them is the best" in line]
+    assert [line.split(" have")[0] for line in told] == ["a and twin"]
+    assert "a and twin score best, all the same." in lede(found)
 
 
 @pytest.mark.parametrize("task", PLAIN)

@@ -54,7 +54,8 @@ def test_what_it_is_worth_is_told_by_rows_that_are_drawn_so() -> None:
     assert abs(record["if_not"]["before"] - record["if_not"]["after"]) < 0.02
     lines = shift_in_words(record, "log_loss")
     assert "c 0.2" in lines[0]
-    assert lines[1].startswith("if they are so: log_loss")
+    assert lines[1].startswith("of the OOF rows, whose shares are known, it says ")
+    assert lines[2].startswith("if they are so: log_loss")
 
 
 def test_only_rows_without_a_label_are_corrected() -> None:
@@ -86,3 +87,25 @@ def test_no_class_is_ruled_out_by_few_rows() -> None:
     ratio = ratio_of(record)
     assert ratio is not None
     assert ratio.tolist() == pytest.approx([5 / 7, 5 / 3, 1.0])
+
+
+@pytest.mark.parametrize("which", ["oof", "test"])
+def test_predictions_that_are_the_same_for_all_rows_are_refused(which: str) -> None:
+    """EM of them would say that nearly all rows are of the one class that they lean to, and call that a great gain."""
+    truth, oof = seen(TRAIN, 300, 0)
+    target, (_, test) = Target(TASK, metric_for("log_loss", TASK), truth, np.arange(300) % 5), seen(TEST, 100, 1)
+    same = np.tile([0.4, 0.35, 0.25], (300, 1)).astype(np.float32)
+    with pytest.raises(FoldlineError, match="are all the same"):
+        shift_record(target, same if which == "oof" else oof, same if which == "test" else test, ["a", "b", "c"])
+
+
+def test_an_estimate_that_is_wrong_where_the_answer_is_known_is_doubted() -> None:
+    """Networks that hardly tell rows apart, by more than the refused ones."""
+    truth, sure = seen(TRAIN, 2000, 0)
+    target = Target(TASK, metric_for("log_loss", TASK), truth, np.arange(2000) % 5)
+    dull = 0.99 * np.array([0.4, 0.35, 0.25]) + 0.01 * sure
+    said = shift_in_words(shift_record(target, dull, dull, ["a", "b", "c"]), "log_loss")
+    assert said[1].startswith("warning: of the OOF rows")
+    assert "not to be believed" in said[1]
+    usual = shift_in_words(shift_record(target, sure, seen(TEST, 2000, 1)[1], ["a", "b", "c"]), "log_loss")
+    assert not usual[1].startswith("warning")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foldline.core.errors import FoldlineError
-from foldline.core.records.blend import BlendStudy
+from foldline.core.records.blend import BlendStudy, WithoutRun
 from foldline.core.records.cv import Cv
 from foldline.core.tables import read_parquet, write_json, write_parquet
 from foldline.core.task import Array
@@ -16,6 +16,7 @@ from foldline.report.run.facts import lede
 from foldline.report.run.reported_run import read_run
 from foldline.scoring.blender import Blender
 from foldline.scoring.fitted.catalogue import FITTED
+from foldline.stages.blend import _drop_words
 from stages.test_ensemble import Predict, clueless, write_run
 from tiny import RUN, TinyProject
 
@@ -264,3 +265,21 @@ def test_a_notebook_takes_weights_and_no_stack(three: TinyProject) -> None:
     _refuse_stack(three.layout, cv_of(three, "weights"))
     with pytest.raises(FoldlineError, match="may have to leave members out"):
         _refuse_stack(three.layout, cv_of(three, "stack"))
+
+
+def test_all_of_several_equal_runs_are_named() -> None:
+    """Leaving out each of them by itself loses nothing; which of them comes first is chance."""
+
+    def words(drop: str, **gains: float) -> str:
+        without = [WithoutRun(run=run, gain=gain, gain_interval=(-0.1, 0.1)) for run, gain in gains.items()]
+        study = BlendStudy(
+            comp="x", metric="auc", runs={}, rows=1, of_rows=1, scored=1, resamples=1, ways=[], errors=[],
+            without=without, best="mean", drop=drop,
+        )  # fmt: skip
+        return _drop_words(study)
+
+    assert words("", a=0.0, b=0.0, c=-0.1).startswith("each of a, b adds nothing beside the others")
+    assert words("", a=0.01, c=-0.1).startswith("a adds nothing")
+    assert words("", c=-0.1) == "each run adds something"
+    assert "as true of each of: b;" in words("a", a=0.0, b=0.0, c=-0.1)
+    assert words("a", a=0.1, b=0.0) == "leave out a: the ensemble is no worse without it"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.task import Array, Task
 from foldline.scoring.fitted.target import Target
@@ -20,6 +21,8 @@ DRAWS = 50  # of the simulation
 MOST_TOLD = 8  # classes in a line, those that moved most
 LEAST_ROWS = 0.5  # that a class has among the test rows, at least
 SMALLEST = 1e-9
+ALIKE = 1e-5  # predictions of a class that differ by no more are the same: nothing can be estimated of them
+TOLD, DOUBTED = 0.05, 0.5  # a shift from which on it is doubted where the same estimate errs by so much of it
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,17 @@ def require_shares(task: Task, blend: str, *, entities: bool) -> None:
         )  # fmt: skip
 
 
+def require_told_apart(prob: Predicted, rows: str) -> None:
+    """Raises FoldlineError where predictions [rows, classes] are the same for all rows: estimated shares of these are
+    those of one class alone, whichever they lean to."""
+    if not len(prob) or np.ptp(prob.astype(np.float64), axis=0).max() <= ALIKE:
+        raise FoldlineError(
+            f"the predictions of {counted(len(prob), rows)} are all the same: they tell nothing of shares of classes",
+            where="PRIOR=em",
+            next="leave PRIOR=em out; `make report` shows what the networks learnt",
+        )
+
+
 def class_shares(truth: Array, classes: int) -> Array:
     """[classes] of class indices [rows]."""
     return np.bincount(truth.astype(np.int64), minlength=classes) / len(truth)
@@ -109,17 +123,21 @@ def worth(target: Target, prob: Predicted, shares: Array, *, seed: int = 0) -> W
 
 
 def shift_record(target: Target, oof: Predicted, test: Predicted, outputs: list[str]) -> dict[str, Any]:
-    """What `cv.json` says: the shares in training, the estimated ones of the test rows, and what that is worth.
+    """What `cv.json` says: the shares in training, the estimated ones of the test rows, and of the OOF rows, whose
+    right ones are those in training; and what the correction is worth.
 
     Args:
         target, oof: the OOF rows and their predictions; test: those of the test rows.
     """
+    require_told_apart(oof, "OOF rows")
+    require_told_apart(test, "test rows")
     train = class_shares(target.truth, len(outputs))
-    shares = estimated_shares(test, train)
+    shares, known = estimated_shares(test, train), estimated_shares(oof, train)
     found = {"so": worth(target, oof, shares), "not": worth(target, oof, train)}
     return {
         "train": dict(zip(outputs, train.tolist(), strict=True)),
         "test": dict(zip(outputs, shares.tolist(), strict=True)),
+        "oof": dict(zip(outputs, known.tolist(), strict=True)),
         "draws": DRAWS,
         **{f"if_{key}": {name: value if np.isfinite(value) else None for name, value in vars(own).items()}
            for key, own in found.items()},
@@ -130,7 +148,7 @@ def shift_in_words(record: dict[str, Any], metric: str) -> list[str]:
     """What was found and what it is worth, in lines."""
     moved = sorted(record["train"], key=lambda name: -abs(record["test"][name] - record["train"][name]))[:MOST_TOLD]
     shares = ", ".join(f"{name} {record['train'][name]:.3f} -> {record['test'][name]:.3f}" for name in moved)
-    lines = [f"shares of classes among the test rows, by their predictions (EM): {shares}"]
+    lines = [f"shares of classes among the test rows, by their predictions (EM): {shares}", _check(record)]
     for key, words in (("if_so", "if they are so"), ("if_not", "if they are as in training")):
         own = record[key]
         if own["before"] is None:
@@ -140,6 +158,22 @@ def shift_in_words(record: dict[str, Any], metric: str) -> list[str]:
             draws = f"OOF rows drawn so {record['draws']} times"
             lines.append(f"{words}: {gain} ({draws}, the difference ± {own['spread']:.4f})")
     return lines
+
+
+def _check(record: dict[str, Any]) -> str:
+    """How far the same estimate is off where the right answer is known, and whether that casts doubt on what it found.
+
+    It is off where networks do not tell classes apart, or are surer than they may be.
+    """
+    train, oof, test = record["train"], record["oof"], record["test"]
+    worst = max(train, key=lambda name: abs(oof[name] - train[name]))
+    error, shift = abs(oof[worst] - train[worst]), max(abs(test[name] - train[name]) for name in train)
+    words = (
+        f"of the OOF rows, whose shares are known, it says {worst} {oof[worst]:.3f}, and {train[worst]:.3f} is right"
+    )
+    if shift > TOLD and error > DOUBTED * shift:
+        return f"warning: {words}: what it says of the test rows is not to be believed; leave PRIOR=em out"
+    return words
 
 
 def ratio_of(record: dict[str, Any] | None) -> Array | None:

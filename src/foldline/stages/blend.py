@@ -11,7 +11,7 @@ import numpy as np
 
 from foldline.core.competition import Competition, load_competition
 from foldline.core.counted import counted
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
 from foldline.core.prediction_blocks import PredictionBlocks
@@ -178,11 +178,19 @@ def _say(study: BlendStudy) -> None:
 
 
 def _drop_words(study: BlendStudy) -> str:
+    gains = {one.run: one.gain for one in study.without if one.gain is not None}
     if study.drop:
-        return f"leave out {study.drop}: the ensemble is no worse without it"
-    least = study.without[0]
-    if least.gain is not None and least.gain >= 0:
-        return f"{least.run} adds nothing that these rows can tell: leave it out where time counts"
+        equal = [run for run, gain in gains.items() if run != study.drop and gain == gains.get(study.drop)]
+        others = f" (as true of each of: {first_few(equal)}; leave out one, and look again)" if equal else ""
+        return f"leave out {study.drop}: the ensemble is no worse without it{others}"
+    idle = [run for run, gain in gains.items() if gain >= 0]
+    if len(idle) > 1:
+        return (
+            f"each of {first_few(idle)} adds nothing beside the others that these rows can tell: where time counts "
+            "leave out one, and look again"
+        )
+    if idle:
+        return f"{idle[0]} adds nothing that these rows can tell: leave it out where time counts"
     return "each run adds something"
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from foldline.report.comparison import figures
-from foldline.report.comparison.rivals import Comparison, Pair, caveats
+from foldline.report.comparison.rivals import Comparison, Pair, caveats, level_with_best
 from foldline.report.look import formats
 from foldline.report.look.templates import environment
 
@@ -40,9 +40,12 @@ def lede(comparison: Comparison) -> str:
     pairs = comparison.pairs[best]
     alike = [pair.run for pair in pairs if pair.difference.verdict == "same"]
     behind = [pair for pair in pairs if pair.difference.verdict == "worse"]
-    sentences = [f"{best} scores best."]
+    level = level_with_best(comparison)
+    sentences = [f"{formats.listing(level)} score best, all the same." if level else f"{best} scores best."]
     if behind:
-        sentences.append(f"It is significantly better than {len(behind)} of the {len(pairs)} others.")
+        sentences.append(
+            f"{best if level else 'It'} is significantly better than {len(behind)} of the {len(pairs)} others."
+        )
     if alike:
         sentences.append(
             f"No significant difference from {formats.listing(alike[:5])}{' and more' if len(alike) > 5 else ''}."

@@ -14,6 +14,7 @@ import pandas as pd
 
 from foldline.core import tables
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import Folds, load_folds
 from foldline.core.paths import Layout
@@ -270,12 +271,24 @@ def difference_in_words(run: str, reference: str, difference: Difference) -> str
 
 
 def _of_folds(wins: int, difference: Difference) -> str:
-    return f"{wins} of {difference.folds} {'fold' if difference.folds == 1 else 'folds'}"
+    return f"{wins} of {counted(difference.folds, 'folds')}"
+
+
+def level_with_best(comparison: Comparison) -> list[str]:
+    """The runs whose score is the first one's, and that one, where there are such: none of them is the best."""
+    first, *others = comparison.rivals
+    level = [one.name for one in others if one.cv.pooled == first.cv.pooled is not None and one.rows == first.rows]
+    return [first.name, *level] if level else []
 
 
 def caveats(comparison: Comparison) -> list[str]:
     """What a reader must know before believing the order of the runs."""
-    lines = []
+    lines, level = [], level_with_best(comparison)
+    if level:
+        lines.append(
+            f"{formats.listing(level)} have the same score: none of them is the best; {level[0]} is the first by name, "
+            "and the others are compared with it"
+        )
     if len(comparison.rivals) > 2:
         lines.append(f"The best of {len(comparison.rivals)} runs is partly luck: its score and its lead are optimistic")
     if len(comparison.rivals) > 1:
