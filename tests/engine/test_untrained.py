@@ -20,8 +20,8 @@ CASES = """
 | train.batch_norm=frozen train.select=best train.patience=1 train.checkpoint_minutes=1 train.validate_every=2
 model.name=test_resnet | model.drop_path_rate=0.5
 model.name=test_vit | train.lora.rank=4
-model.entity.name=mean model.entity.options.by=group model.entity.options.per_picture=all | model.entity.options.pictures=1
-"""
+TOGETHER | model.entity.options.pictures=1
+""".replace("TOGETHER", "model.entity.name=mean model.entity.options.by=group model.entity.options.per_picture=all")
 ELSEWHERE = {"loss.targets", "train.compile"}  # need several targets, minutes
 READ = {
     "model.name", "model.weights", "model.pool", "model.entity", "model.metadata", "model.options", "data.image_size",
