@@ -17,7 +17,6 @@ from foldline.core.printer import printer, printing
 from foldline.core.rank import is_launched, rank_here
 from foldline.core.results import print_result, result_alone
 from foldline.core.stopping import end_with_parent, signals
-from foldline.core.typed import as_typed, place_as_typed
 from foldline.helping import read
 from foldline.values import READ
 
@@ -72,10 +71,8 @@ def _failed(words: list[str], told: FoldlineError, cause: BaseException, code: i
     else:
         printer().error(told)
     if out:
-        parts = {
-            "what": as_typed(told.what), "where": place_as_typed(told.where), "next": as_typed(told.next),
-        }  # fmt: skip
-        print_result({"error": {**parts, "exit_code": code}}, out)
+        parts = zip(("what", "where", "next"), told.typed(), strict=True)
+        print_result({"error": {**dict(parts), "exit_code": code}}, out)
     return code
 
 

@@ -97,7 +97,7 @@ def test_a_label_that_a_row_has_already_changes_nothing_and_is_said(
     [
         (["nobody,,,exclude,"], "1 row is not among the training rows: nobody"),
         (["p001,,,drop,"], "none of exclude, relabel, keep"),
-        (["p001,,,keep,", "p001,,,exclude,"], "stand in more than one line"),
+        (["p001,,,keep,", "p001,,,exclude,"], "1 row stands in more than one line"),
         (["p001,,,relabel,"], "have no label"),
         (["p001,,,relabel,green"], "no known class"),
         (["p001,,green,exclude,"], "another label now than the one decided about"),

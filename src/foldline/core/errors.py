@@ -32,12 +32,14 @@ class FoldlineError(Exception):
         self.next = next
 
     def __str__(self) -> str:
-        lines = [as_typed(self.what)]
-        if self.where:
-            lines.append(f"  where: {place_as_typed(self.where)}")
-        if self.next:
-            lines.append(f"  next:  {as_typed(self.next)}")
-        return "\n".join(lines)
+        what, where, next = self.typed()
+        return "\n".join([what, *([f"  where: {where}"] if where else []), *([f"  next:  {next}"] if next else [])])
+
+    def typed(self) -> tuple[str, str, str]:
+        """(what, where, next) as the person types; what the command line says of its own words stays as it is."""
+        if self.where.startswith("foldline "):
+            return self.what, self.where, self.next
+        return as_typed(self.what), place_as_typed(self.where), as_typed(self.next)
 
 
 _AGAIN = "then the same command goes on"

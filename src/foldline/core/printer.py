@@ -18,7 +18,6 @@ from typing import Any
 from foldline.core.clock import in_minutes
 from foldline.core.errors import FoldlineError
 from foldline.core.stopping import undisturbed
-from foldline.core.typed import as_typed, place_as_typed
 
 GAP_SECONDS = 29.0  # looked at every second: a line at least every 30
 EVENT_SECONDS = 5.0  # between two JSON lines of progress
@@ -111,13 +110,8 @@ class Printer:
         if self.reported:
             return
         if self.as_json:
-            self.line(
-                str(error),
-                "error",
-                what=as_typed(error.what),
-                where=place_as_typed(error.where),
-                next=as_typed(error.next),
-            )
+            what, where, next = error.typed()
+            self.line(str(error), "error", what=what, where=where, next=next)
         else:
             print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 

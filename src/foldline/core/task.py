@@ -302,9 +302,8 @@ def class_indices(frame: "pd.DataFrame", column: str, classes: Sequence[str], wh
 def _refuse(frame: "pd.DataFrame", bad: Any, what: str, where: str) -> None:
     if bad.any():
         ids = frame.loc[bad, "row_id"].tolist()
-        raise FoldlineError(
-            f"{counted(len(ids), 'rows have')} {what}: {first_few(ids)}", where=where, next="mend or drop these rows"
-        )
+        what = f"{counted(len(ids), 'rows have')} {what}: {first_few(ids)}"
+        raise FoldlineError(what, where=where, next="mend or drop these rows")
 
 
 SEVERAL = Several("several", "several", "blocks", "auto", "blocks", "targets")
