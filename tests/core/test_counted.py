@@ -17,6 +17,7 @@ NOUNS = (
     "values|names|numbers|words"
 )
 COUNTED_SO = re.compile(rf" ([a-z]+ )?({NOUNS})\b")
+CHOSEN = re.compile(rf"'({NOUNS})\b[^']*' if ")  # a noun that an expression chooses
 A_COUNT = re.compile(r"(len|int)\(")
 TOTAL = re.compile(r"\b(of|of the|of its|of all|than|All|The best of) $")  # of two or more: 1 of 12 rows
 
@@ -41,13 +42,15 @@ def uncounted(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         parts = node.values if isinstance(node, ast.JoinedStr) else []
         for place, (value, after) in enumerate(pairwise(parts)):
-            if not isinstance(value, ast.FormattedValue) or not isinstance(after, ast.Constant):
+            if not isinstance(value, ast.FormattedValue):
                 continue
             before = parts[place - 1] if place else None
             text = str(before.value) if isinstance(before, ast.Constant) else ""
             number = ast.unparse(value.value)
-            if A_COUNT.match(number) and COUNTED_SO.match(str(after.value)) and not TOTAL.search(text):
-                found.append(f"{number}{str(after.value)[:30]}")
+            words = str(after.value) if isinstance(after, ast.Constant) else f" {ast.unparse(after)}"
+            chosen = words == " " and place + 2 < len(parts) and CHOSEN.search(ast.unparse(parts[place + 2]))
+            if A_COUNT.match(number) and (chosen or COUNTED_SO.match(words)) and not TOTAL.search(text):
+                found.append(f"{number}{words[:30]}")
     return found
 
 

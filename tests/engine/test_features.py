@@ -87,13 +87,13 @@ def test_submission_blend_report_and_status_take_it(project: TinyProject, capsys
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("train --run head --fold 0", "--fold is about networks"),
-        ("train --run head --jobs 2", "--jobs is about networks"),
-        ("train --run head --ranks 2", "--ranks is about networks"),
+        ("train --run head --fold 0", "FOLD is about networks"),
+        ("train --run head --jobs 2", "JOBS is about networks"),
+        ("train --run head --ranks 2", "RANKS is about networks"),
         ("predict --run head --shard 0/2", "no networks of its own"),
         ("train --run head --set head=svm", "a changed run needs a name"),
         ("train --run quick --set seed=3 --name head", "one is a run of frozen features, the other of networks"),
-        ("train --run head --set head.options.c=1 --name head2 --fold 1", "--fold is about networks"),
+        ("train --run head --set head.options.c=1 --name head2 --fold 1", "FOLD is about networks"),
         ("lr-find --run head", "no networks of its own"),
         ("export onnx --run head", "no networks of its own"),
         ("soup --run head --name soup", "no networks of its own"),

@@ -59,7 +59,7 @@ def test_shards_and_what_lacks_are_joined_to_the_same_bytes(
     assert "shard 0/3: all rows of tiny/flipped are predicted already" in capsys.readouterr().out
     forget(folder)
     assert project.run("predict", *NAMED, "--shard", "0/1000000000") == 2
-    assert "1000000000 shards, and 72 rows" in (said := capsys.readouterr().err)
+    assert "1,000,000,000 shards, and 72 rows" in (said := capsys.readouterr().err)
     assert "give at most 15 shards" in said
     for shard in ("0/3", "2/3", "0/2"):
         assert project.run("predict", *NAMED, "--shard", shard) == 0

@@ -159,8 +159,8 @@ def test_plain_arrays_of_every_protocol_are_read(protocol: int, tmp_path: Path) 
     [
         ({"labels": [0]}, "labels is no list of 2"),
         ({"labels": [0, {}]}, "labels is no list of 2"),
-        ({"labels": [0, 5]}, "1 labels have no name, 5 first"),
-        ({"labels": [0, -1]}, "1 labels have no name, -1 first"),
+        ({"labels": [0, 5]}, "1 label has no name, 5 first"),
+        ({"labels": [0, -1]}, "1 label has no name, -1 first"),
         ({"filenames": 7}, "filenames is no list of 2"),
     ],
 )

@@ -56,7 +56,7 @@ def test_what_is_missing_is_said(project: TinyProject, tmp_path: Path, capsys: p
         ([], "no pictures are named"),
         (["gone.png"], "there is no 'gone.png'"),
         ([file], "these networks read metadata beside the picture: age"),
-        ([file, "--metadata", str(tmp_path / "none.csv")], "has no row of 1 pictures"),
+        ([file, "--metadata", str(tmp_path / "none.csv")], "has no row of 1 picture"),
         ([file, "--metadata", str(tmp_path / "sex.csv")], "has no column age"),
         ([file, "--metadata", str(tmp_path / "short.csv")], "has 2 rows for 1 picture, and no column 'path'"),
         ([file, "--folder", str(tmp_path / "no")], "there is no such folder"),

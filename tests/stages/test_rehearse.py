@@ -62,7 +62,7 @@ csv.writer(open("submission.csv", "w"), lineterminator="\\n").writerows(rows)
 FAULTS = {
     "raise SystemExit('no weights')": ("the notebook failed: exit code 1", "no weights"),
     "raise SystemExit(0)": ("it wrote no submission.csv", ""),
-    "rows.pop()": ("ids of the sample are missing", ""),
+    "rows.pop()": ("1 id of the sample is missing", ""),
     "rows[1:] = [[row[0], 0.5] for row in rows[1:]]": ("auc 0.5000 of", "by OOF"),
     "import socket; socket.create_connection(('127.0.0.1', 9))": ("exit code 1", "no network in a rehearsal"),
 }

@@ -73,7 +73,8 @@ def test_facts_alone_and_what_changed_since(project: Path, capsys: pytest.Captur
     (project.parent / "My Pictures" / "dark" / "dark0.PNG").unlink()
     capsys.readouterr()
     assert main(["init", "../My Pictures"]) == 0
-    assert "1 file of My Pictures changed since the copy was made, such as dark/dark0.PNG" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "My Pictures since it was copied to input/my-pictures: 1 file is gone: dark/dark0.PNG" in said
 
 
 def test_a_name_belongs_to_one_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +112,7 @@ def test_pictures_that_lie_in_the_place_of_raw_files_stay_there(
         assert main(stage) == 0
     said = capsys.readouterr().out
     assert "lie in input/mine already" in said
-    assert "changed since the copy was made" not in said
+    assert "since it was copied" not in said
     assert load_competition(Layout(project), "mine").source.kind == "placed"
 
 

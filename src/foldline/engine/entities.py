@@ -104,15 +104,15 @@ def _remark(frame: pd.DataFrame, by: str, what: str, *, ordered: bool) -> None:
     """Says which rows stand alone, and which have one place with others."""
     unknown = by != "entity" and is_missing(frame[by])
     if np.any(unknown):
-        say(f"warning: {int(np.sum(unknown))} {what} have no '{by}': each is an entity of its own")
+        say(f"warning: {counted(int(np.sum(unknown)), f'{what} have')} no '{by}': each is an entity of its own")
     if not (ordered and "order" in frame.columns):
         return
     alike = pd.DataFrame({"name": entity_names(frame, by), "order": frame["order"].str.strip()}).duplicated(keep=False)
     if alike.any():
         named = first_few(list(dict.fromkeys(frame.loc[alike, by])), 3)
         say(
-            f"warning: {int(alike.sum())} {what} have one place in the column order with others of their entity "
-            f"({named}): these stand by row_id"
+            f"warning: {counted(int(alike.sum()), f'{what} have')} one place in the column order with others of "
+            f"their entity ({named}): these stand by row_id"
         )
 
 

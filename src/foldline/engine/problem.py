@@ -17,6 +17,7 @@ from torch import nn
 
 from foldline.core.clock import FoldPlan
 from foldline.core.competition import Competition, load_competition
+from foldline.core.counted import counted
 from foldline.core.errors import first_few
 from foldline.core.folds import Folds, as_scored, load_folds
 from foldline.core.folds_of import FoldsOf
@@ -130,8 +131,7 @@ class Problem:
     @property
     def metrics(self) -> list[str]:
         """The competition's own metric, then the further ones of the facts and of the run."""
-        own = [locate(self.layout, self.comp, name) for name in self.run.metrics]
-        return metric_names(self.facts, own)
+        return metric_names(self.facts, [locate(self.layout, self.comp, name) for name in self.run.metrics])
 
     @cached_property
     def objective(self) -> Objective:
@@ -260,7 +260,8 @@ class Problem:
         bad = like_predicted(*where, rows, own, self.run.data.neighbours, test=test)
         if bad.any():
             named = first_few(rows.loc[bad, "row_id"].tolist())
-            say(f"  fold {fold}: {int(bad.sum())} {what} look like rows that are predicted and are left out: {named}")
+            look = counted(int(bad.sum()), f"{what} look")
+            say(f"  fold {fold}: {look} like rows that are predicted and are left out: {named}")
         return rows[~bad]
 
 

@@ -217,7 +217,7 @@ def _report_bad(bad: dict[str, str], policy: str, path: Path) -> None:
     write_csv(path, pd.DataFrame(bad.items(), columns=["image", "problem"]))
     masks = path.stem == "bad_masks"
     raise FoldlineError(
-        f"{len(bad)} {'masks' if masks else 'images'} cannot be used:\n    " + "\n    ".join(lines[:20]),
+        f"{counted(len(bad), 'masks cannot' if masks else 'images cannot')} be used:\n    " + "\n    ".join(lines[:20]),
         where=f"the whole list: {path}",
         next="mend these files, or take them out of the facts' train.mask and make the folds anew"
         if masks

@@ -137,7 +137,8 @@ def _labels(batches: list[dict[str, Any]], names: dict[str, list[str]], where: s
                 known = dict(enumerate(names[column]))
                 if odd := sorted({str(cell) for cell in cells} - {str(number) for number in known}):
                     raise FoldlineError(
-                        f"{len(odd)} {key} have no name, {odd[0]} first: there are {counted(len(known), 'names')}",
+                        f"{counted(len(odd), f'{key} have')} no name, {odd[0]} first: there are "
+                        f"{counted(len(known), 'names')}",
                         where=where,
                         next=NEXT,
                     )

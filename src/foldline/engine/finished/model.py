@@ -257,7 +257,9 @@ def _report(sources: Sequence[Source], problems: Sequence[str]) -> None:
     """Says which pictures could not be read; raises FoldlineError where none could."""
     bad = [f"{source.name}: {why}" for source, why in zip(sources, problems, strict=True) if why]
     if len(bad) == len(sources):
-        raise FoldlineError(f"none of the {len(bad)} pictures can be read: {first_few(bad, 3)}", next="give others")
+        raise FoldlineError(
+            f"{counted(len(bad), 'pictures')}, and none can be read: {first_few(bad, 3)}", next="give others"
+        )
     if bad:
         say(f"warning: {len(bad)} of {len(sources)} pictures cannot be read, and their lines are empty: "
             f"{first_few(bad, 10)}")  # fmt: skip

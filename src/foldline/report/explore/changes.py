@@ -152,7 +152,7 @@ def _rare_classes(explored: Explored) -> Change | None:
     rare.sort(key=lambda it: it[1])
     listed = ", ".join(f"{formats.printable(name, 40)} ({rows})" for name, rows in rare[:8])
     more = f" and {len(rare) - 8} more" if len(rare) > 8 else ""
-    title = f"{len(rare)} {'class has' if len(rare) == 1 else 'classes have'} fewer rows than there are folds"
+    title = f"{counted(len(rare), 'classes have')} fewer rows than there are folds"
     text = (
         f"{listed}{more}, with {counted(k, 'folds')}. In some folds nothing is scored on them, and other "
         "networks never see "

@@ -108,7 +108,7 @@ def summary(explored: Explored, found: list[Change]) -> list[str]:
     lines += clean(explored)
     lines += [f"not tried: {line}" for line in explored.said]
     if found:
-        lines.append(f"{len(found)} {'thing' if len(found) == 1 else 'things'} to change or to know before training:")
+        lines.append(f"{counted(len(found), 'things')} to change or to know before training:")
         lines += [f"  {number}. {change.title}" for number, change in enumerate(found, 1)]
     else:
         lines.append("nothing to change before training")
