@@ -259,9 +259,8 @@ class Problem:
         where, own = (self.layout, self.comp, self.folds), self.own(fold, train=False)
         bad = like_predicted(*where, rows, own, self.run.data.neighbours, test=test)
         if bad.any():
-            named = first_few(rows.loc[bad, "row_id"].tolist())
-            look = counted(int(bad.sum()), f"{what} look")
-            say(f"  fold {fold}: {look} like rows that are predicted and are left out: {named}")
+            look, named = counted(int(bad.sum()), f"{what} look"), first_few(rows.loc[bad, "row_id"].tolist())
+            say(f"  fold {fold}: {look} like rows that are predicted, left out: {named}")
         return rows[~bad]
 
 
