@@ -1,15 +1,10 @@
-"""Every test runs with one thread: two workers with two threads each slow one another down many times.
-
-What tests and the processes that they start put into the folder of temporary files goes with them: of a process that is
-killed nobody else removes it (timm imports W&B where that is installed, which makes two folders there).
-"""
+"""Every test runs with one thread: two workers with two threads each slow one another down many times."""
 
 import os
-import shutil
-import tempfile
 
-os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest's own folders stay, to be looked at
-TEMPORARY = tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="foldline-tests-")
+from temporary import TEMPORARY  # before anything that makes temporary files
+
+os.environ["TMPDIR"] = TEMPORARY
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
@@ -43,11 +38,6 @@ def gpu() -> str:
 def project(tmp_path: Path) -> TinyProject:
     """A project folder with a small generated competition `tiny` and its run `quick`."""
     return TinyProject(tmp_path)
-
-
-def pytest_unconfigure() -> None:
-    """The last that pytest calls, in each of its workers."""
-    shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

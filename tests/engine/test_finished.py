@@ -143,7 +143,7 @@ def test_a_broken_file_does_not_end_the_batch(
     assert "1 Thumbs.db" in said
     with pytest.raises(FoldlineError, match=r"1 picture cannot be read: .*b\.png"):
         model.predict([tmp_path / "a.png", tmp_path / "b.png"], bad_images="stop")
-    with pytest.raises(FoldlineError, match="none of the 1 picture can be read"):
+    with pytest.raises(FoldlineError, match="1 picture, and none can be read"):
         model.predict([tmp_path / "b.png"])
 
 

@@ -283,4 +283,4 @@ def test_folds_without_masks_and_torn_ones_are_refused(
     names = [name for name in read_csv(project.layout.folds("tiny"))["mask_file"] if name]
     (project.layout.input("tiny") / names[0]).write_bytes(b"no picture")
     assert project.run("train", "--name", "bad", "--set", f"{BASE} loss.masks=1", "--fold", "0") == 2
-    assert "masks cannot be used" in capsys.readouterr().err
+    assert "1 mask cannot be used" in capsys.readouterr().err
