@@ -140,7 +140,8 @@ def _slug(facts: Competition) -> str:
 def _told(comp: str, facts: Competition, chosen: Chosen) -> str:
     """What the bundle holds, for the notebook's and the data set's first lines."""
     members = ", ".join(
-        f"{member.run} ({len(member.numbers)} folds, {len(member.views)} views)" for member in chosen.members
+        f"{member.run} ({counted(len(member.numbers), 'folds')}, {counted(len(member.views), 'views')})"
+        for member in chosen.members
     )
     score = f"{chosen.cv.metric} {in_digits(chosen.cv.pooled)} out of fold"
     licence = f"\n\nLicence of the pictures: {facts.licence}" if facts.licence else ""

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from foldline.core.counted import counted
+
 SETUP_SECONDS = 120.0  # until the first picture is read: wheels, imports, weights
 CORES = 4  # of a Kaggle notebook, which read pictures
 MARGIN = 0.03  # of the limit, that the notebook leaves: the clock of Kaggle starts earlier
@@ -33,7 +35,9 @@ class Load:
     @property
     def words(self) -> str:
         """What of it sees each picture."""
-        return "all heads" if self.whole else f"{len(self.folds)} folds x {len(self.views)} views"
+        return (
+            "all heads" if self.whole else f"{counted(len(self.folds), 'folds')} x {counted(len(self.views), 'views')}"
+        )
 
     def seconds(self, rows: int) -> float:
         """Of predicting so many pictures."""

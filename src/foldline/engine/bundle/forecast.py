@@ -26,7 +26,7 @@ def say_budget(plan: Plan, budget: Budget) -> None:
     where = "on CPUs as here, measured" if budget.gpu == "none" else f"on one {budget.gpu.upper()}, {ESTIMATE}"
     for load in plan.loads:
         say(
-            f"{load.run}: {load.words} x {plan.rows:,} pictures at "
+            f"{load.run}: {load.words} x {counted(plan.rows, 'pictures')} at "
             f"{load.images_per_second:,.0f}/s: {in_hours(load.seconds(plan.rows))}"
         )
     say(f"in all with reading: {in_hours(plan.seconds)} of {limit} ({where}); pictures: {budget.rows_from}")

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
@@ -63,4 +64,4 @@ def require_alike(member: Member, values: Array, rows: pd.DataFrame) -> str:
             where=str(member.folder),
             next=f"make predict COMP={member.cv.comp} RUN={member.run}, after deleting its cv.json, fits it anew",
         )
-    return f"they are at most {apart:.1g} from the OOF predictions ({len(rows)} rows)"
+    return f"they are at most {apart:.1g} from the OOF predictions ({counted(len(rows), 'rows')})"

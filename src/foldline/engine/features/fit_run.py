@@ -165,7 +165,7 @@ def _fitted(
     if options.get("k", 0) > rows:
         say(f"k is {rows} and not {options['k']}: the smallest fit has no more rows")
     for fold in range(folds.k):
-        with doing(f"fold {fold}: {run.head.name} head, {len(grid)} settings"):
+        with doing(f"fold {fold}: {run.head.name} head, {counted(len(grid), 'settings')}"):
             found = fit_fold(spec, question, fold, grid)
         said = ", ".join(f"{key} {value:g}" for key, value in found.settings.items())
         say(f"fold {fold}: {f'{block.name}: ' if block.name else ''}{said}")

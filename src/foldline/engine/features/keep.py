@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from foldline.core import own_code
+from foldline.core.counted import counted
 from foldline.core.features_run import FeaturesRun, Source
 from foldline.core.folds import Folds
 from foldline.core.progress import say
@@ -130,5 +131,5 @@ def moved(scratch: Path, folder: Path) -> list[str]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (scratch / name).replace(folder / name)
     size = sum((folder / name).stat().st_size for name in names) / 1e6
-    say(f"heads and networks are kept: {size:.1f} MB in {len(names)} files")
+    say(f"heads and networks are kept: {size:.1f} MB in {counted(len(names), 'files')}")
     return names

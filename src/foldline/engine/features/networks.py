@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.features_run import Source
@@ -59,7 +57,7 @@ def seen_by(layout: Layout, comp: str, source: Source, seed: int, device_name: s
     test = frozen.problem.folds.test["image"].tolist()
     own = frozen.features(None, source.views)
     others = frozen.features(test, source.views) if test else own[:, :0]
-    say(f"features: {own.shape[2]} of {source.title} in {len(source.views)} views")
+    say(f"features: {own.shape[2]} of {source.title} in {counted(len(source.views), 'views')}")
     return Part(
         source.title, lambda _: own, lambda _: others, shared=True, keeps=partial(keep_network, frozen, source, place),
         **_unread(frozen.problem),

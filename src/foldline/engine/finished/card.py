@@ -93,7 +93,8 @@ def _networks(run: FinishedRun, choices: dict[str, Run | None]) -> list[str]:
             height, width = first.height_width
             head = "" if own.heads is None else f"{own.heads.head} on "
             lines.append(
-                f"| {own.name} | {head}{_plain(first.model)} | {height} x {width} px, {first.channels} channels "
+                f"| {own.name} | {head}{_plain(first.model)} | {height} x {width} px, "
+                f"{counted(first.channels, 'channels')} "
                 f"| {folds} | {', '.join(views)} | {first.epochs} | {_start(choices.get(key))} |"
             )
     if run.members:
