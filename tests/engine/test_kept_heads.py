@@ -209,7 +209,7 @@ def test_an_exported_folder_has_all_of_it(project: TinyProject, tmp_path: Path) 
     table, stored = model.predict(asked(project), metadata=hints), project.layout.run("tiny", "three") / "test.parquet"
     assert np.abs(table[model.columns].to_numpy() - read_parquet(stored)[model.columns].to_numpy()).max() < 1e-6
     card = (out / "README.md").read_text()
-    assert "| theirs | linear on test_efficientnet | 32 x 32 px, 1 channels | 3 | identity, hflip | 1 |" in card
+    assert "| theirs | linear on test_efficientnet | 32 x 32 px, 1 channel | 3 | identity, hflip | 1 |" in card
     assert "starting weights of linear: test_efficientnet: none, they were random" in card
     assert "columns path, hint" in card
     assert project.run("export", "folder", "--run", "three", "--half", "--out", str(out)) == 2
