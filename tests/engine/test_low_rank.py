@@ -84,9 +84,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_the_whole_line_knows_nothing_of_it(project: TinyProject) -> None:
+def test_the_whole_line_knows_nothing_of_it(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
     for fold in range(3):
         assert project.run("train", "--fold", str(fold)) == 0
+    assert "train.lora changes little of random weights" in capsys.readouterr().out
     assert project.run("predict") == 0
     kept = weights(project.fold(0))
     assert not [name for name in kept if "parametrizations" in name]

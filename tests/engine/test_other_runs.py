@@ -95,6 +95,39 @@ def test_extra_rows_that_look_like_what_is_predicted_are_left_out(
     assert "like_test" in capsys.readouterr().out
 
 
+def test_extra_rows_of_a_validated_group_are_left_out(ready: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Folds keep a patient whole: further pictures of one would tell the network what it is validated on."""
+    add_extra(ready, {"theirs": noise(1), "new": noise(2)})
+    folds, path = read_csv(ready.layout.folds("tiny")), ready.root / "more.csv"
+    group = folds.loc[folds["fold"] == "1", "group"].iloc[0]
+    header, *lines = path.read_text().splitlines()
+    groups = zip(lines, [group, "nobody"], strict=True)
+    path.write_text("\n".join([f"{header},group", *(f"{line},{own}" for line, own in groups)]) + "\n")
+    found = problem(ready, rows=["more.csv"])
+    added = [len(found.train_rows(fold)) - len(found.own(fold, train=True)) for fold in range(3)]
+    assert added == [2, 1, 2]
+    assert "(by picture or group), left out: theirs" in capsys.readouterr().out
+
+
+def test_what_a_run_learnt_from_makes_its_score_optimistic_too(
+    ready: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(ready, "picked", "train.select=best", "predict")
+    trained(ready, "first", "extra.pseudo.name=picked extra.pseudo.options.least=0.5", "predict")
+    trained(ready, "second", "loss.teacher=first", "predict")
+    assert ready.run("ensemble", "--runs", "picked second", "--name", "both") == 0
+    for name in ("first", "second"):
+        (reason,) = Cv.read(ready.layout.run("tiny", name) / "cv.json").optimistic
+        assert reason.endswith("picked, which it learnt from: each fold's epoch was selected by the score on its "
+                               "validation rows")  # fmt: skip
+    capsys.readouterr()
+    given = ("--name", "taught", "--set", f"{BASE} loss.teacher=both")
+    assert ready.run("train", *given) == 2
+    said = capsys.readouterr().err
+    assert "'both' is an ensemble: it has no network that left fold 0 unseen" in said
+    assert "name one of its members: picked, second" in said
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import foldline.engine.predict_run
 from foldline.core.choices import Average
@@ -275,14 +276,17 @@ def test_a_run_that_never_began_leaves_no_choices_behind(ready: TinyProject) -> 
     assert train(ready, "none") == 0
 
 
-@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("how", ["link", "copy", "saved by torch"])
 def test_a_link_to_weights_of_another_fold_or_a_copy_is_a_leak_too(
-    ready: TinyProject, capsys: pytest.CaptureFixture[str], copy: bool
+    ready: TinyProject, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     assert train(ready, "first") == 0
     link, weights = ready.root / "start.safetensors", ready.fold(1, "first") / "model.safetensors"
-    if copy:
+    if how == "copy":
         shutil.copy(weights, link)
+    elif how == "saved by torch":
+        link = link.with_suffix(".pth")
+        torch.save({"state_dict": load_file(weights)}, link)
     else:
         link.symlink_to(weights)
     settings = f"model.weights.name=file model.weights.options.file={link}"

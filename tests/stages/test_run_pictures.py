@@ -225,6 +225,13 @@ def test_what_a_first_run_chooses(ground: Ground, expected: str) -> None:
     assert found + f"lr={run.optim.lr} size={run.data.image_size} epochs={run.train.epochs}" == expected
 
 
+@pytest.mark.parametrize(
+    ("fits", "words"), [(7, "7  # as fit into the minutes"), (18, "18  # 3 times the usual number, the most that is")]
+)
+def test_minutes_that_hold_more_than_is_taken_are_said(fits: int, words: str) -> None:
+    assert f"epochs: {words}" in run_text(Ground(100, 64, gray=False, gpu=False, epochs=fits), "tiny")
+
+
 def test_transparent_pictures_are_laid_over_white() -> None:
     run = Run.parse(parse_yaml(run_text(Ground(500, 300, False, False, clear=True), "pics"), where=""), where="")
     assert run.data.intensity == "on_white"

@@ -116,6 +116,12 @@ def fold_of(layout: Layout, comp: str, name: str, fold: int, where: str) -> Fold
     cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
     if cv is not None and cv.head:
         raise no_networks(f"{where}: run '{name}'")
+    if cv is not None and cv.members:
+        raise FoldlineError(
+            f"'{name}' is an ensemble: it has no network that left fold {fold} unseen",
+            where=where,
+            next=f"name one of its members: {first_few(cv.members)}; or the soup of their weights (make soup)",
+        )
     next = f"make train COMP={comp} RUN={name} FOLD={fold}"
     return FoldMeta.read(layout.fold(comp, name, fold) / "meta.json", next=next)
 

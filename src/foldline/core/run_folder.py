@@ -128,6 +128,17 @@ def run_sha256(run: Run) -> str:
     return sha256_json({key: value for key, value in choices.items() if key not in NOT_TRAINING or value})
 
 
+def optimistic(layout: Layout, comp: str, run: Run, known: tuple[str, ...] = ()) -> list[str]:
+    """Why a run's OOF score is a little too good: by itself, or by what its folds took from those of other runs."""
+    others = (run.extra.pseudo.name, run.loss.teacher.name, run.model.weights.options.get("run", ""))
+    reasons = run.optimistic()
+    for name in dict.fromkeys(name for name in others if name and name not in known):
+        other = stored_run(layout, comp, name)
+        theirs = [] if other is None else optimistic(layout, comp, other, (*known, name))
+        reasons += [reason if reason in reasons else f"{name}, which it learnt from: {reason}" for reason in theirs]
+    return list(dict.fromkeys(reasons))
+
+
 def write_run(layout: Layout, comp: str, name: str, run: AnyRun) -> None:
     """Writes the run's choices into its folder, unless they stand there already."""
     path = layout.run(comp, name) / "run.json"

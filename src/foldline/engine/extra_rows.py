@@ -35,6 +35,8 @@ from foldline.core.task import Task, hot_truth
 from foldline.images.stacks import middle
 from foldline.splits.duplicates import MAX_DISTANCE, image_hashes, near_pairs
 
+OR_GROUP = " (by picture or group)"
+
 
 def listed_rows(layout: Layout, folds: Folds, extra: Extra) -> pd.DataFrame:
     """The rows of the files in `extra.rows`: row_id, image, the target columns, and what else they have.
@@ -181,7 +183,8 @@ def like_predicted(
     *,
     test: bool,
 ) -> NDArray[np.bool_]:
-    """[rows] whether a row's picture looks like one that is predicted.
+    """[rows] whether a row's picture looks like one that is predicted; of rows with a `group` (`test`: extra rows)
+    also whether a validation row is of that group, where the folds keep groups whole.
 
     Args:
         valid: the validation rows.
@@ -194,7 +197,10 @@ def like_predicted(
     others = images.tolist() + (tested.tolist() if test else [])
     alike = lookalikes(layout.input(comp), layout.cache(comp), own.tolist(), others)
     forbidden = set(images.iloc[valid]) | (set(tested) if test else set())
-    return own.map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+    bad = own.map(lambda image: bool(alike[image] & forbidden)).to_numpy(dtype=bool)
+    if test and "group" in rows.columns and "group" in folds.frame.columns:
+        bad = bad | rows["group"].isin(set(folds.frame["group"].iloc[valid])).to_numpy(dtype=bool)
+    return np.asarray(bad)
 
 
 def lookalikes(root: Path, cache: Path, left: list[str], right: list[str]) -> dict[str, set[str]]:

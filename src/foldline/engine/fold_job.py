@@ -53,6 +53,8 @@ def make_job(
     if words:
         say(f"  fold {fold}: {words} (train.labels: {run.train.labels.name})")
     _remark_losses(problem, fold)
+    if run.train.lora is not None and run.model.weights.name == "none":
+        say(f"warning: fold {fold}: train.lora changes little of random weights (model.weights: none), which stay so")
     if train.stacks is not None:
         say(f"  fold {fold}: {step_in_words(train.stacks, run, usual_batch(run.train.batch_size))}")
     each = run.model.entity.options.get("per_picture")

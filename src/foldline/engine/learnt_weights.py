@@ -8,7 +8,9 @@ from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import differences
 from foldline.core.tables import sha256_file
+from foldline.engine.finished.networks import weights_sha256
 from foldline.engine.problem import Problem
+from foldline.models.weights import read_state
 
 INSTEAD = "set model.weights.name=run and model.weights.options.run: each fold then starts from its own"
 
@@ -39,11 +41,16 @@ def refuse_leak(problem: Problem, folds: list[int], *, instead: str = INSTEAD) -
 
 
 def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
-    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere; else None."""
+    """The `meta.json` of the fold that made a weights file, also of a copy of it elsewhere, or of its tensors saved in
+    another format; else None."""
     trained = problem.layout.runs(problem.comp).glob("*/fold_*/*.safetensors")
     size = file.stat().st_size if file.is_file() else -1
     same = [path for path in trained if path.stat().st_size == size and sha256_file(path) == sha256_file(file)]
     metas = [FoldMeta.read_if_there(path.with_name("meta.json")) for path in sorted(same)]
     with suppress(FoldlineError):  # a file of that name that is not foldline's
         metas.append(FoldMeta.read_if_there(file.with_name("meta.json")))
+    with suppress(FoldlineError):  # whoever loads it says what is wrong with it
+        digest = "" if same else weights_sha256({"model.safetensors": read_state(file)})
+        folds = problem.layout.runs(problem.comp).glob("*/fold_*/meta.json") if digest else ()
+        metas += [meta for path in sorted(folds) if (meta := FoldMeta.read(path)).sha256.weights == digest]
     return next((meta for meta in metas if meta is not None), None)

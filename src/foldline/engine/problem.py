@@ -28,7 +28,7 @@ from foldline.core.run import Run
 from foldline.core.task import Array, Task
 from foldline.engine.auxiliary import Auxiliary
 from foldline.engine.entities import named_apart, neighboured, per_picture, require_entities, stacks_of
-from foldline.engine.extra_rows import like_predicted, listed_rows, pseudo_rows, soft_labels
+from foldline.engine.extra_rows import OR_GROUP, like_predicted, listed_rows, pseudo_rows, soft_labels
 from foldline.engine.losses import Objective, Teacher, build_objective, compared, consistent
 from foldline.engine.machine.precision import Precision
 from foldline.engine.machine.ranks import Ranks
@@ -260,7 +260,7 @@ class Problem:
         bad = like_predicted(*where, rows, own, self.run.data.neighbours, test=test)
         if bad.any():
             look, named = counted(int(bad.sum()), f"{what} look"), first_few(rows.loc[bad, "row_id"].tolist())
-            say(f"  fold {fold}: {look} like rows that are predicted, left out: {named}")
+            say(f"  fold {fold}: {look} like rows that are predicted{OR_GROUP * test}, left out: {named}")
         return rows[~bad]
 
 

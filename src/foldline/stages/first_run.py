@@ -260,7 +260,10 @@ def _data_text(ground: Ground) -> str:
 
 
 def _train_text(ground: Ground, views: str) -> str:
-    why = "as fit into the minutes" if ground.epochs is not None else f"by the number of pictures, {ground.rows}"
+    why = f"by the number of pictures, {ground.rows}"
+    if ground.epochs is not None:
+        most = ground.epochs == MOST * epochs(replace(ground, epochs=None))
+        why = f"{MOST} times the usual number, the most that is taken" if most else "as fit into the minutes"
     lines = [f"  epochs: {epochs(ground)}  # {why}", f"  batch_size: {batch(ground)}"]
     if ground.rows <= FEW or not epochs(ground):
         fitted = "ridge" if ground.numbers else "logistic"

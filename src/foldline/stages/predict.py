@@ -25,7 +25,7 @@ from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.shard import ShardRecord, parts_there
 from foldline.core.run import Run
-from foldline.core.run_folder import predictions_of, resolve_run, wanted_folds
+from foldline.core.run_folder import optimistic, predictions_of, resolve_run, wanted_folds
 from foldline.core.shards import Shard
 from foldline.core.tables import remove, sha256_file, sha256_files
 from foldline.core.task import Task
@@ -249,8 +249,9 @@ def _write(layout: Layout, asked: _Asked, predictions: "RunPredictions", seconds
     cv = Cv(
         comp=asked.comp, run=asked.name, task=asked.folds.task, outputs=asked.folds.outputs,
         **_scores(folder, asked.facts, asked.folds.task, asked.folds.outputs, asked.metrics),
-        views=run.predict.views, members=[], blend=None, sha256=asked.hashes, optimistic=run.optimistic(),
-        below_probe=[meta.fold for meta in metas if meta.below_probe], diverged=_diverged(metas, asked.facts),
+        views=run.predict.views, members=[], blend=None, sha256=asked.hashes,
+        optimistic=optimistic(layout, asked.comp, run), below_probe=[meta.fold for meta in metas if meta.below_probe],
+        diverged=_diverged(metas, asked.facts),
         seconds=Seconds(train=round(sum(meta.seconds for meta in metas), 1), predict=round(seconds, 1)),
         device=device, files=sha256_files(folder, files), **_compiled(predictions),
         **({"left_out": left_out} if left_out else {}), **({"oof_of": run.train.folds_of} if run.on_all_rows else {}),
