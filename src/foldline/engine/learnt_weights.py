@@ -7,9 +7,9 @@ from foldline.core.errors import FoldlineError
 from foldline.core.provenance import refuse_diverged
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.same import differences
-from foldline.core.tables import sha256_file
-from foldline.engine.finished.networks import weights_sha256
+from foldline.core.tables import sha256_file, sha256_json
 from foldline.engine.problem import Problem
+from foldline.models.backbone import state_sha256
 from foldline.models.weights import read_state
 
 INSTEAD = "set model.weights.name=run and model.weights.options.run: each fold then starts from its own"
@@ -50,7 +50,7 @@ def _meta_of(problem: Problem, file: Path) -> FoldMeta | None:
     with suppress(FoldlineError):  # a file of that name that is not foldline's
         metas.append(FoldMeta.read_if_there(file.with_name("meta.json")))
     with suppress(FoldlineError):  # whoever loads it says what is wrong with it
-        digest = "" if same else weights_sha256({"model.safetensors": read_state(file)})
+        digest = "" if same else sha256_json({"model.safetensors": state_sha256(read_state(file))})
         folds = problem.layout.runs(problem.comp).glob("*/fold_*/meta.json") if digest else ()
         metas += [meta for path in sorted(folds) if (meta := FoldMeta.read(path)).sha256.weights == digest]
     return next((meta for meta in metas if meta is not None), None)
