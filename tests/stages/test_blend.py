@@ -180,6 +180,20 @@ def test_a_mean_has_nothing_of_its_first_member(three: TinyProject) -> None:
     assert oof_of(three, "mean", "test") == pytest.approx(found, abs=1e-6)
 
 
+def test_a_blend_that_was_killed_inside_another_of_its_name_is_made_again(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = three.layout.run("tiny", "both")
+    assert three.run("ensemble", "--runs", "one two", "--name", "both") == 0
+    whole = (folder / "oof.parquet").read_bytes()
+    (folder / "oof.parquet").write_bytes((three.layout.run("tiny", "one") / "oof.parquet").read_bytes())
+    assert three.run("ensemble", "--runs", "one two", "--name", "both") == 0
+    assert (folder / "oof.parquet").read_bytes() == whole
+    capsys.readouterr()
+    assert three.run("ensemble", "--runs", "one two", "--name", "both") == 0
+    assert "is up to date" in capsys.readouterr().out
+
+
 def test_an_ensemble_is_never_written_over_a_trained_run(
     three: TinyProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,8 @@ def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dic
     cv = Cv.read_if_there(layout.run(comp, name) / "cv.json")
     if entry is None or cv is None or not path.is_file():
         return False
+    if cv.members and cv.files != sha256_files(layout.run(comp, name), cv.files):
+        return False  # another blend of this name was begun and did not come to its end
     return entry.made_from == made_from and entry.sha256 == sha256_file(path) and entry.decision == cv.decision
 
 
