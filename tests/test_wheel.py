@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -71,4 +72,8 @@ def test_facts_that_come_with_foldline_are_copied_where_they_are_wanted(unpacked
     subprocess.run([sys.executable, "-c", copies], cwd=tmp_path, env=environment, check=True, capture_output=True)
     for name in ("competition.yaml", "baseline.yaml", "network.py"):  # its download itself is configs/'s own source
         path = Path("configs", "mnist", name)
-        assert (tmp_path / path).read_bytes() == (ROOT / path).read_bytes()
+        copied, ours = ((root / path).read_text(encoding="utf-8") for root in (tmp_path, ROOT))
+        if path.suffix == ".yaml":  # its comments name commands, which are foldline's where make is not
+            assert "# make" not in copied
+            copied, ours = (yaml.safe_load(text) for text in (copied, ours))
+        assert copied == ours

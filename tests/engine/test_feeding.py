@@ -1,6 +1,6 @@
 """How pictures come to the network changes nothing of what it learns."""
 
-import multiprocessing
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from foldline.core.errors import FoldlineError
 from foldline.core.run import Run
 from foldline.core.run_folder import run_sha256
 from foldline.core.tables import read_json, sha256_file
 from foldline.engine.lr_find import sweep_fold
 from foldline.images import cache
-from foldline.images.workers import WorkerPool
+from foldline.images.workers import LONGEST_SOCKET, WorkerPool, require_short_paths
 from tiny import RUN, TinyProject
 
 AVERAGED = "train.average.name=swa train.average.options.epochs=2 augment.erasing=0.3"
@@ -105,6 +106,18 @@ def test_a_worker_that_is_killed_at_any_moment_ends_the_training_in_words(projec
         assert process.returncode == 2, said
         assert "a worker that makes pictures ended or hangs" in said
     assert trained(project, "cut", f"{settings} train.folds=[0] data.workers=1", folds=(0,)) == expected
+
+
+def test_temporary_files_too_deep_for_a_socket_are_refused_before_a_worker_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a worker waited for ten minutes, and so did the training."""
+    folder = tmp_path / ("x" * 100)
+    monkeypatch.setattr(multiprocessing.util, "get_temp_dir", lambda: str(folder))
+    with pytest.raises(FoldlineError, match=r"too long for a socket[^$]*TMPDIR"):
+        require_short_paths()
+    monkeypatch.setattr(multiprocessing.util, "get_temp_dir", lambda: "/" + "x" * (LONGEST_SOCKET - 19))
+    require_short_paths()
 
 
 def test_a_sweep_of_rates_has_the_same_losses_with_workers(project: TinyProject) -> None:

@@ -1,10 +1,13 @@
 """Processes that make training pictures: the same ones for all epochs and folds of a command."""
 
 import math
+import multiprocessing.util
+import os
 import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,16 +17,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.progress import say
 from foldline.images.pictures import AugmentedPictures, Items
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 PATIENCE_SECONDS = 600.0  # for one batch of a worker: then it hangs
 AHEAD = 2  # batches that each worker makes before they are asked for
 MOST_BY_ITSELF = 16  # processes that nobody asked for
 HEADROOM = 2  # workers could make so many times more than the network takes: cores are shared, networks get compiled
 TRIAL_SECONDS = 0.3
+
+
+def require_short_paths() -> None:
+    """Raises FoldlineError where the sockets by which workers hand over batches would have too long a path: they lie
+    among the temporary files, and a worker that cannot open its own would say so to nobody (Linux: unix(7))."""
+    folder = multiprocessing.util.get_temp_dir()
+    over = len(os.fsencode(folder)) + len("/listener-12345678") - LONGEST_SOCKET
+    if sys.platform.startswith("linux") and over > 0:
+        raise FoldlineError(
+            f"worker processes cannot hand over pictures: the path of temporary files is {counted(over, 'bytes')} too "
+            "long for a socket",
+            where=f"TMPDIR: {tempfile.gettempdir()}",
+            next="export TMPDIR=/tmp, or leave the workers out: data.workers=0",
+        )
 
 
 class WorkerPool:
@@ -33,9 +52,13 @@ class WorkerPool:
 
     Args:
         method: how processes start (fork, forkserver, spawn); None: as usual on this system.
+
+    Raises:
+        FoldlineError: as `require_short_paths` says.
     """
 
     def __init__(self, pictures: AugmentedPictures, workers: int, method: str | None = None) -> None:
+        require_short_paths()
         self.workers = workers
         self._wanted = _Wanted()
         self._loader: DataLoader[Tensor] = DataLoader(
