@@ -4,7 +4,7 @@ Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
 https://arxiv.org/abs/2202.10054: a head that fits the features first keeps fine-tuning from distorting them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -104,19 +104,17 @@ class JudgingFits:
 
     kept: dict[bytes, tuple[Array, Array]] = field(default_factory=dict)
 
-    def fit(
-        self, features: Features, rows: Rows, truth: Array, task: Task, outputs: int, c: float
-    ) -> tuple[Array, Array]:
-        """As `_fit_blocks`.
+    def fit(self, rows: Rows, truth: Array, make: Callable[[], tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Weight and bias of a fit, which is made where it is not here yet.
 
         Args:
-            features: [views, len(rows), features].
-            rows: which these are.
+            rows: that it is made from, by their numbers among all rows.
+            truth: of these rows.
         """
         key = sha256(rows.tobytes() + np.ascontiguousarray(truth).tobytes()).digest()
         if key in self.kept:
             return self.kept.pop(key)
-        self.kept[key] = _fit_blocks(features, truth, task, outputs, c)
+        self.kept[key] = make()
         return self.kept[key]
 
 
@@ -145,8 +143,13 @@ def fit_head(
         judging: what other folds' heads have fitted already.
     """
     weight, bias = _fit_blocks(features, truth, task, outputs, c)
-    rows = np.arange(len(truth)) if rows is None else rows
-    poor = _worse_than_constant(features, truth, task, outputs, c, parts, rows, judging or JudgingFits())
+    numbers, judging = np.arange(len(truth)) if rows is None else rows, judging or JudgingFits()
+
+    def fit_on(some: Rows) -> tuple[Array, Array]:
+        labels = truth[some]
+        return judging.fit(numbers[some], labels, lambda: _fit_blocks(features[:1, some], labels, task, outputs, c))
+
+    poor = _worse_than_constant(fit_on, features[0], truth, task, outputs, parts)
     constant = _constant(truth, task, outputs)
     return FittedHead(np.where(poor[:, None], 0.0, weight), np.where(poor, constant, bias), poor)
 
@@ -179,17 +182,15 @@ def _scales(std: Array, task: Task) -> Array:
 
 
 def _worse_than_constant(
-    features: Features,
-    truth: Array,
-    task: Task,
-    outputs: int,
-    c: float,
-    parts: NDArray[np.int64],
-    rows: Rows,
-    judging: JudgingFits,
+    fit_on: Callable[[Rows], tuple[Array, Array]], x: Features, truth: Array, task: Task, outputs: int, parts: Rows
 ) -> NDArray[np.bool_]:
     """[outputs] whether fits without each part of the rows do not predict these parts better than constants do, by
-    more than twice the standard error of the difference."""
+    more than twice the standard error of the difference.
+
+    Args:
+        fit_on: weight and bias of a fit on these rows alone.
+        x: [rows, features] of the first view.
+    """
     few = np.arange(len(parts))[:: -(-len(parts) // MOST_JUDGED)]
     _, part = np.unique(parts[few], return_inverse=True)
     part = (part if part.any() else np.arange(len(few))) % PARTS
@@ -199,8 +200,8 @@ def _worse_than_constant(
         rest, held = few[~now], few[now]
         if not len(rest):
             return np.zeros(outputs, dtype=bool)
-        weight, bias = judging.fit(features[:1, rest], rows[rest], truth[rest], task, outputs, c)
-        logits = features[0, held].astype(np.float64) @ weight.T + bias
+        weight, bias = fit_on(rest)
+        logits = x[held].astype(np.float64) @ weight.T + bias
         constant = np.broadcast_to(_constant(truth[rest], task, outputs), logits.shape)
         gained[now] = _losses(constant, truth[held], task) - _losses(logits, truth[held], task)
     return np.asarray(gained.mean(axis=0) <= 2 * gained.std(axis=0) / np.sqrt(len(gained)))
