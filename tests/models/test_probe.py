@@ -114,8 +114,7 @@ def test_a_fit_of_other_labels_is_another() -> None:
     def fit(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return fits.fit(rows, y, lambda: probe._fit_blocks(x, y, task, outputs, 0.1))
 
-    first = fit(truth)
-    again, other = fit(truth), fit(-truth)
+    first, other, again = fit(truth), fit(-truth), fit(truth)
     assert again is first
     assert not np.allclose(other[0], first[0])
 
