@@ -1,14 +1,19 @@
 """LoRA: what learns, what stays, and that the weights that are kept are a plain network's."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.utils import ModelEmaV3
+from torch.nn.utils import parametrizations
 
 from foldline.core.errors import FoldlineError
 from foldline.core.run_training import Train
+from foldline.engine.loop.averages import Averages, before_changes
+from foldline.engine.loop.checkpoint import State
 from foldline.engine.loop.low_rank import attach, merged
 from foldline.models.backbone import classifier
 from foldline.models.heads import HeadedNetwork
@@ -53,6 +58,71 @@ def test_what_is_kept_is_a_plain_network_that_says_the_same() -> None:
     assert merged(before_state := plain.state_dict()).keys() == before_state.keys()
 
 
+LAYER = "blocks.0.mlp.fc1.weight"
+
+
+def changed_at_random(model: torch.nn.Module, seed: int) -> State:
+    """The plain weights of a network whose changes are other numbers now."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith((".0.up", ".0.down")):
+                parameter.normal_(std=0.3)
+    return merged({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+
+def test_what_is_validated_in_half_precision_is_what_is_kept() -> None:
+    changed = network()
+    attach(changed, rank=2, alpha=4, seed=0)
+    kept = changed_at_random(changed, 1)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(changed.get_submodule("blocks.0.mlp.fc1").weight, kept[LAYER])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("swa", {"epochs": 2}), ("best", {"epochs": 2}), ("ema", {"decay": 0.5})]
+)
+def test_averages_are_of_the_weights_with_their_changes(name: str, options: dict[str, Any]) -> None:
+    """Two changes of rank 2 have a mean of rank 4, which no mean of their factors is."""
+    train = Train.model_validate({"epochs": 2, "lora": {}, "average": {"name": name, "options": options}})
+    model = network()
+    start, plain = {name: tensor.clone() for name, tensor in model.state_dict().items()}, before_changes(model, train)
+    attach(model, rank=2, alpha=4, seed=0)
+    averages = Averages(model, train, None, plain)
+    reference = ModelEmaV3(network(), use_warmup=True, decay=0.5)
+    kept, follows = [], network()
+    for epoch in (1, 2):
+        kept.append(changed_at_random(model, epoch))
+        follows.load_state_dict(kept[-1])
+        reference.update(follows, step=epoch)
+        averages.after_step(epoch)
+        averages.after_epoch(epoch)
+        averages.judged(epoch, dict.fromkeys(range(1, epoch + 1), 0.5), lambda left, right: left > right)
+    found = merged(averages.predicting(2).state_dict())
+    expected = reference.module.state_dict()[LAYER] if name == "ema" else (kept[0][LAYER] + kept[1][LAYER]) / 2
+    assert torch.allclose(found[LAYER], expected, atol=1e-6)
+    assert torch.linalg.matrix_rank(found[LAYER] - start[LAYER], rtol=1e-3) == 4
+    assert torch.equal(merged(model.state_dict())[LAYER], kept[1][LAYER]), "what is trained stays as it is"
+    parts = averages.state()
+    model, plain = network(), network()
+    attach(model, rank=2, alpha=4, seed=0)
+    again = Averages(model, train, None, plain)
+    again.load(parts)
+    assert torch.equal(again.predicting(2).state_dict()[LAYER], found[LAYER])
+
+
+def test_layers_that_compute_their_weights_from_others_stay_as_they_are_and_take_no_change() -> None:
+    model = network()
+    for name in ("fc1", "fc2"):
+        with_norm = parametrizations.weight_norm if name == "fc1" else parametrizations.spectral_norm
+        with_norm(model.get_submodule(f"blocks.0.mlp.{name}"))
+    state = model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in merged(state).items())
+    assert merged(state).keys() == state.keys()
+    with pytest.raises(FoldlineError, match=r"compute their weights from others .*blocks.0.mlp.fc1, blocks.0.mlp.fc2"):
+        attach(model, rank=2, alpha=4, seed=0)
+
+
 def test_what_is_new_around_a_backbone_learns_too() -> None:
     backbone = network()
     width = classifier(backbone).in_features
@@ -68,6 +138,18 @@ def test_a_network_of_convolutions_is_refused() -> None:
         attach(timm.create_model("test_resnet"), rank=2, alpha=4, seed=0)
     with pytest.raises(ValueError, match="lora trains the same weights"):
         Train.model_validate({"lora": {}, "unfreeze": 0.5})
+
+
+def test_a_network_of_convolutions_is_refused_before_its_probe_sees_a_picture(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise AssertionError("time was spent")
+
+    monkeypatch.setattr("foldline.engine.starting_weights.features_of", fails)
+    given = ("--set", "model.name=test_resnet train.probe.c=1", "--name", "convolutions")
+    assert project.run("train", *given) == 2
+    assert "there is nothing for LoRA to change" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +183,18 @@ def test_the_whole_line_knows_nothing_of_it(project: TinyProject, capsys: pytest
     assert torch.equal(weights(project.fold(0, "wider"))["patch_embed.proj.bias"], kept["patch_embed.proj.bias"])
 
 
-def test_a_killed_training_ends_with_the_same_bits(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("average", ["ema", "best"])
+def test_a_killed_training_ends_with_the_same_bits(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch, average: str
+) -> None:
     from foldline.engine.loop.fit import _Training
 
-    given = ("--fold", "1", "--set", "train.checkpoint_minutes=1e-6", "--name", "killed")
+    settings = "train.checkpoint_minutes=1e-6"
+    if average == "best":
+        settings += " train.average.name=best train.average.options.epochs=2"
+        assert project.run("train", "--fold", "1", "--set", settings, "--name", "whole-best") == 0
+    name = f"killed-{average}"
+    given = ("--fold", "1", "--set", settings, "--name", name)
     real, learnt = _Training._learn, []
 
     def learn(self: _Training, batch: object) -> bool:
@@ -116,7 +206,7 @@ def test_a_killed_training_ends_with_the_same_bits(project: TinyProject, monkeyp
     monkeypatch.setattr(_Training, "_learn", learn)
     assert project.run("train", *given) != 0
     monkeypatch.undo()
-    assert (project.fold(1, "killed") / "resume").exists()
+    assert (project.fold(1, name) / "resume").exists()
     assert project.run("train", *given) == 0
-    one, two = weights(project.fold(1)), weights(project.fold(1, "killed"))
+    one, two = (weights(project.fold(1, run)) for run in ("quick" if average == "ema" else "whole-best", name))
     assert all(torch.equal(one[name], two[name]) for name in one)

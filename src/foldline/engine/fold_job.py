@@ -18,6 +18,7 @@ from foldline.core.run_training import usual_batch
 from foldline.engine.auxiliary import NOTHING, Auxiliary, require_auxiliary
 from foldline.engine.entities import stacks_of, step_in_words
 from foldline.engine.extra_rows import require_pseudo
+from foldline.engine.loop.low_rank import changed_layers
 from foldline.engine.losses import compared, kind_of
 from foldline.engine.machine.layout import settled_layout
 from foldline.engine.machine.precision import Precision
@@ -146,6 +147,12 @@ def require_trainable(problem: Problem, fold: int, ranks: Ranks | None = None) -
     _require_whole_batches(problem, min(usual_batch(run.train.batch_size), rows))
     if ranks is not None and ranks.count > 1:
         _require_ranks(problem, min(usual_batch(run.train.batch_size), rows), ranks)
+
+
+def require_low_rank(problem: Problem) -> None:
+    """Raises FoldlineError where `train.lora` has nothing to change in the run's network."""
+    if problem.run.train.lora is not None and problem.run.train.epochs:
+        changed_layers(build(problem.architecture))
 
 
 def _require_whole_batches(problem: Problem, batch: int) -> None:

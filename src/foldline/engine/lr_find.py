@@ -12,7 +12,7 @@ from foldline.core.counted import counted
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.run import Run
-from foldline.engine.fold_job import make_job, require_trainable, settled
+from foldline.engine.fold_job import make_job, require_low_rank, require_trainable, settled
 from foldline.engine.loop.schedule import RatesByStep
 from foldline.engine.loop.step import Learner, Place
 from foldline.engine.machine.device import pick_device, prepare_device
@@ -33,6 +33,7 @@ def sweep_fold(
     prepare_device(device, deterministic=run.train.deterministic)
     problem = settled(open_problem(layout, comp, run, device))
     require_trainable(problem, fold)
+    require_low_rank(problem)
     start = make_starting_weights(problem, [fold])
     job = make_job(problem, start, fold, layout.runs(comp))  # nothing is written there
     learner = Learner(job, start.for_fold(problem, fold), steps)

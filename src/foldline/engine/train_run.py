@@ -33,7 +33,7 @@ from foldline.core.untrained import unread_in_words
 from foldline.engine.evaluate import nothing_loss, start_predictions
 from foldline.engine.finished.networks import ready, weights_sha256
 from foldline.engine.first_score import first_score, sampled
-from foldline.engine.fold_job import make_job, require_trainable, settled
+from foldline.engine.fold_job import make_job, require_low_rank, require_trainable, settled
 from foldline.engine.forecast import Forecast, NoForecastError, forecast_before, is_worth_it, of_problem
 from foldline.engine.infer import Predictions, predict
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state, save_weights
@@ -89,6 +89,7 @@ def train_folds(
             say(f"note: {unheard}")
         with ranks.machine_by_machine():
             problem = settled(open_problem(layout, comp, run, device))
+        require_low_rank(problem)
         for fold in folds:
             require_trainable(problem, fold, ranks)
         _train_all(problem, name, folds, started, on_epoch, ranks)

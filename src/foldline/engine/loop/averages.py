@@ -1,6 +1,11 @@
-"""Which weights predict: the network's own, their moving average (EMA), or the mean of the last (SWA) or best ones."""
+"""Which weights predict: the network's own, their moving average (EMA), or the mean of the last (SWA) or best ones.
+
+Of LoRA it is the weights with their changes that are averaged: the product of two factors' means is not the mean of
+their products.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from functools import cmp_to_key
 
 import torch
@@ -10,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from foldline.core.run_training import Train
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_state
+from foldline.engine.loop.low_rank import merged
 from foldline.models.norms import batch_norms, counted_anew
 
 KEPT = "kept_"  # begins what a resume point calls the weights of an epoch; its number follows
@@ -25,28 +31,39 @@ class Averages:
 
     Args:
         refresh: runs batches through a network in training mode, for its batch-norm statistics; None: they are frozen.
+        plain: the network as it was before LoRA's changes were attached, which takes the weights with these added;
+            None: nothing is attached.
     """
 
-    def __init__(self, model: nn.Module, settings: Train, refresh: Callable[[nn.Module], None] | None) -> None:
-        self.model = model
+    def __init__(
+        self, model: nn.Module, settings: Train, refresh: Callable[[nn.Module], None] | None,
+        plain: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.plain = model, model if plain is None else plain
         average = settings.average
         self.epochs, self.last = settings.epochs, average.options["epochs"] if average.name == "swa" else 0
         self.refresh = refresh
-        self.ema = ModelEmaV3(model, use_warmup=True, **average.options) if average.name == "ema" else None
-        self.mean = AveragedModel(model) if average.name in ("swa", "best") else None
+        self.ema = ModelEmaV3(self.plain, use_warmup=True, **average.options) if average.name == "ema" else None
+        self.mean = AveragedModel(self.plain) if average.name in ("swa", "best") else None
         self.most_kept = average.options["epochs"] if average.name == "best" else 0
         self.kept: dict[int, State] = {}  # of the best epochs so far, in main memory
+
+    def _now(self) -> nn.Module:
+        """The network whose weights are averaged, as it is now."""
+        if self.plain is not self.model:
+            load_state(self.plain, merged(self.model.state_dict()))
+        return self.plain
 
     def after_step(self, step: int) -> None:
         """To be called after each optimizer step."""
         if self.ema is not None:
-            self.ema.update(self.model, step=step)
+            self.ema.update(self._now(), step=step)
 
     def after_epoch(self, number: int) -> None:
         """To be called after each epoch, before it is scored; epochs count from 1."""
         if self.mean is None or self.most_kept or number <= self.epochs - self.last:
             return
-        self.mean.update_parameters(self.model)
+        self.mean.update_parameters(self._now())
         if number == self.epochs and self.refresh is not None:
             self.refresh(self.mean.module)
 
@@ -64,7 +81,7 @@ class Averages:
             return []
         best = _best(scores, better)[: self.most_kept]
         if number in best:
-            self.kept[number] = cpu_copy(self.model.state_dict())
+            self.kept[number] = cpu_copy(self._now().state_dict())
         self.kept = {epoch: state for epoch, state in self.kept.items() if epoch in best}
         if number != self.epochs:
             return []
@@ -74,11 +91,11 @@ class Averages:
     def _join(self) -> None:
         """Makes the mean of the kept weights, in the order of their epochs."""
         assert self.mean is not None
-        own = cpu_copy(self.model.state_dict())
+        own = cpu_copy(self.plain.state_dict())
         for epoch in sorted(self.kept):
-            load_state(self.model, self.kept[epoch])
-            self.mean.update_parameters(self.model)
-        load_state(self.model, own)
+            load_state(self.plain, self.kept[epoch])
+            self.mean.update_parameters(self.plain)
+        load_state(self.plain, own)
         if self.refresh is not None:
             self.refresh(self.mean.module)
 
@@ -105,6 +122,11 @@ class Averages:
         if self.mean is not None:
             load_state(self.mean, parts["mean"])
         self.kept = {int(name.removeprefix(KEPT)): state for name, state in parts.items() if name.startswith(KEPT)}
+
+
+def before_changes(model: nn.Module, settings: Train) -> nn.Module | None:
+    """A copy of the network, for `Averages`, where LoRA's changes will be attached to it and averages are made."""
+    return deepcopy(model) if settings.lora is not None and settings.average.name != "none" else None
 
 
 def _best(scores: Mapping[int, float], better: Callable[[float, float], bool]) -> list[int]:

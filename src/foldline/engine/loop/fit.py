@@ -22,7 +22,7 @@ from foldline.core.row_losses import add_epoch
 from foldline.core.stopping import Stop, later
 from foldline.core.tables import write_parquet
 from foldline.engine.evaluate import evaluate
-from foldline.engine.loop.averages import Averages, refresh_batch_norm
+from foldline.engine.loop.averages import Averages, before_changes, refresh_batch_norm
 from foldline.engine.loop.checkpoint import State, cpu_copy, load_resume, load_state, save_resume
 from foldline.engine.loop.log import LogRow, in_words, score_of, scores_of, write_log
 from foldline.engine.loop.low_rank import merged
@@ -66,10 +66,10 @@ class _Training:
         self.steps_per_epoch = -(-self.batches // run.optim.accumulate)
         self.rows_of_batch = min(job.batch_size, self.rows.rows_per_epoch)
         model = job.ranks.with_norms_of_all(model, run.train.batch_norm, job.device)
-        self.model = model
+        self.model, plain = model, before_changes(model, run.train)
         self.learner = Learner(job, model, self.steps_per_epoch * run.train.epochs)
         trains_norms = run.train.batch_norm == "train"
-        self.averages = Averages(model, run.train, self._refresh if trains_norms else None)
+        self.averages = Averages(model, run.train, self._refresh if trains_norms else None, plain)
         self.position = Position()
         self.best: State = {}
         self.shown = Shown(job.ranks)

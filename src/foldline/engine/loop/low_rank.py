@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from foldline.core.errors import FoldlineError
+from foldline.core.errors import FoldlineError, first_few
 from foldline.engine.loop.checkpoint import State
 from foldline.engine.loop.optim import classifier_names
 
@@ -38,34 +38,53 @@ class LowRank(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """[out, in] -> [out, in] with the change."""
-        return weight + self.scale * (self.up @ self.down)
+        """[out, in] -> [out, in] with the change, in float32 as `merged` has it: what is validated is what is kept."""
+        with torch.autocast(weight.device.type, enabled=False):
+            return weight + self.scale * (self.up @ self.down)
 
 
 def attach(model: nn.Module, rank: int, alpha: float, seed: int) -> None:
     """Changes the network in place: its linear layers but the classifier learn a change, and all else is frozen.
 
     Raises:
-        FoldlineError: it has no such layer.
+        FoldlineError: as `changed_layers`.
     """
-    head = _new(model)
-    layers = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and f"{name}.weight" not in head
-    ]
-    if not layers:
-        raise FoldlineError(
-            "this network has no linear layers but its classifier: there is nothing for LoRA to change",
-            where="train.lora",
-            next="take a transformer or ConvNeXt, or leave train.lora out and set train.freeze",
-        )
+    layers, head = changed_layers(model), _new(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in head)
     generator = torch.Generator().manual_seed(seed)
     for layer in layers:
         change = LowRank(layer.weight.detach(), min(rank, *layer.weight.shape), alpha / rank, generator)
         parametrize.register_parametrization(layer, "weight", change, unsafe=True)
+
+
+def changed_layers(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers that learn a change: all but the classifier and what stands around a backbone.
+
+    Raises:
+        FoldlineError: there is none, or one has a parametrization of its own, to which no change can be added.
+    """
+    head = _new(model)
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not head & {f"{name}.{own}" for own, _ in module.named_parameters()}
+    }
+    if not layers:
+        raise FoldlineError(
+            "this network has no linear layers but its classifier: there is nothing for LoRA to change",
+            where="train.lora",
+            next="take a transformer or ConvNeXt, or leave train.lora out and set train.freeze",
+        )
+    own = [name for name, module in layers.items() if parametrize.is_parametrized(module)]
+    if own:
+        raise FoldlineError(
+            f"these layers compute their weights from others (as weight_norm does), and LoRA cannot change them: "
+            f"{first_few(own)}",
+            where="train.lora",
+            next="leave train.lora out and set train.freeze, or take plain layers",
+        )
+    return list(layers.values())
 
 
 def _new(model: nn.Module) -> set[str]:
@@ -77,11 +96,12 @@ def _new(model: nn.Module) -> set[str]:
 
 @torch.no_grad()
 def merged(state: State) -> State:
-    """The state dict of the plain network, each change added to its weight; one without changes as it is."""
+    """The state dict of the plain network, each change added to its weight; one without changes as it is, whatever
+    else its layers compute their weights from."""
     plain = {}
     for name, tensor in state.items():
         layer, inner, part = name.partition(INNER)
-        if not inner:
+        if not inner or f"{layer}{INNER}0.down" not in state:
             plain[name] = tensor
         elif part == "original":
             scale, up, down = (state[f"{layer}{INNER}0.{key}"].float() for key in ("scale", "up", "down"))
