@@ -26,6 +26,8 @@ WHAT = (
     "seen the row (Grad-CAM, one view; scaled to its own maximum)."
 )
 
+ALONE = " Each picture is looked at as if it were its entity's only one; the answer is of all of them together."
+
 
 def look_at(run: ReportedRun, rows: Sequence[int], *, seconds: float = SECONDS) -> Looks:
     """The heat maps of rows by their place in `run.oof`, and a sentence that says what they are, or why none are there.
@@ -54,7 +56,8 @@ def look_at(run: ReportedRun, rows: Sequence[int], *, seconds: float = SECONDS) 
     if missing and heat:
         _keep(path, {keys[row]: one for row, one in heat.items()})
     left = len(wanted) - len(heat)
-    note = WHAT + (f" {left} of these rows are without: the next report goes on with them." if left else "")
+    alone = ALONE if any(meta.sees_entities for meta in run.metas.values()) else ""
+    note = WHAT + alone + (f" {left} of these rows are without: the next report goes on with them." if left else "")
     return Looks(heat, note if heat else "")
 
 

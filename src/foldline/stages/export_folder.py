@@ -35,7 +35,7 @@ def export_folder(
         push: `owner/name` of a repository on the Hugging Face hub to upload it to.
 
     Raises:
-        FoldlineError: the run is not predicted; another folder lies there; half precision costs score.
+        FoldlineError: the run is not predicted; another folder lies there; half precision costs score, or has none.
     """
     from foldline.engine.finished.export import copy_run, score_again
     from foldline.engine.finished.folder import read_finished
@@ -47,12 +47,8 @@ def export_folder(
             where=layout.relative(finished.folder),
             next=f"make predict COMP={comp} RUN={run}",
         )
-    if half and any(own.heads is not None for own in finished.trained):
-        raise FoldlineError(
-            "half precision is for networks that were trained, and heads on frozen features stay as they are",
-            where="HALF",
-            next=f"make export COMP={comp} RUN={run}",
-        )
+    if half:
+        _require_halves(comp, finished)
     target = out or layout.exports(comp) / run
     _require_ours(target)
     remarks = []
@@ -75,6 +71,18 @@ def export_folder(
 
         say(f"pushed to {push_folder(target, push)}")
     return target
+
+
+def _require_halves(comp: str, run: "FinishedRun") -> None:
+    """Raises FoldlineError where a member has nothing to halve, or no row to score it by in half precision."""
+    for own in run.trained:
+        if own.heads is not None:
+            why = "half precision is for networks that were trained, and heads on frozen features stay as they are"
+        elif own.folds[0][1].on_all_rows:
+            why = f"'{own.name}' was trained on all rows: none is left to score its weights in half precision by"
+        else:
+            continue
+        raise FoldlineError(why, where="HALF", next=f"make export COMP={comp} RUN={run.name}")
 
 
 def _require_ours(target: Path) -> None:

@@ -61,6 +61,7 @@ def export_onnx(
             are not there, or it differs from torch by more than `engine.onnx.parity.TOLERANCE`.
     """
     from foldline.engine.finished.folder import read_finished
+    from foldline.engine.onnx.graph import require_one_input
     from foldline.engine.onnx.write import require_packages
 
     require_packages()
@@ -70,6 +71,7 @@ def export_onnx(
         raise FoldlineError(
             "an ONNX file's name ends in .onnx", where=f"--out {path}", next="give a file, not a folder"
         )
+    require_one_input(run)
     for reason in [] if run.cv is None else run.cv.diverged:
         say(f"warning: {run.name}: {reason}")
     rows = _rows(layout, comp, run)

@@ -19,7 +19,7 @@ from foldline.core.yaml_models import load_yaml
 
 SAMPLE = "sample_submission.csv"  # where the facts name none, since foldline made it at home
 # What says how training rows become labels and folds, and nothing of how rows are found.
-_OF_TRAINING = ("target", "group", "missing_targets")
+_OF_TRAINING = ("target", "group", "mask", "missing_targets")
 
 
 class _Quoted(yaml.SafeDumper):

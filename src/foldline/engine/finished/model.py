@@ -21,7 +21,7 @@ from foldline.engine.finished.heads import HeadsMember, open_heads
 from foldline.engine.finished.labels import label_columns, spread_columns
 from foldline.engine.finished.member import Member
 from foldline.engine.finished.metadata import Metadata, metadata_table
-from foldline.engine.finished.networks import Among, mean_of_folds
+from foldline.engine.finished.networks import Among, mean_of_folds, one_by_one
 from foldline.engine.finished.pictures import Picture, Source, Spec, sources_of
 from foldline.engine.finished.reading import BadImages, Chunk, in_chunks
 from foldline.engine.infer import Predictions
@@ -93,8 +93,12 @@ class Model:
             run's submission), `spread` between the folds, `problem` (why the line is empty).
 
         Raises:
-            FoldlineError: nothing is given, nothing can be read, the networks read metadata and there are none.
+            FoldlineError: nothing is given, nothing can be read, the networks read metadata and there are none, or they
+                answer for several pictures together.
         """
+        for member in self.members:
+            if isinstance(member, Member) and member.metas[0].sees_entities:
+                raise one_by_one(member.metas[0])
         sources, by_member = self._sources(pictures), {member.run: member for member in self.members}
         table = metadata_table(metadata, self._metadata_columns(), [source.name for source in sources])
         values: dict[str, NDArray[Any]] = {

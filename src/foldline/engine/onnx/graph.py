@@ -179,7 +179,7 @@ def graph_of(run: FinishedRun, folds: Mapping[str, Sequence[FoldNetworks]], view
     Raises:
         FoldlineError: its members want other pictures or encode metadata otherwise, or its blend looks at all rows.
     """
-    _require_one_input(run)
+    require_one_input(run)
     columns = metadata_columns(run)
     return _graph(run, folds, list(views), columns).eval()
 
@@ -193,7 +193,8 @@ def _graph(
     return BlendGraph(members, run.blender)
 
 
-def _require_one_input(run: FinishedRun) -> None:
+def require_one_input(run: FinishedRun) -> None:
+    """Raises FoldlineError where no graph can say what the run says: as `graph_of`, from its records alone."""
     several = [own.name for own in run.trained if own.first.sees_entities or own.first.neighbours]
     if several:
         raise FoldlineError(
@@ -225,7 +226,7 @@ def _require_one_input(run: FinishedRun) -> None:
             next="export an ensemble without: make ensemble",
         )
     for member in run.members:
-        _require_one_input(member)
+        require_one_input(member)
 
 
 def metadata_columns(run: FinishedRun) -> list[Column]:
