@@ -111,12 +111,16 @@ def test_a_file_for_each_fold(project: TinyProject, monkeypatch: pytest.MonkeyPa
     [
         (["--out", "folder"], "ends in .onnx"),
         (["--views", "sideways"], "unknown view 'sideways'"),
+        (["--views", "identity scale_1.5"], "pictures of one size, and the views scale_1.5 are"),
         (["--run", "nothing"], "there is no such folder"),
     ],
 )
 def test_what_cannot_be_exported(
-    project: TinyProject, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
+    project: TinyProject, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """And no weights are loaded to say so."""
+    monkeypatch.setattr(exporting, "float32_folds", lambda _: pytest.fail("weights were loaded"))
     given = arguments if "--run" in arguments else ["--run", "quick", *arguments]
     assert project.run("export", "onnx", *given) == 2
     assert words in capsys.readouterr().err

@@ -71,7 +71,7 @@ def export_onnx(
         raise FoldlineError(
             "an ONNX file's name ends in .onnx", where=f"--out {path}", next="give a file, not a folder"
         )
-    require_one_input(run)
+    require_one_input(run, views)
     for reason in [] if run.cv is None else run.cv.diverged:
         say(f"warning: {run.name}: {reason}")
     rows = _rows(layout, comp, run)

@@ -39,13 +39,6 @@ class RunGraph(nn.Module):
     def __init__(self, folds: Sequence[FoldNetworks], views: Sequence[str], columns: Sequence[Column]) -> None:
         super().__init__()
         meta = folds[0].meta
-        odd = sorted(OTHER_SIZES.intersection(views))
-        if odd:
-            raise FoldlineError(
-                f"a graph takes pictures of one size, and the views {', '.join(odd)} are of others",
-                where=f"views of {meta.title}",
-                next="name others for the file (--views identity hflip)",
-            )
         self.height_width, self.views = meta.height_width, list(views)
         scaling = Normaliser(meta.mean, meta.std, torch.device("cpu"))
         self.register_buffer("scale", scaling.scale)
@@ -177,9 +170,10 @@ def graph_of(run: FinishedRun, folds: Mapping[str, Sequence[FoldNetworks]], view
         views: in place of each run's own; empty: those.
 
     Raises:
-        FoldlineError: its members want other pictures or encode metadata otherwise, or its blend looks at all rows.
+        FoldlineError: its members want other pictures or encode metadata otherwise, its blend looks at all rows, or a
+            view is of another size.
     """
-    require_one_input(run)
+    require_one_input(run, views)
     columns = metadata_columns(run)
     return _graph(run, folds, list(views), columns).eval()
 
@@ -193,8 +187,16 @@ def _graph(
     return BlendGraph(members, run.blender)
 
 
-def require_one_input(run: FinishedRun) -> None:
+def require_one_input(run: FinishedRun, views: Sequence[str] = ()) -> None:
     """Raises FoldlineError where no graph can say what the run says: as `graph_of`, from its records alone."""
+    for own in run.trained:
+        odd = sorted(OTHER_SIZES.intersection(views or own.views))
+        if odd:
+            raise FoldlineError(
+                f"a graph takes pictures of one size, and the views {', '.join(odd)} are of others",
+                where=f"views of {own.name}",
+                next="name others for the file (--views identity hflip)",
+            )
     several = [own.name for own in run.trained if own.first.sees_entities or own.first.neighbours]
     if several:
         raise FoldlineError(
@@ -226,7 +228,7 @@ def require_one_input(run: FinishedRun) -> None:
             next="export an ensemble without: make ensemble",
         )
     for member in run.members:
-        require_one_input(member)
+        require_one_input(member, views)
 
 
 def metadata_columns(run: FinishedRun) -> list[Column]:
