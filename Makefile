@@ -246,6 +246,7 @@ gpu-check: $(dev) ## is this GPU used rightly and fast? minutes; DEVICE=cpu rehe
 
 faults: $(dev) ## kill, damage, fill up and cut off every stage: minutes; writes the table of docs/reliability.md
 	cd tests && PYTHONPATH=. ../$(bin)/python -m faults --page ../docs/reliability.md
+	cd tests && PYTHONPATH=. ../$(bin)/python -m faults.joining
 	FAULTS=5 $(bin)/python -m pytest -q tests/stages/test_killed_download.py
 
 lint: $(dev) ## ruff, mypy and audit

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from foldline.core.records.shard import ShardRecord
     from foldline.core.shards import Shard
 
+HEAD = 2000  # letters of a report, in which it says the scores that it is of
 LONG = 20 * 60  # seconds of training that one is asked about
 EXPORTS = {"folder": "export_folder:export_folder", "onnx": "export_onnx:export_onnx"}
 
@@ -116,7 +117,7 @@ def ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options:
 
     name, changed = blended(layout, comp, runs or [run], **options)
     page, path = layout.run(comp, name) / "report.html", layout.submission(comp, name)
-    if changed or not page.is_file():
+    if changed or not _is_reported(page):
         from foldline.stages.report import report
 
         report(layout, comp, name)
@@ -124,6 +125,16 @@ def ensemble(layout: Layout, comp: str, *, run: str, runs: list[str], **options:
         "run": name, "changed": changed, "submission": layout.relative(path), "report": layout.relative(page),
         "cv": Cv.read(page.with_name("cv.json")), "entry": Entry.read(path.with_suffix(".json")),
     }  # fmt: skip
+
+
+def _is_reported(page: Path) -> bool:
+    """Whether a report is there and of the scores that stand beside it."""
+    from foldline.core.tables import sha256_file
+
+    if not page.is_file():
+        return False
+    with page.open(encoding="utf-8", errors="replace") as handle:
+        return sha256_file(page.with_name("cv.json")) in handle.read(HEAD)
 
 
 def submit(layout: Layout, comp: str, name: str, *, kernel: bool, force: bool, **options: Any) -> "Entry":

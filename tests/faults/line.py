@@ -76,7 +76,8 @@ def begun(root: Path, stage: str, *further: str, fault: Fault | None = None) -> 
     said = root.with_name(f"{root.name}.{next(_NUMBERS)}.said")
     process = os.fork()
     if process == 0:
-        _become(root, said, [*arguments(stage), *further], fault)
+        given = [stage, "--comp", "tiny"] if {"--run", "--runs"} & set(further) else arguments(stage)
+        _become(root, said, [*given, *further], fault)
 
     def end() -> Outcome:
         code = _wait(process)
@@ -132,13 +133,17 @@ def to_the_end(root: Path, first: str = "download") -> Outcome:
     return outcome
 
 
-def content(root: Path) -> dict[str, str]:
-    """The hash of every file that the stages have written, without what is a time; the report must be whole."""
-    return dict(_hashes(root))
+def content(root: Path, *further: str) -> dict[str, str]:
+    """The hash of every file that the stages have written, without what is a time; the report must be whole.
+
+    Args:
+        further: other folders of the project.
+    """
+    return dict(_hashes(root, ("input", "folds", "oof", "submissions", *further)))
 
 
-def _hashes(root: Path) -> Iterator[tuple[str, str]]:
-    for room in ("input", "folds", "oof", "submissions"):
+def _hashes(root: Path, rooms: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for room in rooms:
         for path in sorted((root / room).rglob("*")):
             if path.is_file() and path.name not in ("compare.html", DISPOSABLE):
                 try:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -45,12 +46,32 @@ def counted(into: Path) -> Fault:
     return lambda root: moments(root, act)
 
 
+def listed(into: Path) -> Fault:
+    """Writes a line for each of a command's moments into a file: what it is, and the path."""
+
+    def act(number: int, event: str, path: str) -> None:
+        with into.open("a") as handle:
+            handle.write(f"{event} {path}\n")
+
+    return lambda root: moments(root, act)
+
+
 def ends_at(moment: int, number: int = signal.SIGKILL) -> Fault:
     """Sends a signal to the process at its so-manyth moment."""
 
     def act(now: int, event: str, path: str) -> None:
         if now == moment:
             os.kill(os.getpid(), number)
+
+    return lambda root: moments(root, act)
+
+
+def ends_before(change: str) -> Fault:
+    """Kills the process before the first change that a pattern finds, written as `listed` does it."""
+
+    def act(now: int, event: str, path: str) -> None:
+        if re.search(change, f"{event} {path}"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return lambda root: moments(root, act)
 
@@ -70,6 +91,19 @@ def refused_at(moment: int, code: int) -> Fault:
 
     def act(now: int, event: str, path: str) -> None:
         if now >= moment and event not in ("os.remove", "os.rmdir", "read"):
+            raise OSError(code, os.strerror(code), path)
+
+    return lambda root: moments(root, act)
+
+
+def unwritable_at(moment: int | str, code: int) -> Fault:
+    """From a moment, or change, on nothing can be made or written to, as on a disk that is full; names can change."""
+    begun: list[int] = []
+
+    def act(now: int, event: str, path: str) -> None:
+        if now == moment or (isinstance(moment, str) and re.search(moment, f"{event} {path}")):
+            begun.append(now)
+        if begun and event in ("open", "os.mkdir"):
             raise OSError(code, os.strerror(code), path)
 
     return lambda root: moments(root, act)

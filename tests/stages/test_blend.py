@@ -1,13 +1,20 @@
 """Blends that are fitted, as files: `make blend`, and an ensemble whose score is of rows blended without their fold."""
 
+import errno
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from faults import machine
+from faults.line import Fault
 from foldline.core.errors import FoldlineError
 from foldline.core.records.blend import BlendStudy, WithoutRun
 from foldline.core.records.cv import Cv
+from foldline.core.records.entry import Entry
 from foldline.core.tables import read_parquet, write_json, write_parquet
 from foldline.core.task import Array
 from foldline.engine.bundle.members import _refuse_stack
@@ -17,6 +24,7 @@ from foldline.report.run.reported_run import read_run
 from foldline.scoring.blender import Blender
 from foldline.scoring.fitted.catalogue import FITTED
 from foldline.stages.blend import _drop_words
+from foldline.stages.ensemble import ensemble
 from stages.test_ensemble import Predict, clueless, write_run
 from tiny import RUN, TinyProject
 
@@ -192,6 +200,61 @@ def test_a_blend_that_was_killed_inside_another_of_its_name_is_made_again(
     capsys.readouterr()
     assert three.run("ensemble", "--runs", "one two", "--name", "both") == 0
     assert "is up to date" in capsys.readouterr().out
+
+
+def test_what_is_of_another_blend_of_the_name_is_never_taken_for_this_ones(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the other one died before its report, or before its submission: what lacks is made, and said."""
+    submission, page = three.layout.submission("tiny", "both"), three.layout.run("tiny", "both") / "report.html"
+    mean = ("ensemble", "--runs", "one noise", "--name", "both")
+    assert three.run(*mean) == 0
+    assert three.run("score", "--name", "both") == 0
+    before = {file: file.read_bytes() for file in (submission, submission.with_suffix(".json"), page)}
+    assert three.run(*mean, "--blend", "weights") == 0
+    after = page.read_bytes()
+    page.write_bytes(before[page])
+    assert three.run(*mean, "--blend", "weights") == 0
+    assert page.read_bytes() == after != before[page]
+    assert "older than the predictions" not in capsys.readouterr().out
+    for file, content in before.items():
+        file.write_bytes(content)
+    assert three.run("score", "--name", "both") == 0
+    assert "both.csv is older than the predictions that 'both' has now" in capsys.readouterr().out
+    assert three.run(*mean) == 0
+    assert cv_of(three, "both").blend == "mean"
+    assert submission.read_bytes() == before[submission]
+
+
+def test_a_blend_that_dies_or_finds_no_room_leaves_the_one_before(
+    three: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, runs = three.layout, ["one", "noise"]
+    submission, folder = layout.submission("tiny", "both"), layout.run("tiny", "both")
+    both = [folder / name for name in ("oof.parquet", "test.parquet", "cv.json")]
+    both += [submission, submission.with_suffix(".json")]
+
+    def in_a_child(fault: Fault) -> int:
+        process = os.fork()
+        if process == 0:
+            fault(three.root)
+            with suppress(OSError):
+                ensemble(layout, "tiny", runs, name="both", blend="weights")
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+    ensemble(layout, "tiny", runs, name="both")
+    mean = [path.read_bytes() for path in both]
+    assert in_a_child(machine.unwritable_at(r"open .*/\.test\.parquet\.", errno.ENOSPC)) == 0
+    assert [path.read_bytes() for path in both] == mean
+    assert not [path for path in three.root.rglob("*.tmp") if path.parent.name == "both"]
+    assert in_a_child(machine.ends_before(r"os.rename .*/\.both\.csv\.")) == -signal.SIGKILL
+    assert [path.read_bytes() == old for path, old in zip(both, mean, strict=True)] == [False] * 3 + [True, False]
+    assert three.run("score", "--name", "both") == 2  # the entry is there first, and knows that the file is another
+    assert "damaged, or was changed" in capsys.readouterr().err
+    assert ensemble(layout, "tiny", runs, name="both", blend="weights") == ("both", True)
+    Entry.read(submission.with_suffix(".json")).require_file(submission)
+    assert cv_of(three, "both").blend == "weights"
 
 
 def test_an_ensemble_is_never_written_over_a_trained_run(

@@ -2,20 +2,23 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faults import machine
 from foldline.cli import main
 from foldline.core.competition import load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.records.entry import Entry, Kaggle
-from foldline.core.tables import sha256_file
+from foldline.core.tables import remove_orphans, sha256_file
 from foldline.sources.kaggle import pauses, wait_for
 from foldline.stages.submit import ledger, submit
+from foldline.submission import leaderboard
 from foldline.submission.leaderboard import kaggle_slug
 from old_records import old
 from sources.kaggle_site import Site, running_site
@@ -130,6 +133,42 @@ def test_a_submission_whose_answer_was_lost_is_found_again(layout: Layout, site:
     site.answers = [SCORED]
     assert send(layout).public == 0.91
     assert site.calls.count("CreateSubmission") == 1
+
+
+def test_killed_anywhere_one_slot_is_spent(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before each change of a file: the same command sends what was not sent, and waits for what was."""
+    sent = tmp_path / "sent.jsonl"
+
+    def client(words: list[str], *, page: str) -> str:
+        if words[1] == "submit":
+            item = {"ref": "7", "description": words[-1], **SCORED}
+            with sent.open("a") as handle:
+                handle.write(json.dumps(item) + "\n")
+        return "[" + ",".join(sent.read_text().splitlines()) + "]" if sent.is_file() else ""
+
+    monkeypatch.setattr(leaderboard, "run_client", client)
+    before, kills = read_entry(layout), 0
+    for moment in range(1, 100):
+        sent.unlink(missing_ok=True)
+        layout.submission("toy", "best").with_suffix(".json").write_text(json.dumps(before))
+        process = os.fork()
+        if process == 0:
+            machine.ends_at(moment)(layout.root)
+            send(layout)
+            os._exit(0)
+        if os.waitpid(process, 0)[1] == 0:
+            break
+        kills += 1
+        remove_orphans.cache_clear()  # as each command does
+        if (read_entry(layout)["kaggle"] or {}).get("status") == "complete":
+            continue
+        send(layout)
+        assert len(sent.read_text().splitlines()) == 1
+        assert (read_entry(layout)["public"], read_entry(layout)["kaggle"]["status"]) == (0.91, "complete")
+        assert not list(layout.submission("toy", "best").parent.glob(".*"))
+    assert kills >= 9  # three writes, each made, filled, and given its name
 
 
 def test_another_submission_of_the_account_is_not_taken_for_ours(layout: Layout, site: Site) -> None:

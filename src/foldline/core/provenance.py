@@ -13,7 +13,9 @@ from foldline.core.errors import FoldlineError, first_few
 from foldline.core.features_run import FeaturesRun
 from foldline.core.folds_of import folds_of
 from foldline.core.paths import Layout
+from foldline.core.progress import say
 from foldline.core.records.cv import Cv
+from foldline.core.records.entry import Entry
 from foldline.core.records.fold_meta import FoldMeta
 from foldline.core.records.manifest import Manifest
 from foldline.core.records.same import require_same
@@ -192,6 +194,16 @@ def _refuse_stale(layout: Layout, comp: str, run: str, cv: Cv) -> None:
             f"the predictions of '{run}' are older than what they stand on: {first_few(changed)}",
             where=layout.relative(folder / "cv.json"),
             next=next,
+        )
+
+
+def say_older(layout: Layout, entry: Entry) -> None:
+    """Says where a submission is of predictions that its run had before."""
+    cv = Cv.read_if_there(layout.run(entry.comp, entry.run) / "cv.json")
+    if cv is not None and not entry.is_of(cv):
+        say(
+            f"warning: {entry.file} is older than the predictions that '{entry.run}' has now; the ensemble command "
+            "that made these writes it anew"
         )
 
 

@@ -59,7 +59,7 @@ def atomic_path(path: Path, *, former: Path | None = None) -> Iterator[Path]:
             if former is not None and path.is_file():
                 _name_also(path, former)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             with suppress(OSError):
                 temporary.unlink()
@@ -110,7 +110,7 @@ def _name_also(path: Path, former: Path) -> None:
         path.replace(former)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a rename in `folder` survive a power cut; a no-op where folders cannot be opened."""
     if os.name != "posix":
         return

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foldline.core.errors import FoldlineError
-from foldline.core.tables import remove, scratch_folder
+from foldline.core.replacing import replace_folder
+from foldline.core.tables import scratch_folder
 from foldline.sources.kaggle import SITE, RefusedError, run_client
 
 NO_VERSION = 1 << 14  # a number that no notebook's version has
@@ -177,8 +178,7 @@ def fetch_output(ref: str, version: int, folder: Path, pattern: str) -> Output:
         run_client([*arguments, "--force", "--page-size", "200"], page=kernel_page(ref))
         log = scratch / f"{slug}.log"
         text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        remove(folder)
-        scratch.replace(folder)
+        replace_folder(scratch, folder)
     return read_log(text)
 
 

@@ -25,8 +25,9 @@ from foldline.core.progress import result, say
 from foldline.core.provenance import current_cv, refuse_diverged_runs, require_told_apart, require_unlearnt
 from foldline.core.records.cv import Cv, CvHashes, Seconds
 from foldline.core.records.entry import CvScore, Entry
+from foldline.core.replacing import move_files
 from foldline.core.run_folder import predictions_of, resolve_any
-from foldline.core.tables import sha256_file, sha256_files
+from foldline.core.tables import scratch_folder, sha256_file, sha256_files
 from foldline.scoring.blender import Blender
 from foldline.scoring.choose import How, decision_in_words, in_digits, stored_decision
 from foldline.scoring.cv import cross_validation, pooled_score
@@ -42,6 +43,7 @@ from foldline.submission.writing import write_submission
 
 # what a member's record says of its own blend, heads or networks, and an ensemble of it is not
 OWN = {"blend_fit", "blend_scores", "prior_shift", "head", "chosen", "compile", "compile_seconds"}
+FILES = ("oof.parquet", "test.parquet")
 OF_ONE = ("temperature",)  # fitted blends that change a single run, too
 
 
@@ -118,10 +120,14 @@ def _make(
     if _is_current(layout, comp, name, path, made_from):
         say(f"{layout.relative(path)} is up to date")
         return False
-    record = records[runs[0]]
+    record, folder = records[runs[0]], layout.run(comp, name)
     if blend:
-        record = _write_blend(layout, comp, name, records, blend, facts, folds, hashes, prior)
-    record = _write_scores(layout, comp, name, record, facts, folds, form, decide, blended=bool(blend))
+        with scratch_folder(folder) as scratch:  # what is there stays whole until all of the new is
+            record = _write_blend(layout, comp, name, records, blend, facts, folds, hashes, prior, scratch)
+            record = _write_scores(name, record, facts, folds, form, decide, scratch, blended=True)
+            move_files(scratch, folder, [*FILES, "cv.json"])
+    else:
+        record = _write_scores(name, record, facts, folds, form, decide, folder, blended=False)
     if blend:
         members = ", ".join(f"{run} {_by_default(member)}" for run, member in records.items())
         say(f"{name}: OOF {record.metric} {_by_default(record)}; its members: {members}")
@@ -157,15 +163,16 @@ def _is_current(layout: Layout, comp: str, name: str, path: Path, made_from: dic
         return False
     if cv.members and cv.files != sha256_files(layout.run(comp, name), cv.files):
         return False  # another blend of this name was begun and did not come to its end
-    return entry.made_from == made_from and entry.sha256 == sha256_file(path) and entry.decision == cv.decision
+    made = entry.made_from == made_from and entry.is_of(cv) and entry.decision == cv.decision
+    return made and entry.sha256 == sha256_file(path)
 
 
 def _write_blend(
     layout: Layout, comp: str, name: str, records: dict[str, Cv], how: str, facts: Competition, folds: Folds,
-    hashes: dict[str, str], prior: str,
+    hashes: dict[str, str], prior: str, folder: Path,
 ) -> Cv:  # fmt: skip
-    """Writes the predictions of an ensemble; its record still has the scores of its first member."""
-    folder, runs, members = layout.run(comp, name), list(records), list(records.values())
+    """Writes the predictions of an ensemble into a folder; its record still has the scores of its first member."""
+    runs, members = list(records), list(records.values())
     blender, fitted = _fitted(layout, comp, records, how, facts, folds)
     _blend(layout, comp, runs, folder / "oof.parquet", blender, folds)
     _blend(layout, comp, runs, folder / "test.parquet", blender, folds, folds.test["row_id"])
@@ -192,7 +199,7 @@ def _write_blend(
                 train=round(sum(member.seconds.train or 0.0 for member in members), 1),
                 predict=round(sum(member.seconds.predict or 0.0 for member in members), 1),
             ),
-            "files": sha256_files(folder, ["oof.parquet", "test.parquet"]),
+            "files": sha256_files(folder, FILES),
             "device": "; ".join(sorted({member.device for member in members})),
         }
         | ({"left_out": left_out} if left_out else {})
@@ -230,11 +237,10 @@ def _shift(folder: Path, facts: Competition, folds: Folds) -> dict[str, Any]:
 
 
 def _write_scores(
-    layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: Form, decide: How,
-    *, blended: bool,
-) -> Cv:  # fmt: skip
+    name: str, record: Cv, facts: Competition, folds: Folds, form: Form, decide: How, folder: Path, *, blended: bool
+) -> Cv:
     """`cv.json` with the scores of what is submitted; a trained run's stays as it is where nothing is decided."""
-    labels, folder = form.holds_labels, layout.run(comp, name)
+    labels = form.holds_labels
     blocks, further = PredictionBlocks(folder / "oof.parquet", folds.task, folds.outputs), list(record.metrics)
     oof, prob = blocks.rows(), blocks.values()
     if not (labels or record.decision or record.metric != facts.metric or blended):
@@ -287,7 +293,7 @@ def _write_submission(
     layout: Layout, comp: str, name: str, record: Cv, facts: Competition, folds: Folds, form: Form,
     made_from: dict[str, Any],
 ) -> None:  # fmt: skip
-    """The CSV, through the gates, and its ledger entry."""
+    """The CSV, through the gates, and its ledger entry, which is there first."""
     folder, path = layout.run(comp, name), layout.submission(comp, name)
     where, how = layout.relative(path), facts.submission.aggregate
 
@@ -296,31 +302,34 @@ def _write_submission(
     def judge() -> str:
         return require_same_meaning(form, validation_rows(form, folder / "oof.parquet", scored, record), where)
 
+    def enter(file: Path, found: str) -> None:
+        digest = sha256_file(file)
+        Entry(
+            comp=comp, run=name, name=name, file=path.name, sha256=digest,
+            time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
+            cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
+            folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, graded=found,
+            made_from=made_from, predictions=record.files.get("test.parquet", ""), diverged=record.diverged,
+            **_sent_before(path, digest),
+        ).write(path.with_suffix(".json"))  # fmt: skip
+
     ids = folds.test["row_id"]
     with predictions_in(folder / "test.parquet", folds.task, folds.outputs, ids=ids, how=how) as source:
         decision = stored_decision(record.decision)
-        lines, found = write_submission(path, form, source, decision, where=where, judge=judge)
-    Entry(
-        comp=comp, run=name, name=name, file=path.name, sha256=sha256_file(path),
-        time=datetime.now(UTC).isoformat(timespec="seconds"), metric=record.metric,
-        cv=CvScore(pooled=record.pooled, mean=record.mean, std=record.std), decision=record.decision,
-        folds_sha256=folds.sha256, members=list(made_from["members"]), meaning=form.meaning, graded=found,
-        made_from=made_from, diverged=record.diverged, **_sent_before(path),
-    ).write(path.with_suffix(".json"))  # fmt: skip
+        lines, found = write_submission(path, form, source, decision, where=where, judge=judge, entered=enter)
     result(
         f"wrote {layout.relative(path)}: {counted(lines, 'lines')}, accepted by the gate; {found}",
         submission=str(path), metric=record.metric, score=record.pooled,
     )  # fmt: skip
 
 
-def _sent_before(path: Path) -> dict[str, Any]:
-    """What happened to this very file, and the entries of other files that were sent under its name.
+def _sent_before(path: Path, digest: str) -> dict[str, Any]:
+    """What happened to the very file of this sha256, and the entries of other files that were sent under its name.
 
     A file that was sent is never sent again unasked, and its score stays in the ledger.
     """
     old = Entry.read_if_there(path.with_suffix(".json"))
     versions = [] if old is None else [old.without_earlier(), *old.earlier]
-    digest = sha256_file(path)
     same = next((entry for entry in versions if entry.sha256 == digest), None)
     fate = {key: getattr(same, key, None) for key in ("message", "kaggle", "public", "private")}
     return {**fate, "earlier": [entry for entry in versions if entry is not same and entry.kaggle is not None]}

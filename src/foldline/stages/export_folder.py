@@ -3,7 +3,6 @@
 Reads the run's folder; writes `exports/<comp>/<run>/`: weights, metas, `cv.json`, and `README.md`, the model's card.
 """
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,9 @@ from foldline.core.competition import Competition, load_competition
 from foldline.core.errors import FoldlineError
 from foldline.core.paths import Layout
 from foldline.core.progress import say
+from foldline.core.records.cv import Cv
 from foldline.core.records.entry import Entry
+from foldline.core.replacing import replace_folder
 from foldline.core.run import Run
 from foldline.core.run_folder import stored_features, stored_run
 from foldline.core.tables import scratch_folder, write_text
@@ -61,9 +62,7 @@ def export_folder(
             now, was = in_digits(copy.cv.pooled), in_digits(finished.cv.pooled)
             say(f"{run}: OOF {copy.cv.metric} {now} in half precision, {was} in float32")
         write_text(scratch / CARD, _card(layout, comp, facts, copy, remarks))
-        if target.exists():
-            shutil.rmtree(target)
-        scratch.rename(target)
+        replace_folder(scratch, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     say(f"wrote {layout.relative(target)}: {size / 1e6:.1f} MB; foldline.load reads it, {CARD} says what it is")
     if push:
@@ -105,4 +104,7 @@ def _card(layout: Layout, comp: str, facts: Competition, copy: "FinishedRun", re
             known = stored_run(layout, comp, source.run) if source.run else Run(model=source.model.trained)
             choices[f"{own.name}: {source.title}"] = known
     entry = Entry.read_if_there(layout.submission(comp, copy.name).with_suffix(".json"))
+    cv = Cv.read_if_there(layout.run(comp, copy.name) / "cv.json")
+    if entry is not None and (cv is None or not entry.is_of(cv)):
+        entry = None  # its scores are of predictions that the run had before
     return model_card(copy, facts, choices, entry, remarks)

@@ -11,6 +11,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import load_folds
 from foldline.core.paths import Layout
 from foldline.core.progress import result
+from foldline.core.provenance import say_older
 from foldline.core.records.entry import Entry
 from foldline.core.tables import read_csv, require_file
 from foldline.scoring.choose import in_digits
@@ -37,6 +38,7 @@ def score_submission(layout: Layout, comp: str, name: str) -> dict[str, float | 
     require_file(solution_path, next=f"make folds COMP={comp}")
     entry = Entry.read(path.with_suffix(".json"), next=f"make ensemble COMP={comp} RUN={name}")
     entry.require_file(path)
+    say_older(layout, entry)
     form = open_form(layout, comp, facts, folds.outputs)
     form.check_file(path, layout.relative(path))
     ids, predicted = form.read_file(path)

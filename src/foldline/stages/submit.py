@@ -13,6 +13,7 @@ from foldline.core.errors import FoldlineError
 from foldline.core.folds import read_folds_meta
 from foldline.core.paths import Layout
 from foldline.core.progress import say, say_table
+from foldline.core.provenance import say_older
 from foldline.core.records.entry import Entry
 from foldline.core.tables import require_file
 from foldline.sources.kaggle import POLL_SECONDS
@@ -58,6 +59,7 @@ def submit(
     entry.require_file(path)
     if not is_sent(entry, entry.sha256, slug, layout.relative(path)):
         _pass_gate(layout, comp, facts, path)
+        say_older(layout, entry)
         cv = cv_in_words(entry)
         require_yes(yes, f"send {layout.relative(path)} ({cv}) to {slug}? It spends one of today's slots")
         entry = entry.model_copy(update={"message": message or f"{name} {cv}"})

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from foldline.core.errors import FoldlineError
+from foldline.core.records.cv import Cv
 from foldline.core.records.record import Part, Record
 from foldline.core.tables import sha256_file
 
@@ -42,6 +43,7 @@ class Entry(Record):
         decision: how its labels were decided (`scoring.choose.Choice.record`).
         meaning: what its cells say, in words; graded: what reading validation rows back found, and of how many.
         made_from: what it was made from; where that differs, it is made anew.
+        predictions: the sha256 of the run's `test.parquet` that it was written from; empty: an earlier version's.
         diverged: as `Cv.diverged`: folds that it was made of all the same.
         message: what Kaggle shows beside it.
         kaggle: None: not sent.
@@ -67,6 +69,7 @@ class Entry(Record):
     meaning: list[str] = []
     graded: str = ""
     made_from: dict[str, Any] = {}
+    predictions: str = ""
     diverged: list[str] = []
     message: str | None = None
     kaggle: Kaggle | None = None
@@ -84,6 +87,11 @@ class Entry(Record):
                 where=str(path),
                 next=f"make ensemble COMP={self.comp} RUN={self.run} writes it anew; a file of your own: make check",
             )
+
+    def is_of(self, cv: Cv) -> bool:
+        """Whether it was made of the predictions that its run has now, and says their score."""
+        same = self.predictions in ("", cv.files.get("test.parquet", self.predictions))
+        return same and (self.cv is None or self.cv.pooled == cv.pooled or self.metric != cv.metric)
 
     @property
     def score(self) -> CvScore:

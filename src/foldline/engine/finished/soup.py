@@ -18,8 +18,9 @@ from foldline.core.differing import differing_keys
 from foldline.core.errors import FoldlineError, first_few
 from foldline.core.progress import say
 from foldline.core.records.fold_meta import FoldMeta
+from foldline.core.replacing import move_files, replace_folder
 from foldline.core.run import Run
-from foldline.core.run_folder import write_run
+from foldline.core.tables import scratch_folder, write_json
 from foldline.engine.finished.copies import copy_code
 from foldline.engine.finished.folder import FinishedRun
 from foldline.engine.finished.networks import architecture_of, preprocessing_of, weights_sha256
@@ -100,17 +101,28 @@ def cook(
 ) -> None:  # fmt: skip
     """Writes a soup's folder: in each fold the mean over the runs of the mean over their networks of that fold.
 
+    All folds are made before one of them takes its place, without `run.json` until all have: folds of two soups are no
+    run. A score of before goes, too.
+
     Args:
         problem: of the first run; its pictures give the batch-norm statistics where those of the parts differ.
         choices: of the first run, which the soup keeps: its views, its metrics.
         chosen: of each fold, the places of the runs that are in it (`greedy.chosen_parts`); empty: all.
     """
-    for place in range(len(runs[0].folds)):
-        folds = [run.folds[place] for run in runs]
-        parts = [folds[i] for i in chosen[place]] if chosen else folds
-        considered = [meta for _, meta in folds] if chosen else []
-        _cook_fold(problem, name, folds[0], parts, considered, batch_size=choices.predict.batch_size)
-    write_run(problem.layout, problem.comp, name, choices)
+    folder, made = problem.layout.run(problem.comp, name), [f"fold_{meta.fold}" for _, meta in runs[0].folds]
+    with scratch_folder(folder) as scratch:
+        for place, fold in enumerate(made):
+            folds = [run.folds[place] for run in runs]
+            parts = [folds[i] for i in chosen[place]] if chosen else folds
+            considered = [meta for _, meta in folds] if chosen else []
+            size = choices.predict.batch_size
+            _cook_fold(problem, name, scratch / fold, folds[0], parts, considered, batch_size=size)
+        write_json(scratch / "run.json", choices.choices())
+        for file in ("run.json", "cv.json"):
+            (folder / file).unlink(missing_ok=True)
+        for fold in made:
+            replace_folder(scratch / fold, folder / fold)
+        move_files(scratch, folder, ["run.json"])
 
 
 def mean_state(
@@ -135,13 +147,13 @@ def mean_state(
 
 
 def _cook_fold(
-    problem: Problem, name: str, base: Part, parts: Sequence[Part], considered: Sequence[FoldMeta], *, batch_size: int
+    problem: Problem, name: str, target: Path, base: Part, parts: Sequence[Part], considered: Sequence[FoldMeta], *,
+    batch_size: int,
 ) -> None:  # fmt: skip
     (source, first), metas = base, [meta for _, meta in parts]
     state, networks, pictures = mean_state(problem, base, parts, batch_size=batch_size)
     if pictures:
         say(f"fold {first.fold}: batch-norm statistics are taken anew from {counted(pictures, 'training pictures')}")
-    target = problem.layout.fold(problem.comp, name, first.fold)
     save_weights(target / FILE, state)
     copy_code(source, first, target)
     inputs = {f"soup: {meta.run}": meta.sha256.weights for meta in metas}

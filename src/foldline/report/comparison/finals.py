@@ -101,7 +101,7 @@ def _read_ledger(layout: Layout, comp: str, facts: Competition, folds: Folds) ->
 
 def _known(layout: Layout, entry: Entry, when: str, facts: Competition, folds: Folds) -> Known:
     cv = Cv.read_if_there(layout.run(entry.comp, entry.run) / "cv.json")
-    if cv is not None and (cv.pooled != entry.score.pooled or cv.sha256.folds != entry.folds_sha256):
+    if cv is not None and (not entry.is_of(cv) or cv.sha256.folds != entry.folds_sha256):
         cv = None  # the run was made anew since then
     reason = ""
     if entry.score.pooled is None:

@@ -7,6 +7,7 @@ Class names, ids and file names come from strangers; Jinja2 escapes every value.
 from typing import Any
 
 from foldline.core.paths import Layout
+from foldline.core.tables import sha256_file
 from foldline.report.look import formats
 from foldline.report.look.templates import environment
 from foldline.report.run import facts, remarks
@@ -34,6 +35,7 @@ def page(run: ReportedRun) -> dict[str, Any]:
     sections = [(name, section.title, section.show(run)) for name, section in SECTIONS.items()]
     return {
         "run": run,
+        "cv_sha256": sha256_file(run.layout.run(run.comp, run.run) / "cv.json"),  # by which an older page is known
         "title": formats.printable(run.facts.title or run.comp),
         "lede": facts.lede(run),
         "decision": facts.decision(run),
