@@ -1,7 +1,7 @@
 """The default competition as a person starts it: fold 0 of the default run, from photographs to validated scores.
 
 foldline: `foldline train --fold 0` with the default run's own choices (frozen first stages, a probe as its start, views
-in validation) at 128 px, nothing decoded before. fastai: a script that fine-tunes the same network on the same rows,
+in validation) but 3 epochs at 128 px, nothing decoded before. fastai: a script that fine-tunes the same network on the same rows,
 size, batch, epochs and flips with its own defaults. Needs `make download` and the run's weights (`make train` once).
 """
 
@@ -47,7 +47,7 @@ def foldline(folder: Path, small: bool) -> float:
     root = _project(folder)
     shutil.rmtree(root / "input" / ".caches", ignore_errors=True)
     shutil.rmtree(root / "oof", ignore_errors=True)
-    settings = "data.image_size=32 train.epochs=1" if small else "data.image_size=128"
+    settings = f"data.image_size={32 if small else 128} train.epochs={1 if small else 3}"
     command = [sys.executable, "-m", "foldline", "train", "--root", str(root), "--comp", COMP, "--name", "bench"]
     start = time.perf_counter()
     _run([*command, "--fold", "0", "--device", "cpu", "--set", settings])

@@ -33,6 +33,9 @@ SAMPLE = 48  # pictures whose size and colours are looked at
 STEP = 32  # px: what the network halves five times
 SMALLEST, USUAL, QUICK = 64, 224, 160  # px of a picture's side
 FEW = 2500  # training rows: up to so many a probe is as good as fine-tuning and errs differently
+STEPS = 300  # of a training: half as many end about where the probe began
+MOST_EPOCHS = 10  # by that rule: more were no better, and few rows take their time too
+MANY = 20_000  # training rows: one pass over more of them is enough
 MOST = 3  # times the usual number of epochs, where the minutes allow it
 CHARACTERS = 10  # classes at least that are one letter or digit each, whose mirror image is another or none
 
@@ -191,16 +194,16 @@ def side_px(ground: Ground) -> int:
 
 
 def epochs(ground: Ground) -> int:
-    """Few rows need more passes; many take their time. A GPU has time for twice as many.
+    """So many as make some `STEPS` steps, since the first fifteen cost what the next hundred buy back: ten at most,
+    two at least up to 20,000 rows. A GPU has time for twice as many.
 
-    >>> [epochs(Ground(rows, 300, False, False)) for rows in (100, 500, 2000, 8000, 50_000)]
-    [6, 5, 3, 2, 1]
+    >>> [epochs(Ground(rows, 300, False, False)) for rows in (100, 500, 2000, 4000, 8000, 50_000)]
+    [10, 10, 6, 3, 2, 1]
     """
     if ground.epochs is not None:
         return ground.epochs
-    usual = next(
-        count for rows, count in ((300, 6), (1000, 5), (4000, 3), (20_000, 2), (10**12, 1)) if ground.rows <= rows
-    )
+    steps = max(1.0, 0.8 * ground.rows / batch(ground))  # an epoch's, of five folds
+    usual = max(2 if ground.rows <= MANY else 1, min(MOST_EPOCHS, round(STEPS / steps)))
     return usual * 2 if ground.gpu else usual
 
 
