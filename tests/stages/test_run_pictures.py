@@ -48,7 +48,7 @@ def test_a_folder_becomes_a_report_and_the_next_commands(project: Path, capsys: 
         "2 classes, 30 pictures to learn from: bright (15), dark (15)", "a fifth of the pictures is kept apart",
         "guessed: 'dark' is the positive class", "will be copied to input/my-pictures", "GUESSED, and nobody",
         "the report: ", "foldline score --comp my-pictures", "foldline predict-files --comp my-pictures",
-        'foldline run --comp my-pictures --set "train.epochs=10" --name other',
+        'foldline run --comp my-pictures --set "train.epochs=20" --name other',
     ):  # fmt: skip
         assert words in said, words
     assert " make " not in said, "there is no Makefile here"
@@ -191,7 +191,7 @@ def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, 
 @pytest.mark.parametrize(
     ("ground", "expected"),
     [
-        (Ground(500, 300, False, False), "recipe=light views=identity,hflip probe=True lr=0.001 size=224 epochs=5"),
+        (Ground(500, 300, False, False), "recipe=light views=identity,hflip probe=True lr=0.001 size=224 epochs=10"),
         (
             Ground(5000, 28, True, False, tuple("0123456789")),
             "recipe=document views=identity probe=False lr=0.001 size=64 epochs=2",
@@ -202,11 +202,11 @@ def test_a_first_run_is_a_run_file_of_the_default_network(rows: int, gpu: bool, 
         ),
         (
             Ground(500, 300, False, True, memory_gb=15.8),
-            "recipe=light views=identity,hflip probe=True lr=0.0001 size=288 epochs=10",
+            "recipe=light views=identity,hflip probe=True lr=0.0001 size=288 epochs=20",
         ),
         (
             Ground(500, 300, False, False, numbers=True),
-            "recipe=light views=identity,hflip probe=True lr=0.0002 size=224 epochs=5",
+            "recipe=light views=identity,hflip probe=True lr=0.0002 size=224 epochs=10",
         ),
         (
             Ground(500, 300, False, False, epochs=0),
@@ -226,7 +226,7 @@ def test_what_a_first_run_chooses(ground: Ground, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fits", "words"), [(7, "7  # as fit into the minutes"), (18, "18  # 3 times the usual number, the most that is")]
+    ("fits", "words"), [(7, "7  # as fit into the minutes"), (30, "30  # 3 times the usual number, the most that is")]
 )
 def test_minutes_that_hold_more_than_is_taken_are_said(fits: int, words: str) -> None:
     assert f"epochs: {words}" in run_text(Ground(100, 64, gray=False, gpu=False, epochs=fits), "tiny")
