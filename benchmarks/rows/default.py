@@ -1,8 +1,9 @@
 """The default competition as a person starts it: fold 0 of the default run, from photographs to validated scores.
 
 foldline: `foldline train --fold 0` with the default run's own choices (frozen first stages, a probe as its start, views
-in validation) but 3 epochs at 128 px, nothing decoded before. fastai: a script that fine-tunes the same network on the same rows,
-size, batch, epochs and flips with its own defaults. Needs `make download` and the run's weights (`make train` once).
+in validation) but 3 epochs at 128 px, nothing decoded before. fastai: a script that fine-tunes the same network on the
+same rows, size, batch, epochs and flips with its own defaults. Needs `make download` and the run's weights (`make
+train` once).
 """
 
 import os
