@@ -264,7 +264,7 @@ def _finish(layout: Layout, comp: str, name: str) -> None:
     ways = [
         (f"make score {with_run}", "grade it on the pictures that no training saw"),
         (f"make predict-files {with_run} FILES=<folder>", "new pictures: every class, and the decided label"),
-        (f'make ensemble {with_run} SET="train.epochs=20" NAME=other', f"change a setting; then make compare {this}"),
+        (f'make ensemble {with_run} SET="optim.lr=5e-4" NAME=other', f"change a setting; then make compare {this}"),
         (f"make app {with_run}", "ask it in the browser, see where it looks (pip install 'foldline[app]')"),
     ]
     result(f"the report: {report}", report=str(report))

@@ -48,7 +48,7 @@ def test_a_folder_becomes_a_report_and_the_next_commands(project: Path, capsys: 
         "2 classes, 30 pictures to learn from: bright (15), dark (15)", "a fifth of the pictures is kept apart",
         "guessed: 'dark' is the positive class", "will be copied to input/my-pictures", "GUESSED, and nobody",
         "the report: ", "foldline score --comp my-pictures", "foldline predict-files --comp my-pictures",
-        'foldline run --comp my-pictures --set "train.epochs=20" --name other',
+        'foldline run --comp my-pictures --set "optim.lr=5e-4" --name other',
     ):  # fmt: skip
         assert words in said, words
     assert " make " not in said, "there is no Makefile here"

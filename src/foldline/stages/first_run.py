@@ -297,7 +297,7 @@ def run_text(ground: Ground, comp: str) -> str:
     views = "[identity]" if characters else "[identity, hflip]"
     tier = tier_for(ground.memory_gb)
     lr = tier.lr if tier else "2e-4" if ground.numbers else "1e-3"
-    other = as_typed('SET="train.epochs=20" NAME=other')
+    other = as_typed('SET="optim.lr=5e-4" NAME=other')
     return f"""\
 # A first run for {comp}, chosen by its pictures and this machine:
 # {in_words(ground)}.
